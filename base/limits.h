@@ -1,0 +1,59 @@
+// Every bound in the system, and how the bounds relate.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/clock.h"
+
+namespace quorate::limits {
+
+// ---- what users see -----------------------------------------------------------------------------
+inline constexpr size_t kKeyBytesMax = 480;
+inline constexpr size_t kValueBytesMax = 1 << 20;
+inline constexpr size_t kTxnBytesMax = 16 << 20;  // keys and values written, and keys read
+inline constexpr size_t kTxnKeysMax = 50'000;     // written keys plus read keys and ranges
+inline constexpr size_t kScanRowsMax = 10'000;    // rows in one answer; a longer scan goes on
+inline constexpr size_t kScanBytesMax = 4 << 20;
+
+// ---- time ---------------------------------------------------------------------------------------
+inline constexpr Duration kTxnLifetimeMax = 60s;  // horizon distance; older commits are refused
+inline constexpr Duration kRequestTimeoutDefault = 10s;
+inline constexpr Duration kRequestTimeoutMax = 60s;
+inline constexpr Duration kTick = 50ms;
+inline constexpr int kHeartbeatTicks = 2;
+inline constexpr int kElectionTicksMin = 16;  // 800 ms; actual timeout uniform in [min, 2*min)
+// The leader counts its lease from the sending of the heartbeat that a quorum answered, on its own
+// boot clock; followers refuse votes for kElectionTicksMin after hearing it. The margin between the
+// two is the drift that lease mode tolerates.
+inline constexpr Duration kLease = 600ms;
+inline constexpr Duration kTsoCeilingAhead = 3s;
+inline constexpr Duration kTsoJumpMax = 60s;  // a wall clock further ahead is refused
+
+// ---- wire ---------------------------------------------------------------------------------------
+inline constexpr size_t kFrameBytesMax = 32 << 20;  // one gRPC message
+inline constexpr size_t kAppendBytesMax = 1 << 20;  // entries in one AppendEntries
+inline constexpr size_t kSnapshotChunkBytes = 256 << 10;
+inline constexpr size_t kInflightAppendsMax = 64;
+
+// ---- queues -------------------------------------------------------------------------------------
+inline constexpr size_t kLiveTxnsMax = 20'000;        // coordinators on one node
+inline constexpr size_t kShardWaitersMax = 20'000;    // requests waiting for locks in one shard
+inline constexpr size_t kProposalBytesMax = 64 << 20; // unapplied proposals of one group
+inline constexpr size_t kOverlayBytesMax = 256 << 20; // beyond: writers are refused (OVERLOADED)
+
+// ---- storage ------------------------------------------------------------------------------------
+inline constexpr size_t kLmdbKeyBytesMax = 511;
+inline constexpr size_t kStoreKeyOverhead = 26;  // table tag, longest suffix (24), its length
+inline constexpr size_t kWalSegmentBytes = 64 << 20;
+inline constexpr size_t kWalRecordBytesMax = 24 << 20;
+
+static_assert(kKeyBytesMax + kStoreKeyOverhead <= kLmdbKeyBytesMax);
+static_assert(kValueBytesMax < kTxnBytesMax);
+static_assert(kTxnBytesMax + (1 << 20) < kWalRecordBytesMax, "a whole transaction fits one record");
+static_assert(kWalRecordBytesMax < kFrameBytesMax, "a record fits one message");
+static_assert(kWalRecordBytesMax < kWalSegmentBytes);
+static_assert(kLease < kTick * kElectionTicksMin * 9 / 10, "lease ends before anyone may vote");
+static_assert(kHeartbeatTicks * kTick * 3 < kLease, "a lost heartbeat does not end the lease");
+
+}  // namespace quorate::limits

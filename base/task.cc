@@ -1,0 +1,54 @@
+#include "base/task.h"
+
+namespace quorate {
+
+struct TaskScope::RootPromise {
+  TaskScope* scope;
+  RootPromise* next = nullptr;
+  RootPromise* previous = nullptr;
+  // Set while the start is still queued, so that a cleared scope is not touched by it.
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+
+  RootPromise(TaskScope* s, Task<void>&) : scope(s) {
+    next = scope->head_;
+    if (next != nullptr) next->previous = this;
+    scope->head_ = this;
+    ++scope->count_;
+  }
+  ~RootPromise() {
+    *alive = false;
+    (previous != nullptr ? previous->next : scope->head_) = next;
+    if (next != nullptr) next->previous = previous;
+    --scope->count_;
+  }
+
+  Root get_return_object();
+  std::suspend_always initial_suspend() noexcept { return {}; }
+  std::suspend_never final_suspend() noexcept { return {}; }
+  void return_void() {}
+  void unhandled_exception() { std::terminate(); }
+};
+
+struct TaskScope::Root {
+  using promise_type = RootPromise;
+  std::coroutine_handle<RootPromise> handle;
+};
+
+TaskScope::Root TaskScope::RootPromise::get_return_object() {
+  return Root{std::coroutine_handle<RootPromise>::from_promise(*this)};
+}
+
+TaskScope::Root TaskScope::Run(TaskScope*, Task<void> task) { co_await std::move(task); }
+
+void TaskScope::Spawn(Task<void> task) {
+  const auto handle = Run(this, std::move(task)).handle;
+  executor_.Post([handle, alive = handle.promise().alive] {
+    if (*alive) handle.resume();
+  });
+}
+
+void TaskScope::Clear() {
+  while (head_ != nullptr) std::coroutine_handle<RootPromise>::from_promise(*head_).destroy();
+}
+
+}  // namespace quorate
