@@ -24,7 +24,14 @@ struct TaskScope::RootPromise {
 
   Root get_return_object();
   std::suspend_always initial_suspend() noexcept { return {}; }
-  std::suspend_never final_suspend() noexcept { return {}; }
+  // Destroys itself from await_suspend: with suspend_never, clang 16 at -O1 and above drops the
+  // promise's destructor effects.
+  struct DestroySelf {
+    bool await_ready() noexcept { return false; }
+    void await_suspend(std::coroutine_handle<RootPromise> h) noexcept { h.destroy(); }
+    void await_resume() noexcept {}
+  };
+  DestroySelf final_suspend() noexcept { return {}; }
   void return_void() {}
   void unhandled_exception() { std::terminate(); }
 };

@@ -1,0 +1,67 @@
+// Files and directories as quorate uses them: the seam that the simulated disk replaces.
+//
+// Durability rules that callers rely on, and the simulator enforces: bytes written are visible at
+// once and durable only after a sync; a new or renamed file exists for good only after its directory
+// was synced; after any failed sync the file's unsynced content is unknown and must not be trusted.
+// A failed sync is never retried (fsyncgate, ST1).
+//
+// WriteAndSync is the only asynchronous call: it runs off the executor's thread (a thread of its own
+// in the real world, virtual latency in the simulated one) and is the WAL's hot path. The blocking
+// calls are for start-up, recovery and rare management.
+#pragma once
+
+#include <absl/functional/any_invocable.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace quorate::storage {
+
+class File {
+ public:
+  virtual ~File() = default;
+  // Reads up to `size` bytes at `offset`; fewer at the end of the file.
+  virtual Result<std::string> Read(uint64_t offset, size_t size) const = 0;
+  virtual Status Write(uint64_t offset, std::string_view bytes) = 0;
+  virtual Status Sync() = 0;
+  virtual Result<uint64_t> Size() const = 0;
+  virtual Status Truncate(uint64_t size) = 0;
+
+  // One write and one data sync; `done` runs on the executor's thread. Calls on one file complete in
+  // order. At most a few may be outstanding: the WAL keeps one in flight.
+  using Done = absl::AnyInvocable<void(Status)>;
+  virtual void WriteAndSync(uint64_t offset, std::string bytes, Done done) = 0;
+};
+
+// Held by whoever owns a directory; released on destruction or process death.
+class DirectoryLock {
+ public:
+  virtual ~DirectoryLock() = default;
+};
+
+enum class OpenMode : uint8_t { kMustExist, kCreate };
+
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+  virtual Result<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) = 0;
+  virtual Result<bool> Exists(const std::string& path) = 0;
+  // Names (not paths) in the directory, sorted.
+  virtual Result<std::vector<std::string>> List(const std::string& directory) = 0;
+  // Also creates parents. OK if it exists.
+  virtual Status CreateDirectory(const std::string& path) = 0;
+  virtual Status Rename(const std::string& from, const std::string& to) = 0;
+  virtual Status Remove(const std::string& path) = 0;
+  virtual Status SyncDirectory(const std::string& path) = 0;
+  // FAILED_PRECONDITION if another process (or another node in the simulation) holds it.
+  virtual Result<std::unique_ptr<DirectoryLock>> Lock(const std::string& directory) = 0;
+  // Bytes that an unprivileged writer can still use on the file system of `path`.
+  virtual Result<uint64_t> FreeBytes(const std::string& path) = 0;
+};
+
+}  // namespace quorate::storage

@@ -1,0 +1,80 @@
+// KvStore: the ordered, durable key-value store of one node, beneath the overlay (ordered_store.h).
+//
+// Two implementations with one contract: lmdb_store (real) and memory_store (tests, simulation); a
+// differential test holds them together.
+//
+// Keys. A store key is   body | suffix | suffix length (1 byte).   Keys are ordered by body bytewise,
+// then by suffix bytewise, so that versions of one user key (suffix = descending timestamp) are
+// neighbours whatever bytes the key has, and nothing has to be escaped. Build them with MakeKey.
+// A whole key is at most limits::kLmdbKeyBytesMax bytes.
+//
+// Crash contract. A Commit is atomic and, once its callback ran with OK, durable. After a crash the
+// store holds exactly a prefix of the commits, in the order of the calls; a commit whose callback
+// did not run may or may not be in it.
+//
+// Threads: all calls on the executor's thread; the callback runs there too. Reads see only commits
+// whose callback has run or is about to: what is in flight is the overlay's business.
+#pragma once
+
+#include <absl/functional/any_invocable.h>
+#include <absl/functional/function_ref.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace quorate::storage {
+
+std::string MakeKey(std::string_view body, std::string_view suffix = {});
+// Precondition: `key` was built by MakeKey.
+std::string_view KeyBody(std::string_view key);
+std::string_view KeySuffix(std::string_view key);
+// The order of the store; usable as a transparent comparator in ordered maps.
+struct KeyLess {
+  using is_transparent = void;
+  bool operator()(std::string_view a, std::string_view b) const;
+};
+
+// A set of puts and deletions, applied as one. A later operation on a key replaces an earlier one.
+struct WriteBatch {
+  struct Op {
+    std::string key;
+    std::optional<std::string> value;  // nullopt: delete
+  };
+  std::vector<Op> ops;
+
+  void Put(std::string key, std::string value) {
+    ops.push_back({std::move(key), std::move(value)});
+  }
+  void Delete(std::string key) { ops.push_back({std::move(key), std::nullopt}); }
+};
+
+// Called for each pair in order; false ends the scan. The views live only during the call.
+using ScanVisitor = absl::FunctionRef<bool(std::string_view key, std::string_view value)>;
+
+// What reads need; implemented by KvStore and by the overlay over it.
+class KvReader {
+ public:
+  virtual ~KvReader() = default;
+  // nullopt: absent.
+  virtual Result<std::optional<std::string>> Get(std::string_view key) const = 0;
+  // Visits [from, to) in store order; an empty `to` means the end. Keep it bounded: no read
+  // transaction outlives the call, a long scan is many calls that seek again.
+  virtual Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const = 0;
+};
+
+using CommitCallback = absl::AnyInvocable<void(Status)>;
+
+class KvStore : public KvReader {
+ public:
+  // Makes `batch` durable off the executor's thread. After a failure the store refuses everything:
+  // the node must stop serving.
+  virtual void Commit(WriteBatch batch, CommitCallback done) = 0;
+  // Bytes of the store on disk, for the low-space rule and metrics.
+  virtual uint64_t SizeBytes() const = 0;
+};
+
+}  // namespace quorate::storage

@@ -1,0 +1,120 @@
+// The write-ahead log of one node: one segmented log shared by all its Raft groups.
+//
+// Files: DIR/wal-<16 hex digits>.log, numbered from 1. Each is limits::kWalSegmentBytes long, zero-
+// filled when created and recycled (renamed to a new number) when no group needs it any more,
+// because a data sync on a growing file costs half as much again (docs/decisions).
+//
+// Group commit: Append queues; everything queued is written with one WriteAndSync while the previous
+// one runs, then each caller's `durable` callback runs, in the order of the calls. A node with 10,000
+// groups does no more syncs than a node with one.
+//
+// What keeps a segment alive: for each group its newest hard state, its truncation mark, and the
+// entries above it. A group whose live records sit in an old segment gets them copied forward
+// (hard state, mark and live entries as one record), so that old segments can be reused and the log
+// stays bounded by kSegmentsTarget plus what is live.
+//
+// Crash windows and recovery (wal_recovery):
+//   torn tail         the last record is incomplete or fails its checksum and nothing valid follows:
+//                     cut there, overwrite with zeros, sync, before anything new is written (ST3).
+//   damaged middle    a record fails its checksum and a valid record follows it (in this or a later
+//                     segment): never cut silently. Groups that have records at or behind the damage
+//                     are reported as `damaged`: their replicas must be fetched again from peers and
+//                     must not vote meanwhile (ST4, ST5).
+//   recycled segment  records carry the segment number, so old content behind the tail is not taken
+//                     for new (ST7).
+//   failed sync       the WAL refuses everything afterwards and calls OnFailure; never retried (ST1).
+//
+// Threads: executor's thread only; callbacks run there.
+#pragma once
+
+#include <absl/functional/any_invocable.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "base/strong_type.h"
+#include "storage/file.h"
+
+namespace quorate::storage {
+
+// One Raft entry as stored; `payload` is opaque here.
+struct WalEntry {
+  uint64_t index = 0;
+  uint64_t term = 0;
+  uint8_t type = 0;
+  std::string payload;
+  friend bool operator==(const WalEntry&, const WalEntry&) = default;
+};
+
+struct WalHardState {
+  uint64_t term = 0;
+  uint64_t vote = 0;  // replica's node id, 0: none
+  uint64_t commit = 0;
+  friend bool operator==(const WalHardState&, const WalHardState&) = default;
+};
+
+// A change to one group's log, made durable as a whole.
+struct WalRecord {
+  GroupId group;
+  // Raised whenever a replica is created anew on this node, so that records of a destroyed replica
+  // are never replayed into its successor (ST19).
+  uint64_t incarnation = 0;
+  std::optional<WalHardState> hard_state;
+  // Entries at or above entries.front().index replace what was there.
+  std::vector<WalEntry> entries;
+  // The log below and including this (index, term) is covered by the applied state; entries at or
+  // below are dropped. With `reset`, everything above is dropped too (snapshot installed).
+  struct Mark {
+    uint64_t index = 0;
+    uint64_t term = 0;
+    friend bool operator==(const Mark&, const Mark&) = default;
+  };
+  std::optional<Mark> mark;
+  bool reset = false;
+  // The replica is gone: all its records so far are void.
+  bool destroy = false;
+};
+
+// A group's log as recovered: consistent, contiguous above the mark.
+struct WalGroup {
+  uint64_t incarnation = 0;
+  WalHardState hard_state;
+  WalRecord::Mark mark;
+  std::vector<WalEntry> entries;
+  bool damaged = false;
+};
+
+class Wal {
+ public:
+  struct Options {
+    std::string directory;
+    uint64_t segment_bytes = 0;  // 0: limits::kWalSegmentBytes
+    size_t segments_target = 4;  // beyond this many, old segments are emptied by copying forward
+  };
+  using Durable = absl::AnyInvocable<void()>;
+
+  // Recovers what is there (blocking) and opens the log for appending. CORRUPTION only when the
+  // damage cannot be attributed to groups (e.g. a segment's header); IO_ERROR as it comes.
+  static Result<std::unique_ptr<Wal>> Open(Env& env, FileSystem& files, Options options);
+  virtual ~Wal() = default;
+
+  // What recovery found, by group. Valid until the first Append.
+  virtual const std::map<GroupId, WalGroup>& recovered() const = 0;
+
+  // Queues `record`. `durable` runs once it and everything before it is synced; it never runs if
+  // the WAL fails or is destroyed first.
+  virtual void Append(WalRecord record, Durable durable) = 0;
+  // Runs once if a write or sync fails. Nothing is ever reported durable afterwards.
+  virtual void OnFailure(std::function<void(Status)> callback) = 0;
+
+  virtual uint64_t SegmentCount() const = 0;
+  // Bytes that live records need; for metrics and tests.
+  virtual uint64_t LiveBytes() const = 0;
+};
+
+}  // namespace quorate::storage
