@@ -1,0 +1,120 @@
+// Node: one Raft replica as a pure state machine. It is fed (Tick, Step, Propose, ...) and asked for
+// one Ready bundle; it does no I/O, reads no clock, and draws random numbers only from the generator
+// it was given. See ready.h for the order of effects.
+//
+// Deviations from the thesis, each with its reason:
+//   - a leader sends entries while its own write is in flight and counts itself only once that is
+//     durable (10.2.1 allows it);
+//   - pre-vote and check-quorum are always on, with leader stickiness: a vote (or pre-vote) asked
+//     within kElectionTicksMin of hearing a leader is refused, except by the presumed leader itself
+//     (RC25) or in a leadership transfer. After a start no vote is granted for kElectionTicksMin
+//     (RC31): the node may have supported a lease it no longer remembers;
+//   - learners answer vote requests (RC4) and never count;
+//   - configurations are joint, entered and left by two entries; the leave is proposed by the leader,
+//     once, when the joint entry is committed in its own view (RC5, RC7). No change is proposed
+//     before an entry of the leader's own term is committed (RC1).
+//
+// Lease (host clock, see lease.h): the leader may serve reads until `lease_until`, counted from the
+// sending of a heartbeat round that a quorum has answered.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "base/status.h"
+#include "raft/core/config.h"
+#include "raft/core/ready.h"
+
+namespace quorate::raft {
+
+// What is known of a replica when it starts.
+struct InitialState {
+  HardState hard_state;
+  SnapshotMeta snapshot;        // mark of the log and the configuration there
+  std::vector<Entry> entries;   // log above the mark
+  LogIndex applied;             // >= snapshot.index
+};
+
+// A leader's view of one follower, for status pages, transfers and snapshot scheduling.
+struct ProgressView {
+  ReplicaId id;
+  LogIndex match;
+  LogIndex applied;
+  bool active = false;            // heard of within an election timeout
+  bool learner = false;
+  bool needs_snapshot = false;    // its next entry is no longer in the log
+};
+
+class Node {
+ public:
+  // `now` is used for the lease only. `fresh` replicas (first start of a new group) may vote at once.
+  Node(const Config& config, InitialState initial, Random random, bool fresh);
+  ~Node();
+
+  // ---- feeding. Each may make a Ready. -----------------------------------------------------------
+  // Passing of one tick (limits::kTick).
+  void Tick(Instant now);
+  // A message of this group from a peer. Unknown senders and stale terms are dealt with inside.
+  void Step(Instant now, Message message);
+  // Appends `payload` to the log. NOT_LEADER (nothing happened), OVERLOADED (too much unapplied), or
+  // the entry's position; it is in the log for good only when it comes back as committed with this
+  // very term.
+  Result<Entry> Propose(std::string payload);
+  // Enters a joint configuration towards `target`; leaving it is automatic. NOT_LEADER, or
+  // FAILED_PRECONDITION while another change is under way or before the first commit of the term.
+  Status ProposeConfiguration(const std::vector<ReplicaId>& voters,
+                              const std::vector<ReplicaId>& learners);
+  // Starts a ReadIndex round (thesis 6.4) for everything asked since the last one. NOT_LEADER, or
+  // OVERLOADED before the first commit of the term.
+  Status ReadIndex(uint64_t context);
+  // Gives up the lease and tells `target` to campaign once it has the whole log and has applied it.
+  Status TransferLeadership(ReplicaId target);
+  // Campaigns now (pre-vote first): after a split, or in tests.
+  void Campaign(Instant now);
+
+  // ---- feedback from the host --------------------------------------------------------------------
+  void Persisted(uint64_t persist_id);
+  void Applied(LogIndex index);
+  // The state at `meta` has been received and installed in the store; false if it is too old to use.
+  bool StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta);
+  // The host sent (or failed to send) a whole snapshot to `to`.
+  void SnapshotSent(ReplicaId to, bool ok, LogIndex index);
+  // Drops log entries up to `index` (<= applied): `configuration` at it is kept inside.
+  void Compact(LogIndex index);
+  // The peer cannot be reached: its pipeline falls back to probing.
+  void PeerUnreachable(ReplicaId peer);
+
+  // ---- output ------------------------------------------------------------------------------------
+  bool HasReady() const;
+  Ready TakeReady();
+
+  // ---- inspection --------------------------------------------------------------------------------
+  SoftState soft_state() const;
+  bool leader() const { return soft_state().role == Role::kLeader; }
+  Term term() const;
+  LogIndex commit_index() const;
+  LogIndex applied_index() const;
+  LogIndex first_index() const;  // of the log in memory
+  LogIndex last_index() const;
+  // kNotFound if compacted or beyond the end: never a made-up term (RC41).
+  Result<Term> TermAt(LogIndex index) const;
+  const Configuration& configuration() const;      // newest in the log
+  Configuration ConfigurationAt(LogIndex index) const;  // for a snapshot at `index`
+  // Until when this node, if leader, may serve reads by its lease; the epoch if it may not.
+  Instant lease_until() const;
+  // Whether an entry of the current term has been committed and applied (RC27).
+  bool leader_ready() const;
+  std::vector<ProgressView> progress() const;
+  // Asserts the invariants of invariants.h over the whole state. For tests and the simulator.
+  void CheckInvariants() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace quorate::raft

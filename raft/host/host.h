@@ -1,0 +1,111 @@
+// Host: many Raft groups on one node over one WAL, one store and one transport.
+//
+//   Propose ─► core ─► Ready ─┬─► messages ─► Transport (one batch per peer and turn, all groups)
+//                             ├─► entries  ─► Wal (one write and sync for all groups) ─► Persisted
+//                             └─► committed ─► StateMachine::Apply ─► OrderedStore ─► proposer's answer
+//
+// A waiting proposal ends exactly once: applied with its own term (answered with Apply's result),
+// or known never to be (another term's entry took its index, the replica was destroyed):
+// NOT_LEADER. If the node stops first it never ends, like a crash.
+//
+// A group whose WAL records were found damaged starts quarantined: it grants no vote, acknowledges
+// nothing, and waits for a snapshot from its leader (ST4, ST5).
+//
+// Threads: executor's thread only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/env.h"
+#include "base/task.h"
+#include "raft/core/node.h"
+#include "raft/host/state_machine.h"
+#include "raft/host/transport.h"
+#include "storage/ordered_store.h"
+#include "storage/wal.h"
+
+namespace quorate::raft {
+
+struct Proposed {
+  LogIndex index;
+  Term term;
+  ApplyResult result;
+};
+
+class Group;
+
+// A handle on one group for its state machine: proposes, reads, transfers.
+class GroupHandle {
+ public:
+  virtual ~GroupHandle() = default;
+  virtual GroupId id() const = 0;
+  // Appends and waits for Apply. With `expected_term`, NOT_LEADER at once unless it is the current
+  // term: an entry evaluated in one term is never appended in a later one.
+  // NOT_LEADER: it will never be applied as proposed at this index; OVERLOADED: nothing happened.
+  virtual Task<Result<Proposed>> Propose(std::string payload, std::optional<Term> expected_term) = 0;
+  // As Propose, for callers without a coroutine. `done` runs in a later turn.
+  using ProposeDone = absl::AnyInvocable<void(Result<Proposed>)>;
+  virtual void Propose(std::string payload, std::optional<Term> expected_term,
+                       ProposeDone done) = 0;
+  // A ReadIndex round started now: OK once a quorum confirmed leadership after the call and the
+  // applied index has reached the commit index it had.
+  virtual Task<Status> ReadBarrier() = 0;
+  virtual SoftState soft_state() const = 0;
+  // An entry of the current term was committed and applied here, and this node leads.
+  virtual bool leader_ready() const = 0;
+  // The lease, on this node's boot clock. Check it after the state was read.
+  virtual Instant lease_until() const = 0;
+  virtual LogIndex applied_index() const = 0;
+  virtual Configuration configuration() const = 0;
+  virtual Status TransferLeadership(ReplicaId target) = 0;
+  virtual std::vector<ProgressView> progress() const = 0;
+};
+
+class Host : public TransportReceiver {
+ public:
+  struct Options {
+    NodeId self;
+    Duration tick = limits::kTick;
+    // Applied entries kept in memory for followers that are a little behind; beyond, a snapshot.
+    size_t log_keep_entries = 4096;
+    size_t log_keep_bytes = 8 << 20;
+    uint64_t snapshot_bytes_per_second = 64 << 20;
+  };
+  // All references outlive the host. Recovers groups from `wal.recovered()`.
+  Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& store,
+       Transport& transport);
+  ~Host() override;
+
+  // Starts the replica of `group` on this node. If the WAL or the store know it, it goes on from
+  // there; else it is created fresh with `bootstrap` as its first configuration (no bootstrap: an
+  // empty replica that waits for a leader's snapshot). The machine outlives the group.
+  // kAlreadyExists if it runs.
+  Result<GroupHandle*> StartGroup(GroupId group, StateMachine& machine,
+                                  std::optional<Configuration> bootstrap);
+  // Groups that the WAL or the store know: to be started after a restart.
+  std::vector<GroupId> StoredGroups() const;
+
+  // Hands over every leadership it can; resolves when none is left or after `timeout`.
+  Task<void> HandOver(Duration timeout);
+  // Starts ticking. Groups may be started before and after.
+  void Start();
+  // Called when storage failed: nothing is acknowledged any more and the node must stop.
+  void OnFatal(std::function<void(Status)> callback);
+
+  void OnMessages(std::vector<GroupMessage> messages) override;
+  void OnSnapshotChunk(SnapshotChunk chunk) override;
+  void OnSnapshotAck(SnapshotAck ack) override;
+  void OnUnreachable(NodeId node) override;
+
+  GroupHandle* Find(GroupId group);
+
+ private:
+  struct Rep;
+  std::unique_ptr<Rep> rep_;
+};
+
+}  // namespace quorate::raft

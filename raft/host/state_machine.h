@@ -1,0 +1,44 @@
+// What a replicated state machine (a shard, the placement service) implements for the host.
+//
+// Apply is a function of the state and the entry alone: no clock, no randomness, no hash order, so
+// that every replica comes to the same state. It writes through the WriteBatch it is given, which
+// the host applies to the OrderedStore together with the index.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "raft/core/ready.h"
+#include "storage/kv_store.h"
+
+namespace quorate::raft {
+
+// Whatever the state machine wants its proposer to learn; opaque to the host.
+struct ApplyResult {
+  Status status;                   // kOk, or why the entry had no effect (it is in the log all the same)
+  std::string payload;             // encoded by the state machine
+};
+
+class StateMachine {
+ public:
+  virtual ~StateMachine() = default;
+
+  // Called in log order, once per committed normal entry. `term` is the term of the log entry.
+  virtual ApplyResult Apply(LogIndex index, Term term, std::string_view payload,
+                            storage::WriteBatch* batch) = 0;
+
+  // Leadership as the core sees it; called in the order in which it happened. On gaining it, the
+  // state machine proposes what it must before it serves (LeaderStart).
+  virtual void OnSoftState(const SoftState& state) = 0;
+
+  // The store's spans ([from, to) pairs of store keys) that hold this group's state: what a snapshot
+  // consists of and what installing one replaces.
+  virtual std::vector<std::pair<std::string, std::string>> Spans() const = 0;
+  // The store's content under Spans() was replaced by a snapshot at `index`: reload what is cached.
+  virtual void OnSnapshotInstalled(LogIndex index) = 0;
+};
+
+}  // namespace quorate::raft
