@@ -1,0 +1,171 @@
+// Shard: one replicated key range. This page is the request's way through.
+//
+//   Read ───► lease later ─► raise read_high + look at lock table (one step) ─► wait for / push
+//             older locks ─► read versions ─► check lease ─► answer
+//   Prepare ─► wait for locks (wait / wound / die) ─► evaluate + lock + propose (one step)
+//             ─► Raft ─► Apply (the authority: re-checks) ─► answer what Apply says
+//
+// Guarantees (docs/transactions.md): evaluation order is log order; whatever is answered about an
+// entry is answered after applying it, with Apply's result; a new leader evaluates and answers
+// nothing before it applied its LeaderStart{floor}; entries evaluated in one term or under one epoch
+// are void in another. Invariants kept here: A3, S1, S2, G1, P1.
+//
+// Waiting calls end by their deadline with DEADLINE_EXCEEDED (for a prepare that was proposed:
+// unknown; before: nothing happened, but the caller cannot tell). When leadership goes, waiters get
+// NOT_LEADER.
+//
+// Threads: executor's thread only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "base/task.h"
+#include "raft/host/host.h"
+#include "raft/host/state_machine.h"
+#include "shard/pusher.h"
+#include "storage/ordered_store.h"
+#include "txn/id.h"
+#include "txn/key_span.h"
+#include "txn/slot_source.h"
+#include "txn/timestamp.h"
+
+namespace quorate::v1 {
+class CommitRequest;
+class Error;
+class LockRequest;
+class LockResponse;
+class PrepareRequest;
+class PrepareResponse;
+class QueryPrepareRequest;
+class QueryPrepareResponse;
+class ReadRequest;
+class ReadResponse;
+class Resolution;
+class ShardApplyResult;
+class ShardDescriptor;
+class TxnRecord;
+}  // namespace quorate::v1
+
+namespace quorate::shard {
+
+enum class ReadMode : uint8_t { kLease, kQuorum };
+
+struct Settings {
+  ReadMode read_mode = ReadMode::kLease;
+  Duration push_after = 500ms;          // a reader or writer that waited this long pushes the holder
+  Duration prepared_push_after = 3s;    // a PREPARED record this old is pushed by its leader
+  Duration txn_lifetime = limits::kTxnLifetimeMax;  // distance of the horizon from TSO time
+  Duration horizon_interval = 10s;
+};
+
+// What became of an evaluation that was proposed. Available once applied.
+struct Applied {
+  // OK: it had its effect. NOT_LEADER: not applied as proposed (says nothing about the outcome).
+  // Others: what Apply refused with (STALE_EPOCH, TOO_OLD, LOCK_CONFLICT, ABORTED).
+  Status status;
+  Timestamp prepare_ts;  // what stands, which is what every copy is told
+  Timestamp commit_ts;   // of a COMMITTED record
+  enum class State : uint8_t { kNone, kPrepared, kStaged, kCommitted, kAborted } state = State::kNone;
+};
+
+// Result of evaluating at the anchor. On `ok()` the entry has been proposed in the same step and
+// `applied` will be set; the locks are held from now on.
+struct AnchorEvaluation {
+  Status status;          // refusal: READ_CONFLICT, TOO_OLD, STALE_EPOCH, TIMESTAMP_EXHAUSTED,
+                          // NOT_LEADER, DEADLINE_EXCEEDED, OVERLOADED, NO_SPACE
+  Applied existing;       // state != kNone: a record was there already; nothing was proposed
+  Timestamp prepare_ts;   // as evaluated
+  std::optional<Future<Applied>> applied;
+  bool ok() const { return status.ok(); }
+};
+
+struct StagingPart {
+  std::string marker_key;
+  Digest digest;
+};
+
+// What the coordinator and recovery need to hear of a shard's leadership.
+class ShardObserver {
+ public:
+  virtual ~ShardObserver() = default;
+  // This node leads and serves since `term`: STAGED and unresolved records want attention.
+  virtual void OnServing(ShardId shard, raft::Term term) = 0;
+  // Rights that rested on leadership in an earlier term have ended.
+  virtual void OnDeposed(ShardId shard) = 0;
+};
+
+class Shard final : public raft::StateMachine {
+ public:
+  struct Deps {
+    Env& env;
+    storage::OrderedStore& store;
+    SlotSource& slots;
+    Pusher& pusher;
+    ShardObserver& observer;
+    // True below the low-space watermark: growth is refused with NO_SPACE.
+    std::function<bool()> low_space;
+  };
+  // `descriptor` is used only if the store holds no state of this shard yet.
+  Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);
+  ~Shard() override;
+  // Before anything else; `group` outlives the shard.
+  void Attach(raft::GroupHandle* group);
+
+  ShardId id() const;
+  const v1::ShardDescriptor& descriptor() const;
+  Span span() const;
+  Timestamp horizon() const;
+  // Leads, has applied its LeaderStart, and is not stopping.
+  bool serving() const;
+  // Term in which this node serves; 0 if it does not.
+  raft::Term serving_term() const;
+  NodeId leader() const;
+  size_t prepared_count() const;
+
+  // ---- readers (section 3) -----------------------------------------------------------------------
+  Task<v1::ReadResponse> Read(v1::ReadRequest request, Instant deadline);
+  Task<v1::LockResponse> Lock(v1::LockRequest request, Instant deadline);
+
+  // ---- the coordinator on its own shard, the anchor (section 4) ----------------------------------
+  // Waits for locks, then evaluates and proposes in one step. `prepare` names the anchor's own part.
+  // One shard: CommitOnePhase. Several: Prepare + Stage{participants}, own part included.
+  Task<AnchorEvaluation> CommitOnePhase(v1::PrepareRequest prepare, Instant deadline);
+  Task<AnchorEvaluation> PrepareAndStage(v1::PrepareRequest prepare,
+                                         std::vector<StagingPart> participants, Instant deadline);
+  // Log entries about a transaction record kept here. Each resolves after Apply with what stands.
+  Task<Applied> Decide(TxnName txn, bool commit, Timestamp commit_ts);
+  Task<Status> Done(std::vector<std::pair<TxnId, std::string>> txns);  // (id, anchor key)
+  // The record as applied here; nullopt: none. Read on the serving leader.
+  std::optional<v1::TxnRecord> FindTxnRecord(const TxnId& id, std::string_view anchor_key) const;
+  // All STAGED ones and the COMMITTED ones without Done: what a new leader of the anchor pushes.
+  std::vector<v1::TxnRecord> UnfinishedTxnRecords() const;
+
+  // ---- participants (sections 4 and 5) -----------------------------------------------------------
+  Task<v1::PrepareResponse> Prepare(v1::PrepareRequest request, Instant deadline);
+  Task<v1::QueryPrepareResponse> QueryPrepare(v1::QueryPrepareRequest request, Instant deadline);
+  // Logs the resolutions in one entry; OK once applied.
+  Task<Status> Resolve(std::vector<v1::Resolution> resolutions);
+  // COMMITTED is a fact: treat the intents as versions from now on.
+  void EarlyOutcome(const std::vector<v1::Resolution>& resolutions);
+
+  // ---- raft::StateMachine ------------------------------------------------------------------------
+  raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
+                          storage::WriteBatch* batch) override;
+  void OnSoftState(const raft::SoftState& state) override;
+  std::vector<std::pair<std::string, std::string>> Spans() const override;
+  void OnSnapshotInstalled(raft::LogIndex index) override;
+
+  // Digest of the replicated state over explicit fields, to compare replicas at equal applied index.
+  uint64_t StateDigest() const;
+
+ private:
+  struct Rep;
+  std::unique_ptr<Rep> rep_;
+};
+
+}  // namespace quorate::shard
