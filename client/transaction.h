@@ -1,0 +1,80 @@
+// Transaction: what the closure given to Database::Transact works with. Reads see one snapshot plus
+// the transaction's own buffered writes; nothing is sent to be written before commit.
+//
+// Keys 1..480 bytes, values up to 1 MiB, a transaction up to 16 MiB and 50,000 keys: beyond,
+// INVALID_ARGUMENT with the limit, and nothing is buffered.
+//
+// The coroutine forms run on the library's executor (or the caller's, see Database::Open); the sync
+// forms of SyncTransaction wrap them and must not be called on it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/task.h"
+#include "txn/id.h"
+#include "txn/timestamp.h"
+
+namespace quorate::client {
+
+struct Row {
+  std::string key;
+  std::string value;
+  friend bool operator==(const Row&, const Row&) = default;
+};
+
+struct ScanOptions {
+  size_t limit = 0;  // rows; 0: all
+  bool reverse = false;
+};
+
+// Names a transaction whose outcome is unknown; to be given to Database::Outcome.
+struct TxnHandle {
+  TxnId txn_id;
+  Timestamp start_ts;
+  std::string anchor_key;
+  // As printed and parsed by the CLI: "<txn_id>:<start_ts>:<anchor key in hex>".
+  std::string ToString() const;
+  static std::optional<TxnHandle> Parse(std::string_view text);
+};
+
+class Transaction {
+ public:
+  virtual ~Transaction() = default;
+
+  // nullopt: absent. Errors end the attempt: return them from the closure.
+  virtual Task<Result<std::optional<std::string>>> Get(std::string key) = 0;
+  // All keys in one round per shard, in parallel.
+  virtual Task<Result<std::vector<std::optional<std::string>>>> GetMany(
+      std::vector<std::string> keys) = 0;
+  // As Get, and takes an advisory lock, so that this transaction is not aborted by younger writers.
+  virtual Task<Result<std::optional<std::string>>> GetForUpdate(std::string key) = 0;
+  // Rows of [from, to); an empty `to` means to the end.
+  virtual Task<Result<std::vector<Row>>> Scan(std::string from, std::string to,
+                                              ScanOptions options) = 0;
+  virtual Status Put(std::string key, std::string value) = 0;
+  virtual Status Delete(std::string key) = 0;
+
+  virtual Timestamp start_ts() const = 0;  // zero before the first read
+  virtual int attempt() const = 0;         // from 1
+};
+
+// The same, blocking: for closures on the caller's threads.
+class SyncTransaction {
+ public:
+  virtual ~SyncTransaction() = default;
+  virtual Result<std::optional<std::string>> Get(std::string key) = 0;
+  virtual Result<std::vector<std::optional<std::string>>> GetMany(
+      std::vector<std::string> keys) = 0;
+  virtual Result<std::optional<std::string>> GetForUpdate(std::string key) = 0;
+  virtual Result<std::vector<Row>> Scan(std::string from, std::string to,
+                                        ScanOptions options = {}) = 0;
+  virtual Status Put(std::string key, std::string value) = 0;
+  virtual Status Delete(std::string key) = 0;
+  virtual int attempt() const = 0;
+};
+
+}  // namespace quorate::client
