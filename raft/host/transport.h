@@ -37,7 +37,9 @@ struct SnapshotAck {
   uint64_t stream_id = 0;
   uint64_t next_sequence = 0;  // everything below has arrived; resume here
   bool installed = false;
-  bool refused = false;        // wrong checksum, out of order beyond repair, not wanted
+  bool refused = false;        // wrong checksum, malformed, stale, not wanted
+  // A quarantined replica asks its leader for a snapshot under this (new) stream_id.
+  bool wanted = false;
 };
 
 // What the host is handed when something arrives. Executor's thread.
