@@ -58,6 +58,9 @@ class Transport {
   virtual ~Transport() = default;
   // Set before anything is sent.
   virtual void SetReceiver(TransportReceiver* receiver) = 0;
+  // Who this node is: stamped on every batch, and checked on what arrives. Set once identity is known;
+  // before, nothing is sent and everything that arrives is refused.
+  virtual void SetIdentity(const std::string& cluster_id, NodeId self) = 0;
   // Where a node is reached; told again when it changes.
   virtual void SetAddress(NodeId node, const std::string& address) = 0;
   // Messages to one node leave in one batch per turn, in order, as long as the connection lives.
