@@ -1,12 +1,17 @@
 // Caller: one call to the leader of the shard that owns a key, with redirects. Used by the client
 // library and by the servers themselves (coordinator, recovery).
 //
-// NOT_LEADER and STALE_EPOCH repair the route cache from the error and are tried again; UNAVAILABLE
-// is tried again at another replica only if the request is `kIdempotent`. All within the deadline.
+// Every request of the protocol is harmless when it arrives twice, so silence and broken
+// connections are answered by sending again: to the leader if it is known, else to each replica in
+// turn, with growing patience and, after each round of replicas, a pause and a fresh map.
+// NOT_LEADER and STALE_EPOCH repair the route cache. All within the deadline.
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "base/env.h"
 #include "base/status.h"
@@ -14,31 +19,68 @@
 #include "client/route/channel.h"
 #include "client/route/route_cache.h"
 
+namespace quorate::v1 {
+class Error;
+}
+
 namespace quorate::client {
 
-// Whether a request may be sent again after silence. All of ours are but a thin client's Execute.
+// The error of an answer: the envelope's own, or else its body's.
+const v1::Error& ErrorOf(const v1::NodeResponse& response);
+v1::Error* MutableErrorOf(v1::NodeResponse* response);
+// A code this version does not know becomes INTERNAL.
+Status StatusOf(const v1::Error& error);
+
 class Caller {
  public:
+  // All outlive the caller. Destroying it drops the calls in flight; their awaiters must be gone.
   Caller(Env& env, Channel& channel, RouteCache& routes);
+  ~Caller();
 
-  // Calls the leader of the shard owning `key`. `fill` sets the request's route (shard id, version)
-  // just before each sending and returns the request; if the shard no longer covers what the
-  // request needs it is the answering shard that says STALE_EPOCH.
-  // Result: an answer whose own error is neither NOT_LEADER nor a transport failure. STALE_EPOCH is
-  // returned to the caller (after the cache was repaired), since keys may have to be regrouped.
-  // DEADLINE_EXCEEDED: no such answer in time; the request may have had its effect.
+  // Calls the leader of the shard owning `key`. `fill` returns the request with its route (shard
+  // id, version) set; it is called just before each sending. The request's timeout_ms, if zero,
+  // becomes the time that is left. If the shard no longer covers what the request needs it is the
+  // answering shard that says STALE_EPOCH.
+  //
+  // Result: an answer whose own error is neither NOT_LEADER nor a failure to reach its handler.
+  // STALE_EPOCH is such an answer (handed out after the cache was repaired), since keys may have to
+  // be regrouped. Otherwise:
+  //   DEADLINE_EXCEEDED  no such answer in time; the request may have had its effect
+  //   UNAVAILABLE        nothing happened: no sending of it can have reached a handler
+  //   UNINITIALIZED, WRONG_CLUSTER  nothing happened
   using Fill = std::function<v1::NodeRequest(uint64_t shard_id, uint64_t version)>;
   Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline);
 
   // Calls the placement leader: same rules.
   Task<Result<v1::NodeResponse>> CallPlacement(v1::NodeRequest request, Instant deadline);
 
+  // Asks for the whole map, once for everyone who waits. UNAVAILABLE, UNINITIALIZED, WRONG_CLUSTER:
+  // of the sources that were asked.
+  Task<Status> RefreshMap();
+
+  // Makes every part of `span` known, refreshing the map as needed.
+  Task<Result<std::vector<Route>>> Cover(Span span, Instant deadline);
+
   RouteCache& routes() { return routes_; }
 
  private:
+  struct Walk;
+  struct Stop;
+  std::optional<Stop> NextStop(Walk& walk) const;
+  Task<Result<v1::NodeResponse>> Run(std::shared_ptr<Walk> walk);
+  // nullopt: go on with the next stop.
+  std::optional<Result<v1::NodeResponse>> Judge(Walk& walk, const Stop& stop,
+                                                Result<v1::NodeResponse> result);
+  Task<void> RefreshFromSources();
+  Task<Status> AskForMap(std::string address);
+
   Env& env_;
   Channel& channel_;
   RouteCache& routes_;
+  std::string last_map_source_;
+  std::vector<Promise<Status>> refresh_waiters_;
+  bool refreshing_ = false;
+  TaskScope scope_;
 };
 
 }  // namespace quorate::client

@@ -2,6 +2,7 @@
 // serves everyone who asked before it was sent, and nobody else (T1).
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "base/env.h"
@@ -12,26 +13,32 @@ namespace quorate::client {
 
 class Slots final : public SlotSource {
  public:
+  // Both outlive it.
   Slots(Env& env, Caller& caller);
   ~Slots() override;
   Task<Result<Timestamp>> Fetch(Duration timeout) override;
   Timestamp newest() const override { return newest_; }
+  // newest(), if it was seen at most `age` ago; a slot is issued before it is seen, by no more than
+  // the time its answer took.
+  std::optional<Timestamp> NewestWithin(Duration age) const;
   // A timestamp seen elsewhere (a commit_ts): raises newest().
   void Observe(Timestamp ts);
 
  private:
-  Task<void> FetchLoop();
-
-  Env& env_;
-  Caller& caller_;
-  TaskScope scope_;
   struct Waiter {
     Promise<Result<Timestamp>> promise;
     Instant deadline;
   };
+  Task<void> FetchLoop();
+  Task<Result<Timestamp>> FetchOnce(Instant deadline);
+
+  Env& env_;
+  Caller& caller_;
   std::vector<Waiter> waiting_;
   bool fetching_ = false;
   Timestamp newest_;
+  Instant newest_at_;
+  TaskScope scope_;
 };
 
 }  // namespace quorate::client

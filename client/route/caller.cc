@@ -1,0 +1,379 @@
+#include "client/route/caller.h"
+
+#include <algorithm>
+
+#include "base/backoff.h"
+#include "base/check.h"
+#include "base/probe.h"
+#include "proto/node.pb.h"
+
+namespace quorate::client {
+namespace {
+
+constexpr Duration kPauseInitial = 5ms;
+constexpr Duration kPauseMax = 250ms;
+// How long one sending may stay unanswered before another replica is asked. A lock may be waited
+// for longer than this; sending again then joins the wait.
+constexpr Duration kPatienceInitial = 1s;
+constexpr Duration kPatienceMax = 8s;
+constexpr Duration kMapTimeout = 500ms;
+// A process that has never seen a map gives up this early: its addresses are probably wrong.
+constexpr Duration kFirstMapTimeout = 1s;
+
+uint32_t MillisLeft(Duration left) {
+  return static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(left)));
+}
+
+}  // namespace
+
+v1::Error* MutableErrorOf(v1::NodeResponse* response) {
+  if (response->error().code() != v1::OK) return response->mutable_error();
+  switch (response->body_case()) {
+    case v1::NodeResponse::kRead:
+      return response->mutable_read()->mutable_error();
+    case v1::NodeResponse::kLock:
+      return response->mutable_lock()->mutable_error();
+    case v1::NodeResponse::kCommit:
+      return response->mutable_commit()->mutable_error();
+    case v1::NodeResponse::kPrepare:
+      return response->mutable_prepare()->mutable_error();
+    case v1::NodeResponse::kResolve:
+      return response->mutable_resolve()->mutable_error();
+    case v1::NodeResponse::kEarlyOutcome:
+      return response->mutable_early_outcome()->mutable_error();
+    case v1::NodeResponse::kQueryPrepare:
+      return response->mutable_query_prepare()->mutable_error();
+    case v1::NodeResponse::kPush:
+      return response->mutable_push()->mutable_error();
+    case v1::NodeResponse::kSlot:
+      return response->mutable_slot()->mutable_error();
+    case v1::NodeResponse::kRoutes:
+      return response->mutable_routes()->mutable_error();
+    case v1::NodeResponse::kRegisterNode:
+      return response->mutable_register_node()->mutable_error();
+    case v1::NodeResponse::kHeartbeat:
+      return response->mutable_heartbeat()->mutable_error();
+    case v1::NodeResponse::kHello:
+      return response->mutable_hello()->mutable_error();
+    case v1::NodeResponse::kInit:
+      return response->mutable_init()->mutable_error();
+    case v1::NodeResponse::kBootstrap:
+      return response->mutable_bootstrap()->mutable_error();
+    case v1::NodeResponse::kStatus:
+      return response->mutable_status()->mutable_error();
+    case v1::NodeResponse::BODY_NOT_SET:
+      return response->mutable_error();
+  }
+  return response->mutable_error();
+}
+
+const v1::Error& ErrorOf(const v1::NodeResponse& response) {
+  if (response.error().code() != v1::OK) return response.error();
+  switch (response.body_case()) {
+    case v1::NodeResponse::kRead:
+      return response.read().error();
+    case v1::NodeResponse::kLock:
+      return response.lock().error();
+    case v1::NodeResponse::kCommit:
+      return response.commit().error();
+    case v1::NodeResponse::kPrepare:
+      return response.prepare().error();
+    case v1::NodeResponse::kResolve:
+      return response.resolve().error();
+    case v1::NodeResponse::kEarlyOutcome:
+      return response.early_outcome().error();
+    case v1::NodeResponse::kQueryPrepare:
+      return response.query_prepare().error();
+    case v1::NodeResponse::kPush:
+      return response.push().error();
+    case v1::NodeResponse::kSlot:
+      return response.slot().error();
+    case v1::NodeResponse::kRoutes:
+      return response.routes().error();
+    case v1::NodeResponse::kRegisterNode:
+      return response.register_node().error();
+    case v1::NodeResponse::kHeartbeat:
+      return response.heartbeat().error();
+    case v1::NodeResponse::kHello:
+      return response.hello().error();
+    case v1::NodeResponse::kInit:
+      return response.init().error();
+    case v1::NodeResponse::kBootstrap:
+      return response.bootstrap().error();
+    case v1::NodeResponse::kStatus:
+      return response.status().error();
+    case v1::NodeResponse::BODY_NOT_SET:
+      return response.error();
+  }
+  return response.error();
+}
+
+Status StatusOf(const v1::Error& error) {
+  if (error.code() == v1::OK) return Status::Ok();
+  const bool known = v1::ErrorCode_IsValid(error.code());
+  return Status(known ? static_cast<Code>(error.code()) : Code::kInternal, error.message());
+}
+
+// One call's search for its leader.
+struct Caller::Walk {
+  Walk(std::optional<std::string> k, Fill f, Instant begin, Instant end)
+      : key(std::move(k)), fill(std::move(f)), started(begin), deadline(end) {}
+
+  std::optional<std::string> key;  // nullopt: placement
+  Fill fill;
+  Instant started;
+  Instant deadline;
+  Backoff pause{kPauseInitial, kPauseMax};
+  Duration patience = kPatienceInitial;
+  std::vector<std::string> asked;  // addresses of this round
+  int rounds = 0;
+  bool maybe_done = false;  // a sending broke or stayed unanswered
+  bool want_map = false;
+  Status last{Code::kUnavailable, "nobody could be asked"};
+};
+
+struct Caller::Stop {
+  ShardId shard;  // 0: placement
+  uint64_t version = 0;
+  NodeId node;  // 0: whoever answers at the address
+  std::string address;
+};
+
+Caller::Caller(Env& env, Channel& channel, RouteCache& routes)
+    : env_(env), channel_(channel), routes_(routes), scope_(env.executor) {}
+
+Caller::~Caller() = default;
+
+Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Instant deadline) {
+  return Run(std::make_shared<Walk>(std::move(key), std::move(fill), env_.Now(), deadline));
+}
+
+Task<Result<v1::NodeResponse>> Caller::CallPlacement(v1::NodeRequest request, Instant deadline) {
+  auto shared = std::make_shared<const v1::NodeRequest>(std::move(request));
+  Fill fill = [shared](uint64_t, uint64_t) { return *shared; };
+  return Run(std::make_shared<Walk>(std::nullopt, std::move(fill), env_.Now(), deadline));
+}
+
+// The leader first, then the others; each address once per round.
+std::optional<Caller::Stop> Caller::NextStop(Walk& walk) const {
+  const auto fresh = [&walk](const std::string& address) {
+    return !address.empty() &&
+           std::find(walk.asked.begin(), walk.asked.end(), address) == walk.asked.end();
+  };
+  const auto stop_at = [&](const Endpoint& replica) -> std::optional<std::string> {
+    std::string address = routes_.AddressOf(replica.node).value_or(replica.address);
+    if (!fresh(address)) return std::nullopt;
+    return address;
+  };
+  if (walk.key.has_value()) {
+    const Route* route = routes_.Find(*walk.key);
+    if (route == nullptr) {
+      walk.want_map = true;
+      return std::nullopt;
+    }
+    Stop stop{route->shard, route->version, route->leader, {}};
+    if (route->leader) {
+      Endpoint leader{route->leader, {}};
+      for (const Endpoint& r : route->replicas) {
+        if (r.node == route->leader) leader = r;
+      }
+      if (auto address = stop_at(leader)) {
+        stop.address = std::move(*address);
+        return stop;
+      }
+    }
+    for (const Endpoint& replica : route->replicas) {
+      if (auto address = stop_at(replica)) {
+        stop.node = replica.node;
+        stop.address = std::move(*address);
+        return stop;
+      }
+    }
+    return std::nullopt;
+  }
+  if (auto address = stop_at({routes_.placement_leader(), {}})) {
+    return Stop{ShardId(), 0, routes_.placement_leader(), std::move(*address)};
+  }
+  const std::vector<Endpoint> nodes = routes_.placement();
+  for (const Endpoint& node : nodes) {
+    if (auto address = stop_at(node)) return Stop{ShardId(), 0, node.node, std::move(*address)};
+  }
+  if (nodes.empty()) {
+    for (std::string& address : routes_.MapSources()) {
+      if (fresh(address)) return Stop{ShardId(), 0, NodeId(), std::move(address)};
+    }
+  }
+  return std::nullopt;
+}
+
+Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
+  while (true) {
+    while (const std::optional<Stop> stop = NextStop(*walk)) {
+      const Duration left = walk->deadline - env_.Now();
+      if (left <= Duration(0)) break;
+      walk->asked.push_back(stop->address);
+      v1::NodeRequest request = walk->fill(stop->shard.value(), stop->version);
+      if (request.timeout_ms() == 0) request.set_timeout_ms(MillisLeft(left));
+      Result<v1::NodeResponse> result =
+          co_await channel_.Call(stop->address, std::move(request), std::min(left, walk->patience));
+      auto answer = Judge(*walk, *stop, std::move(result));
+      if (!answer.has_value()) continue;
+      // A version that errors do not repair: only the map can.
+      const bool stale = answer->ok() && ErrorOf(**answer).code() == v1::STALE_EPOCH;
+      if (stale && walk->key.has_value()) {
+        const Route* route = routes_.Find(*walk->key);
+        if (route == nullptr || (route->shard == stop->shard && route->version == stop->version)) {
+          PROBE("caller.stale_epoch_without_newer_route");
+          (void)co_await RefreshMap();  // the answer goes out whether or not it helped
+        }
+      }
+      co_return std::move(*answer);
+    }
+    // Every candidate was asked once. The first map is asked for without a pause.
+    walk->asked.clear();
+    if (walk->want_map || walk->rounds % 2 == 1 || routes_.empty()) {
+      walk->want_map = false;
+      Status status = co_await RefreshMap();
+      if (status.ok() && walk->rounds++ == 0) continue;
+      if (!status.ok()) {
+        walk->last = status;
+        const bool never_knew = routes_.empty() && !walk->maybe_done;
+        const bool hopeless = status.code() == Code::kUninitialized ||
+                              status.code() == Code::kWrongCluster ||
+                              env_.Now() - walk->started >= kFirstMapTimeout;
+        if (never_knew && hopeless) co_return status;
+      }
+    }
+    ++walk->rounds;
+    const Duration left = walk->deadline - env_.Now();
+    if (left <= Duration(0)) {
+      const Code code = walk->maybe_done ? Code::kDeadlineExceeded : Code::kUnavailable;
+      co_return Status(code,
+                       fmt::format("no leader answered in time, last: {}", walk->last.ToString()));
+    }
+    co_await Sleep(env_.executor, std::min(left, walk->pause.Next(env_.random)));
+  }
+}
+
+std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& stop,
+                                                      Result<v1::NodeResponse> result) {
+  const auto forget = [&] {
+    if (stop.shard) {
+      const Route* route = routes_.Find(*walk.key);
+      if (route != nullptr && route->leader == stop.node) routes_.ForgetLeader(route->shard);
+    } else if (routes_.placement_leader() == stop.node) {
+      routes_.SetPlacementLeader(NodeId());
+    }
+  };
+  if (!result.ok()) {
+    const Code code = result.status().code();
+    if (code == Code::kWrongCluster) return result;
+    walk.maybe_done = true;
+    walk.last = result.status();
+    // Silence may be a long wait for a lock: others are asked, but the leader is not forgotten.
+    if (code == Code::kDeadlineExceeded) {
+      walk.patience = std::min(walk.patience * 2, kPatienceMax);
+    } else {
+      forget();
+    }
+    return std::nullopt;
+  }
+  const v1::Error& error = ErrorOf(*result);
+  switch (error.code()) {
+    case v1::NOT_LEADER:
+      if (error.leader().node_id() == 0) forget();
+      if (stop.shard) {
+        routes_.Learn(stop.shard, error);
+      } else {
+        routes_.LearnPlacement(error);
+      }
+      break;
+    case v1::STALE_EPOCH:
+      routes_.Learn(stop.shard, error);
+      return result;
+    case v1::UNAVAILABLE:
+    case v1::CANCELLED:
+      // The node could not or would not hand the request to its handler, or lost it there.
+      walk.maybe_done = true;
+      forget();
+      break;
+    case v1::WRONG_NODE:
+    case v1::UNINITIALIZED:
+      walk.want_map = true;
+      forget();
+      break;
+    default:
+      if (stop.shard && stop.node) routes_.SetLeader(stop.shard, stop.node);
+      return result;
+  }
+  walk.last = StatusOf(error);
+  return std::nullopt;
+}
+
+Task<Status> Caller::RefreshMap() {
+  Promise<Status> promise(env_.executor);
+  refresh_waiters_.push_back(promise);
+  if (!refreshing_) {
+    refreshing_ = true;
+    scope_.Spawn(RefreshFromSources());
+  }
+  co_return co_await promise.future();
+}
+
+Task<void> Caller::RefreshFromSources() {
+  std::vector<std::string> sources = routes_.MapSources();
+  const auto last = std::find(sources.begin(), sources.end(), last_map_source_);
+  if (last != sources.end()) std::rotate(sources.begin(), last, last + 1);
+  Status status(Code::kUnavailable, "no address of any node is known");
+  std::string tried;
+  for (const std::string& source : sources) {
+    const Status asked = co_await AskForMap(source);
+    if (asked.ok()) {
+      last_map_source_ = source;
+      status = asked;
+      break;
+    }
+    tried += fmt::format("{}{}: {}", tried.empty() ? "" : "; ", source, asked.ToString());
+    // The most telling failure names the class: a wrong cluster, then an uninitialised one.
+    const bool telling =
+        asked.code() == Code::kWrongCluster ||
+        (asked.code() == Code::kUninitialized && status.code() != Code::kWrongCluster);
+    status = Status(telling ? asked.code() : status.code(), tried);
+  }
+  refreshing_ = false;
+  for (const auto& waiter : std::exchange(refresh_waiters_, {})) waiter.Set(status);
+}
+
+Task<Status> Caller::AskForMap(std::string address) {
+  v1::NodeRequest request;
+  request.set_timeout_ms(MillisLeft(kMapTimeout));
+  request.mutable_routes();
+  Result<v1::NodeResponse> result =
+      co_await channel_.Call(std::move(address), std::move(request), kMapTimeout);
+  if (!result.ok()) co_return result.status();
+  const v1::Error& error = ErrorOf(*result);
+  if (error.code() != v1::OK) co_return StatusOf(error);
+  const v1::RoutesResponse& map = result->routes();
+  if (map.routes().empty()) co_return Unavailable("it has no map yet");
+  if (!routes_.Update(map)) {
+    co_return Status(Code::kWrongCluster, fmt::format("it belongs to cluster {}, this is {}",
+                                                      map.cluster_id(), routes_.cluster_id()));
+  }
+  if (!routes_.cluster_id().empty()) channel_.SetClusterId(routes_.cluster_id());
+  co_return Status::Ok();
+}
+
+Task<Result<std::vector<Route>>> Caller::Cover(Span span, Instant deadline) {
+  Backoff pause(kPauseInitial, kPauseMax);
+  while (true) {
+    if (auto routes = routes_.Cover(span)) co_return std::move(*routes);
+    const Status status = co_await RefreshMap();
+    if (status.ok() && routes_.Cover(span).has_value()) continue;
+    const Duration left = deadline - env_.Now();
+    if (left <= Duration(0)) co_return Unavailable("the shard map could not be had in time");
+    if (routes_.empty() && status.code() == Code::kUninitialized) co_return status;
+    co_await Sleep(env_.executor, std::min(left, pause.Next(env_.random)));
+  }
+}
+
+}  // namespace quorate::client

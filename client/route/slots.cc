@@ -1,0 +1,78 @@
+#include "client/route/slots.h"
+
+#include <algorithm>
+
+#include "proto/node.pb.h"
+
+namespace quorate::client {
+
+Slots::Slots(Env& env, Caller& caller) : env_(env), caller_(caller), scope_(env.executor) {}
+Slots::~Slots() = default;
+
+namespace {
+
+// Ends a wait by its deadline; gone with the frame that waits.
+class Expiry {
+ public:
+  Expiry(Executor& executor, Duration timeout, Promise<Result<Timestamp>> promise)
+      : executor_(executor), timer_(executor.After(timeout, [promise = std::move(promise)] {
+          promise.Set(Result<Timestamp>(DeadlineExceeded("no timestamp slot in time")));
+        })) {}
+  Expiry(const Expiry&) = delete;
+  ~Expiry() { executor_.Cancel(timer_); }
+
+ private:
+  Executor& executor_;
+  TimerId timer_;
+};
+
+}  // namespace
+
+Task<Result<Timestamp>> Slots::Fetch(Duration timeout) {
+  Promise<Result<Timestamp>> promise(env_.executor);
+  waiting_.push_back({promise, env_.Now() + timeout});
+  if (!fetching_) {
+    fetching_ = true;
+    scope_.Spawn(FetchLoop());
+  }
+  const Expiry expiry(env_.executor, timeout, promise);
+  co_return co_await promise.future();
+}
+
+Task<void> Slots::FetchLoop() {
+  while (!waiting_.empty()) {
+    // Whoever asks from here on is served by the next fetch: this one counts as sent.
+    const std::vector<Waiter> batch = std::exchange(waiting_, {});
+    Instant deadline = batch.front().deadline;
+    for (const Waiter& waiter : batch) deadline = std::max(deadline, waiter.deadline);
+    const Result<Timestamp> slot = co_await FetchOnce(deadline);
+    if (slot.ok()) Observe(*slot);
+    for (const Waiter& waiter : batch) waiter.promise.Set(slot);
+  }
+  fetching_ = false;
+}
+
+Task<Result<Timestamp>> Slots::FetchOnce(Instant deadline) {
+  v1::NodeRequest request;
+  request.mutable_slot();
+  Result<v1::NodeResponse> response = co_await caller_.CallPlacement(std::move(request), deadline);
+  if (!response.ok()) co_return response.status();
+  const v1::Error& error = ErrorOf(*response);
+  if (error.code() != v1::OK) co_return StatusOf(error);
+  const Timestamp slot(response->slot().slot());
+  if (!slot || !slot.is_slot()) co_return Internal("the oracle answered something that is no slot");
+  co_return slot;
+}
+
+std::optional<Timestamp> Slots::NewestWithin(Duration age) const {
+  if (!newest_ || env_.Now() - newest_at_ > age) return std::nullopt;
+  return newest_;
+}
+
+void Slots::Observe(Timestamp ts) {
+  if (ts <= newest_) return;
+  newest_ = ts;
+  newest_at_ = env_.Now();
+}
+
+}  // namespace quorate::client
