@@ -1,13 +1,13 @@
 // Files and directories as quorate uses them: the seam that the simulated disk replaces.
 //
 // Durability rules that callers rely on, and the simulator enforces: bytes written are visible at
-// once and durable only after a sync; a new or renamed file exists for good only after its directory
-// was synced; after any failed sync the file's unsynced content is unknown and must not be trusted.
-// A failed sync is never retried (fsyncgate, ST1).
+// once and durable only after a sync; a new or renamed file exists for good only after its
+// directory was synced; after any failed sync the file's unsynced content is unknown and must not
+// be trusted. A failed sync is never retried (fsyncgate, ST1).
 //
-// WriteAndSync is the only asynchronous call: it runs off the executor's thread (a thread of its own
-// in the real world, virtual latency in the simulated one) and is the WAL's hot path. The blocking
-// calls are for start-up, recovery and rare management.
+// WriteAndSync is the only asynchronous call: it runs off the executor's thread (a thread of its
+// own in the real world, virtual latency in the simulated one) and is the WAL's hot path. The
+// blocking calls are for start-up, recovery and rare management.
 #pragma once
 
 #include <absl/functional/any_invocable.h>
@@ -32,8 +32,8 @@ class File {
   virtual Result<uint64_t> Size() const = 0;
   virtual Status Truncate(uint64_t size) = 0;
 
-  // One write and one data sync; `done` runs on the executor's thread. Calls on one file complete in
-  // order. At most a few may be outstanding: the WAL keeps one in flight.
+  // One write and one data sync; `done` runs on the executor's thread. Calls on one file complete
+  // in order. At most a few may be outstanding: the WAL keeps one in flight.
   using Done = absl::AnyInvocable<void(Status)>;
   virtual void WriteAndSync(uint64_t offset, std::string bytes, Done done) = 0;
 };
@@ -62,6 +62,8 @@ class FileSystem {
   virtual Result<std::unique_ptr<DirectoryLock>> Lock(const std::string& directory) = 0;
   // Bytes that an unprivileged writer can still use on the file system of `path`.
   virtual Result<uint64_t> FreeBytes(const std::string& path) = 0;
+  // Size of the file system of `path`; 0: not known.
+  virtual Result<uint64_t> TotalBytes(const std::string& path) { return uint64_t{0}; }
 };
 
 }  // namespace quorate::storage

@@ -3,10 +3,10 @@
 // Two implementations with one contract: lmdb_store (real) and memory_store (tests, simulation); a
 // differential test holds them together.
 //
-// Keys. A store key is   body | suffix | suffix length (1 byte).   Keys are ordered by body bytewise,
-// then by suffix bytewise, so that versions of one user key (suffix = descending timestamp) are
-// neighbours whatever bytes the key has, and nothing has to be escaped. Build them with MakeKey.
-// A whole key is at most limits::kLmdbKeyBytesMax bytes.
+// Keys. A store key is   body | suffix | suffix length (1 byte).   Keys are ordered by body
+// bytewise, then by suffix bytewise, so that versions of one user key (suffix = descending
+// timestamp) are neighbours whatever bytes the key has, and nothing has to be escaped. Build them
+// with MakeKey. A whole key is at most limits::kLmdbKeyBytesMax bytes.
 //
 // Crash contract. A Commit is atomic and, once its callback ran with OK, durable. After a crash the
 // store holds exactly a prefix of the commits, in the order of the calls; a commit whose callback
@@ -16,9 +16,11 @@
 // whose callback has run or is about to: what is in flight is the overlay's business.
 #pragma once
 
+#include <absl/container/btree_map.h>
 #include <absl/functional/any_invocable.h>
 #include <absl/functional/function_ref.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,14 +30,21 @@
 
 namespace quorate::storage {
 
+// Store keys whose first body byte is this tag are the storage layer's own (ordered_store.h: a
+// group's applied index). Every table of the layers above has a tag of its own, other than this
+// one.
+inline constexpr char kStorageTag = '\0';
+
 std::string MakeKey(std::string_view body, std::string_view suffix = {});
 // Precondition: `key` was built by MakeKey.
 std::string_view KeyBody(std::string_view key);
 std::string_view KeySuffix(std::string_view key);
-// The order of the store; usable as a transparent comparator in ordered maps.
+// <0, 0, >0 in the order of the store.
+int CompareKeys(std::string_view a, std::string_view b);
+// The same; usable as a transparent comparator in ordered maps.
 struct KeyLess {
   using is_transparent = void;
-  bool operator()(std::string_view a, std::string_view b) const;
+  bool operator()(std::string_view a, std::string_view b) const { return CompareKeys(a, b) < 0; }
 };
 
 // A set of puts and deletions, applied as one. A later operation on a key replaces an earlier one.
@@ -52,7 +61,11 @@ struct WriteBatch {
   void Delete(std::string key) { ops.push_back({std::move(key), std::nullopt}); }
 };
 
-// Called for each pair in order; false ends the scan. The views live only during the call.
+// The same, in the order of the store: how a large batch is handed over without a copy.
+using SortedOps = absl::btree_map<std::string, std::optional<std::string>, KeyLess>;
+
+// Called for each pair in order; false ends the scan. The views live only during the call. A
+// visitor may read, but not write.
 using ScanVisitor = absl::FunctionRef<bool(std::string_view key, std::string_view value)>;
 
 // What reads need; implemented by KvStore and by the overlay over it.
@@ -72,7 +85,9 @@ class KvStore : public KvReader {
  public:
   // Makes `batch` durable off the executor's thread. After a failure the store refuses everything:
   // the node must stop serving.
-  virtual void Commit(WriteBatch batch, CommitCallback done) = 0;
+  void Commit(WriteBatch batch, CommitCallback done);
+  // The same. The store may read `ops` on another thread until `done` runs.
+  virtual void CommitSorted(std::shared_ptr<const SortedOps> ops, CommitCallback done) = 0;
   // Bytes of the store on disk, for the low-space rule and metrics.
   virtual uint64_t SizeBytes() const = 0;
 };

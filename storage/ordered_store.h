@@ -12,16 +12,20 @@
 // Crash windows: before the commit is durable, the overlay is lost and the WAL still holds the
 // entries (a log is never truncated beyond FlushedIndex). After it, replay starts behind it.
 //
+// The applied index of group g is the pair MakeKey("\0applied" + ordered64(g)) -> fixed64, in the
+// same commit as the group's data. Tag 0x00 (kStorageTag) is reserved for this.
+//
 // Bounded: beyond limits::kOverlayBytesMax, OverBound() is true and admission refuses writers.
 // Threads: executor's thread only.
 #pragma once
-
-#include <absl/container/btree_map.h>
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "base/env.h"
 #include "base/strong_type.h"
@@ -32,8 +36,8 @@ namespace quorate::storage {
 class OrderedStore final : public KvReader {
  public:
   struct Options {
-    size_t flush_bytes = 16 << 20;       // flush when the active overlay is this large,
-    Duration flush_interval = 200ms;     // or this old
+    size_t flush_bytes = 16 << 20;    // flush when the active overlay is this large,
+    Duration flush_interval = 200ms;  // or this old
   };
 
   OrderedStore(Env& env, KvStore& store, Options options);
@@ -43,6 +47,8 @@ class OrderedStore final : public KvReader {
   // `index` is never below an earlier one of the group.
   void Apply(GroupId group, uint64_t index, WriteBatch batch);
 
+  // Groups with an applied index, ascending.
+  std::vector<GroupId> Groups() const;
   // The group's applied index, 0 for a group without state.
   uint64_t AppliedIndex(GroupId group) const;
   // The applied index that is durable: the log up to it may be truncated.
@@ -50,8 +56,8 @@ class OrderedStore final : public KvReader {
 
   // Replaces a group's state as one effect: deletes all keys in `spans` ([from, to) pairs), then
   // applies `batch`, and sets the applied index (which may jump). For snapshot installation.
-  void Replace(GroupId group, uint64_t index, std::vector<std::pair<std::string, std::string>> spans,
-               WriteBatch batch);
+  void Replace(GroupId group, uint64_t index,
+               std::vector<std::pair<std::string, std::string>> spans, WriteBatch batch);
   // Forgets the group's applied index together with `spans`. For a destroyed replica.
   void Drop(GroupId group, std::vector<std::pair<std::string, std::string>> spans);
 

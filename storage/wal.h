@@ -4,9 +4,9 @@
 // filled when created and recycled (renamed to a new number) when no group needs it any more,
 // because a data sync on a growing file costs half as much again (docs/decisions).
 //
-// Group commit: Append queues; everything queued is written with one WriteAndSync while the previous
-// one runs, then each caller's `durable` callback runs, in the order of the calls. A node with 10,000
-// groups does no more syncs than a node with one.
+// Group commit: Append queues; everything queued is written with one WriteAndSync while the
+// previous one runs, then each caller's `durable` callback runs, in the order of the calls. A node
+// with 10,000 groups does no more syncs than a node with one.
 //
 // What keeps a segment alive: for each group its newest hard state, its truncation mark, and the
 // entries above it. A group whose live records sit in an old segment gets them copied forward
@@ -14,15 +14,17 @@
 // stays bounded by kSegmentsTarget plus what is live.
 //
 // Crash windows and recovery (wal_recovery):
-//   torn tail         the last record is incomplete or fails its checksum and nothing valid follows:
+//   torn tail         the last record is incomplete or fails its checksum and nothing valid
+//   follows:
 //                     cut there, overwrite with zeros, sync, before anything new is written (ST3).
-//   damaged middle    a record fails its checksum and a valid record follows it (in this or a later
-//                     segment): never cut silently. Groups that have records at or behind the damage
-//                     are reported as `damaged`: their replicas must be fetched again from peers and
-//                     must not vote meanwhile (ST4, ST5).
+//   damaged middle    a record fails its checksum and a record of a later write follows it (in this
+//                     or a later segment): never cut silently. Groups that lost a record there, or
+//                     may have, are reported as `damaged`: their replicas must be fetched again
+//                     from peers and must not vote meanwhile (ST4, ST5).
 //   recycled segment  records carry the segment number, so old content behind the tail is not taken
 //                     for new (ST7).
-//   failed sync       the WAL refuses everything afterwards and calls OnFailure; never retried (ST1).
+//   failed sync       the WAL refuses everything afterwards and calls OnFailure; never retried
+//   (ST1).
 //
 // Threads: executor's thread only; callbacks run there.
 #pragma once
@@ -33,6 +35,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,6 +61,12 @@ struct WalHardState {
   friend bool operator==(const WalHardState&, const WalHardState&) = default;
 };
 
+struct WalMark {
+  uint64_t index = 0;
+  uint64_t term = 0;
+  friend bool operator==(const WalMark&, const WalMark&) = default;
+};
+
 // A change to one group's log, made durable as a whole.
 struct WalRecord {
   GroupId group;
@@ -69,11 +78,7 @@ struct WalRecord {
   std::vector<WalEntry> entries;
   // The log below and including this (index, term) is covered by the applied state; entries at or
   // below are dropped. With `reset`, everything above is dropped too (snapshot installed).
-  struct Mark {
-    uint64_t index = 0;
-    uint64_t term = 0;
-    friend bool operator==(const Mark&, const Mark&) = default;
-  };
+  using Mark = WalMark;
   std::optional<Mark> mark;
   bool reset = false;
   // The replica is gone: all its records so far are void.
@@ -86,6 +91,8 @@ struct WalGroup {
   WalHardState hard_state;
   WalRecord::Mark mark;
   std::vector<WalEntry> entries;
+  // Records were lost. Stays set over restarts until a record with both `reset` and a hard state
+  // (snapshot installed) or `destroy` is written.
   bool damaged = false;
 };
 
@@ -105,6 +112,11 @@ class Wal {
 
   // What recovery found, by group. Valid until the first Append.
   virtual const std::map<GroupId, WalGroup>& recovered() const = 0;
+
+  // True if damage, now or in an earlier life, may have taken all records of a group. A group that
+  // is absent from recovered() may then have voted or acknowledged entries here all the same, and
+  // has to start as if `damaged`.
+  virtual bool lost_records() const = 0;
 
   // Queues `record`. `durable` runs once it and everything before it is synced; it never runs if
   // the WAL fails or is destroyed first.

@@ -1,0 +1,88 @@
+#include "storage/memory_store.h"
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace quorate::storage {
+
+void MemoryDisk::ApplyFirst() {
+  for (const auto& [key, value] : *in_flight_.front()) {
+    const auto it = pairs_.find(key);
+    if (it != pairs_.end()) {
+      bytes_ -= key.size() + it->second.size();
+      if (!value) {
+        pairs_.erase(it);
+        continue;
+      }
+      it->second = *value;
+    } else if (value) {
+      pairs_.emplace(key, *value);
+    } else {
+      continue;
+    }
+    bytes_ += key.size() + value->size();
+  }
+  in_flight_.pop_front();
+  ++commits_;
+}
+
+void MemoryDisk::Crash(Random& random) {
+  for (uint64_t kept = random.Below(in_flight_.size() + 1); kept > 0; --kept) ApplyFirst();
+  in_flight_.clear();
+  failure_.reset();
+}
+
+MemoryStore::MemoryStore(Env& env, MemoryDisk& disk, Options options)
+    : env_(env), disk_(disk), options_(options), random_(env.random.Fork("memory_store")) {
+  CHECK(disk.in_flight_.empty(), "the disk has a store, or Crash() was not called");
+}
+
+MemoryStore::~MemoryStore() { env_.executor.Cancel(timer_); }
+
+Result<std::optional<std::string>> MemoryStore::Get(std::string_view key) const {
+  const auto it = disk_.pairs_.find(key);
+  if (it == disk_.pairs_.end()) return std::optional<std::string>();
+  return std::optional<std::string>(it->second);
+}
+
+Status MemoryStore::Scan(std::string_view from, std::string_view to, ScanVisitor visit) const {
+  auto it = from.empty() ? disk_.pairs_.begin() : disk_.pairs_.lower_bound(from);
+  for (; it != disk_.pairs_.end(); ++it) {
+    if (!to.empty() && CompareKeys(it->first, to) >= 0) break;
+    if (!visit(it->first, it->second)) break;
+  }
+  return Status::Ok();
+}
+
+void MemoryStore::CommitSorted(std::shared_ptr<const SortedOps> ops, CommitCallback done) {
+  if (disk_.failure_) {
+    env_.executor.Post([alive = std::weak_ptr<bool>(alive_), status = *disk_.failure_,
+                        done = std::move(done)]() mutable {
+      if (!alive.expired()) done(std::move(status));
+    });
+    return;
+  }
+  disk_.in_flight_.push_back(std::move(ops));
+  callbacks_.push_back(std::move(done));
+  if (callbacks_.size() == 1) StartNext();
+}
+
+void MemoryStore::StartNext() {
+  const Duration latency(
+      random_.Between(options_.latency_min.count(), options_.latency_max.count()));
+  timer_ = env_.executor.After(latency, [this] {
+    timer_ = 0;
+    FinishFirst();
+  });
+}
+
+void MemoryStore::FinishFirst() {
+  disk_.ApplyFirst();
+  CommitCallback done = std::move(callbacks_.front());
+  callbacks_.pop_front();
+  if (!callbacks_.empty()) StartNext();
+  done(Status::Ok());
+}
+
+}  // namespace quorate::storage

@@ -1,0 +1,69 @@
+// KvStore in memory, for tests and simulation, with the crash behaviour of the real one.
+//
+// MemoryDisk is what survives: it outlives the store of a node that crashed, and the next one is
+// built over it. Crash() keeps exactly a prefix of the commits: all whose callback ran, and of
+// those in flight as many as the given random source decides.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/env.h"
+#include "storage/kv_store.h"
+
+namespace quorate::storage {
+
+class MemoryDisk {
+ public:
+  // Call when the store over it is gone and before the next is built.
+  void Crash(Random& random);
+  // The next commit, and all after it, fail with `status`.
+  void FailCommits(Status status) { failure_ = std::move(status); }
+
+  const std::map<std::string, std::string, KeyLess>& pairs() const { return pairs_; }
+  uint64_t commits() const { return commits_; }
+
+ private:
+  friend class MemoryStore;
+  void ApplyFirst();
+
+  std::map<std::string, std::string, KeyLess> pairs_;
+  std::deque<std::shared_ptr<const SortedOps>> in_flight_;
+  std::optional<Status> failure_;
+  uint64_t bytes_ = 0;
+  uint64_t commits_ = 0;
+};
+
+class MemoryStore final : public KvStore {
+ public:
+  struct Options {
+    Duration latency_min = 1ms;
+    Duration latency_max = 4ms;
+  };
+  // `disk` outlives the store and has no other.
+  MemoryStore(Env& env, MemoryDisk& disk, Options options);
+  MemoryStore(Env& env, MemoryDisk& disk) : MemoryStore(env, disk, Options()) {}
+  ~MemoryStore() override;
+
+  Result<std::optional<std::string>> Get(std::string_view key) const override;
+  Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
+  void CommitSorted(std::shared_ptr<const SortedOps> ops, CommitCallback done) override;
+  uint64_t SizeBytes() const override { return disk_.bytes_; }
+
+ private:
+  void StartNext();
+  void FinishFirst();
+
+  Env& env_;
+  MemoryDisk& disk_;
+  const Options options_;
+  Random random_;
+  std::deque<CommitCallback> callbacks_;  // of disk_.in_flight_
+  TimerId timer_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace quorate::storage

@@ -1,0 +1,168 @@
+#include "storage/node_identity.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <utility>
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/coding.h"
+#include "base/crc32c.h"
+
+namespace quorate::storage {
+namespace {
+
+constexpr std::string_view kFileName = "IDENTITY";
+constexpr std::string_view kTemporary = "IDENTITY.new";
+constexpr std::string_view kTitle = "quorate identity";
+constexpr std::string_view kNone = "none";
+constexpr size_t kFileBytesMax = 4096;
+
+std::string Encode(const NodeIdentity& identity, bool clean_stop) {
+  std::string text =
+      fmt::format("{}\nformat {}\ncluster {}\nnode {}\nstorage {}\nstopped {}\n", kTitle,
+                  kDataFormat, identity.cluster_id.empty() ? kNone : identity.cluster_id,
+                  identity.node_id, identity.storage_id, clean_stop ? "clean" : "unclean");
+  text += fmt::format("crc {:08x}\n", Crc32c(text));
+  return text;
+}
+
+// The value of the line "<name> <value>\n" at the front of `text`.
+bool TakeLine(std::string_view* text, std::string_view name, std::string_view* value) {
+  const size_t end = text->find('\n');
+  if (end == std::string_view::npos || !text->starts_with(name) || end <= name.size() ||
+      (*text)[name.size()] != ' ') {
+    return false;
+  }
+  *value = text->substr(name.size() + 1, end - name.size() - 1);
+  text->remove_prefix(end + 1);
+  return true;
+}
+
+template <class T>
+bool ParseNumber(std::string_view text, T* value, int base = 10) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value, base);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+bool ValidId(std::string_view id) {
+  std::string bytes;
+  return id.size() == 32 && FromHex(id, &bytes);
+}
+
+enum class Parsed : uint8_t { kOk, kDamaged, kNewer };
+
+Parsed Decode(std::string_view text, NodeIdentity* identity) {
+  const std::string_view whole = text;
+  std::string_view value;
+  if (!text.starts_with(kTitle) || text.size() <= kTitle.size()) return Parsed::kDamaged;
+  text.remove_prefix(kTitle.size() + 1);
+  uint32_t format = 0;
+  if (!TakeLine(&text, "format", &value) || !ParseNumber(value, &format)) return Parsed::kDamaged;
+  if (format > kDataFormat) return Parsed::kNewer;
+  std::string_view cluster;
+  std::string_view storage;
+  std::string_view stopped;
+  uint64_t node = 0;
+  uint32_t crc = 0;
+  if (!TakeLine(&text, "cluster", &cluster)) return Parsed::kDamaged;
+  if (!TakeLine(&text, "node", &value) || !ParseNumber(value, &node)) return Parsed::kDamaged;
+  if (!TakeLine(&text, "storage", &storage)) return Parsed::kDamaged;
+  if (!TakeLine(&text, "stopped", &stopped)) return Parsed::kDamaged;
+  const std::string_view covered = whole.substr(0, whole.size() - text.size());
+  if (!TakeLine(&text, "crc", &value) || !ParseNumber(value, &crc, 16) || crc != Crc32c(covered)) {
+    return Parsed::kDamaged;
+  }
+  if ((cluster != kNone && !ValidId(cluster)) || !ValidId(storage)) return Parsed::kDamaged;
+  if (cluster != kNone) identity->cluster_id = cluster;
+  identity->node_id = NodeId(node);
+  identity->storage_id = storage;
+  identity->clean_stop = stopped == "clean";
+  return Parsed::kOk;
+}
+
+}  // namespace
+
+std::string NewId(Random& random) {
+  std::string bytes;
+  PutFixed64(&bytes, random.Next());
+  PutFixed64(&bytes, random.Next());
+  return ToHex(bytes);
+}
+
+Result<std::unique_ptr<DataDirectory>> DataDirectory::Open(Env& env, FileSystem& files,
+                                                           std::string path) {
+  RETURN_IF_ERROR(files.CreateDirectory(path));
+  auto directory = std::unique_ptr<DataDirectory>(new DataDirectory(files, std::move(path)));
+  ASSIGN_OR_RETURN(directory->lock_, files.Lock(directory->path_));
+  RETURN_IF_ERROR(directory->Load(env.random));
+  RETURN_IF_ERROR(directory->Store(false));
+  return directory;
+}
+
+Status DataDirectory::Load(Random& random) {
+  const std::string file_path = fmt::format("{}/{}", path_, kFileName);
+  ASSIGN_OR_RETURN(const bool exists, files_.Exists(file_path));
+  if (!exists) {
+    ASSIGN_OR_RETURN(const auto names, files_.List(path_));
+    for (const std::string& name : names) {
+      // What a run that stopped before its first identity was durable may leave.
+      if (name == "LOCK" || name == kTemporary || name == "lost+found") continue;
+      return Status(Code::kFailedPrecondition,
+                    fmt::format("{} is not a quorate data directory (it holds {} but no {}); name "
+                                "an empty or new directory with --data",
+                                path_, name, kFileName));
+    }
+    identity_.storage_id = NewId(random);
+    return Status::Ok();
+  }
+  ASSIGN_OR_RETURN(const auto file, files_.Open(file_path, OpenMode::kMustExist));
+  ASSIGN_OR_RETURN(const std::string text, file->Read(0, kFileBytesMax));
+  switch (Decode(text, &identity_)) {
+    case Parsed::kOk:
+      return Status::Ok();
+    case Parsed::kNewer:
+      return Status(
+          Code::kFailedPrecondition,
+          fmt::format("{} was written by a newer version of quorate; start that version", path_));
+    case Parsed::kDamaged:
+      break;
+  }
+  return Corruption(
+      fmt::format("{} is damaged; restore it from a backup or start the node with an "
+                  "empty directory",
+                  file_path));
+}
+
+Status DataDirectory::Store(bool clean_stop) {
+  const std::string temporary = fmt::format("{}/{}", path_, kTemporary);
+  const std::string text = Encode(identity_, clean_stop);
+  {
+    ASSIGN_OR_RETURN(const auto file, files_.Open(temporary, OpenMode::kCreate));
+    RETURN_IF_ERROR(file->Truncate(0));
+    RETURN_IF_ERROR(file->Write(0, text));
+    RETURN_IF_ERROR(file->Sync());
+  }
+  RETURN_IF_ERROR(files_.Rename(temporary, fmt::format("{}/{}", path_, kFileName)));
+  return files_.SyncDirectory(path_);
+}
+
+Status DataDirectory::Assign(const std::string& cluster_id, NodeId node_id) {
+  CHECK(ValidId(cluster_id) && node_id, "a cluster id is 32 hex digits, a node id not 0");
+  if (!identity_.cluster_id.empty() && identity_.cluster_id != cluster_id) {
+    return {Code::kWrongCluster, fmt::format("{} belongs to cluster {}, not to {}", path_,
+                                             identity_.cluster_id, cluster_id)};
+  }
+  if (identity_.node_id && identity_.node_id != node_id) {
+    return {Code::kWrongNode,
+            fmt::format("{} belongs to node {}, not to {}", path_, identity_.node_id, node_id)};
+  }
+  identity_.cluster_id = cluster_id;
+  identity_.node_id = node_id;
+  return Store(false);
+}
+
+Status DataDirectory::MarkCleanStop() { return Store(true); }
+
+}  // namespace quorate::storage

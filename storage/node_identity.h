@@ -1,0 +1,68 @@
+// Who a data directory belongs to: DIR/IDENTITY, a few text lines with a checksum.
+//
+//   quorate identity
+//   format 1
+//   cluster 3f2a...      32 hex digits, or "none" before the node belongs to a cluster
+//   node 3               0 before the node belongs to a cluster
+//   storage 91bc...      32 hex digits drawn when the directory was made: tells a node that came
+//   back
+//                        with an empty disk from the one that its peers knew
+//   stopped clean        or "unclean": how the last run ended
+//   crc 1a2b3c4d         CRC-32C of the lines above
+//
+// Written to a temporary file, synced, renamed, directory synced: a crash leaves the old one or the
+// new one. Every error is one line that says what to do.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/env.h"
+#include "base/strong_type.h"
+#include "storage/file.h"
+
+namespace quorate::storage {
+
+inline constexpr uint32_t kDataFormat = 1;
+
+struct NodeIdentity {
+  std::string cluster_id;  // 32 hex digits; empty: none yet
+  NodeId node_id;
+  std::string storage_id;
+  bool clean_stop = false;
+  friend bool operator==(const NodeIdentity&, const NodeIdentity&) = default;
+};
+
+// A new random 32-digit id.
+std::string NewId(Random& random);
+
+// A locked data directory. While it is open the file says "unclean".
+class DataDirectory {
+ public:
+  // Creates the directory if it is missing. FAILED_PRECONDITION: another process holds it, it was
+  // written by a newer version, or it holds something else than a node's data. CORRUPTION: the
+  // identity is damaged.
+  static Result<std::unique_ptr<DataDirectory>> Open(Env& env, FileSystem& files, std::string path);
+
+  const std::string& path() const { return path_; }
+  // As found at Open (so `clean_stop` tells about the last run), with later assignments.
+  const NodeIdentity& identity() const { return identity_; }
+
+  // Makes the node a member for good. WRONG_CLUSTER or WRONG_NODE if it is another one already.
+  Status Assign(const std::string& cluster_id, NodeId node_id);
+  // The last thing that a clean stop does.
+  Status MarkCleanStop();
+
+ private:
+  DataDirectory(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
+  Status Load(Random& random);
+  Status Store(bool clean_stop);
+
+  FileSystem& files_;
+  const std::string path_;
+  std::unique_ptr<DirectoryLock> lock_;
+  NodeIdentity identity_;
+};
+
+}  // namespace quorate::storage

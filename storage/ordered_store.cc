@@ -1,0 +1,378 @@
+#include "storage/ordered_store.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "base/coding.h"
+#include "base/limits.h"
+#include "base/metrics.h"
+#include "base/probe.h"
+
+namespace quorate::storage {
+namespace {
+
+// What a pair costs in the overlay besides its bytes.
+constexpr size_t kPairOverhead = 96;
+
+std::string AppliedPrefix() { return std::string(1, kStorageTag) + "applied"; }
+
+std::string AppliedKey(GroupId group) {
+  std::string body = AppliedPrefix();
+  PutOrdered64(&body, group.value());
+  return MakeKey(body);
+}
+
+size_t Cost(std::string_view key, const std::optional<std::string>& value) {
+  return kPairOverhead + key.size() + (value ? value->size() : 0);
+}
+
+}  // namespace
+
+struct OrderedStore::Rep {
+  Rep(Env& env, KvStore& store, Options options)
+      : env(env),
+        store(store),
+        options(options),
+        flushes(env.metrics.GetCounter("quorate_overlay_flushes_total", "overlay flushes")),
+        flush_us(env.metrics.GetHistogram("quorate_overlay_flush_us", "time of an overlay flush")),
+        overlay(env.metrics.GetGauge("quorate_overlay_bytes", "bytes in the overlay")) {}
+
+  struct Group {
+    uint64_t applied = 0;  // 0: dropped
+    uint64_t flushed = 0;
+    bool dirty = false;  // in Rep::dirty: changed since the last flush began
+  };
+
+  Status Load();
+  void Put(std::string key, std::optional<std::string> value);
+  void Touch(GroupId group, uint64_t index);
+  void DeleteSpans(const OrderedStore& reader,
+                   const std::vector<std::pair<std::string, std::string>>& spans);
+  void Changed();
+  bool Clean() const { return active.empty() && dirty.empty(); }
+  void StartFlush();
+  void Flushed(Status status, Instant begun);
+  void Fail(Status status);
+
+  Env& env;
+  KvStore& store;
+  const Options options;
+
+  SortedOps active;
+  size_t active_bytes = 0;
+  std::shared_ptr<const SortedOps> immutable;  // being flushed, or null
+  size_t immutable_bytes = 0;
+  std::map<GroupId, Group> groups;
+  std::vector<GroupId> dirty;
+  std::vector<std::pair<GroupId, uint64_t>> flushing;  // applied indexes in `immutable`
+
+  TimerId timer = 0;
+  bool due = false;  // the interval passed, or someone asked, while a flush was running
+  std::vector<CommitCallback> active_waiters;
+  std::vector<CommitCallback> immutable_waiters;
+  std::function<void()> on_flushed;
+  std::function<void(Status)> on_failure;
+  std::optional<Status> failure;
+
+  Counter& flushes;
+  Histogram& flush_us;
+  Gauge& overlay;
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+};
+
+Status OrderedStore::Rep::Load() {
+  const std::string prefix = AppliedPrefix();
+  Status bad = Status::Ok();
+  const Status read =
+      store.Scan(MakeKey(prefix), {}, [&](std::string_view key, std::string_view value) {
+        std::string_view body = KeyBody(key);
+        if (!body.starts_with(prefix)) return false;
+        body.remove_prefix(prefix.size());
+        uint64_t group = 0;
+        uint64_t index = 0;
+        if (!GetOrdered64(&body, &group) || !GetFixed64(&value, &index)) {
+          bad = Corruption("an applied index in the store does not decode");
+          return false;
+        }
+        groups[GroupId(group)] = {.applied = index, .flushed = index};
+        return true;
+      });
+  return read.ok() ? bad : read;
+}
+
+void OrderedStore::Rep::Put(std::string key, std::optional<std::string> value) {
+  const size_t cost = Cost(key, value);
+  const auto [it, fresh] = active.try_emplace(std::move(key));
+  if (!fresh) active_bytes -= Cost(it->first, it->second);
+  it->second = std::move(value);
+  active_bytes += cost;
+}
+
+void OrderedStore::Rep::Touch(GroupId id, uint64_t index) {
+  Group& group = groups[id];
+  group.applied = index;
+  if (!std::exchange(group.dirty, true)) dirty.push_back(id);
+}
+
+void OrderedStore::Rep::Changed() {
+  overlay.Set(static_cast<int64_t>(active_bytes + immutable_bytes));
+  if (immutable != nullptr || failure) return;
+  if (active_bytes >= options.flush_bytes) return StartFlush();
+  if (timer != 0) return;
+  timer = env.executor.After(options.flush_interval, [this] {
+    timer = 0;
+    StartFlush();
+  });
+}
+
+void OrderedStore::Rep::StartFlush() {
+  if (immutable != nullptr) {
+    due = true;
+    return;
+  }
+  due = false;
+  env.executor.Cancel(std::exchange(timer, 0));
+  if (Clean() || failure) return;
+  for (const GroupId id : std::exchange(dirty, {})) {
+    const auto it = groups.find(id);
+    CHECK(it != groups.end());
+    flushing.emplace_back(id, it->second.applied);
+    it->second.dirty = false;
+    std::optional<std::string> value;
+    if (it->second.applied != 0) PutFixed64(&value.emplace(), it->second.applied);
+    Put(AppliedKey(id), std::move(value));
+  }
+  immutable_bytes = std::exchange(active_bytes, 0);
+  immutable = std::make_shared<const SortedOps>(std::exchange(active, {}));
+  immutable_waiters = std::exchange(active_waiters, {});
+  store.CommitSorted(immutable,
+                     [this, alive = std::weak_ptr<bool>(alive), begun = env.Now()](Status status) {
+                       if (!alive.expired()) Flushed(std::move(status), begun);
+                     });
+}
+
+void OrderedStore::Rep::Flushed(Status status, Instant begun) {
+  if (!status.ok()) return Fail(std::move(status));
+  flushes.Add();
+  flush_us.Record(static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(env.Now() - begun).count()));
+  immutable.reset();
+  immutable_bytes = 0;
+  std::vector<CommitCallback> waiters = std::exchange(immutable_waiters, {});
+  for (const auto& [id, index] : std::exchange(flushing, {})) {
+    const auto it = groups.find(id);
+    if (it == groups.end()) continue;
+    it->second.flushed = index;
+    // Dropped, and not used again since.
+    if (it->second.applied == 0 && !it->second.dirty) groups.erase(it);
+  }
+  if (due || !active_waiters.empty()) {
+    StartFlush();
+  } else if (!Clean()) {
+    Changed();
+  }
+  overlay.Set(static_cast<int64_t>(active_bytes + immutable_bytes));
+  const std::weak_ptr<bool> still = alive;
+  for (CommitCallback& done : waiters) done(Status::Ok());
+  if (!still.expired() && on_flushed) on_flushed();
+}
+
+void OrderedStore::Rep::Fail(Status status) {
+  if (failure) return;
+  failure = status;
+  env.log.Error("store: {}; nothing is checkpointed any more", status.ToString());
+  env.executor.Cancel(std::exchange(timer, 0));
+  auto waiters = std::exchange(immutable_waiters, {});
+  for (CommitCallback& done : std::exchange(active_waiters, {})) waiters.push_back(std::move(done));
+  const std::weak_ptr<bool> still = alive;
+  for (CommitCallback& done : waiters) done(status);
+  if (!still.expired() && on_failure) on_failure(std::move(status));
+}
+
+OrderedStore::OrderedStore(Env& env, KvStore& store, Options options)
+    : rep_(std::make_unique<Rep>(env, store, options)) {
+  Status status = rep_->Load();
+  if (status.ok()) return;
+  // Nobody has registered for failures yet.
+  env.executor.Post([rep = rep_.get(), alive = std::weak_ptr<bool>(rep_->alive),
+                     status = std::move(status)]() mutable {
+    if (!alive.expired()) rep->Fail(std::move(status));
+  });
+}
+
+OrderedStore::~OrderedStore() { rep_->env.executor.Cancel(rep_->timer); }
+
+void OrderedStore::Apply(GroupId group, uint64_t index, WriteBatch batch) {
+  CHECK(index >= AppliedIndex(group) && index > 0, "group {}: apply {} after {}", group, index,
+        AppliedIndex(group));
+  for (WriteBatch::Op& op : batch.ops) rep_->Put(std::move(op.key), std::move(op.value));
+  rep_->Touch(group, index);
+  rep_->Changed();
+}
+
+// Only what exists needs a tombstone; what exists may be large, but so is the state that replaces
+// it.
+void OrderedStore::Rep::DeleteSpans(const OrderedStore& reader,
+                                    const std::vector<std::pair<std::string, std::string>>& spans) {
+  std::vector<std::string> keys;
+  for (const auto& [from, to] : spans) {
+    const Status status = reader.Scan(from, to, [&](std::string_view key, std::string_view) {
+      keys.emplace_back(key);
+      return true;
+    });
+    if (!status.ok()) return Fail(status);
+  }
+  for (std::string& key : keys) Put(std::move(key), std::nullopt);
+}
+
+void OrderedStore::Replace(GroupId group, uint64_t index,
+                           std::vector<std::pair<std::string, std::string>> spans,
+                           WriteBatch batch) {
+  CHECK(index > 0);
+  PROBE("store span replaced");
+  rep_->DeleteSpans(*this, spans);
+  for (WriteBatch::Op& op : batch.ops) rep_->Put(std::move(op.key), std::move(op.value));
+  rep_->Touch(group, index);
+  rep_->Changed();
+}
+
+void OrderedStore::Drop(GroupId group, std::vector<std::pair<std::string, std::string>> spans) {
+  rep_->DeleteSpans(*this, spans);
+  rep_->Touch(group, 0);
+  rep_->Changed();
+}
+
+uint64_t OrderedStore::AppliedIndex(GroupId group) const {
+  const auto it = rep_->groups.find(group);
+  return it == rep_->groups.end() ? 0 : it->second.applied;
+}
+
+uint64_t OrderedStore::FlushedIndex(GroupId group) const {
+  const auto it = rep_->groups.find(group);
+  return it == rep_->groups.end() ? 0 : it->second.flushed;
+}
+
+std::vector<GroupId> OrderedStore::Groups() const {
+  std::vector<GroupId> ids;
+  for (const auto& [id, group] : rep_->groups) {
+    if (group.applied != 0) ids.push_back(id);
+  }
+  return ids;
+}
+
+Result<std::optional<std::string>> OrderedStore::Get(std::string_view key) const {
+  if (const auto it = rep_->active.find(key); it != rep_->active.end()) return it->second;
+  if (rep_->immutable != nullptr) {
+    if (const auto it = rep_->immutable->find(key); it != rep_->immutable->end()) {
+      return it->second;
+    }
+  }
+  return rep_->store.Get(key);
+}
+
+namespace {
+
+// The two overlays as one ordered sequence; where both have a key, the newer one counts.
+class OverlayCursor {
+ public:
+  OverlayCursor(const SortedOps& active, const SortedOps* immutable, std::string_view from,
+                std::string_view to)
+      : newer_(active, from, to), older_(immutable != nullptr ? *immutable : Empty(), from, to) {
+    Choose();
+  }
+
+  bool valid() const { return current_ != nullptr; }
+  std::string_view key() const { return current_->at->first; }
+  const std::optional<std::string>& value() const { return current_->at->second; }
+  void Next() {
+    if (both_) ++older_.at;
+    ++current_->at;
+    Choose();
+  }
+
+ private:
+  struct Side {
+    Side(const SortedOps& ops, std::string_view from, std::string_view to)
+        : at(from.empty() ? ops.begin() : ops.lower_bound(from)),
+          end(to.empty() ? ops.end() : ops.lower_bound(to)) {
+      if (!from.empty() && !to.empty() && CompareKeys(from, to) >= 0) at = end;
+    }
+    bool done() const { return at == end; }
+    SortedOps::const_iterator at;
+    SortedOps::const_iterator end;
+  };
+
+  static const SortedOps& Empty() {
+    static const SortedOps kEmpty;
+    return kEmpty;
+  }
+
+  void Choose() {
+    both_ = false;
+    if (newer_.done() || older_.done()) {
+      current_ = !newer_.done() ? &newer_ : !older_.done() ? &older_ : nullptr;
+      return;
+    }
+    const int order = CompareKeys(newer_.at->first, older_.at->first);
+    both_ = order == 0;
+    current_ = order <= 0 ? &newer_ : &older_;
+  }
+
+  Side newer_;
+  Side older_;
+  Side* current_ = nullptr;
+  bool both_ = false;
+};
+
+}  // namespace
+
+Status OrderedStore::Scan(std::string_view from, std::string_view to, ScanVisitor visit) const {
+  OverlayCursor overlay(rep_->active, rep_->immutable.get(), from, to);
+  bool stopped = false;
+  const auto emit_overlay = [&] {
+    if (overlay.value() && !visit(overlay.key(), *overlay.value())) stopped = true;
+    overlay.Next();
+  };
+  const Status status =
+      rep_->store.Scan(from, to, [&](std::string_view key, std::string_view value) {
+        while (overlay.valid()) {
+          const int order = CompareKeys(overlay.key(), key);
+          if (order > 0) break;
+          emit_overlay();
+          if (stopped) return false;
+          if (order == 0) return true;  // hidden by what was just visited, or deleted
+        }
+        stopped = !visit(key, value);
+        return !stopped;
+      });
+  if (!status.ok()) return status;
+  while (!stopped && overlay.valid()) emit_overlay();
+  return Status::Ok();
+}
+
+bool OrderedStore::OverBound() const { return OverlayBytes() > limits::kOverlayBytesMax; }
+
+size_t OrderedStore::OverlayBytes() const { return rep_->active_bytes + rep_->immutable_bytes; }
+
+void OrderedStore::Flush(CommitCallback done) {
+  const bool failed = rep_->failure.has_value();
+  if (failed || (rep_->Clean() && rep_->immutable == nullptr)) {
+    rep_->env.executor.Post([alive = std::weak_ptr<bool>(rep_->alive), done = std::move(done),
+                             status = rep_->failure.value_or(Status::Ok())]() mutable {
+      if (!alive.expired()) done(std::move(status));
+    });
+    return;
+  }
+  (rep_->Clean() ? rep_->immutable_waiters : rep_->active_waiters).push_back(std::move(done));
+  rep_->StartFlush();
+}
+
+void OrderedStore::OnFlushed(std::function<void()> callback) {
+  rep_->on_flushed = std::move(callback);
+}
+
+void OrderedStore::OnFailure(std::function<void(Status)> callback) {
+  rep_->on_failure = std::move(callback);
+}
+
+}  // namespace quorate::storage

@@ -1,0 +1,323 @@
+#include "storage/wal_recovery.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/check.h"
+#include "base/probe.h"
+#include "storage/wal_reader.h"
+
+namespace quorate::storage {
+namespace {
+
+constexpr uint64_t kFillBytes = 1 << 20;
+
+class Recovery {
+ public:
+  Recovery(Env& env, FileSystem& files, const Wal::Options& options)
+      : env_(env), files_(files), options_(options) {}
+
+  Result<WalRecovery> Run();
+
+ private:
+  struct Segment {
+    uint64_t number = 0;
+    std::string bytes;
+    std::vector<ScanItem> items;
+  };
+
+  std::string Path(uint64_t number) const { return options_.directory + "/" + SegmentName(number); }
+  Result<bool> FindFiles();
+  Result<Segment> Load(uint64_t number);
+  Status FindRange();
+  Status Create();
+  Status ReplayAll();
+  void Replay(const Segment& segment, bool last);
+  void ReplayRecord(const ScanItem& item, uint64_t segment);
+  void BadBody(const ScanItem& item);
+  void Gap(uint64_t segment, uint64_t begin, uint64_t end);
+  Status CutTail(const Segment& last);
+  void Verdicts();
+  Status CollectFree();
+
+  Env& env_;
+  FileSystem& files_;
+  const Wal::Options& options_;
+  WalRecovery out_;
+  std::vector<uint64_t> numbers_;  // of the files present, ascending
+  uint64_t last_ = 0;              // the newest segment with a valid frame; 0: none
+  uint64_t expected_end_ = 0;      // of the segment that was replayed last
+  // Unattributed damage met so far, and how much of it each group was checked against.
+  uint64_t gaps_ = 0;
+  std::map<GroupId, uint64_t> checked_;
+};
+
+Result<bool> Recovery::FindFiles() {
+  RETURN_IF_ERROR(files_.CreateDirectory(options_.directory));
+  ASSIGN_OR_RETURN(const auto names, files_.List(options_.directory));
+  std::optional<uint64_t> log_id;
+  for (const std::string& name : names) {
+    uint64_t number = 0;
+    if (!ParseSegmentName(name, &number)) continue;
+    numbers_.push_back(number);
+    ASSIGN_OR_RETURN(const auto file, files_.Open(Path(number), OpenMode::kMustExist));
+    ASSIGN_OR_RETURN(const std::string bytes, file->Read(0, kSegmentHeaderBytes));
+    SegmentHeader header;
+    switch (DecodeSegmentHeader(bytes, &header)) {
+      case HeaderState::kValid:
+        if (log_id && *log_id != header.log_id) {
+          return Corruption(fmt::format("{}: {} belongs to another log than the segments before it",
+                                        options_.directory, name));
+        }
+        log_id = header.log_id;
+        break;
+      case HeaderState::kNewerVersion:
+        return Status(Code::kFailedPrecondition,
+                      fmt::format("{}/{} was written by a newer version of quorate",
+                                  options_.directory, name));
+      case HeaderState::kInvalid:
+        break;  // records do not depend on it as long as another segment gives the log's id
+    }
+  }
+  if (numbers_.empty()) return false;
+  if (log_id) {
+    out_.log_id = *log_id;
+    return true;
+  }
+  // The first segment's header and opening note are synced before anything else is written.
+  ASSIGN_OR_RETURN(const auto file, files_.Open(Path(numbers_.front()), OpenMode::kMustExist));
+  ASSIGN_OR_RETURN(const uint64_t size, file->Size());
+  ASSIGN_OR_RETURN(const std::string bytes, file->Read(0, size));
+  const std::string_view rest =
+      std::string_view(bytes).substr(std::min<size_t>(size, 2 * kSegmentHeaderBytes));
+  const bool unborn = numbers_ == std::vector<uint64_t>{1} &&
+                      rest.find_first_not_of('\0') == std::string_view::npos;
+  if (unborn) return false;
+  return Corruption(
+      fmt::format("{}: no segment of the write-ahead log has a readable header; the "
+                  "node has to be replaced by an empty one",
+                  options_.directory));
+}
+
+Result<Recovery::Segment> Recovery::Load(uint64_t number) {
+  Segment segment;
+  segment.number = number;
+  ASSIGN_OR_RETURN(const auto file, files_.Open(Path(number), OpenMode::kMustExist));
+  ASSIGN_OR_RETURN(const uint64_t size, file->Size());
+  ASSIGN_OR_RETURN(segment.bytes, file->Read(0, size));
+  if (segment.bytes.size() != size) {
+    return IoError(
+        fmt::format("read {}: {} of {} bytes", Path(number), segment.bytes.size(), size));
+  }
+  segment.items = ScanSegment(segment.bytes, SegmentSeed(out_.log_id, number));
+  return segment;
+}
+
+// The newest segment in use, and the oldest by the newest note.
+Status Recovery::FindRange() {
+  for (auto it = numbers_.rbegin(); it != numbers_.rend() && out_.oldest == 0; ++it) {
+    ASSIGN_OR_RETURN(const Segment segment, Load(*it));
+    if (segment.items.empty()) continue;
+    if (last_ == 0) last_ = *it;
+    for (const ScanItem& item : segment.items) {
+      Note note;
+      if (item.kind == ScanItem::Kind::kRecord && item.frame.group == kNoteGroup &&
+          DecodeNote(item.body, &note)) {
+        out_.oldest = std::max(out_.oldest, note.oldest);
+      }
+    }
+  }
+  // Without any note the evidence about what should be there is gone, too.
+  if (out_.oldest == 0) out_.oldest = 1;
+  return Status::Ok();
+}
+
+Status Recovery::Create() {
+  out_.log_id = env_.random.Next();
+  out_.segment = 1;
+  out_.oldest = 1;
+  ASSIGN_OR_RETURN(out_.file, files_.Open(Path(1), OpenMode::kCreate));
+  std::string bytes = EncodeSegmentHeader({1, out_.log_id});
+  const size_t at = bytes.size();
+  bytes.resize(at + kFrameBytes);
+  EncodeNote({.oldest = 1}, &bytes);
+  SealRecord(&bytes, at, SegmentSeed(out_.log_id, 1),
+             {.offset = kSegmentHeaderBytes, .batch = kSegmentHeaderBytes, .group = kNoteGroup});
+  out_.offset = bytes.size();
+  const std::string zeros(std::min<uint64_t>(kFillBytes, options_.segment_bytes), '\0');
+  for (uint64_t done = 0; done < options_.segment_bytes; done += zeros.size()) {
+    const uint64_t size = std::min<uint64_t>(zeros.size(), options_.segment_bytes - done);
+    RETURN_IF_ERROR(out_.file->Write(done, std::string_view(zeros).substr(0, size)));
+  }
+  RETURN_IF_ERROR(out_.file->Write(0, bytes));
+  RETURN_IF_ERROR(out_.file->Sync());
+  RETURN_IF_ERROR(files_.SyncDirectory(options_.directory));
+  out_.live.AddSegment(1);
+  return Status::Ok();
+}
+
+Status Recovery::ReplayAll() {
+  if (last_ == 0) {
+    // Every segment begins with a synced note; there must have been records.
+    Gap(numbers_.front(), kSegmentHeaderBytes, kSegmentHeaderBytes);
+    last_ = numbers_.back();
+    out_.oldest = last_;
+  }
+  for (uint64_t number = out_.oldest; number <= last_; ++number) {
+    if (!std::binary_search(numbers_.begin(), numbers_.end(), number)) {
+      Gap(number, 0, options_.segment_bytes);
+      expected_end_ = 0;
+      // A hole of many segments is one loss; jump over it.
+      number = *std::lower_bound(numbers_.begin(), numbers_.end(), number) - 1;
+      continue;
+    }
+    out_.live.AddSegment(number);
+    ASSIGN_OR_RETURN(const Segment segment, Load(number));
+    if (number == last_) out_.previous_end = expected_end_;
+    Replay(segment, number == last_);
+    if (number == last_) RETURN_IF_ERROR(CutTail(segment));
+  }
+  Verdicts();
+  return Status::Ok();
+}
+
+void Recovery::Replay(const Segment& segment, bool last) {
+  if (segment.items.empty()) {
+    if (!last) Gap(segment.number, kSegmentHeaderBytes, segment.bytes.size());
+    out_.offset = kSegmentHeaderBytes;
+    expected_end_ = 0;
+    return;
+  }
+  // The last item has a valid frame by construction of the scan.
+  const uint64_t last_batch = last ? segment.items.back().frame.batch : UINT64_MAX;
+  out_.offset = segment.items.back().end;
+  for (const ScanItem& item : segment.items) {
+    if (item.kind != ScanItem::Kind::kRecord && item.end > last_batch) {
+      if (item.begin < last_batch) Gap(segment.number, item.begin, last_batch);
+      out_.offset = std::max(item.begin, last_batch);
+      PROBE("wal torn tail cut");
+      return;
+    }
+    switch (item.kind) {
+      case ScanItem::Kind::kRecord:
+        ReplayRecord(item, segment.number);
+        break;
+      case ScanItem::Kind::kBadBody:
+        BadBody(item);
+        break;
+      case ScanItem::Kind::kGap:
+        Gap(segment.number, item.begin, item.end);
+        break;
+    }
+  }
+  expected_end_ = out_.offset;
+}
+
+void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
+  if (item.frame.group == kNoteGroup) {
+    Note note;
+    CHECK(DecodeNote(item.body, &note), "a WAL note with a valid checksum does not decode");
+    out_.lost |= note.lost;
+    // The segment before may have lost its end, behind which nothing valid follows in it.
+    if (note.previous_end != 0 && expected_end_ != 0 && expected_end_ < note.previous_end) {
+      Gap(segment - 1, expected_end_, note.previous_end);
+    }
+    expected_end_ = 0;
+    return;
+  }
+  WalRecord record;
+  record.group = item.frame.group;
+  bool damaged = false;
+  CHECK(DecodeBody(item.body, &record, &damaged),
+        "a WAL record with a valid checksum does not decode");
+  const bool starts_anew = item.frame.seq == 1 || WalLive::IsBase(record) || record.destroy;
+  const WalLive::Group* group = out_.live.Find(record.group);
+  if (!starts_anew) {
+    // A group first seen in undamaged log may have had earlier records in segments since reused.
+    const bool gapless = group != nullptr ? item.frame.seq == group->seq + 1 : gaps_ == 0;
+    if (!gapless) damaged = true;
+  }
+  checked_[record.group] = gaps_;
+  const GroupId id = record.group;
+  if (!out_.live.Apply(std::move(record), damaged, item.frame.seq, segment)) {
+    out_.live.At(id).log.damaged = true;
+  }
+  if (damaged) out_.damaged = true;
+}
+
+void Recovery::BadBody(const ScanItem& item) {
+  PROBE("wal damaged body");
+  if (item.frame.group == kNoteGroup) return;  // states nothing that is not known from elsewhere
+  env_.log.Error("wal: record {} of group {} is damaged", item.frame.seq, item.frame.group);
+  out_.damaged = true;
+  WalLive::Group& group = out_.live.At(item.frame.group);
+  group.log.damaged = true;
+  group.seq = item.frame.seq;
+  checked_[item.frame.group] = gaps_;
+}
+
+void Recovery::Gap(uint64_t segment, uint64_t begin, uint64_t end) {
+  PROBE("wal damaged middle");
+  env_.log.Error("wal: {} is damaged from byte {} to {}", SegmentName(segment), begin, end);
+  out_.damaged = true;
+  out_.lost = true;
+  ++gaps_;
+}
+
+// Zeros over what was cut, as far as anything there could be taken for a record, and a sync: also
+// of what is kept, which a crash of the process alone may have left unsynced.
+Status Recovery::CutTail(const Segment& last) {
+  ASSIGN_OR_RETURN(out_.file, files_.Open(Path(last.number), OpenMode::kMustExist));
+  out_.segment = last.number;
+  const uint64_t end = last.items.empty() ? 0 : last.items.back().end;
+  for (uint64_t at = out_.offset; at < end;) {
+    const uint64_t size = std::min<uint64_t>(kFillBytes, end - at);
+    RETURN_IF_ERROR(out_.file->Write(at, std::string(size, '\0')));
+    at += size;
+  }
+  return out_.file->Sync();
+}
+
+void Recovery::Verdicts() {
+  if (gaps_ == 0) return;
+  for (const auto& [id, group] : out_.live.groups()) {
+    if (checked_[id] != gaps_) out_.live.At(id).log.damaged = true;
+  }
+}
+
+Status Recovery::CollectFree() {
+  for (const uint64_t number : numbers_) {
+    if (number >= out_.oldest && number <= last_) continue;
+    ASSIGN_OR_RETURN(const auto file, files_.Open(Path(number), OpenMode::kMustExist));
+    ASSIGN_OR_RETURN(const uint64_t size, file->Size());
+    if (size == options_.segment_bytes && out_.free_files.empty()) {
+      out_.free_files.push_back(SegmentName(number));
+    } else {
+      RETURN_IF_ERROR(files_.Remove(Path(number)));
+    }
+  }
+  return Status::Ok();
+}
+
+Result<WalRecovery> Recovery::Run() {
+  ASSIGN_OR_RETURN(const bool exists, FindFiles());
+  if (!exists) {
+    RETURN_IF_ERROR(Create());
+    return std::move(out_);
+  }
+  RETURN_IF_ERROR(FindRange());
+  RETURN_IF_ERROR(ReplayAll());
+  RETURN_IF_ERROR(CollectFree());
+  return std::move(out_);
+}
+
+}  // namespace
+
+Result<WalRecovery> RecoverWal(Env& env, FileSystem& files, const Wal::Options& options) {
+  return Recovery(env, files, options).Run();
+}
+
+}  // namespace quorate::storage

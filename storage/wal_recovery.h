@@ -1,0 +1,45 @@
+// Start-up: what the WAL's files say, and the place where appending goes on.
+//
+// A batch is one write, and it is begun only after the one before it was synced. So of all that is
+// found, only the last batch may be incomplete by a crash alone:
+//
+//   last batch        cut at the first record that is not valid; the rest of it, valid or not, was
+//                     never acknowledged. What was cut is overwritten with zeros and synced, or it
+//                     would reappear behind newer records (ST3).
+//   anything earlier  not readable means damaged (ST4). If the frame is valid, its group lost the
+//                     record. If not, or if a whole segment is missing, any group may have: a group
+//                     is cleared only if the numbers of its records go on without a gap behind the
+//                     damage, or start anew there (first record, or whole state).
+//
+// After damage the state of every group is written anew with its verdict, so that it outlives both
+// the damaged place and later records.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "storage/file.h"
+#include "storage/wal_live.h"
+
+namespace quorate::storage {
+
+struct WalRecovery {
+  WalLive live;
+  uint64_t log_id = 0;
+  uint64_t oldest = 0;
+  bool damaged = false;  // something was found damaged this time
+  bool lost = false;
+  // Where to append.
+  uint64_t segment = 0;
+  uint64_t offset = 0;
+  std::unique_ptr<File> file;
+  uint64_t previous_end = 0;  // as in Note
+  std::vector<std::string> free_files;
+};
+
+// Blocking. Creates the log if the directory holds none.
+Result<WalRecovery> RecoverWal(Env& env, FileSystem& files, const Wal::Options& options);
+
+}  // namespace quorate::storage

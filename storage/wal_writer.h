@@ -1,0 +1,121 @@
+// Group commit into one segment after the other.
+//
+//   Add ──► batch that is being filled ──► batch in flight (one write + sync) ──► durable callbacks
+//
+// One batch is in flight at a time and everything that is added meanwhile goes into the next, so
+// the number of syncs does not depend on the number of records. A record is encoded once, in the
+// place from which it is written. A batch lies in one segment; where that is full, the next one
+// begins.
+//
+// The next segment is made ready when the current one is half full: a segment that is not needed
+// any more is renamed and gets a new header, or a new file is filled with zeros in small steps, so
+// that neither the executor nor the batches wait for it. Until its first record is written it holds
+// nothing, and a crash in between leaves a file that recovery reuses.
+//
+// If nothing follows a batch for kAckMarkDelay, an empty note is written behind it: evidence that
+// everything before it was acknowledged, so that later damage is not taken for a torn tail (ST4).
+#pragma once
+
+#include <absl/functional/function_ref.h>
+
+#include <deque>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "storage/wal_format.h"
+
+namespace quorate::storage {
+
+inline constexpr Duration kAckMarkDelay = 1s;
+
+class WalWriter {
+ public:
+  struct Config {
+    std::string directory;
+    uint64_t segment_bytes = 0;
+    uint64_t log_id = 0;
+    // Where to go on, and the files (names) that may be reused.
+    uint64_t segment = 0;
+    uint64_t offset = 0;
+    std::unique_ptr<File> file;
+    uint64_t previous_end = 0;  // as in Note
+    std::vector<std::string> free_files;
+    bool lost = false;
+    uint64_t oldest = 0;
+  };
+  WalWriter(Env& env, FileSystem& files, Config config);
+  ~WalWriter();
+
+  // Queues a record whose body `encode` appends to the string. Returns the segment it will lie in.
+  using EncodeFn = absl::FunctionRef<void(std::string* out)>;
+  uint64_t Add(GroupId group, uint32_t seq, EncodeFn encode, Wal::Durable durable);
+  // Queues a note that segments below `oldest` are not needed.
+  void AddNote(uint64_t oldest, Wal::Durable durable);
+  // The file of `segment` may be reused: the note that says so is durable.
+  void Free(uint64_t segment);
+  void OnFailure(std::function<void(Status)> callback) { on_failure_ = std::move(callback); }
+
+  uint64_t segment() const { return segment_; }
+
+ private:
+  struct Batch {
+    uint64_t segment = 0;
+    uint64_t offset = 0;
+    uint64_t records = 0;
+    std::string bytes;
+    std::vector<Wal::Durable> durable;
+  };
+
+  Batch& OpenBatch();
+  void Roll();
+  void Open(uint64_t previous_end);
+  void Wake();
+  void Write();
+  void Written(Status status, uint64_t size, Instant begun);
+  void ArmAckMark();
+  void PrepareNext();
+  Status BeginNext();
+  void FillNext(uint64_t offset);
+  void NextReady();
+  void Fail(Status status);
+  std::string Path(const std::string& name) const { return config_.directory + "/" + name; }
+  // Wraps `fn` so that it does nothing once this writer is gone.
+  template <class F>
+  auto Alive(F fn);
+
+  Env& env_;
+  FileSystem& files_;
+  Config config_;
+  std::function<void(Status)> on_failure_;
+  bool failed_ = false;
+
+  // Where the next record goes: behind everything queued.
+  uint64_t segment_;
+  uint64_t offset_;
+  uint32_t seed_;
+  // Records in segment_, as far as it matters: one (its opening note) or more.
+  uint64_t segment_records_ = 2;
+  std::set<uint64_t> oversized_;  // not worth recycling
+  std::deque<Batch> queue_;
+  Batch in_flight_;
+  bool writing_ = false;
+  bool woken_ = false;
+  TimerId ack_mark_timer_ = 0;
+  bool ack_marked_ = false;
+
+  uint64_t file_segment_;  // what is written to now
+  std::unique_ptr<File> file_;
+  enum class Next : uint8_t { kNone, kPreparing, kReady } next_ = Next::kNone;
+  std::unique_ptr<File> next_file_;
+
+  Counter& syncs_;
+  Counter& bytes_;
+  Counter& records_;
+  Histogram& sync_us_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace quorate::storage
