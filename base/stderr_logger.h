@@ -1,0 +1,27 @@
+// StderrLogger: log lines on standard error with time and level.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "base/log.h"
+
+namespace quorate {
+
+class StderrLogger final : public Logger {
+ public:
+  explicit StderrLogger(LogLevel level);
+  ~StderrLogger() override;
+  bool Enabled(LogLevel level) const override { return level >= level_; }
+  void Write(LogLevel level, std::string_view line) override;
+
+ private:
+  struct Sink;
+  LogLevel level_;
+  std::unique_ptr<Sink> sink_;
+};
+
+// "debug", "info", "warn", "error".
+std::optional<LogLevel> ParseLogLevel(std::string_view name);
+
+}  // namespace quorate
