@@ -12,23 +12,23 @@ namespace quorate::history {
 struct MicroOp {
   enum class Kind : uint8_t { kAppend, kRead } kind = Kind::kRead;
   std::string key;
-  int64_t element = 0;             // append: unique over the whole history of the key
-  std::vector<int64_t> list;       // read: what was seen
+  int64_t element = 0;        // append: unique over the whole history of the key
+  std::vector<int64_t> list;  // read: what was seen
 };
 
 enum class Outcome : uint8_t { kOk, kFail, kUnknown };
 
 struct Transaction {
   int process = 0;
-  int64_t invoked = 0;             // any monotone clock shared by all clients
-  int64_t completed = 0;           // meaningful for kOk only
+  int64_t invoked = 0;    // any monotone clock shared by all clients
+  int64_t completed = 0;  // meaningful for kOk only
   Outcome outcome = Outcome::kUnknown;
   std::vector<MicroOp> ops;
 };
 
 struct Anomaly {
-  std::string name;                // Adya's and Elle's words: G0, G1a, G1b, G1c, G-single, G2, ...
-  std::string explanation;         // a sentence a person can follow
+  std::string name;         // Adya's and Elle's words: G0, G1a, G1b, G1c, G-single, G2, ...
+  std::string explanation;  // a sentence a person can follow
 };
 
 }  // namespace quorate::history

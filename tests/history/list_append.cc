@@ -101,9 +101,9 @@ class Checker {
     }
     for (const auto& read : key.reads) {
       if (!std::equal(read.list.begin(), read.list.end(), key.order.begin())) {
-        Report("incompatible-order", fmt::format("{} read {} as {}, another read saw {}",
-                                                 Name(read.transaction), name, read.list,
-                                                 key.order));
+        Report("incompatible-order",
+               fmt::format("{} read {} as {}, another read saw {}", Name(read.transaction), name,
+                           read.list, key.order));
       }
     }
   }
@@ -134,14 +134,14 @@ class Checker {
     for (const auto& read : key.reads) {
       last_read_invoked = std::max(last_read_invoked, transactions_[read.transaction].invoked);
     }
-    for (const auto& [element, writer] : std::map<int64_t, Writer>(key.writers.begin(),
-                                                                   key.writers.end())) {
+    for (const auto& [element, writer] :
+         std::map<int64_t, Writer>(key.writers.begin(), key.writers.end())) {
       const Transaction& t = transactions_[writer.transaction];
       if (t.outcome == Outcome::kOk && t.completed < last_read_invoked &&
           !present.contains(element)) {
         Report("lost-append", fmt::format("{} acknowledged appending {} to {}, and a later read "
-                                          "does not see it", Name(writer.transaction), element,
-                                          name));
+                                          "does not see it",
+                                          Name(writer.transaction), element, name));
       }
     }
   }
@@ -156,8 +156,9 @@ class Checker {
     for (size_t i = 1; i < key.order.size(); ++i) {
       const auto a = WriterOf(key, key.order[i - 1]), b = WriterOf(key, key.order[i]);
       if (a && b) {
-        graph_.Add(*a, {*b, EdgeKind::kWw, fmt::format("{} put {} behind its {} in {}", Name(*b),
-                                                       key.order[i], key.order[i - 1], name)});
+        graph_.Add(*a, {*b, EdgeKind::kWw,
+                        fmt::format("{} put {} behind its {} in {}", Name(*b), key.order[i],
+                                    key.order[i - 1], name)});
       }
     }
     for (const auto& read : key.reads) {
@@ -207,8 +208,8 @@ class Checker {
         frontier.push_back(done);
       }
       for (const uint32_t f : frontier) {
-        graph_.Add(f, {t, EdgeKind::kRealtime,
-                       fmt::format("{} was invoked after it completed", Name(t))});
+        graph_.Add(
+            f, {t, EdgeKind::kRealtime, fmt::format("{} was invoked after it completed", Name(t))});
       }
     }
   }

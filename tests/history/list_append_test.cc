@@ -28,9 +28,9 @@ std::vector<std::string> Names(const std::vector<Transaction>& history) {
 }
 
 TEST(ListAppend, AcceptsASerialHistory) {
-  EXPECT_THAT(Names({T(0, 1, {A("x", 1)}), T(2, 3, {R("x", {1}), A("x", 2)}),
-                     T(4, 5, {R("x", {1, 2})})}),
-              IsEmpty());
+  EXPECT_THAT(
+      Names({T(0, 1, {A("x", 1)}), T(2, 3, {R("x", {1}), A("x", 2)}), T(4, 5, {R("x", {1, 2})})}),
+      IsEmpty());
 }
 
 TEST(ListAppend, AcceptsUnknownOutcomesEitherWay) {
@@ -45,9 +45,9 @@ TEST(ListAppend, FindsAbortedRead) {
 }
 
 TEST(ListAppend, FindsIntermediateRead) {
-  EXPECT_THAT(Names({T(0, 9, {A("x", 1), A("x", 2)}), T(0, 9, {R("x", {1})}),
-                     T(10, 11, {R("x", {1, 2})})}),
-              Contains("G1b"));
+  EXPECT_THAT(
+      Names({T(0, 9, {A("x", 1), A("x", 2)}), T(0, 9, {R("x", {1})}), T(10, 11, {R("x", {1, 2})})}),
+      Contains("G1b"));
 }
 
 TEST(ListAppend, FindsIncompatibleOrders) {
@@ -97,15 +97,15 @@ TEST(ListAppend, FindsStaleReadOnlyThroughRealTime) {
 
 TEST(ListAppend, FindsCausalReverse) {
   // A read sees the later of two appends that followed each other in real time, not the earlier.
-  EXPECT_THAT(Names({T(0, 1, {A("x", 1)}), T(2, 3, {A("y", 1)}),
-                     T(0, 9, {R("x", {}), R("y", {1})}), T(10, 11, {R("x", {1})})}),
+  EXPECT_THAT(Names({T(0, 1, {A("x", 1)}), T(2, 3, {A("y", 1)}), T(0, 9, {R("x", {}), R("y", {1})}),
+                     T(10, 11, {R("x", {1})})}),
               Contains("G-single-realtime"));
 }
 
 TEST(ListAppend, ExplainsInWords) {
-  const auto anomalies = CheckListAppend({T(0, 9, {R("x", {}), A("y", 1)}),
-                                          T(0, 9, {R("y", {}), A("x", 1)}),
-                                          T(10, 11, {R("x", {1}), R("y", {1})})});
+  const auto anomalies =
+      CheckListAppend({T(0, 9, {R("x", {}), A("y", 1)}), T(0, 9, {R("y", {}), A("x", 1)}),
+                       T(10, 11, {R("x", {1}), R("y", {1})})});
   ASSERT_THAT(anomalies, Contains(Field(&Anomaly::name, "G2")));
   EXPECT_NE(anomalies[0].explanation.find("which it did not see"), std::string::npos);
 }

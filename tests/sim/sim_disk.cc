@@ -128,9 +128,9 @@ class SimFile final : public storage::File {
   Result<uint64_t> Size() const override { return inode_->content.size(); }
   Status Truncate(uint64_t size) override {
     // Modelled as durable at once: recovery truncates and syncs before anything else is written.
-    const bool cuts_pending = std::any_of(
-        inode_->pending.begin(), inode_->pending.end(),
-        [&](const auto& write) { return write.offset + write.after.size() > size; });
+    const bool cuts_pending =
+        std::any_of(inode_->pending.begin(), inode_->pending.end(),
+                    [&](const auto& write) { return write.offset + write.after.size() > size; });
     if (cuts_pending) disk_.DropPending(*inode_);
     inode_->content.resize(size, '\0');
     inode_->durable_size = size;
@@ -142,16 +142,16 @@ class SimFile final : public storage::File {
     // Calls on one file complete in order.
     const Instant ready = std::max(disk_.world_.now() + disk_.SyncLatency(), busy_until_);
     busy_until_ = ready;
-    disk_.world_.At(ready - disk_.world_.now(), [this, alive = alive_, up_to, status,
-                                                 done = std::move(done)]() mutable {
-      if (!*alive) return;
-      if (status.ok() && disk_.random_.Chance(disk_.options_.sync_failure_chance)) {
-        disk_.DropPending(*inode_);
-        status = IoError("simulated fsync failure");
-      }
-      if (status.ok()) disk_.Synced(*inode_, up_to);
-      executor_.Post([done = std::move(done), status]() mutable { done(status); });
-    });
+    disk_.world_.At(ready - disk_.world_.now(),
+                    [this, alive = alive_, up_to, status, done = std::move(done)]() mutable {
+                      if (!*alive) return;
+                      if (status.ok() && disk_.random_.Chance(disk_.options_.sync_failure_chance)) {
+                        disk_.DropPending(*inode_);
+                        status = IoError("simulated fsync failure");
+                      }
+                      if (status.ok()) disk_.Synced(*inode_, up_to);
+                      executor_.Post([done = std::move(done), status]() mutable { done(status); });
+                    });
   }
 
  private:
@@ -175,8 +175,7 @@ class SimFileSystem final : public storage::FileSystem {
       disk_.directory_pending_.push_back({SimDisk::DirectoryOp::kCreate, path, "", nullptr, inode});
       it = disk_.files_.emplace(path, std::move(inode)).first;
     }
-    return std::unique_ptr<storage::File>(
-        std::make_unique<SimFile>(disk_, it->second, executor_));
+    return std::unique_ptr<storage::File>(std::make_unique<SimFile>(disk_, it->second, executor_));
   }
   Result<bool> Exists(const std::string& path) override {
     return disk_.files_.contains(path) || disk_.directories_.contains(path);

@@ -4,7 +4,8 @@
 // process loses nothing (the kernel keeps what was written). Power loss keeps, drops or tears each
 // pending write per 512-byte sector, independently, and undoes a random tail of directory changes
 // (create, rename, remove) that were not followed by a directory sync. A sync takes virtual time;
-// it can stall, and it can fail: then what was pending is dropped *and* counts as clean, as on Linux.
+// it can stall, and it can fail: then what was pending is dropped *and* counts as clean, as on
+// Linux.
 #pragma once
 
 #include <map>
@@ -21,7 +22,7 @@ namespace quorate::sim {
 struct DiskOptions {
   Duration sync_min = std::chrono::microseconds(150);
   Duration sync_max = std::chrono::milliseconds(2);
-  double stall_chance = 0;                    // of one sync
+  double stall_chance = 0;  // of one sync
   Duration stall = std::chrono::milliseconds(500);
   double sync_failure_chance = 0;
   uint64_t capacity_bytes = 64ull << 30;

@@ -73,8 +73,7 @@ class SimChannel final : public client::Channel {
                                       Duration timeout) override {
     ++network_.calls_;
     Promise<Result<v1::NodeResponse>> answer(process_);
-    request.set_timeout_ms(
-        static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(timeout))));
+    request.set_timeout_ms(static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(timeout))));
     std::string bytes = request.SerializeAsString();
     network_.world_.Trace(Crc32c(bytes), bytes.size());
 
@@ -159,9 +158,7 @@ class SimTransport final : public raft::Transport {
     };
   }
 
-  void SetAddress(NodeId node, const std::string& address) override {
-    addresses_[node] = address;
-  }
+  void SetAddress(NodeId node, const std::string& address) override { addresses_[node] = address; }
 
   void Send(NodeId to, raft::GroupMessage message) override {
     raft::AddMessage(std::move(message), &BatchTo(to));
@@ -197,8 +194,8 @@ class SimTransport final : public raft::Transport {
       ++network_.peer_batches_;
       const std::string bytes = batch->SerializeAsString();
       network_.world_.Trace(Crc32c(bytes), bytes.size());
-      const bool sent = network_.Transfer(
-          address_, address->second, [bytes](SimNetwork::Endpoint& endpoint) {
+      const bool sent =
+          network_.Transfer(address_, address->second, [bytes](SimNetwork::Endpoint& endpoint) {
             if (endpoint.raft) endpoint.raft(bytes);
           });
       if (!sent && receiver_ != nullptr) receiver_->OnUnreachable(to);

@@ -27,11 +27,11 @@ namespace quorate::sim {
 struct NetworkOptions {
   Duration latency_min = std::chrono::microseconds(50);
   Duration latency_max = std::chrono::milliseconds(2);
-  double tail_chance = 0;         // a message takes up to `tail`
+  double tail_chance = 0;  // a message takes up to `tail`
   Duration tail = std::chrono::milliseconds(300);
   double loss = 0;
-  double duplicate = 0;           // delivered again, soon or up to a minute later
-  double reset = 0;               // a call fails early though the other side may act
+  double duplicate = 0;  // delivered again, soon or up to a minute later
+  double reset = 0;      // a call fails early though the other side may act
 };
 
 class SimNetwork {
@@ -45,7 +45,8 @@ class SimNetwork {
 
   NetworkOptions& options() { return options_; }
 
-  // ---- processes ---------------------------------------------------------------------------------
+  // ---- processes
+  // ---------------------------------------------------------------------------------
   void Listen(const std::string& address, Process& process, Serve serve);
   // The process is gone: what is under way to it is dropped.
   void Close(const std::string& address);
@@ -54,11 +55,13 @@ class SimNetwork {
   std::unique_ptr<client::Channel> MakeChannel(Process& process, const std::string& address);
   std::unique_ptr<raft::Transport> MakeTransport(Process& process, const std::string& address);
 
-  // ---- faults ------------------------------------------------------------------------------------
+  // ---- faults
+  // ------------------------------------------------------------------------------------
   void Block(const std::string& from, const std::string& to) { blocked_.insert({from, to}); }
   void HealAll() { blocked_.clear(); }
 
-  // ---- what was sent, for counting messages per commit --------------------------------------------
+  // ---- what was sent, for counting messages per commit
+  // --------------------------------------------
   uint64_t calls() const { return calls_; }
   uint64_t peer_batches() const { return peer_batches_; }
 
@@ -78,8 +81,9 @@ class SimNetwork {
     return blocked_.contains({from, to});
   }
   Duration Latency();
-  // Delivers `deliver` to the process that listens at `to` when it arrives, unless faults prevent it
-  // or another incarnation lives there by then. Returns false if nobody listens (connection refused).
+  // Delivers `deliver` to the process that listens at `to` when it arrives, unless faults prevent
+  // it or another incarnation lives there by then. Returns false if nobody listens (connection
+  // refused).
   bool Transfer(const std::string& from, const std::string& to,
                 std::function<void(Endpoint&)> deliver);
 

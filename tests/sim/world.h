@@ -65,9 +65,9 @@ class World {
 
 // How a process's clocks deviate from virtual time.
 struct ClockModel {
-  double drift = 0;             // boot clock runs at 1 + drift; bounded, leases depend on it
+  double drift = 0;  // boot clock runs at 1 + drift; bounded, leases depend on it
   Duration boot_offset{0};
-  int64_t wall_offset_ms = 0;   // may jump at any time
+  int64_t wall_offset_ms = 0;  // may jump at any time
 };
 
 class Process final : public Executor, public Clock {
