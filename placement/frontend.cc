@@ -1,0 +1,102 @@
+#include "placement/frontend.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/limits.h"
+
+namespace quorate::placement {
+
+namespace {
+
+constexpr size_t kAddressBytesMax = 256;
+constexpr size_t kTextBytesMax = 256;
+constexpr int kLocalityLabelsMax = 16;
+constexpr size_t kStorageIdDigits = 32;
+
+bool IsHex(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+}  // namespace
+
+Status Frontend::Validate(const v1::NodeInfo& node) {
+  const std::string& address = node.address();
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0 || colon + 1 == address.size() ||
+      address.size() > kAddressBytesMax) {
+    return InvalidArgument("a node's address must be HOST:PORT, at most 256 bytes");
+  }
+  if (node.storage_id().size() != kStorageIdDigits || !IsHex(node.storage_id())) {
+    return InvalidArgument("a node's storage id must be 32 hex digits");
+  }
+  if (node.locality_size() > kLocalityLabelsMax) {
+    return InvalidArgument(fmt::format("a node has {} locality labels; the limit is {}",
+                                       node.locality_size(), kLocalityLabelsMax));
+  }
+  bool long_text =
+      node.version().size() > kTextBytesMax || node.http_address().size() > kAddressBytesMax;
+  for (const auto& [key, value] : node.locality()) {
+    long_text |= key.empty() || key.size() > kTextBytesMax || value.size() > kTextBytesMax;
+  }
+  if (long_text) {
+    return InvalidArgument("a node's labels, version and addresses are at most 256 bytes each");
+  }
+  return Status::Ok();
+}
+
+Status Frontend::Validate(const v1::ShardDescriptor& shard) {
+  if (shard.shard_id() <= 1) return InvalidArgument("shard ids begin at 2");
+  if (shard.from().size() > limits::kKeyBytesMax || shard.to().size() > limits::kKeyBytesMax) {
+    return InvalidArgument(
+        fmt::format("a shard's bounds are at most {} bytes", limits::kKeyBytesMax));
+  }
+  if (!shard.to().empty() && shard.from() >= shard.to()) {
+    return InvalidArgument(fmt::format("shard {} has an empty range", shard.shard_id()));
+  }
+  return Status::Ok();
+}
+
+Task<Frontend::Applied> Frontend::Propose(v1::PlacementCommand command, raft::Term term) {
+  command.set_term(term.value());
+  Result<raft::Proposed> proposed =
+      co_await group_->Propose(command.SerializeAsString(), std::optional<raft::Term>(term));
+  if (!proposed.ok()) co_return proposed.status();
+  if (!proposed->result.status.ok()) co_return proposed->result.status;
+  v1::PlacementApplyResult result;
+  CHECK(result.ParseFromString(proposed->result.payload), "placement: own result does not parse");
+  co_return result;
+}
+
+Task<Frontend::Applied> Frontend::Start(raft::Term term) {
+  v1::PlacementCommand command;
+  command.mutable_start();
+  co_return co_await Propose(std::move(command), term);
+}
+
+Task<Frontend::Applied> Frontend::RaiseCeiling(raft::Term term, Timestamp ceiling) {
+  v1::PlacementCommand command;
+  command.mutable_raise_ceiling()->set_ceiling(ceiling.bits());
+  co_return co_await Propose(std::move(command), term);
+}
+
+Task<Frontend::Applied> Frontend::PutNode(v1::NodeInfo node) {
+  CO_RETURN_IF_ERROR(Validate(node));
+  v1::PlacementCommand command;
+  *command.mutable_put_node()->mutable_node() = std::move(node);
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
+Task<Frontend::Applied> Frontend::PutShards(std::vector<v1::ShardDescriptor> shards) {
+  v1::PlacementCommand command;
+  for (v1::ShardDescriptor& shard : shards) {
+    CO_RETURN_IF_ERROR(Validate(shard));
+    *command.mutable_put_shards()->add_shards() = std::move(shard);
+  }
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
+}  // namespace quorate::placement

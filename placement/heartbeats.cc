@@ -1,0 +1,45 @@
+#include "placement/heartbeats.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/limits.h"
+
+namespace quorate::placement {
+
+void Heartbeats::Reset(Instant now) {
+  since_ = now;
+  heard_.clear();
+  leaders_.clear();
+}
+
+void Heartbeats::Record(const v1::HeartbeatRequest& heartbeat, Instant now) {
+  const NodeId node(heartbeat.node().node_id());
+  heard_[node] = {now, static_cast<int64_t>(heartbeat.wall_ms())};
+  for (const v1::ShardReport& report : heartbeat.led_shards()) {
+    Leader& leader = leaders_[ShardId(report.shard().shard_id())];
+    if (report.term() >= leader.term) leader = {report.term(), node};
+  }
+}
+
+v1::NodeState Heartbeats::StateOf(NodeId node, Instant now) const {
+  const auto it = heard_.find(node);
+  const Instant last = it == heard_.end() ? since_ : std::max(since_, it->second.at);
+  return now - last > kDownAfter ? v1::NODE_DOWN : v1::NODE_UP;
+}
+
+NodeId Heartbeats::LeaderOf(ShardId shard) const {
+  const auto it = leaders_.find(shard);
+  return it == leaders_.end() ? NodeId() : it->second.node;
+}
+
+bool Heartbeats::ConfirmsWall(NodeId self, int64_t wall_ms, Instant now) const {
+  const int64_t bound = ToMillis(limits::kTsoJumpMax);
+  return std::any_of(heard_.begin(), heard_.end(), [&](const auto& entry) {
+    const auto& [node, heard] = entry;
+    if (node == self || heard.wall_ms == 0) return false;
+    return std::llabs(heard.wall_ms + ToMillis(now - heard.at) - wall_ms) <= bound;
+  });
+}
+
+}  // namespace quorate::placement

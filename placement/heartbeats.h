@@ -1,0 +1,43 @@
+// Heartbeats: what the placement leader has heard from the nodes. A volatile view: it begins empty
+// with each term, and not having heard of a node yet does not make it down (PL23).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+
+#include "base/clock.h"
+#include "base/strong_type.h"
+#include "proto/placement.pb.h"
+
+namespace quorate::placement {
+
+class Heartbeats {
+ public:
+  // Without a word for this long, a node is shown as down.
+  static constexpr Duration kDownAfter = 5s;
+
+  void Reset(Instant now);
+  void Record(const v1::HeartbeatRequest& heartbeat, Instant now);
+
+  v1::NodeState StateOf(NodeId node, Instant now) const;
+  // 0: nobody reported to lead it. The report of the highest term counts.
+  NodeId LeaderOf(ShardId shard) const;
+  // Whether another node's wall clock agrees with ours, within kTsoJumpMax.
+  bool ConfirmsWall(NodeId self, int64_t wall_ms, Instant now) const;
+
+ private:
+  struct Heard {
+    Instant at;
+    int64_t wall_ms = 0;
+  };
+  struct Leader {
+    uint64_t term = 0;
+    NodeId node;
+  };
+  Instant since_;
+  std::map<NodeId, Heard> heard_;
+  std::map<ShardId, Leader> leaders_;
+};
+
+}  // namespace quorate::placement

@@ -1,0 +1,37 @@
+// Nodes of the cluster: id, address, locality, storage id. Applied state, no I/O.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "base/strong_type.h"
+#include "placement/id_allocator.h"
+#include "proto/placement.pb.h"
+
+namespace quorate::placement {
+
+class NodeTable {
+ public:
+  // Registers a node (node_id 0) or changes a known one; the id it has. A storage that is known
+  // keeps its id, so a repeated registration is harmless.
+  //   WRONG_NODE       the id is known with another storage: a new disk is a new node (RC21)
+  //   NOT_FOUND        an id that was never given
+  //   INVALID_ARGUMENT no storage id or address
+  Result<NodeId> Put(const v1::NodeInfo& node, IdAllocator* ids);
+  // Loads what was stored.
+  void Load(v1::NodeInfo node);
+  void Clear() { nodes_.clear(); }
+
+  const v1::NodeInfo* Find(NodeId id) const;
+  // Whether Put(node) would change anything.
+  bool Differs(const v1::NodeInfo& node) const;
+  const std::map<NodeId, v1::NodeInfo>& nodes() const { return nodes_; }
+
+ private:
+  std::map<NodeId, v1::NodeInfo> nodes_;  // state is left NODE_STATE_NONE: it is a view
+};
+
+}  // namespace quorate::placement

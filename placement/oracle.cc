@@ -1,0 +1,80 @@
+#include "placement/oracle.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace quorate::placement {
+
+namespace {
+
+constexpr int64_t kAheadMs = limits::kTsoCeilingAhead / 1ms;
+constexpr int64_t kRenewBelowMs = kAheadMs / 2;
+// Room for a million slots when the oracle runs ahead of the wall clock.
+constexpr int64_t kAheadOfLastMs = 250;
+constexpr int64_t kJumpMaxMs = limits::kTsoJumpMax / 1ms;
+
+Timestamp AtMillis(int64_t ms) {
+  const uint64_t physical = ms < 0 ? 0 : static_cast<uint64_t>(ms);
+  return Timestamp::FromParts(std::min(physical, Timestamp::kPhysicalMax), 0);
+}
+
+}  // namespace
+
+int64_t WallGuard::Read(int64_t wall_ms, Instant boot) {
+  if (!started_) Adopt(wall_ms, boot);
+  const int64_t expected = base_wall_ms_ + ToMillis(boot - base_boot_);
+  if (wall_ms > expected + kJumpMaxMs) {
+    ++refused_;
+    return expected;
+  }
+  // Going back does not move the base: coming home from it is then not taken for a jump.
+  if (wall_ms > expected) Adopt(wall_ms, boot);
+  return wall_ms;
+}
+
+void WallGuard::Adopt(int64_t wall_ms, Instant boot) {
+  started_ = true;
+  base_wall_ms_ = wall_ms;
+  base_boot_ = boot;
+}
+
+void Oracle::BeginTerm(Timestamp ceiling) {
+  active_ = true;
+  ceiling_ = std::max(ceiling_, ceiling);
+  // A slot equal to the logged ceiling was never issued, but neither is it now.
+  last_ = std::max(last_, ceiling_);
+}
+
+void Oracle::EndTerm() { active_ = false; }
+
+void Oracle::RaiseCeiling(Timestamp ceiling) { ceiling_ = std::max(ceiling_, ceiling); }
+
+Timestamp Oracle::Candidate(int64_t now_ms) const {
+  return std::max(AtMillis(now_ms), last_.NextSlot());
+}
+
+std::optional<Timestamp> Oracle::Next(int64_t now_ms) {
+  if (!active_) return std::nullopt;
+  const Timestamp slot = Candidate(now_ms);
+  if (slot >= ceiling_) return std::nullopt;
+  CHECK(slot > last_ && slot.is_slot(), "T2: slot {} after {}", slot, last_);
+  last_ = slot;
+  return slot;
+}
+
+std::optional<Timestamp> Oracle::WantCeiling(int64_t now_ms) const {
+  if (!active_) return std::nullopt;
+  const Timestamp next = Candidate(now_ms);
+  // Ahead of the wall clock, a slot's physical part says little about how long the ceiling lasts.
+  const bool ahead = next.physical_ms() > AtMillis(now_ms).physical_ms();
+  const uint64_t margin = ahead ? kAheadOfLastMs / 2 : kRenewBelowMs;
+  if (next.physical_ms() + margin < ceiling_.physical_ms()) return std::nullopt;
+  const Timestamp target =
+      std::max(AtMillis(now_ms + kAheadMs),
+               AtMillis(static_cast<int64_t>(next.physical_ms()) + kAheadOfLastMs));
+  if (target <= ceiling_) return std::nullopt;
+  return target;
+}
+
+}  // namespace quorate::placement

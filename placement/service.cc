@@ -1,0 +1,310 @@
+#include "placement/service.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/deadline.h"
+#include "base/limits.h"
+#include "base/probe.h"
+
+namespace quorate::placement {
+
+namespace {
+
+void SetError(const Status& status, v1::Error* error) {
+  error->set_code(static_cast<v1::ErrorCode>(status.code()));
+  error->set_message(status.message());
+}
+
+constexpr Duration kRetryStart = 20ms;
+
+}  // namespace
+
+Placement::Placement(Env& env, storage::OrderedStore& store, NodeId self,
+                     const v1::BootstrapRequest* seed)
+    : env_(env),
+      self_(self),
+      machine_(store, seed),
+      slots_(env.metrics.GetCounter("quorate_tso_slots_total", "Timestamp slots issued.")),
+      wall_refused_(env.metrics.GetCounter("quorate_tso_wall_refused_total",
+                                           "Readings of a wall clock that were too far ahead.")),
+      scope_(env.executor) {
+  machine_.SetObserver(this);
+}
+
+Placement::~Placement() { machine_.SetObserver(nullptr); }
+
+void Placement::Attach(raft::GroupHandle* group) {
+  group_ = group;
+  frontend_.Attach(group);
+}
+
+// ---- leadership ---------------------------------------------------------------------------------
+
+void Placement::OnLeadership(const raft::SoftState& state) {
+  const raft::Term now_leading = state.role == raft::Role::kLeader ? state.term : raft::Term();
+  if (now_leading == leading_) return;
+  leading_ = now_leading;
+  oracle_.EndTerm();
+  renewing_ = false;
+  Wake();
+  if (!leading_) return;
+  heartbeats_.Reset(env_.Now());
+  scope_.Spawn(StartTerm(leading_));
+}
+
+Task<void> Placement::StartTerm(raft::Term term) {
+  while (leading_ == term) {
+    const Frontend::Applied applied = co_await frontend_.Start(term);
+    if (applied.ok()) co_return;
+    co_await Sleep(env_.executor, kRetryStart);
+  }
+}
+
+void Placement::OnStarted(raft::Term term) {
+  if (leading_ != term) return;
+  oracle_.BeginTerm(machine_.ceiling());
+  JudgeWall();
+  MaybeRenew(NowMillis());
+  Wake();
+}
+
+void Placement::OnCeiling(Timestamp ceiling) {
+  oracle_.RaiseCeiling(ceiling);
+  Wake();
+}
+
+// ---- the oracle ---------------------------------------------------------------------------------
+
+// After an election the wall clock is trusted if it is near the time that the group has logged, or
+// if another node's says the same; else slots only count up. This node's clock alone must not carry
+// the whole cluster into the future.
+void Placement::JudgeWall() {
+  const int64_t wall_ms = env_.clock.WallMillis();
+  const Timestamp logged = machine_.ceiling();
+  const int64_t bound = static_cast<int64_t>(logged.physical_ms()) + limits::kTsoJumpMax / 1ms;
+  const bool alone = machine_.nodes().nodes().size() <= 1;
+  wall_trusted_ = !logged || wall_ms <= bound || alone;
+  if (!wall_trusted_) {
+    PROBE("placement.wall_not_trusted");
+    env_.log.Warn(
+        "oracle: this node's wall clock is {} s ahead of the newest ceiling; not adopted "
+        "before another node's clock agrees",
+        (wall_ms - bound) / 1000 + limits::kTsoJumpMax / 1s);
+  }
+}
+
+int64_t Placement::NowMillis() {
+  const uint64_t refused = guard_.refused();
+  const int64_t wall_ms = guard_.Read(env_.clock.WallMillis(), env_.Now());
+  if (guard_.refused() != refused) {
+    wall_refused_.Add();
+    if (refused == 0) {
+      env_.log.Warn("oracle: the wall clock jumped ahead by more than {} s; not adopted",
+                    limits::kTsoJumpMax / 1s);
+    }
+  }
+  return wall_trusted_ ? wall_ms : static_cast<int64_t>(oracle_.last().physical_ms());
+}
+
+bool Placement::LeaseHolds() const { return env_.Now() < group_->lease_until(); }
+
+Task<v1::SlotResponse> Placement::Slot(Instant deadline) {
+  v1::SlotResponse response;
+  while (true) {
+    const raft::Term term = leading_;
+    if (!term || group_ == nullptr) {
+      NotLeader(response.mutable_error());
+      co_return response;
+    }
+    const int64_t now_ms = NowMillis();
+    const std::optional<Timestamp> slot = oracle_.Next(now_ms);
+    MaybeRenew(now_ms);
+    if (slot) {
+      // Only now: had the lease been looked at first, a pause in between could let a successor
+      // issue higher slots before this one (PL2).
+      if (!LeaseHolds()) {
+        PROBE("placement.slot_without_lease");
+        // A quorum that still follows this leader after the slot was taken means the same.
+        const Status confirmed =
+            co_await WithDeadline(env_, scope_, group_->ReadBarrier(), deadline);
+        if (!confirmed.ok() || leading_ != term) {
+          if (confirmed.code() == Code::kDeadlineExceeded) {
+            SetError(confirmed, response.mutable_error());
+          } else {
+            NotLeader(response.mutable_error());
+          }
+          co_return response;
+        }
+      }
+      slots_.Add();
+      response.set_slot(slot->bits());
+      co_return response;
+    }
+    if (waiters_.size() >= limits::kShardWaitersMax) {
+      SetError(Status(Code::kOverloaded, "too many requests wait for a timestamp"),
+               response.mutable_error());
+      response.mutable_error()->set_retry_after_ms(100);
+      co_return response;
+    }
+    if (!co_await WaitForChange(deadline)) {
+      SetError(DeadlineExceeded("no timestamp by the deadline: the ceiling was not raised"),
+               response.mutable_error());
+      co_return response;
+    }
+  }
+}
+
+void Placement::MaybeRenew(int64_t now_ms) {
+  if (renewing_ || !oracle_.WantCeiling(now_ms)) return;
+  renewing_ = true;
+  scope_.Spawn(RenewCeiling(leading_));
+}
+
+Task<void> Placement::RenewCeiling(raft::Term term) {
+  while (leading_ == term) {
+    const std::optional<Timestamp> ceiling = oracle_.WantCeiling(NowMillis());
+    if (!ceiling) break;
+    const Frontend::Applied applied = co_await frontend_.RaiseCeiling(term, *ceiling);
+    if (applied.ok()) break;
+    co_await Sleep(env_.executor, kRetryStart);
+  }
+  if (leading_ == term) renewing_ = false;
+  Wake();
+}
+
+void Placement::Wake() {
+  for (const Promise<bool>& waiter : std::exchange(waiters_, {})) waiter.Set(true);
+}
+
+Task<bool> Placement::WaitForChange(Instant deadline) {
+  const Duration left = deadline - env_.Now();
+  if (left <= Duration(0)) co_return false;
+  Promise<bool> woken(env_.executor);
+  waiters_.push_back(woken);
+  const TimerId timer = env_.executor.After(left, [woken] { woken.Set(false); });
+  const bool changed = co_await woken.future();
+  env_.executor.Cancel(timer);
+  co_return changed;
+}
+
+// ---- nodes and the map --------------------------------------------------------------------------
+
+Task<v1::RegisterNodeResponse> Placement::RegisterNode(v1::RegisterNodeRequest request,
+                                                       Instant deadline) {
+  v1::RegisterNodeResponse response;
+  response.set_cluster_id(machine_.cluster_id());
+  if (!leading_) {
+    NotLeader(response.mutable_error());
+    co_return response;
+  }
+  if (!request.cluster_id().empty() && request.cluster_id() != machine_.cluster_id()) {
+    SetError(Status(Code::kWrongCluster, fmt::format("this is cluster {}", machine_.cluster_id())),
+             response.mutable_error());
+    co_return response;
+  }
+  const Frontend::Applied applied = co_await WithDeadline(
+      env_, scope_, frontend_.PutNode(std::move(*request.mutable_node())), deadline);
+  const Status& status = applied.status();
+  if (status.ok()) {
+    response.set_node_id(applied->node_id());
+  } else if (status.code() == Code::kNotLeader) {
+    NotLeader(response.mutable_error());
+  } else {
+    SetError(status, response.mutable_error());
+  }
+  co_return response;
+}
+
+v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) {
+  v1::HeartbeatResponse response;
+  const v1::NodeInfo& node = request.node();
+  if (!leading_) {
+    NotLeader(response.mutable_error());
+    return response;
+  }
+  const v1::NodeInfo* known = machine_.nodes().Find(NodeId(node.node_id()));
+  if (known == nullptr || known->storage_id() != node.storage_id()) {
+    SetError(
+        Status(Code::kWrongNode,
+               fmt::format("node {} is not registered with this data directory", node.node_id())),
+        response.mutable_error());
+    return response;
+  }
+  heartbeats_.Record(request, env_.Now());
+  const int64_t wall_ms = env_.clock.WallMillis();
+  if ((!wall_trusted_ || guard_.refused() > 0) &&
+      heartbeats_.ConfirmsWall(self_, wall_ms, env_.Now())) {
+    guard_.Adopt(wall_ms, env_.Now());
+    wall_trusted_ = true;
+  }
+  const NodeId id(node.node_id());
+  if (machine_.nodes().Differs(node) && recording_.insert(id).second) {
+    scope_.Spawn(RecordNode(node));
+  }
+  std::vector<v1::ShardDescriptor> newer;
+  for (const v1::ShardReport& report : request.led_shards()) {
+    if (machine_.map().Newer(report.shard())) newer.push_back(report.shard());
+  }
+  if (!newer.empty() && !recording_shards_) {
+    recording_shards_ = true;
+    scope_.Spawn(RecordShards(std::move(newer)));
+  }
+  *response.mutable_map() = Map();
+  return response;
+}
+
+Task<void> Placement::RecordNode(v1::NodeInfo node) {
+  const NodeId id(node.node_id());
+  const Frontend::Applied applied = co_await frontend_.PutNode(std::move(node));
+  if (!applied.ok() && applied.status().code() != Code::kNotLeader) {
+    env_.log.Warn("placement: node {}: {}", id, applied.status().ToString());
+  }
+  recording_.erase(id);
+}
+
+Task<void> Placement::RecordShards(std::vector<v1::ShardDescriptor> shards) {
+  const Frontend::Applied applied = co_await frontend_.PutShards(std::move(shards));
+  if (!applied.ok() && applied.status().code() != Code::kNotLeader) {
+    env_.log.Warn("placement: shard reports: {}", applied.status().ToString());
+  }
+  recording_shards_ = false;
+}
+
+v1::RoutesResponse Placement::Map() const {
+  v1::RoutesResponse map;
+  map.set_cluster_id(machine_.cluster_id());
+  const Instant now = env_.Now();
+  for (const auto& [from, piece] : machine_.map().pieces()) {
+    v1::ShardRouteInfo* route = map.add_routes();
+    *route->mutable_shard() = piece;
+    if (leading_) {
+      route->set_leader_node_id(heartbeats_.LeaderOf(ShardId(piece.shard_id())).value());
+    }
+  }
+  for (const auto& [id, info] : machine_.nodes().nodes()) {
+    v1::NodeInfo* node = map.add_nodes();
+    *node = info;
+    if (leading_) node->set_state(heartbeats_.StateOf(id, now));
+  }
+  for (const uint64_t id : machine_.root().placement_nodes()) map.add_placement_nodes(id);
+  map.set_placement_leader(leader().value());
+  return map;
+}
+
+NodeId Placement::leader() const {
+  return group_ == nullptr ? NodeId() : group_->soft_state().leader;
+}
+
+void Placement::NotLeader(v1::Error* error) const {
+  SetError(Status(Code::kNotLeader, "this node does not lead the placement group"), error);
+  const NodeId hint = leader();
+  if (!hint || hint == self_) return;
+  error->mutable_leader()->set_node_id(hint.value());
+  const v1::NodeInfo* node = machine_.nodes().Find(hint);
+  if (node != nullptr) error->mutable_leader()->set_address(node->address());
+}
+
+}  // namespace quorate::placement

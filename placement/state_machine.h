@@ -1,0 +1,85 @@
+// StateMachine: the replicated state of the placement group and what its entries do to it.
+//
+//   entry (PlacementCommand) ─► Apply ─► tables in memory + the same change in the store's batch
+//
+// Commands are the cases of PlacementCommand; their numbers are frozen. An entry whose term is not
+// its log entry's is void. The tables are a cache of the store under one tag:
+//
+//   P r              PlacementState: cluster id, ceiling, next ids, placement nodes
+//   P n <node id>    NodeInfo
+//   P s <first key>  a piece of the shard map
+//
+// First state: all members are created from the same bootstrap message, so they agree on it without
+// an entry. It enters the store with the first entry applied; until then it is made again from the
+// message, which is durable before the group exists (server/bootstrap.h).
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "placement/id_allocator.h"
+#include "placement/node_table.h"
+#include "placement/shard_map.h"
+#include "proto/placement.pb.h"
+#include "raft/host/state_machine.h"
+#include "storage/ordered_store.h"
+#include "txn/timestamp.h"
+
+namespace quorate::placement {
+
+class StateMachine final : public raft::StateMachine {
+ public:
+  // Hears of applied entries and leadership, in order. Must not call back.
+  class Observer {
+   public:
+    virtual ~Observer() = default;
+    virtual void OnLeadership(const raft::SoftState& state) = 0;
+    // The first entry of a leader's term: everything logged in earlier terms is applied.
+    virtual void OnStarted(raft::Term term) = 0;
+    virtual void OnCeiling(Timestamp ceiling) = 0;
+    // Nodes or pieces changed.
+    virtual void OnMapChanged() = 0;
+  };
+
+  // `seed`: the bootstrap message; used while the store holds no state. Without it (a member that
+  // is added later) the state is empty until a snapshot arrives.
+  StateMachine(storage::OrderedStore& store, const v1::BootstrapRequest* seed);
+  void SetObserver(Observer* observer) { observer_ = observer; }
+
+  const NodeTable& nodes() const { return nodes_; }
+  const ShardMap& map() const { return map_; }
+  Timestamp ceiling() const { return Timestamp(root_.ceiling()); }
+  const std::string& cluster_id() const { return root_.cluster_id(); }
+  const v1::PlacementState& root() const { return root_; }
+
+  raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
+                          storage::WriteBatch* batch) override;
+  void OnSoftState(const raft::SoftState& state) override;
+  std::vector<std::pair<std::string, std::string>> Spans() const override;
+  void OnSnapshotInstalled(raft::LogIndex index) override;
+
+  // Digest of the replicated state over explicit fields, to compare replicas at equal index.
+  uint64_t StateDigest() const;
+
+ private:
+  void Load();
+  void Seed(const v1::BootstrapRequest& seed);
+  void WriteAll(storage::WriteBatch* batch) const;
+  void WriteRoot(storage::WriteBatch* batch) const;
+  raft::ApplyResult ApplyCeiling(const v1::RaiseCeiling& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyNode(const v1::PutNode& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyShards(const v1::PutShards& command, storage::WriteBatch* batch);
+
+  storage::OrderedStore& store_;
+  Observer* observer_ = nullptr;
+  bool stored_ = false;  // the store holds the whole state, not only what was changed
+  v1::PlacementState root_;
+  NodeTable nodes_;
+  IdAllocator node_ids_;
+  IdAllocator shard_ids_;
+  ShardMap map_;
+};
+
+}  // namespace quorate::placement
