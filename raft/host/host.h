@@ -2,14 +2,20 @@
 //
 //   Propose ─► core ─► Ready ─┬─► messages ─► Transport (one batch per peer and turn, all groups)
 //                             ├─► entries  ─► Wal (one write and sync for all groups) ─► Persisted
-//                             └─► committed ─► StateMachine::Apply ─► OrderedStore ─► proposer's answer
+//                             └─► committed ─► StateMachine::Apply ─► OrderedStore ─► proposer's
+//                             answer
 //
-// A waiting proposal ends exactly once: applied with its own term (answered with Apply's result),
-// or known never to be (another term's entry took its index, the replica was destroyed):
-// NOT_LEADER. If the node stops first it never ends, like a crash.
+// A waiting proposal ends exactly once: applied with its own term (answered with Apply's result);
+// known never to be (another term's entry was applied at its index): NOT_LEADER; or jumped over by
+// a snapshot, which may contain it: UNAVAILABLE. If the node stops first it never ends, like a
+// crash.
 //
-// A group whose WAL records were found damaged starts quarantined: it grants no vote, acknowledges
-// nothing, and waits for a snapshot from its leader (ST4, ST5).
+// A group whose log or state is found damaged starts quarantined: it grants no vote, acknowledges
+// nothing, and asks its leader for a snapshot (ST4, ST5; group.h).
+//
+// Turns: whatever is fed marks its group dirty; one posted handler then carries out the Readys of
+// all dirty groups, so that a turn's proposals of a group are one record and one message per
+// follower.
 //
 // Threads: executor's thread only.
 #pragma once
@@ -45,8 +51,11 @@ class GroupHandle {
   virtual GroupId id() const = 0;
   // Appends and waits for Apply. With `expected_term`, NOT_LEADER at once unless it is the current
   // term: an entry evaluated in one term is never appended in a later one.
-  // NOT_LEADER: it will never be applied as proposed at this index; OVERLOADED: nothing happened.
-  virtual Task<Result<Proposed>> Propose(std::string payload, std::optional<Term> expected_term) = 0;
+  // NOT_LEADER: it is not and never will be applied as proposed. OVERLOADED (too much unapplied or
+  // unflushed), INVALID_ARGUMENT (larger than a log record may be): nothing happened. UNAVAILABLE:
+  // it may have been applied.
+  virtual Task<Result<Proposed>> Propose(std::string payload,
+                                         std::optional<Term> expected_term) = 0;
   // As Propose, for callers without a coroutine. `done` runs in a later turn.
   using ProposeDone = absl::AnyInvocable<void(Result<Proposed>)>;
   virtual void Propose(std::string payload, std::optional<Term> expected_term,
@@ -71,8 +80,11 @@ class Host : public TransportReceiver {
     NodeId self;
     Duration tick = limits::kTick;
     // Applied entries kept in memory for followers that are a little behind; beyond, a snapshot.
-    size_t log_keep_entries = 4096;
+    size_t log_keep_entries = 65536;
     size_t log_keep_bytes = 8 << 20;
+    // Likewise in the WAL, behind what is flushed: what a restarted leader can still send.
+    size_t wal_keep_entries = 4096;
+    size_t wal_keep_bytes = 1 << 20;
     uint64_t snapshot_bytes_per_second = 64 << 20;
   };
   // All references outlive the host. Recovers groups from `wal.recovered()`.

@@ -18,8 +18,8 @@ namespace quorate::raft {
 
 // Whatever the state machine wants its proposer to learn; opaque to the host.
 struct ApplyResult {
-  Status status;                   // kOk, or why the entry had no effect (it is in the log all the same)
-  std::string payload;             // encoded by the state machine
+  Status status;        // kOk, or why the entry had no effect (it is in the log all the same)
+  std::string payload;  // encoded by the state machine
 };
 
 class StateMachine {
@@ -34,8 +34,8 @@ class StateMachine {
   // state machine proposes what it must before it serves (LeaderStart).
   virtual void OnSoftState(const SoftState& state) = 0;
 
-  // The store's spans ([from, to) pairs of store keys) that hold this group's state: what a snapshot
-  // consists of and what installing one replaces.
+  // The store's spans ([from, to) pairs of store keys) that hold this group's state: what a
+  // snapshot consists of and what installing one replaces.
   virtual std::vector<std::pair<std::string, std::string>> Spans() const = 0;
   // The store's content under Spans() was replaced by a snapshot at `index`: reload what is cached.
   virtual void OnSnapshotInstalled(LogIndex index) = 0;

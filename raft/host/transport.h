@@ -24,10 +24,10 @@ struct SnapshotChunk {
   ReplicaId to;
   Term term;
   SnapshotMeta meta;
-  uint64_t stream_id = 0;   // one attempt; chunks of another attempt are ignored
-  uint64_t sequence = 0;    // from 0, without gaps
+  uint64_t stream_id = 0;  // one attempt; chunks of another attempt are ignored
+  uint64_t sequence = 0;   // from 0, without gaps
   bool last = false;
-  uint32_t crc32c = 0;      // of `data`
+  uint32_t crc32c = 0;  // of `data`
   std::string data;
 };
 struct SnapshotAck {
@@ -37,7 +37,7 @@ struct SnapshotAck {
   uint64_t stream_id = 0;
   uint64_t next_sequence = 0;  // everything below has arrived; resume here
   bool installed = false;
-  bool refused = false;        // wrong checksum, malformed, stale, not wanted
+  bool refused = false;  // wrong checksum, malformed, stale, not wanted
   // A quarantined replica asks its leader for a snapshot under this (new) stream_id.
   bool wanted = false;
 };
@@ -56,10 +56,10 @@ class TransportReceiver {
 class Transport {
  public:
   virtual ~Transport() = default;
-  // Set before anything is sent.
+  // Set before anything is sent. Null (a host that ends): what arrives is dropped from now on.
   virtual void SetReceiver(TransportReceiver* receiver) = 0;
-  // Who this node is: stamped on every batch, and checked on what arrives. Set once identity is known;
-  // before, nothing is sent and everything that arrives is refused.
+  // Who this node is: stamped on every batch, and checked on what arrives. Set once identity is
+  // known; before, nothing is sent and everything that arrives is refused.
   virtual void SetIdentity(const std::string& cluster_id, NodeId self) = 0;
   // Where a node is reached; told again when it changes.
   virtual void SetAddress(NodeId node, const std::string& address) = 0;

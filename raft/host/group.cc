@@ -1,0 +1,332 @@
+#include "raft/host/group.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/probe.h"
+
+namespace quorate::raft {
+namespace {
+
+// A normal entry's payload must fit one WAL record with its header.
+constexpr size_t kPayloadBytesMax = limits::kWalRecordBytesMax - (1 << 20);
+static_assert(kPayloadBytesMax >= limits::kTxnBytesMax);
+
+}  // namespace
+
+HostMetrics::HostMetrics(Metrics& m)
+    : proposals(m.GetCounter("quorate_raft_proposals_total", "Entries proposed on this node")),
+      applied(m.GetCounter("quorate_raft_applied_total", "Entries applied on this node")),
+      sent(m.GetCounter("quorate_raft_messages_total", "Raft messages", R"(way="sent")")),
+      received(m.GetCounter("quorate_raft_messages_total", "Raft messages", R"(way="received")")),
+      refused(m.GetCounter("quorate_raft_messages_refused_total",
+                           "Raft messages for another node or an unknown group")),
+      elections(m.GetCounter("quorate_raft_elections_total", "Campaigns begun on this node")),
+      snapshots_sent(
+          m.GetCounter("quorate_raft_snapshots_sent_total", "Snapshots installed by others")),
+      snapshots_failed(m.GetCounter("quorate_raft_snapshots_failed_total",
+                                    "Snapshot streams given up or refused")),
+      snapshots_installed(m.GetCounter("quorate_raft_snapshots_installed_total",
+                                       "Snapshots installed on this node")),
+      leader_groups(m.GetGauge("quorate_raft_leader_groups", "Groups that this node leads")),
+      quarantined_groups(m.GetGauge("quorate_raft_quarantined_groups",
+                                    "Damaged replicas that wait for a snapshot")) {}
+
+void Runtime::Post(Closure fn) {
+  env.executor.Post([fn = std::move(fn), alive = alive]() mutable {
+    if (*alive) fn();
+  });
+}
+
+void Runtime::MarkDirty(Group* group) {
+  if (group->dirty || failed) return;
+  group->dirty = true;
+  dirty.push_back(group);
+  if (dirty.size() > 1) return;
+  Post([this] {
+    const auto turn = std::exchange(dirty, {});
+    for (Group* each : turn) {
+      each->dirty = false;
+      if (!failed) each->Process();
+    }
+  });
+}
+
+Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered recovered)
+    : rt_(runtime),
+      id_(id),
+      machine_(machine),
+      name_(fmt::format("raft/{}/{}", runtime.options.self, id)),
+      log_(runtime.wal, runtime.store, id, recovered.incarnation, recovered.mark),
+      meta_(std::move(recovered.meta)),
+      applied_(recovered.initial.applied),
+      proposals_(runtime.answers),
+      quarantine_(std::move(recovered.quarantine)),
+      quarantine_term_(recovered.initial.hard_state.term) {
+  if (recovered.record) log_.Append(std::move(*recovered.record));
+  if (quarantined()) {
+    rt_.metrics.quarantined_groups.Set(++rt_.quarantined);
+    rt_.env.log.Error("raft group {}: replica is quarantined until its leader sends a snapshot: {}",
+                      id_, quarantine_);
+    node_ = MakeNode(InitialState(), false);
+    return;
+  }
+  for (const Entry& entry : recovered.initial.entries) {
+    if (entry.index <= applied_) window_.Add(entry.index, entry.payload.size());
+  }
+  node_ = MakeNode(std::move(recovered.initial), recovered.fresh);
+  rt_.MarkDirty(this);
+}
+
+Group::~Group() = default;
+
+std::unique_ptr<Node> Group::MakeNode(InitialState initial, bool fresh) const {
+  Config config;
+  config.self = rt_.options.self;
+  return std::make_unique<Node>(config, std::move(initial), rt_.env.random.Fork(name_), fresh);
+}
+
+// ---- what callers ask --------------------------------------------------------------------------
+
+Status Group::Enter(std::string payload, std::optional<Term> expected_term, Waiter* waiter) {
+  if (rt_.failed) return Status(Code::kNotLeader, "the node's storage failed");
+  if (payload.size() > kPayloadBytesMax) {
+    return InvalidArgument(
+        fmt::format("an entry of {} bytes is over {}", payload.size(), kPayloadBytesMax));
+  }
+  if (quarantined() || !node_->leader() || (expected_term && node_->term() != *expected_term)) {
+    return Status(Code::kNotLeader, fmt::format("group {}: not the leader in this term", id_));
+  }
+  if (rt_.store.OverBound()) {
+    return Status(Code::kOverloaded, "too much applied state waits to be flushed");
+  }
+  Result<Entry> entry = node_->Propose(std::move(payload));
+  if (!entry.ok()) return entry.status();
+  rt_.metrics.proposals.Add();
+  proposals_.Add(entry->index, entry->term, std::move(*waiter));
+  rt_.MarkDirty(this);
+  return Status::Ok();
+}
+
+Task<Result<Proposed>> Group::Propose(std::string payload, std::optional<Term> expected_term) {
+  Promise<Result<Proposed>> promise(rt_.env.executor);
+  Waiter waiter = promise;
+  Status entered = Enter(std::move(payload), expected_term, &waiter);
+  if (!entered.ok()) co_return entered;
+  co_return co_await promise.future();
+}
+
+void Group::Propose(std::string payload, std::optional<Term> expected_term, ProposeDone done) {
+  Waiter waiter = std::move(done);
+  Status entered = Enter(std::move(payload), expected_term, &waiter);
+  if (!entered.ok()) rt_.answers.Give(std::move(waiter), std::move(entered));
+}
+
+Task<Status> Group::ReadBarrier() {
+  Promise<Status> promise(rt_.env.executor);
+  Barrier([promise](Status status) { promise.Set(std::move(status)); });
+  co_return co_await promise.future();
+}
+
+Status Group::TransferLeadership(ReplicaId target) {
+  if (quarantined()) return Status(Code::kNotLeader, "the replica is quarantined");
+  Status status = node_->TransferLeadership(target);
+  rt_.MarkDirty(this);
+  return status;
+}
+
+// ---- what the host feeds -----------------------------------------------------------------------
+
+void Group::Tick(Instant now) {
+  if (quarantined()) return TickQuarantined();
+  node_->Tick(now);
+  if (node_->HasReady()) rt_.MarkDirty(this);
+}
+
+void Group::Step(Message message) {
+  if (quarantined()) return StepQuarantined(message);
+  node_->Step(rt_.env.Now(), std::move(message));
+  rt_.MarkDirty(this);
+}
+
+void Group::OnUnreachable(NodeId node) {
+  if (quarantined()) return;
+  node_->PeerUnreachable(node);
+  rt_.MarkDirty(this);
+}
+
+bool Group::HandOver() {
+  if (quarantined() || !node_->leader()) return false;
+  const auto peers = node_->progress();
+  const ProgressView* best = nullptr;
+  for (const ProgressView& peer : peers) {
+    if (peer.id == rt_.options.self || peer.learner || !peer.active || peer.needs_snapshot)
+      continue;
+    if (best == nullptr || peer.applied > best->applied) best = &peer;
+  }
+  if (best == nullptr) return false;
+  // A refusal (one is under way already) is settled by the next attempt.
+  const Status status = node_->TransferLeadership(best->id);
+  if (status.ok()) rt_.MarkDirty(this);
+  return true;
+}
+
+void Group::Compact() {
+  applied_some = false;
+  if (quarantined()) return;
+  const Host::Options& options = rt_.options;
+  const LogIndex flushed(rt_.store.FlushedIndex(id_));
+  const LogIndex mark =
+      std::min(flushed, window_.Excess(std::min(options.wal_keep_entries, options.log_keep_entries),
+                                       std::min(options.wal_keep_bytes, options.log_keep_bytes)));
+  // Terms are asked for before the core forgets them.
+  if (mark.value() > log_.mark().index) {
+    if (const Result<Term> term = node_->TermAt(mark); term.ok()) {
+      log_.Truncate({mark.value(), term->value()});
+    }
+  }
+  const LogIndex keep = std::min(
+      {flushed, SnapshotPin(), window_.Excess(options.log_keep_entries, options.log_keep_bytes)});
+  if (keep >= node_->first_index()) {
+    node_->Compact(keep);
+    window_.Drop(keep);
+  }
+}
+
+// ---- one Ready ---------------------------------------------------------------------------------
+
+void Group::Process() {
+  if (quarantined()) return;
+  StartBarriers();
+  while (node_->HasReady()) Carry(node_->TakeReady());
+}
+
+void Group::Carry(Ready ready) {
+  if (ready.soft_state) OnSoftState(*ready.soft_state);
+  Send(std::move(ready.messages));
+  if (ready.persist_id != 0) Persist(&ready);
+  if (!ready.committed.empty()) {
+    if (copy_) {
+      std::move(ready.committed.begin(), ready.committed.end(), std::back_inserter(held_));
+    } else {
+      Apply(std::move(ready.committed));
+    }
+  }
+  OnReads(ready);
+}
+
+void Group::OnSoftState(const SoftState& state) {
+  const bool leads = state.role == Role::kLeader;
+  if (leads != (soft_.role == Role::kLeader)) {
+    rt_.leaders += leads ? 1 : -1;
+    rt_.metrics.leader_groups.Set(rt_.leaders);
+  }
+  if (state.role == Role::kCandidate && soft_.role != Role::kCandidate) rt_.metrics.elections.Add();
+  if (!leads || state.term != soft_.term) StopSnapshots();
+  soft_ = state;
+  machine_.OnSoftState(state);
+}
+
+void Group::Send(std::vector<Message> messages) {
+  for (Message& message : messages) {
+    if (std::holds_alternative<InstallSnapshot>(message.body)) {
+      SendSnapshot(message.to, 0);
+      continue;
+    }
+    rt_.metrics.sent.Add();
+    const ReplicaId to = message.to;
+    rt_.transport.Send(to, {id_, std::move(message)});
+  }
+}
+
+void Group::Persist(Ready* ready) {
+  const bool installed = ready->snapshot.has_value();
+  log_.Write(ready->hard_state, std::move(ready->entries), ready->snapshot,
+             [this, persist_id = ready->persist_id, installed, from = last_installed_.from,
+              stream_id = last_installed_.id] {
+               node_->Persisted(persist_id);
+               if (installed) OnInstalled(from, stream_id);
+               rt_.MarkDirty(this);
+             });
+}
+
+void Group::Apply(std::vector<Entry> entries) {
+  for (const Entry& entry : entries) ApplyOne(entry);
+  rt_.metrics.applied.Add(entries.size());
+  applied_some = true;
+  node_->Applied(applied_);
+  ReleaseBarriers();
+}
+
+void Group::ApplyOne(const Entry& entry) {
+  CHECK(entry.index == applied_ + 1, "group {}: applying {} after {}", id_, entry.index, applied_);
+  storage::WriteBatch batch;
+  ApplyResult result;
+  bool meta_changed = entry.term != meta_.applied_term;
+  meta_.applied_term = entry.term;
+  switch (entry.type) {
+    case EntryType::kNormal:
+      result = machine_.Apply(entry.index, entry.term, entry.payload, &batch);
+      break;
+    case EntryType::kConfiguration: {
+      Configuration configuration;
+      CHECK(DecodeConfiguration(entry.payload, &configuration),
+            "group {}: entry {} is no configuration", id_, entry.index);
+      meta_.AddChange(entry.index, std::move(configuration), LogIndex(log_.mark().index));
+      meta_changed = true;
+      break;
+    }
+    case EntryType::kEmpty:
+      break;
+  }
+  if (meta_changed) batch.Put(GroupMetaKey(id_), meta_.Encode());
+  rt_.store.Apply(id_, entry.index.value(), std::move(batch));
+  applied_ = entry.index;
+  window_.Add(entry.index, entry.payload.size());
+  proposals_.Applied(entry.index, entry.term, std::move(result));
+}
+
+// ---- read barriers -----------------------------------------------------------------------------
+
+void Group::Barrier(BarrierDone done) {
+  barriers_asked_.push_back(std::move(done));
+  rt_.MarkDirty(this);
+}
+
+void Group::StartBarriers() {
+  if (barriers_asked_.empty()) return;
+  auto asked = std::exchange(barriers_asked_, {});
+  // All that were asked in one turn share one round.
+  const uint64_t context = next_context_++;
+  const Status status = node_->ReadIndex(context);
+  if (status.ok()) {
+    barriers_open_.emplace(context, std::move(asked));
+  } else {
+    for (auto& done : asked) done(status);
+  }
+}
+
+void Group::OnReads(const Ready& ready) {
+  for (const ReadState& read : ready.reads) {
+    auto open = barriers_open_.extract(read.context);
+    CHECK(!open.empty(), "group {}: unknown read {}", id_, read.context);
+    auto& confirmed = barriers_confirmed_[read.index];
+    std::move(open.mapped().begin(), open.mapped().end(), std::back_inserter(confirmed));
+  }
+  for (uint64_t context : ready.reads_failed) {
+    auto open = barriers_open_.extract(context);
+    CHECK(!open.empty(), "group {}: unknown read {}", id_, context);
+    for (auto& done : open.mapped()) done(Status(Code::kNotLeader, "leadership was lost"));
+  }
+  if (!ready.reads.empty()) ReleaseBarriers();
+}
+
+void Group::ReleaseBarriers() {
+  while (!barriers_confirmed_.empty() && barriers_confirmed_.begin()->first <= applied_) {
+    auto done = std::move(barriers_confirmed_.begin()->second);
+    barriers_confirmed_.erase(barriers_confirmed_.begin());
+    for (auto& each : done) each(Status::Ok());
+  }
+}
+
+}  // namespace quorate::raft

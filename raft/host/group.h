@@ -1,0 +1,192 @@
+// Group: carries out what one replica's core wants, in the order of ready.h, and nothing else. What
+// must not be sent, acknowledged or applied too early is decided in the core and in log_store.h.
+//
+// Snapshots. The core asks for one (InstallSnapshot among its messages); the message stays here and
+// becomes a copy of the state, held at one applied index over several turns, and a stream
+// (snapshot_stream.h). While one is under way the log above its index is kept (RC47). On the other
+// side the core decides whether a complete one is of use; its state then replaces the store's in
+// the same turn, and the answer waits for store flush and log reset (log_store.h).
+//
+// Quarantine. The replica lost something it may have acknowledged or voted, so its core is neither
+// fed nor asked: no tick, no vote, no answer. It listens for its leader and asks it for a snapshot
+// under a stream id of its own. The leader serves that only after a ReadIndex round begun then, and
+// at an index not below the follower's match: so the snapshot holds everything that was committed
+// with this replica's help. Once it is durable a new core starts from it, its vote in the leader's
+// term given to that leader. A quarantined voter counts as a failed one: a group with a majority of
+// them, or of one replica, stays unavailable, loudly. The bound of this: while the log is damaged,
+// the group must not lose another replica's memory of the newest term.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "raft/host/host.h"
+#include "raft/host/log_store.h"
+#include "raft/host/log_window.h"
+#include "raft/host/proposals.h"
+#include "raft/host/snapshot_stream.h"
+
+namespace quorate::raft {
+
+struct HostMetrics {
+  explicit HostMetrics(Metrics& metrics);
+  Counter& proposals;
+  Counter& applied;
+  Counter& sent;
+  Counter& received;
+  Counter& refused;
+  Counter& elections;
+  Counter& snapshots_sent;
+  Counter& snapshots_failed;
+  Counter& snapshots_installed;
+  Gauge& leader_groups;
+  Gauge& quarantined_groups;
+};
+
+// What the groups of one host share.
+struct Runtime {
+  Runtime(Env& e, Host::Options o, storage::Wal& w, storage::OrderedStore& s, Transport& t)
+      : env(e),
+        options(o),
+        wal(w),
+        store(s),
+        transport(t),
+        limiter(o.snapshot_bytes_per_second),
+        answers(e.executor),
+        metrics(e.metrics) {}
+  Runtime(const Runtime&) = delete;
+  ~Runtime() { *alive = false; }
+
+  // Has the group processed in a later turn; a group is in the list once.
+  void MarkDirty(Group* group);
+  // Runs `fn` in a later turn, unless the host is gone by then.
+  void Post(Closure fn);
+
+  Env& env;
+  const Host::Options options;
+  storage::Wal& wal;
+  storage::OrderedStore& store;
+  Transport& transport;
+  RateLimiter limiter;
+  Answers answers;
+  HostMetrics metrics;
+  int64_t leaders = 0;
+  int64_t quarantined = 0;
+  bool failed = false;  // storage: nothing moves any more
+  std::vector<Group*> dirty;
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+};
+
+class Group final : public GroupHandle {
+ public:
+  Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered recovered);
+  ~Group() override;
+
+  GroupId id() const override { return id_; }
+  Task<Result<Proposed>> Propose(std::string payload, std::optional<Term> expected_term) override;
+  void Propose(std::string payload, std::optional<Term> expected_term, ProposeDone done) override;
+  Task<Status> ReadBarrier() override;
+  SoftState soft_state() const override { return node_->soft_state(); }
+  bool leader_ready() const override { return node_->leader_ready(); }
+  Instant lease_until() const override { return node_->lease_until(); }
+  LogIndex applied_index() const override { return applied_; }
+  Configuration configuration() const override { return node_->configuration(); }
+  Status TransferLeadership(ReplicaId target) override;
+  std::vector<ProgressView> progress() const override { return node_->progress(); }
+
+  // ---- driven by the host ----------------------------------------------------------------------
+  void Tick(Instant now);
+  void Step(Message message);
+  void OnChunk(const SnapshotChunk& chunk);
+  void OnAck(const SnapshotAck& ack);
+  void OnUnreachable(NodeId node);
+  // Carries out everything the core has ready.
+  void Process();
+  // The store was flushed: lets go of log that neither a crash nor a slow follower needs.
+  void Compact();
+  // Tries to give leadership away: whether there is still something to hand over.
+  bool HandOver();
+
+  bool dirty = false;         // in Runtime::dirty
+  bool applied_some = false;  // since the last Compact
+
+ private:
+  using BarrierDone = absl::AnyInvocable<void(Status)>;
+  using BarrierList = std::vector<BarrierDone>;
+
+  std::unique_ptr<Node> MakeNode(InitialState initial, bool fresh) const;
+  bool quarantined() const { return !quarantine_.empty(); }
+  // The Task form's and the closure form's common part: OK once `waiter` waits in the log.
+  Status Enter(std::string payload, std::optional<Term> expected_term, Waiter* waiter);
+
+  // ---- one Ready (group.cc) --------------------------------------------------------------------
+  void Carry(Ready ready);
+  void OnSoftState(const SoftState& state);
+  void Send(std::vector<Message> messages);
+  void Persist(Ready* ready);
+  void Apply(std::vector<Entry> entries);
+  void ApplyOne(const Entry& entry);
+  void StartBarriers();
+  void OnReads(const Ready& ready);
+  void ReleaseBarriers();
+  void Barrier(BarrierDone done);
+
+  // ---- snapshots and quarantine (group_snapshot.cc) --------------------------------------------
+  void SendSnapshot(ReplicaId to, uint64_t stream_id);
+  void CopyTurn();
+  void AbortCopy();
+  void ResumeApply();
+  void StartStream(ReplicaId to, uint64_t stream_id, std::shared_ptr<const SnapshotImage> image);
+  void OnStreamDone(ReplicaId to, LogIndex index, bool installed);
+  void StopSnapshots();
+  void ServeWanted(const SnapshotAck& ack);
+  LogIndex SnapshotPin() const;
+  void Install(std::unique_ptr<SnapshotReceiver> received);
+  void OnInstalled(ReplicaId from, uint64_t stream_id);
+  void Answer(const SnapshotChunk& chunk, SnapshotAck ack);
+  void StepQuarantined(const Message& message);
+  void TickQuarantined();
+  void Lift(const SnapshotMeta& meta, Term term, ReplicaId leader);
+
+  Runtime& rt_;
+  const GroupId id_;
+  StateMachine& machine_;
+  const std::string name_;  // of this replica's random stream
+  std::unique_ptr<Node> node_;
+  LogStore log_;
+  GroupMeta meta_;  // as of applied_
+  LogIndex applied_;
+  LogWindow window_;
+  Proposals proposals_;
+  SoftState soft_;  // as told to the machine
+
+  uint64_t next_context_ = 1;
+  BarrierList barriers_asked_;                          // not yet given to the core
+  std::map<uint64_t, BarrierList> barriers_open_;       // by context
+  std::map<LogIndex, BarrierList> barriers_confirmed_;  // wait for that to be applied
+
+  std::optional<SnapshotCopy> copy_;
+  std::map<ReplicaId, uint64_t> copy_for_;  // stream ids by receiver
+  std::vector<Entry> held_;                 // committed while copying
+  std::map<ReplicaId, std::unique_ptr<SnapshotSender>> senders_;
+  std::weak_ptr<const SnapshotImage> image_;  // newest, while a stream still needs it
+
+  std::unique_ptr<SnapshotReceiver> receiver_;
+  struct Stream {
+    ReplicaId from;
+    uint64_t id = 0;
+    bool durable = false;
+  };
+  Stream last_installed_;
+
+  std::string quarantine_;  // why; empty: not
+  Term quarantine_term_;    // the newest term this replica is known to have seen
+  ReplicaId heard_from_;    // whoever leads, as far as can be told
+  uint64_t wanted_stream_ = 0;
+  int quiet_ticks_ = 0;  // without progress of the wanted stream
+};
+
+}  // namespace quorate::raft

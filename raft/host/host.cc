@@ -1,0 +1,171 @@
+#include "raft/host/host.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/check.h"
+#include "base/probe.h"
+#include "raft/host/group.h"
+#include "raft/host/ticker.h"
+
+namespace quorate::raft {
+
+struct Host::Rep {
+  Rep(Env& env, Host::Options options, storage::Wal& wal, storage::OrderedStore& store,
+      Transport& transport)
+      : runtime(env, options, wal, store, transport),
+        wal_groups(wal.recovered()),
+        ticker(env, options.tick, [this](Instant now) { Tick(now); }) {
+    ReadMetas();
+    const auto guarded = [alive = runtime.alive](auto action) {
+      return [action, alive](auto... args) {
+        if (*alive) action(args...);
+      };
+    };
+    wal.OnFailure(guarded([this](const Status& status) { Fail("log", status); }));
+    store.OnFailure(guarded([this](const Status& status) { Fail("store", status); }));
+    store.OnFlushed(guarded([this] { OnFlushed(); }));
+  }
+
+  void ReadMetas() {
+    const auto [from, to] = GroupMetaSpan();
+    const Status status =
+        runtime.store.Scan(from, to, [&](std::string_view key, std::string_view value) {
+          GroupId group;
+          if (!ParseGroupMetaKey(key, &group)) return true;
+          GroupMeta meta;
+          const bool decoded = GroupMeta::Decode(value, &meta);
+          metas[group] = decoded ? std::optional(std::move(meta)) : std::nullopt;
+          return true;
+        });
+    if (!status.ok()) Fail("store", status);
+  }
+
+  void Tick(Instant now) {
+    if (runtime.failed) return;
+    for (auto& [id, group] : groups) group->Tick(now);
+  }
+
+  void OnFlushed() {
+    if (runtime.failed) return;
+    for (auto& [id, group] : groups) {
+      if (group->applied_some) group->Compact();
+    }
+  }
+
+  void Fail(std::string_view what, const Status& status) {
+    if (runtime.failed) return;
+    runtime.failed = true;
+    failure = status;
+    runtime.env.log.Error("the node's {} failed and nothing is acknowledged any more: {}", what,
+                          status.ToString());
+    ReportFailure();
+  }
+
+  void ReportFailure() {
+    if (!on_fatal) return;
+    runtime.Post([this] {
+      if (auto callback = std::exchange(on_fatal, nullptr)) callback(failure);
+    });
+  }
+
+  Group* Find(GroupId id) {
+    const auto it = groups.find(id);
+    return it == groups.end() ? nullptr : it->second.get();
+  }
+
+  // The group of a message that may be acted on; null: refused and counted.
+  Group* Accept(GroupId id, NodeId to) {
+    if (runtime.failed) return nullptr;
+    Group* group = to == runtime.options.self ? Find(id) : nullptr;
+    if (group == nullptr) runtime.metrics.refused.Add();
+    return group;
+  }
+
+  Runtime runtime;
+  // Known before this start and not started yet.
+  std::map<GroupId, storage::WalGroup> wal_groups;
+  std::map<GroupId, std::optional<GroupMeta>> metas;
+  std::map<GroupId, std::unique_ptr<Group>> groups;
+  Ticker ticker;
+  std::function<void(Status)> on_fatal;
+  Status failure;
+};
+
+Host::Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& store,
+           Transport& transport)
+    : rep_(std::make_unique<Rep>(env, options, wal, store, transport)) {
+  CHECK(options.self, "a host needs its node id");
+  transport.SetReceiver(this);
+}
+
+Host::~Host() { rep_->runtime.transport.SetReceiver(nullptr); }
+
+Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
+                                      std::optional<Configuration> bootstrap) {
+  if (!group) return InvalidArgument("group 0 does not exist");
+  if (rep_->groups.contains(group)) {
+    return Status(Code::kAlreadyExists, fmt::format("group {} is running", group));
+  }
+  Rep& rep = *rep_;
+  auto wal = rep.wal_groups.extract(group);
+  auto meta = rep.metas.extract(group);
+  const LogIndex applied(rep.runtime.store.AppliedIndex(group));
+  Recovered recovered = Recover(group, wal.empty() ? nullptr : &wal.mapped(), applied,
+                                meta.empty() ? std::nullopt : std::move(meta.mapped()), bootstrap);
+  auto& slot = rep.groups[group];
+  slot = std::make_unique<Group>(rep.runtime, group, machine, std::move(recovered));
+  return slot.get();
+}
+
+std::vector<GroupId> Host::StoredGroups() const {
+  std::set<GroupId> ids;
+  for (const auto& [id, wal] : rep_->wal_groups) ids.insert(id);
+  for (const auto& [id, meta] : rep_->metas) ids.insert(id);
+  return {ids.begin(), ids.end()};
+}
+
+Task<void> Host::HandOver(Duration timeout) {
+  Rep* rep = rep_.get();
+  Env& env = rep->runtime.env;
+  const Instant end = env.Now() + timeout;
+  while (env.Now() < end && !rep->runtime.failed) {
+    bool left = false;
+    for (auto& [id, group] : rep->groups) left = group->HandOver() || left;
+    if (!left) co_return;
+    co_await Sleep(env.executor, rep->runtime.options.tick);
+  }
+}
+
+void Host::Start() { rep_->ticker.Start(); }
+
+void Host::OnFatal(std::function<void(Status)> callback) {
+  rep_->on_fatal = std::move(callback);
+  if (rep_->runtime.failed) rep_->ReportFailure();
+}
+
+void Host::OnMessages(std::vector<GroupMessage> messages) {
+  rep_->runtime.metrics.received.Add(messages.size());
+  for (GroupMessage& message : messages) {
+    Group* group = rep_->Accept(message.group, message.message.to);
+    if (group != nullptr) group->Step(std::move(message.message));
+  }
+}
+
+void Host::OnSnapshotChunk(SnapshotChunk chunk) {
+  Group* group = rep_->Accept(chunk.group, chunk.to);
+  if (group != nullptr) group->OnChunk(chunk);
+}
+
+void Host::OnSnapshotAck(SnapshotAck ack) {
+  Group* group = rep_->Accept(ack.group, ack.to);
+  if (group != nullptr) group->OnAck(ack);
+}
+
+void Host::OnUnreachable(NodeId node) {
+  for (auto& [id, group] : rep_->groups) group->OnUnreachable(node);
+}
+
+GroupHandle* Host::Find(GroupId group) { return rep_->Find(group); }
+
+}  // namespace quorate::raft

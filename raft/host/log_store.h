@@ -1,0 +1,125 @@
+// LogStore: one group's log over the node's shared WAL; Recover: what a restarted replica knows.
+//
+// Three things are durable, each on its own: WAL records (hard state, entries, mark), the store's
+// state with its applied index, and GroupMeta, which is written in the same store batch as the
+// entry it describes. Order and crash windows:
+//
+//   truncation    The mark follows the store's flush and never passes it. Crash in between: the WAL
+//                 holds more than needed.
+//   installation  Replace (state, GroupMeta) -> flush -> record {mark, reset, hard state} ->
+//   answer.
+//                 Crash before the flush: nothing happened. Crash between flush and record: the
+//                 store is at S, the log is still the old one. GroupMeta gives the term at S:
+//                 unless the log has S with that term, Recover resets the log to S. What is dropped
+//                 was below S or contradicts a committed entry.
+//   applied first An entry may be applied, and flushed, before this node's own copy is durable.
+//   Crash
+//                 there: the same as above; the state is ahead of the log and the log is reset.
+//   mark > state  Cannot be by the above: the store lost data. The replica is quarantined.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "raft/core/node.h"
+#include "storage/kv_store.h"
+#include "storage/ordered_store.h"
+#include "storage/wal.h"
+
+namespace quorate::raft {
+
+// Store keys whose first byte is kHostTag belong to the host; no state machine's span may hold one.
+inline constexpr char kHostTag = '\0';
+// The store key of a group's GroupMeta, and the span of all of them.
+std::string GroupMetaKey(GroupId group);
+std::pair<std::string, std::string> GroupMetaSpan();
+bool ParseGroupMetaKey(std::string_view key, GroupId* group);
+
+// What the store knows of a group's log at its applied index. Written when it changes.
+struct GroupMeta {
+  struct Change {
+    LogIndex index;
+    Configuration configuration;
+    friend bool operator==(const Change&, const Change&) = default;
+  };
+  Term applied_term;  // of the entry at the applied index
+  std::vector<Change>
+      changes;  // ascending: the newest at or below the log's mark, and all above it
+
+  // Records that `configuration` holds from `index` on; `mark` is the log's mark.
+  void AddChange(LogIndex index, Configuration configuration, LogIndex mark);
+  // The configuration at `index`; empty if it is older than what is kept.
+  Configuration At(LogIndex index) const;
+  std::string Encode() const;
+  static bool Decode(std::string_view bytes, GroupMeta* meta);
+  friend bool operator==(const GroupMeta&, const GroupMeta&) = default;
+};
+
+// The first entry of every group that is created with members: the same on each of them.
+Entry BootstrapEntry(const Configuration& configuration);
+
+struct Recovered {
+  InitialState initial;
+  GroupMeta meta;
+  uint64_t incarnation = 1;
+  storage::WalRecord::Mark mark;  // as the WAL has it
+  bool fresh = false;
+  // Must be appended before anything else: the first record, or the reset described above.
+  std::optional<storage::WalRecord> record;
+  // Not empty: why this replica must not vote or acknowledge before it has a leader's snapshot.
+  std::string quarantine;
+};
+
+// `wal`: what the WAL recovered (consumed), null if it does not know the group. `applied`: the
+// store's applied index. `meta`: nullopt if absent, or if it could not be decoded.
+Recovered Recover(GroupId group, storage::WalGroup* wal, LogIndex applied,
+                  std::optional<GroupMeta> meta, const std::optional<Configuration>& bootstrap);
+
+class LogStore {
+ public:
+  using Durable = storage::Wal::Durable;
+
+  LogStore(storage::Wal& wal, storage::OrderedStore& store, GroupId group, uint64_t incarnation,
+           storage::WalRecord::Mark mark);
+  LogStore(const LogStore&) = delete;
+  ~LogStore();
+
+  // Makes a Ready's part durable; `done` runs in the order of the calls. With `snapshot` the store
+  // is flushed first (see above), and what comes after waits for that.
+  void Write(const std::optional<HardState>& hard_state, std::vector<Entry> entries,
+             const std::optional<SnapshotMeta>& snapshot, Durable done);
+  // Lets go of the log up to `mark`, which the store has flushed.
+  void Truncate(storage::WalRecord::Mark mark);
+  // Appends what Recover asked for.
+  void Append(storage::WalRecord record);
+
+  const storage::WalRecord::Mark& mark() const { return mark_; }
+  uint64_t incarnation() const { return incarnation_; }
+
+ private:
+  struct Item {
+    enum class State : uint8_t { kFlushing, kReady, kWriting, kDurable } state = State::kReady;
+    storage::WalRecord record;
+    Durable done;
+  };
+
+  void Enqueue(Item item);
+  void OnItem(uint64_t sequence, Item::State state);
+  void Advance();
+
+  storage::Wal& wal_;
+  storage::OrderedStore& store_;
+  const GroupId group_;
+  const uint64_t incarnation_;
+  storage::WalRecord::Mark mark_;
+  std::deque<Item> items_;
+  uint64_t first_ = 0;               // sequence of items_.front()
+  uint64_t unwritten_ = 0;           // sequence of the first that was not yet handed to the WAL
+  std::shared_ptr<LogStore*> self_;  // null once destroyed: callbacks may come later
+};
+
+}  // namespace quorate::raft

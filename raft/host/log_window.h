@@ -1,0 +1,52 @@
+// LogWindow: sizes of applied entries, coarsely, to answer how much of a log's tail fits a bound.
+#pragma once
+
+#include <deque>
+
+#include "raft/core/types.h"
+
+namespace quorate::raft {
+
+class LogWindow {
+ public:
+  // Entries come in log order; after a jump (snapshot) everything before is forgotten.
+  void Add(LogIndex index, size_t bytes) {
+    if (index != newest_ + 1) points_.clear();
+    newest_ = index;
+    total_ += bytes + kEntryOverhead;
+    if (points_.empty() || newest_ - points_.back().index >= kStepEntries ||
+        total_ - points_.back().total >= kStepBytes) {
+      points_.push_back({newest_, total_});
+    }
+  }
+
+  // The index up to which the log may go so that at most about `entries` and `bytes` stay behind
+  // it; 0 if everything fits.
+  LogIndex Excess(size_t entries, size_t bytes) const {
+    LogIndex excess;
+    for (const Point& point : points_) {
+      if (newest_ - point.index < entries && total_ - point.total < bytes) break;
+      excess = point.index;
+    }
+    return excess;
+  }
+
+  // What is at or below `index` is gone.
+  void Drop(LogIndex index) {
+    while (!points_.empty() && points_.front().index <= index) points_.pop_front();
+  }
+
+ private:
+  static constexpr uint64_t kEntryOverhead = 64;
+  static constexpr uint64_t kStepEntries = 64;
+  static constexpr uint64_t kStepBytes = 64 << 10;
+  struct Point {
+    LogIndex index;
+    uint64_t total;  // of everything up to index
+  };
+  std::deque<Point> points_;
+  LogIndex newest_;
+  uint64_t total_ = 0;
+};
+
+}  // namespace quorate::raft
