@@ -35,8 +35,12 @@ inline constexpr size_t kFrameBytesMax = 32 << 20;  // one gRPC message
 inline constexpr size_t kAppendBytesMax = 1 << 20;  // entries in one AppendEntries
 inline constexpr size_t kSnapshotChunkBytes = 256 << 10;
 inline constexpr size_t kInflightAppendsMax = 64;
+inline constexpr size_t kPeerQueueBytesMax = 64 << 20;  // unsent, per stream; beyond: dropped
+inline constexpr int kStreamUnreadBatchesMax = 16;      // read from a stream and not yet handled
+inline constexpr size_t kHttpConnectionsMax = 64;
 
 // ---- queues -------------------------------------------------------------------------------------
+inline constexpr size_t kCallsInFlightMax = 50'000;   // requests being handled on one node
 inline constexpr size_t kLiveTxnsMax = 20'000;        // coordinators on one node
 inline constexpr size_t kShardWaitersMax = 20'000;    // requests waiting for locks in one shard
 inline constexpr size_t kProposalBytesMax = 64 << 20; // unapplied proposals of one group

@@ -1,0 +1,145 @@
+#include "server/config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <fstream>
+#include <set>
+
+#include "base/address.h"
+#include "base/stderr_logger.h"
+
+namespace quorate::server {
+namespace {
+
+constexpr std::array<std::string_view, 9> kKeys = {"data",      "listen",   "advertise",
+                                                   "http",      "join",     "locality",
+                                                   "log-level", "min-free", "read-mode"};
+
+std::string_view Trim(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t\r");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
+}
+
+std::vector<std::string> SplitList(std::string_view text) {
+  std::vector<std::string> items;
+  while (!text.empty()) {
+    const size_t comma = std::min(text.find(','), text.size());
+    if (const auto item = Trim(text.substr(0, comma)); !item.empty()) items.emplace_back(item);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return items;
+}
+
+Status CheckAddress(std::string_view name, const std::string& address) {
+  if (auto parsed = ParseHostPort(address); !parsed.ok()) {
+    return InvalidArgument(fmt::format("{}: {}", name, parsed.status().message()));
+  }
+  return Status::Ok();
+}
+
+Result<std::map<std::string, std::string>> ParseLocality(const std::string& text) {
+  std::map<std::string, std::string> locality;
+  for (const auto& item : SplitList(text)) {
+    const size_t equals = item.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == item.size() ||
+        !locality.emplace(item.substr(0, equals), item.substr(equals + 1)).second) {
+      return InvalidArgument(fmt::format(
+          "locality: '{}' is not key=value with a key of its own, e.g. zone=a,rack=3", item));
+    }
+  }
+  return locality;
+}
+
+// Bytes with an optional K, M or G (powers of 1024).
+Result<uint64_t> ParseBytes(std::string_view name, std::string_view text) {
+  uint64_t number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
+  const int shift = unit.empty() ? 0 : unit == "K" ? 10 : unit == "M" ? 20 : unit == "G" ? 30 : -1;
+  if (error != std::errc() || shift < 0 || number > (uint64_t{1} << 62) >> shift) {
+    return InvalidArgument(fmt::format("{}: '{}' is not a number of bytes, e.g. 256M", name, text));
+  }
+  return number << shift;
+}
+
+}  // namespace
+
+Result<Settings> ReadConfigFile(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return InvalidArgument(fmt::format("config: cannot read '{}'", path));
+  Settings settings;
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    const std::string_view text = Trim(std::string_view(line).substr(0, line.find('#')));
+    if (text.empty()) continue;
+    auto wrong = [&](std::string what) {
+      return InvalidArgument(fmt::format("{}:{}: {}", path, number, what));
+    };
+    const size_t equals = text.find('=');
+    if (equals == std::string_view::npos) return wrong("not `key = value`");
+    const std::string key(Trim(text.substr(0, equals)));
+    if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
+      return wrong(fmt::format("unknown key '{}'; there are {}", key, fmt::join(kKeys, ", ")));
+    }
+    if (!settings.emplace(key, Trim(text.substr(equals + 1))).second) {
+      return wrong(fmt::format("'{}' stands twice", key));
+    }
+  }
+  return settings;
+}
+
+Result<NodeConfig> MakeConfig(const Settings& flags, const Settings& file) {
+  auto get = [&](const std::string& key) -> std::string {
+    if (auto it = flags.find(key); it != flags.end()) return it->second;
+    auto it = file.find(key);
+    return it == file.end() ? "" : it->second;
+  };
+  NodeConfig config;
+  config.node.data_dir = get("data");
+  if (config.node.data_dir.empty()) return InvalidArgument("data: missing; give --data DIRECTORY");
+  config.listen = get("listen");
+  if (config.listen.empty()) return InvalidArgument("listen: missing; give --listen HOST:PORT");
+  RETURN_IF_ERROR(CheckAddress("listen", config.listen));
+  config.node.address = get("advertise");
+  if (config.node.address.empty()) config.node.address = config.listen;
+  RETURN_IF_ERROR(CheckAddress("advertise", config.node.address));
+  const std::string host = ParseHostPort(config.node.address)->host;
+  if (host == "0.0.0.0" || host == "::") {
+    return InvalidArgument(fmt::format(
+        "listen: other nodes cannot reach '{}'; give --advertise with an address of this host",
+        config.node.address));
+  }
+  config.node.http_address = get("http");
+  if (!config.node.http_address.empty()) {
+    RETURN_IF_ERROR(CheckAddress("http", config.node.http_address));
+    if (config.node.http_address == config.listen) {
+      return InvalidArgument("http: the same address as listen; choose another port");
+    }
+  }
+  config.node.join = SplitList(get("join"));
+  for (const auto& address : config.node.join) RETURN_IF_ERROR(CheckAddress("join", address));
+  ASSIGN_OR_RETURN(config.node.locality, ParseLocality(get("locality")));
+  if (const auto level = get("log-level"); !level.empty()) {
+    auto parsed = ParseLogLevel(level);
+    if (!parsed) {
+      return InvalidArgument(
+          fmt::format("log-level: '{}' is none of debug, info, warn, error", level));
+    }
+    config.log_level = *parsed;
+  }
+  if (const auto bytes = get("min-free"); !bytes.empty()) {
+    ASSIGN_OR_RETURN(config.node.min_free_bytes, ParseBytes("min-free", bytes));
+  }
+  if (const auto mode = get("read-mode"); mode == "quorum") {
+    config.node.shard.read_mode = shard::ReadMode::kQuorum;
+  } else if (!mode.empty() && mode != "lease") {
+    return InvalidArgument(fmt::format("read-mode: '{}' is neither lease nor quorum", mode));
+  }
+  return config;
+}
+
+}  // namespace quorate::server

@@ -1,0 +1,57 @@
+// GrpcTransport: peer messages over gRPC. To each peer there are two long-lived streams, one for
+// Raft and one for bulk (snapshots), so that bulk delays nothing. A stream has one write
+// outstanding and everything that gathers meanwhile leaves in the next one: batches grow with load
+// by themselves.
+//
+//   Send ─► lane.pending ─(end of turn, or write done)─► StartWrite ─► peer's Node.Raft ─► Receive
+//
+// A broken stream is made anew after a short backoff; what is sent meanwhile, or beyond the bound
+// of the queue, is dropped and counted: Raft sends again. OnUnreachable tells the host each time.
+//
+// Threads: executor's thread only; gRPC's threads only post to it.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "raft/host/transport.h"
+
+namespace quorate::v1 {
+class PeerBatch;
+}
+
+namespace quorate::server {
+
+class GrpcTransport final : public raft::Transport {
+ public:
+  explicit GrpcTransport(Env& env);
+  // Ends the streams and waits for gRPC to be done with them.
+  ~GrpcTransport() override;
+
+  void SetReceiver(raft::TransportReceiver* receiver) override;
+  void SetIdentity(const std::string& cluster_id, NodeId self) override;
+  void SetAddress(NodeId node, const std::string& address) override;
+  void Send(NodeId to, raft::GroupMessage message) override;
+  void SendChunk(NodeId to, raft::SnapshotChunk chunk) override;
+  void SendAck(NodeId to, raft::SnapshotAck ack) override;
+
+  // A batch that came in on this node's own service (grpc_services).
+  void Receive(v1::PeerBatch batch);
+
+ private:
+  struct Shared;
+  class Lane;
+  class Stream;
+  struct Peer;
+
+  Peer* FindPeer(NodeId node);
+
+  Env& env_;
+  raft::TransportReceiver* receiver_ = nullptr;
+  std::shared_ptr<Shared> shared_;
+  std::map<NodeId, std::unique_ptr<Peer>> peers_;
+};
+
+}  // namespace quorate::server
