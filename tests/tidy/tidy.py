@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""The rules a machine can check: who may include whom, banned calls, dead files, sizes.
+
+    tests/tidy/tidy.py [--root DIR]     exits 1 and lists every breach
+    tests/tidy/tidy.py --self-test      shows that each rule can fail
+"""
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+# Folder -> folders of the project it may include, beside itself. Longest prefix decides.
+LAYERS = {
+    "base": [],
+    "proto": [],
+    "txn": ["base", "proto"],
+    "storage": ["base"],
+    "raft/core": ["base"],
+    "raft/host": ["raft/core", "storage", "proto", "base"],
+    "shard": ["txn", "storage", "raft/core", "raft/host", "proto", "base"],
+    "client/route": ["txn", "proto", "base"],
+    "client": ["client/route", "txn", "proto", "base"],
+    "client/example": None,  # an outside project: see OUTSIDE
+    "coordinator": ["shard", "client/route", "txn", "proto", "base", "raft/core"],
+    "placement": ["txn", "storage", "raft/core", "raft/host", "proto", "base", "client/route"],
+    "server": ["base", "proto", "txn", "storage", "raft/core", "raft/host", "shard", "client",
+               "client/route", "coordinator", "placement"],
+    "cli": ["client", "client/route", "proto", "base", "txn", "server"],
+    "tests/history": ["base"],
+    "tests": None,
+}
+# Files of a lower folder that its users may include although the folder as a whole is closed to them.
+ONLY = {
+    "shard": {"storage": {"kv_store.h", "ordered_store.h"},
+              "raft/host": {"state_machine.h", "host.h"},
+              "raft/core": {"ready.h", "types.h"}},
+    "coordinator": {"shard": {"shard.h", "pusher.h"}, "raft/core": {"types.h"}},
+    "placement": {"storage": {"kv_store.h", "ordered_store.h"},
+                  "raft/host": {"state_machine.h", "host.h"},
+                  "raft/core": {"ready.h", "types.h"}},
+    "cli": {"server": {"run.h"}},
+}
+OUTSIDE = {"client/example": re.compile(r'#include "')}  # includes <quorate/...> only
+
+ASIO = re.compile(r"#include <boost/(asio|beast)")
+GRPC = re.compile(r"#include <grpc|\.grpc\.pb\.h")
+GRPC_FILES = re.compile(r"^(client/route/grpc_channel|server/grpc_|server/real_env|server/run)")
+ASIO_FILES = re.compile(r"^(base/real_executor|server/(http_server|real_env|run)|cli/)")
+PUBLIC = re.compile(r"^client/(database|transaction|options|table)\.h$")
+
+WORLD = [
+    (re.compile(r"std::chrono::(system|steady|high_resolution)_clock::now"), "a system clock"),
+    (re.compile(r"\bclock_gettime\("), "a system clock"),
+    (re.compile(r"\babsl::(Now|SleepFor)\("), "a system clock"),
+    (re.compile(r"\bstd::(thread|jthread)\b"), "a thread"),
+    (re.compile(r"\bsleep_for\(|\busleep\("), "sleeping"),
+    (re.compile(r"\brandom_device\b|[^a-zA-Z_:]rand\(\)"), "a random source"),
+    (re.compile(r"\bgetenv\("), "the environment"),
+    (re.compile(r"\babsl::Mutex\b"), "absl::Mutex (ThreadSanitizer)"),
+]
+# Where the real world is made: everything else reaches it through base/env.h.
+WORLD_FILES = re.compile(
+    r"^(base/real_|base/spdlog_|storage/(posix_file|lmdb_store|lmdb_)|server/(grpc_|http_server|real_env|run)|"
+    r"client/(route/grpc_channel|real_|sync_)|cli/|client/example/|tests/(sim/main|support/script|integration|bench))")
+
+HASH_ITERATION = re.compile(r"for \([^;]*:\s*(\w+_)\)")
+LINES_MAX = {".h": 500, ".cc": 700}
+
+CODE = (".h", ".cc", ".cpp")
+
+
+def code_files(root):
+    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=root,
+                         capture_output=True, text=True, check=True).stdout.split("\n")
+    return sorted(f for f in out if f.endswith(CODE) and os.path.exists(os.path.join(root, f)))
+
+
+def folder_of(path):
+    best = None
+    for folder in LAYERS:
+        if path.startswith(folder + "/") and (best is None or len(folder) > len(best)):
+            best = folder
+    return best
+
+
+def check(root):
+    breaches = []
+    files = code_files(root)
+    text = {f: open(os.path.join(root, f), encoding="utf-8").read() for f in files}
+    cmake = ""
+    for base, dirs, names in os.walk(root):
+        dirs[:] = [d for d in dirs if d not in ("build", ".git")]
+        for name in names:
+            if name == "CMakeLists.txt":
+                cmake += open(os.path.join(base, name), encoding="utf-8").read()
+
+    for path in files:
+        folder = folder_of(path)
+        if folder is None:
+            breaches.append(f"{path}: is in no known folder")
+            continue
+        if folder in OUTSIDE:
+            if OUTSIDE[folder].search(text[path]):
+                breaches.append(f"{path}: an example includes <quorate/...> only")
+            continue
+        allowed = LAYERS[folder]
+        for number, line in enumerate(text[path].split("\n"), 1):
+            where = f"{path}:{number}"
+            include = re.match(r'#include "([^"]+)"', line)
+            if include and allowed is not None:
+                target = folder_of(include.group(1))
+                if target != folder and target is not None:
+                    if target not in allowed:
+                        breaches.append(f"{where}: {folder} may not include {include.group(1)}")
+                    only = ONLY.get(folder, {}).get(target)
+                    if only is not None and os.path.basename(include.group(1)) not in only:
+                        breaches.append(
+                            f"{where}: of {target}, {folder} may include only {', '.join(sorted(only))}")
+            if not path.startswith("tests/"):
+                if GRPC.search(line) and not GRPC_FILES.match(path):
+                    breaches.append(f"{where}: gRPC outside client/route/grpc_channel and server/grpc_*")
+                if ASIO.search(line) and not ASIO_FILES.match(path):
+                    breaches.append(f"{where}: Asio outside the real executor and the HTTP server")
+            if PUBLIC.match(path) and re.search(r"grpc|\.pb\.h", line, re.I):
+                breaches.append(f"{where}: a public header mentions gRPC or protobuf")
+            if not WORLD_FILES.match(path):
+                code = line.split("//")[0]
+                for pattern, what in WORLD:
+                    if pattern.search(code):
+                        breaches.append(f"{where}: reaches {what} past base/env.h")
+            if len(line) > 100:
+                breaches.append(f"{where}: {len(line)} columns, 100 at most")
+        # Iterating a hash container where the order could reach a log, a message or a schedule.
+        hashed = set(re.findall(r"(?:flat_hash_(?:map|set)|unordered_(?:map|set))<[^;]*>\s+(\w+_)\b",
+                                text[path]))
+        for match in HASH_ITERATION.finditer(text[path]):
+            if match.group(1) in hashed:
+                breaches.append(f"{path}: iterates the hash container {match.group(1)}")
+        lines = text[path].count("\n")
+        limit = LINES_MAX.get(os.path.splitext(path)[1], 900)
+        if not path.startswith("tests/") and lines > limit:
+            breaches.append(f"{path}: {lines} lines, {limit} at most")
+        if path.endswith(".cc") and not path.startswith("client/example/"):
+            if os.path.basename(path) not in cmake:
+                breaches.append(f"{path}: no CMakeLists.txt names it")
+        if path.endswith(".h") and not path.startswith("client/example/"):
+            if not any(f'"{path}"' in body for other, body in text.items() if other != path):
+                if not PUBLIC.match(path) and os.path.basename(path) not in cmake:
+                    breaches.append(f"{path}: nobody includes it")
+    return breaches
+
+
+SELF_TEST = {
+    "txn/bad.h": '#include "storage/kv_store.h"\n',
+    "storage/bad.cc": "auto t = std::chrono::steady_clock::now();\n",
+    "shard/bad.h": '#include "storage/wal.h"\n',
+    "coordinator/bad.h": "#include <grpcpp/grpcpp.h>\n",
+    "shard/loop.cc": "std::unordered_map<int, int> seen_;\nfor (auto& s : seen_) {\n",
+    "client/database.h": '#include "proto/node.pb.h"\n',
+    "base/wide.h": "// " + "x" * 120 + "\n",
+}
+
+
+def self_test():
+    for path, body in SELF_TEST.items():
+        with tempfile.TemporaryDirectory() as root:
+            subprocess.run(["git", "init", "-q", root], check=True)
+            os.makedirs(os.path.join(root, os.path.dirname(path)))
+            with open(os.path.join(root, path), "w", encoding="utf-8") as f:
+                f.write(body)
+            with open(os.path.join(root, "CMakeLists.txt"), "w", encoding="utf-8") as f:
+                f.write(os.path.basename(path))
+            if not check(root):
+                print(f"self-test: {path} should have been a breach")
+                return 1
+    print(f"self-test: {len(SELF_TEST)} breaches found as they should be")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", default=os.path.join(os.path.dirname(__file__), "..", ".."))
+    parser.add_argument("--self-test", action="store_true")
+    args = parser.parse_args()
+    if args.self_test:
+        return self_test()
+    breaches = check(os.path.abspath(args.root))
+    for breach in breaches:
+        print(breach)
+    print(f"{len(breaches)} breaches")
+    return 1 if breaches else 0
+
+
+sys.exit(main())
