@@ -30,9 +30,9 @@ struct AppendEntries {
 };
 struct AppendEntriesResponse {
   bool success = false;
-  LogIndex match_index;      // success: durable up to here; failure: the follower's hint to go back to
-  LogIndex rejected_index;   // failure: prev_log_index that did not match
-  LogIndex applied_index;    // so that a slow applier is not chosen for a transfer (RC51)
+  LogIndex match_index;  // success: durable up to here; failure: the follower's hint to go back to
+  LogIndex rejected_index;  // failure: prev_log_index that did not match
+  LogIndex applied_index;   // so that a slow applier is not chosen for a transfer (RC51)
 };
 
 // Carries liveness, the commit index, the lease and ReadIndex rounds.
@@ -57,9 +57,9 @@ struct InstallSnapshotResponse {
 
 struct TimeoutNow {};
 
-using MessageBody = std::variant<RequestVote, RequestVoteResponse, AppendEntries,
-                                 AppendEntriesResponse, Heartbeat, HeartbeatResponse,
-                                 InstallSnapshot, InstallSnapshotResponse, TimeoutNow>;
+using MessageBody =
+    std::variant<RequestVote, RequestVoteResponse, AppendEntries, AppendEntriesResponse, Heartbeat,
+                 HeartbeatResponse, InstallSnapshot, InstallSnapshotResponse, TimeoutNow>;
 
 struct Message {
   ReplicaId from;

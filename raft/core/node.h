@@ -1,6 +1,6 @@
-// Node: one Raft replica as a pure state machine. It is fed (Tick, Step, Propose, ...) and asked for
-// one Ready bundle; it does no I/O, reads no clock, and draws random numbers only from the generator
-// it was given. See ready.h for the order of effects.
+// Node: one Raft replica as a pure state machine. It is fed (Tick, Step, Propose, ...) and asked
+// for one Ready bundle; it does no I/O, reads no clock, and draws random numbers only from the
+// generator it was given. See ready.h for the order of effects.
 //
 // Deviations from the thesis, each with its reason:
 //   - a leader sends entries while its own write is in flight and counts itself only once that is
@@ -10,7 +10,8 @@
 //     (RC25) or in a leadership transfer. After a start no vote is granted for kElectionTicksMin
 //     (RC31): the node may have supported a lease it no longer remembers;
 //   - learners answer vote requests (RC4) and never count;
-//   - configurations are joint, entered and left by two entries; the leave is proposed by the leader,
+//   - configurations are joint, entered and left by two entries; the leave is proposed by the
+//   leader,
 //     once, when the joint entry is committed in its own view (RC5, RC7). No change is proposed
 //     before an entry of the leader's own term is committed (RC1).
 //
@@ -34,9 +35,9 @@ namespace quorate::raft {
 // What is known of a replica when it starts.
 struct InitialState {
   HardState hard_state;
-  SnapshotMeta snapshot;        // mark of the log and the configuration there
-  std::vector<Entry> entries;   // log above the mark
-  LogIndex applied;             // >= snapshot.index
+  SnapshotMeta snapshot;       // mark of the log and the configuration there
+  std::vector<Entry> entries;  // log above the mark
+  LogIndex applied;            // >= snapshot.index
 };
 
 // A leader's view of one follower, for status pages, transfers and snapshot scheduling.
@@ -44,25 +45,27 @@ struct ProgressView {
   ReplicaId id;
   LogIndex match;
   LogIndex applied;
-  bool active = false;            // heard of within an election timeout
+  bool active = false;  // heard of within an election timeout
   bool learner = false;
-  bool needs_snapshot = false;    // its next entry is no longer in the log
+  bool needs_snapshot = false;  // its next entry is no longer in the log
 };
 
 class Node {
  public:
-  // `now` is used for the lease only. `fresh` replicas (first start of a new group) may vote at once.
+  // `now` is used for the lease only. `fresh` replicas (first start of a new group) may vote at
+  // once.
   Node(const Config& config, InitialState initial, Random random, bool fresh);
   ~Node();
 
-  // ---- feeding. Each may make a Ready. -----------------------------------------------------------
-  // Passing of one tick (limits::kTick).
+  // ---- feeding. Each may make a Ready.
+  // ----------------------------------------------------------- Passing of one tick
+  // (limits::kTick).
   void Tick(Instant now);
   // A message of this group from a peer. Unknown senders and stale terms are dealt with inside.
   void Step(Instant now, Message message);
-  // Appends `payload` to the log. NOT_LEADER (nothing happened), OVERLOADED (too much unapplied), or
-  // the entry's position; it is in the log for good only when it comes back as committed with this
-  // very term.
+  // Appends `payload` to the log. NOT_LEADER (nothing happened), OVERLOADED (too much unapplied),
+  // or the entry's position; it is in the log for good only when it comes back as committed with
+  // this very term.
   Result<Entry> Propose(std::string payload);
   // Enters a joint configuration towards `target`; leaving it is automatic. NOT_LEADER, or
   // FAILED_PRECONDITION while another change is under way or before the first commit of the term.
@@ -71,28 +74,36 @@ class Node {
   // Starts a ReadIndex round (thesis 6.4) for everything asked since the last one. NOT_LEADER, or
   // OVERLOADED before the first commit of the term.
   Status ReadIndex(uint64_t context);
-  // Gives up the lease and tells `target` to campaign once it has the whole log and has applied it.
+  // Refuses proposals from now on, and once `target` has the whole log and has all but applied it,
+  // gives up the lease and tells it to campaign. Ends without effect after kElectionTicksMin.
+  // NOT_LEADER, or FAILED_PRECONDITION: `target` is no voter, or another transfer is under way.
   Status TransferLeadership(ReplicaId target);
-  // Campaigns now (pre-vote first): after a split, or in tests.
+  // Campaigns now (pre-vote first): after a split, or in tests. Nothing happens while a leader may
+  // hold a lease by this replica's promise, for a vote for oneself is a vote too.
   void Campaign(Instant now);
 
-  // ---- feedback from the host --------------------------------------------------------------------
+  // ---- feedback from the host
+  // --------------------------------------------------------------------
   void Persisted(uint64_t persist_id);
   void Applied(LogIndex index);
-  // The state at `meta` has been received and installed in the store; false if it is too old to use.
+  // The state at `meta` has been received and installed in the store; false if it is too old to
+  // use.
   bool StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta);
   // The host sent (or failed to send) a whole snapshot to `to`.
   void SnapshotSent(ReplicaId to, bool ok, LogIndex index);
-  // Drops log entries up to `index` (<= applied): `configuration` at it is kept inside.
+  // Drops log entries up to `index` (<= applied), or fewer: what is not durable yet and what must
+  // follow a snapshot on its way stays. first_index() tells how far it went.
   void Compact(LogIndex index);
   // The peer cannot be reached: its pipeline falls back to probing.
   void PeerUnreachable(ReplicaId peer);
 
-  // ---- output ------------------------------------------------------------------------------------
+  // ---- output
+  // ------------------------------------------------------------------------------------
   bool HasReady() const;
   Ready TakeReady();
 
-  // ---- inspection --------------------------------------------------------------------------------
+  // ---- inspection
+  // --------------------------------------------------------------------------------
   SoftState soft_state() const;
   bool leader() const { return soft_state().role == Role::kLeader; }
   Term term() const;
@@ -102,7 +113,7 @@ class Node {
   LogIndex last_index() const;
   // kNotFound if compacted or beyond the end: never a made-up term (RC41).
   Result<Term> TermAt(LogIndex index) const;
-  const Configuration& configuration() const;      // newest in the log
+  const Configuration& configuration() const;           // newest in the log
   Configuration ConfigurationAt(LogIndex index) const;  // for a snapshot at `index`
   // Until when this node, if leader, may serve reads by its lease; the epoch if it may not.
   Instant lease_until() const;

@@ -16,9 +16,10 @@ using LogIndex = StrongInt<struct LogIndexTag>;  // the first entry has index 1
 using ReplicaId = NodeId;
 
 enum class EntryType : uint8_t {
-  kNormal = 0,         // payload belongs to the state machine
-  kConfiguration = 1,  // payload is an encoded Configuration; takes effect when appended (thesis 4.1)
-  kEmpty = 2,          // first entry of a leader's term (thesis 6.4)
+  kNormal = 0,  // payload belongs to the state machine
+  kConfiguration =
+      1,       // payload is an encoded Configuration; takes effect when appended (thesis 4.1)
+  kEmpty = 2,  // first entry of a leader's term (thesis 6.4)
 };
 
 struct Entry {
@@ -38,7 +39,8 @@ struct HardState {
 };
 
 // Members. In a joint configuration `voters_outgoing` is not empty and every decision needs a
-// majority of both sets (thesis 4.3). Vectors are sorted and free of duplicates.
+// majority of both sets (thesis 4.3). A learner may be an outgoing voter: it is demoted when the
+// joint configuration is left. Vectors are sorted and free of duplicates.
 struct Configuration {
   std::vector<ReplicaId> voters;
   std::vector<ReplicaId> voters_outgoing;

@@ -1,0 +1,103 @@
+// Snapshots and compaction (methods of Node::Impl). The bytes travel outside of the core.
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/probe.h"
+#include "raft/core/node_impl.h"
+
+namespace quorate::raft {
+
+// ---- leader -------------------------------------------------------------------------------------
+
+void Node::Impl::SendSnapshot(Progress& p) {
+  // Not to one that cannot hear: the log stays pinned while a snapshot is under way.
+  if (tick_ - p.heard_tick > static_cast<uint64_t>(config_.election_ticks_min)) {
+    p.BecomeProbe();
+    p.probe_sent = true;
+    return;
+  }
+  p.BecomeSnapshot(applied_);
+  SnapshotMeta meta{.index = applied_,
+                    .term = *log_.TermAt(applied_),
+                    .configuration = log_.ConfigurationAt(applied_)};
+  Send(p.id, InstallSnapshot{std::move(meta)}, Needs::kNothing);
+}
+
+void Node::Impl::SnapshotSent(ReplicaId to, bool ok, LogIndex index) {
+  Progress* p = Find(to);
+  if (p == nullptr || p->state != Progress::State::kSnapshot) return;
+  p->snapshot_index = ok ? std::min(index, log_.last()) : LogIndex();
+  p->BecomeProbe();
+  // A failed one is tried again at the next heartbeat, not in a loop.
+  p->probe_sent = !ok;
+  appends_due_ = true;
+}
+
+void Node::Impl::Handle(ReplicaId from, Term term, const InstallSnapshotResponse& response) {
+  Progress* p = Find(from);
+  if (role_ != Role::kLeader || p == nullptr || response.match_index > log_.last()) return;
+  p->heard_tick = tick_;
+  if (!response.success) {
+    if (p->state == Progress::State::kSnapshot) SnapshotSent(from, false, LogIndex());
+    return;
+  }
+  // The snapshot's stream is no append: this answer dates no lease (progress.h).
+  Instant contact = p->contact;
+  bool news = p->Acknowledged(response.match_index);
+  p->contact = contact;
+  if (p->match >= log_.mark() && p->state != Progress::State::kReplicate) p->BecomeReplicate();
+  appends_due_ = true;
+  if (news) MaybeCommit();
+  MaybeFinishTransfer();
+}
+
+// Entries that a snapshot on its way must be followed by are kept, or the follower would need
+// another one as soon as it has it (RC47); so are entries that are not durable here yet.
+void Node::Impl::Compact(LogIndex index) {
+  CHECK(index <= applied_, "compacting at {}, applied {}", index, applied_);
+  index = std::min(index, log_.stable());
+  for (const Progress& p : progress_) {
+    bool active = tick_ - p.heard_tick <= static_cast<uint64_t>(config_.election_ticks_min);
+    if (p.state == Progress::State::kSnapshot && active) index = std::min(index, p.snapshot_index);
+  }
+  log_.Compact(index);
+}
+
+// ---- follower -----------------------------------------------------------------------------------
+
+// Announces a snapshot. What the log already has needs none.
+void Node::Impl::Handle(ReplicaId from, Term term, const InstallSnapshot& request) {
+  const SnapshotMeta& meta = request.meta;
+  if (meta.index > commit_ && !log_.Matches(meta.index, meta.term)) return;
+  PROBE("raft.snapshot_not_needed");
+  AdvanceCommit(meta.index);
+  InstallSnapshotResponse answer{.success = true, .match_index = meta.index};
+  Send(from, answer, Needs::kLog);
+}
+
+bool Node::Impl::StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta) {
+  Observe(now);
+  if (term > term_) BecomeFollower(term, from);
+  if (role_ == Role::kLeader) return false;
+  bool current = term == term_;
+  if (current) HearLeader(from);
+  InstallSnapshotResponse answer{.success = true, .match_index = meta.index};
+  if (meta.index <= commit_) {
+    if (current) Send(from, answer, Needs::kLog);
+    return false;
+  }
+  // What a snapshot holds was committed, whoever sent it and in whatever term; a campaign that
+  // named the old log is over.
+  if (role_ != Role::kFollower) BecomeFollower(term_, ReplicaId());
+  CHECK(IsValid(meta.configuration), "snapshot at {} has no valid configuration", meta.index);
+  if (log_.TermAt(meta.index).has_value()) PROBE("raft.snapshot_over_log");
+  log_.ResetTo(meta);
+  commit_ = handed_ = applied_ = meta.index;
+  handed_bytes_ = 0;
+  installed_ = meta;
+  ConfigurationChanged();
+  if (current) Send(from, answer, Needs::kLog);
+  return true;
+}
+
+}  // namespace quorate::raft
