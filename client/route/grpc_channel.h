@@ -1,0 +1,42 @@
+// GrpcChannel: requests to nodes over gRPC, one bidirectional stream per address.
+//
+//   Call ─► the stream's queue ─► (end of the turn) one CallBatch ─► gRPC
+//   gRPC's thread decodes a CallBatch ─► one Post ─► every waiting Call of it
+//
+// One write is outstanding per stream; what is queued meanwhile leaves in the next batch. A broken
+// stream fails its calls in flight with UNAVAILABLE; the next call opens another, at once the first
+// time and then after a growing pause, during which calls fail without being sent.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "client/route/channel.h"
+
+namespace quorate::client {
+
+class GrpcChannel final : public Channel {
+ public:
+  // `env` outlives it.
+  explicit GrpcChannel(Env& env);
+  // Waits until gRPC's threads have let go of every stream. Executor's thread, or any once the
+  // executor no longer runs.
+  ~GrpcChannel() override;
+
+  Task<Result<v1::NodeResponse>> Call(std::string address, v1::NodeRequest request,
+                                      Duration timeout) override;
+  void SetClusterId(const std::string& cluster_id) override;
+
+ private:
+  class Stream;
+  class Peer;
+  struct Shared;
+
+  Env& env_;
+  std::shared_ptr<Shared> shared_;
+  std::map<std::string, std::shared_ptr<Peer>, std::less<>> peers_;
+};
+
+}  // namespace quorate::client
