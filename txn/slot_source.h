@@ -1,5 +1,5 @@
-// SlotSource: where a component gets timestamp slots. Filled in by client/route/slots, which fetches
-// them from the oracle in batches.
+// SlotSource: where a component gets timestamp slots. Filled in by client/route/slots, which
+// fetches them from the oracle in batches.
 #pragma once
 
 #include "base/clock.h"

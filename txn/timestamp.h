@@ -49,9 +49,7 @@ class Timestamp {
   }
 
   // "1732370000000.3.1": physical.logical.sub.
-  std::string ToString() const {
-    return fmt::format("{}.{}.{}", physical_ms(), logical(), sub());
-  }
+  std::string ToString() const { return fmt::format("{}.{}.{}", physical_ms(), logical(), sub()); }
 
   friend constexpr auto operator<=>(Timestamp, Timestamp) = default;
 

@@ -1,0 +1,20 @@
+#include "txn/key_span.h"
+
+#include <algorithm>
+
+namespace quorate {
+
+Span Span::Clip(const Span& other) const {
+  Span part;
+  part.from = std::max(from, other.from);
+  if (to.empty() || other.to.empty()) {
+    part.to = to.empty() ? other.to : to;
+  } else {
+    part.to = std::min(to, other.to);
+  }
+  // A clip without a common key must not look like "to the end of the key space".
+  if (!Overlaps(other)) part.to = part.from.empty() ? std::string(1, '\0') : part.from;
+  return part;
+}
+
+}  // namespace quorate
