@@ -230,8 +230,7 @@ void Group::OnSoftState(const SoftState& state) {
 void Group::Send(std::vector<Message> messages) {
   for (Message& message : messages) {
     if (std::holds_alternative<InstallSnapshot>(message.body)) {
-      SendSnapshot(message.to, 0);
-      continue;
+      SendSnapshot(message.to, 0);  // the message announces it
     }
     rt_.metrics.sent.Add();
     const ReplicaId to = message.to;

@@ -1,8 +1,8 @@
 // Group: carries out what one replica's core wants, in the order of ready.h, and nothing else. What
 // must not be sent, acknowledged or applied too early is decided in the core and in log_store.h.
 //
-// Snapshots. The core asks for one (InstallSnapshot among its messages); the message stays here and
-// becomes a copy of the state, held at one applied index over several turns, and a stream
+// Snapshots. The core asks for one by InstallSnapshot among its messages: besides being sent, that
+// starts a copy of the state, held at one applied index over several turns, and a stream
 // (snapshot_stream.h). While one is under way the log above its index is kept (RC47). On the other
 // side the core decides whether a complete one is of use; its state then replaces the store's in
 // the same turn, and the answer waits for store flush and log reset (log_store.h).

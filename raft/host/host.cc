@@ -110,9 +110,12 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   Rep& rep = *rep_;
   auto wal = rep.wal_groups.extract(group);
   auto meta = rep.metas.extract(group);
-  const LogIndex applied(rep.runtime.store.AppliedIndex(group));
-  Recovered recovered = Recover(group, wal.empty() ? nullptr : &wal.mapped(), applied,
-                                meta.empty() ? std::nullopt : std::move(meta.mapped()), bootstrap);
+  Stored stored;
+  if (!wal.empty()) stored.wal = &wal.mapped();
+  stored.lost_records = rep.runtime.wal.lost_records();
+  stored.applied = LogIndex(rep.runtime.store.AppliedIndex(group));
+  if (!meta.empty()) stored.meta = std::move(meta.mapped());
+  Recovered recovered = Recover(group, std::move(stored), bootstrap);
   auto& slot = rep.groups[group];
   slot = std::make_unique<Group>(rep.runtime, group, machine, std::move(recovered));
   return slot.get();

@@ -11,6 +11,7 @@ namespace quorate::raft {
 namespace {
 
 constexpr std::string_view kMetaPrefix("\0raft", 5);
+static_assert(kMetaPrefix[0] == storage::kStorageTag);
 constexpr size_t kChangesMax = 1024;
 
 std::vector<Entry> FromWal(std::vector<storage::WalEntry> entries) {
@@ -66,14 +67,14 @@ bool LogHas(const InitialState& state, LogIndex index, Term term) {
 }
 
 // Why the replica cannot go on from what it has; empty if it can.
-std::string Damage(const storage::WalGroup* wal, LogIndex applied,
-                   const std::optional<GroupMeta>& meta) {
-  if (wal == nullptr) return "the store knows the group and the log does not";
-  if (wal->damaged) return "damaged log records";
-  if (applied.value() < wal->mark.index) {
-    return fmt::format("the store is at {}, the log starts behind {}", applied, wal->mark.index);
+std::string Damage(const Stored& stored) {
+  if (stored.wal == nullptr) return "the log lost its records, or may have";
+  if (stored.wal->damaged) return "damaged log records";
+  if (stored.applied.value() < stored.wal->mark.index) {
+    return fmt::format("the store is at {}, the log starts behind {}", stored.applied,
+                       stored.wal->mark.index);
   }
-  if (applied && !meta) return "the store's record of the group is unreadable";
+  if (stored.applied && !stored.meta) return "the store's record of the group is unreadable";
   return {};
 }
 
@@ -165,10 +166,11 @@ Entry BootstrapEntry(const Configuration& configuration) {
   return {LogIndex(1), Term(1), EntryType::kConfiguration, EncodeConfiguration(configuration)};
 }
 
-Recovered Recover(GroupId group, storage::WalGroup* wal, LogIndex applied,
-                  std::optional<GroupMeta> meta, const std::optional<Configuration>& bootstrap) {
+Recovered Recover(GroupId group, Stored stored, const std::optional<Configuration>& bootstrap) {
   Recovered out;
-  if (wal == nullptr && !applied && !meta) {
+  storage::WalGroup* wal = stored.wal;
+  const LogIndex applied = stored.applied;
+  if (wal == nullptr && !applied && !stored.meta && !stored.lost_records) {
     StartFresh(group, bootstrap, &out);
     return out;
   }
@@ -182,8 +184,8 @@ Recovered Recover(GroupId group, storage::WalGroup* wal, LogIndex applied,
     state.snapshot.term = Term(wal->mark.term);
     state.entries = FromWal(std::move(wal->entries));
   }
-  out.quarantine = Damage(wal, applied, meta);
-  if (meta) out.meta = std::move(*meta);
+  out.quarantine = Damage(stored);
+  if (stored.meta) out.meta = std::move(*stored.meta);
   state.applied = applied;
   // Terms that are durable elsewhere count, too: state may be flushed before the hard state is
   // written. No vote can have been given in such a term, since votes are durable before they leave.

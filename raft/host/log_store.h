@@ -32,9 +32,7 @@
 
 namespace quorate::raft {
 
-// Store keys whose first byte is kHostTag belong to the host; no state machine's span may hold one.
-inline constexpr char kHostTag = '\0';
-// The store key of a group's GroupMeta, and the span of all of them.
+// The store key of a group's GroupMeta, under storage::kStorageTag, and the span of all of them.
 std::string GroupMetaKey(GroupId group);
 std::pair<std::string, std::string> GroupMetaSpan();
 bool ParseGroupMetaKey(std::string_view key, GroupId* group);
@@ -74,10 +72,14 @@ struct Recovered {
   std::string quarantine;
 };
 
-// `wal`: what the WAL recovered (consumed), null if it does not know the group. `applied`: the
-// store's applied index. `meta`: nullopt if absent, or if it could not be decoded.
-Recovered Recover(GroupId group, storage::WalGroup* wal, LogIndex applied,
-                  std::optional<GroupMeta> meta, const std::optional<Configuration>& bootstrap);
+// What the three say of a group when the node starts.
+struct Stored {
+  storage::WalGroup* wal = nullptr;  // consumed; null: the log does not know the group
+  bool lost_records = false;         // Wal::lost_records: not knowing it means nothing
+  LogIndex applied;                  // the store's
+  std::optional<GroupMeta> meta;     // nullopt: absent, or not readable
+};
+Recovered Recover(GroupId group, Stored stored, const std::optional<Configuration>& bootstrap);
 
 class LogStore {
  public:

@@ -3,7 +3,6 @@
 #include "base/check.h"
 #include "base/coding.h"
 #include "base/limits.h"
-#include "raft/host/log_store.h"
 
 namespace quorate::raft {
 namespace {
@@ -20,10 +19,11 @@ bool WellFormed(std::string_view key) {
          static_cast<uint8_t>(key.back()) < key.size();
 }
 
-bool TouchesHost(std::string_view from, std::string_view to) {
-  const auto [host_from, host_to] = GroupMetaSpan();
-  const bool starts_below = from.empty() || storage::KeyLess()(from, host_to);
-  return starts_below && Below(host_from, to);
+// Whether [from, to) holds keys that belong to the node, not to a state machine.
+bool TouchesReserved(std::string_view from, std::string_view to) {
+  const std::string first = storage::MakeKey(std::string(1, storage::kStorageTag));
+  const std::string end = storage::MakeKey(std::string(1, storage::kStorageTag + 1));
+  return (from.empty() || storage::KeyLess()(from, end)) && Below(first, to);
 }
 
 }  // namespace
@@ -34,7 +34,7 @@ SnapshotCopy::SnapshotCopy(SnapshotMeta meta, Spans spans) : spans_(std::move(sp
   std::string head;
   PutVarint(&head, spans_.size());
   for (const auto& [from, to] : spans_) {
-    CHECK(!TouchesHost(from, to), "a state machine's span holds keys of the host");
+    CHECK(!TouchesReserved(from, to), "a state machine's span holds keys of the node");
     PutLengthPrefixed(&head, from);
     PutLengthPrefixed(&head, to);
   }
@@ -80,7 +80,7 @@ bool SnapshotLoad::AddSpans(std::string_view* chunk) {
     std::string_view to;
     if (!GetLengthPrefixed(chunk, &from) || !GetLengthPrefixed(chunk, &to)) return false;
     if ((!from.empty() && !WellFormed(from)) || (!to.empty() && !WellFormed(to))) return false;
-    if (TouchesHost(from, to)) return false;
+    if (TouchesReserved(from, to)) return false;
     spans_.emplace_back(from, to);
   }
   return true;

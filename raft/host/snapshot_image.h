@@ -44,7 +44,7 @@ class SnapshotCopy {
 // The other direction: takes chunks in order and builds what OrderedStore::Replace wants.
 class SnapshotLoad {
  public:
-  // False if malformed: a key outside the snapshot's own spans, or of the host's.
+  // False if malformed, with a key outside the snapshot's own spans or a span of reserved keys.
   bool Add(std::string_view chunk);
   Spans TakeSpans() { return std::move(spans_); }
   storage::WriteBatch TakeBatch() { return std::move(batch_); }
