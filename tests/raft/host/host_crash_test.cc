@@ -1,0 +1,362 @@
+// The host across crashes, lagging followers and damaged logs. Each test that is about timing runs
+// over many seeds or many moments of a crash.
+#include <gtest/gtest.h>
+
+#include "base/probe.h"
+#include "tests/raft/host/mini_cluster.h"
+
+namespace quorate::raft {
+namespace {
+
+constexpr GroupId kGroup = MiniCluster::kGroup;
+using Loss = MiniCluster::Loss;
+
+uint64_t Hits(const std::string& probe) {
+  const auto report = Probe::Report();
+  const auto it = report.find(probe);
+  return it == report.end() ? 0 : it->second;
+}
+
+int Other(int node) { return node % 3 + 1; }
+
+// Proposes until `count` are acknowledged, whoever leads.
+void Write(MiniCluster* cluster, int count, const std::string& prefix, size_t value_bytes = 10) {
+  for (int i = 0; i < count; ++i) {
+    const std::string payload = fmt::format(
+        "{}{}={}", prefix, i, std::string(value_bytes, static_cast<char>('a' + i % 26)));
+    std::shared_ptr<Outcome> outcome;
+    ASSERT_TRUE(cluster->RunUntil([&] {
+      if (outcome != nullptr && outcome->ok()) return true;
+      if (outcome != nullptr && !outcome->status) return false;
+      const int leader = cluster->Leader();
+      if (leader != 0) outcome = cluster->Propose(leader, payload);
+      return false;
+    })) << payload;
+  }
+}
+
+// A log that keeps little, so that who was away needs a snapshot.
+MiniCluster::Options ShortLog(uint64_t seed = 1) {
+  MiniCluster::Options options;
+  options.seed = seed;
+  options.host.log_keep_entries = 8;
+  options.host.wal_keep_entries = 4;
+  options.store.flush_interval = 20ms;
+  return options;
+}
+
+TEST(HostCrash, RestartOfAllKeepsEverythingAcknowledged) {
+  MiniCluster cluster({});
+  Write(&cluster, 50, "k");
+  for (int node = 1; node <= 3; ++node) cluster.Crash(node, Loss::kPower);
+  for (int node = 1; node <= 3; ++node) cluster.Start(node);
+  cluster.WaitForLeader();
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_EQ(cluster.machine(1).Dump().size(), 50u);
+}
+
+TEST(HostCrash, KnowsStoredGroupsBeforeTheyAreStarted) {
+  MiniCluster::Options options;
+  options.groups = 3;
+  MiniCluster cluster(options);
+  cluster.WaitForLeader(GroupId(2));
+  cluster.Crash(1, Loss::kPower);
+  cluster.Start(1);
+  EXPECT_EQ(cluster.stored_at_start(1), (std::vector<GroupId>{GroupId(1), GroupId(2), GroupId(3)}));
+  EXPECT_TRUE(cluster.host(1).StoredGroups().empty()) << "all are running";
+}
+
+// Nodes crash one after the other while clients write; acknowledged writes stay, waiters end at
+// most once, replicas agree.
+class HostCrashes : public testing::TestWithParam<uint64_t> {};
+
+TEST_P(HostCrashes, NothingAcknowledgedIsLost) {
+  MiniCluster::Options options = ShortLog(GetParam());
+  options.loss = 0.02;
+  options.duplicate = 0.05;
+  MiniCluster cluster(options);
+  Random random = cluster.world().Fork("test");
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  for (int round = 0; round < 12; ++round) {
+    const int victim = static_cast<int>(random.Between(1, 3));
+    for (int burst = 0; burst < 40; ++burst) {
+      const int leader = cluster.Leader();
+      if (leader != 0) {
+        outcomes.push_back(cluster.Propose(leader, fmt::format("k{}=v", outcomes.size())));
+      }
+      cluster.RunFor(Duration(std::chrono::microseconds(random.Between(100, 40000))));
+    }
+    if (random.Chance(0.3)) cluster.Isolate(static_cast<int>(random.Between(1, 3)));
+    if (cluster.up(victim)) {
+      cluster.Crash(victim, random.Chance(0.5) ? Loss::kPower : Loss::kProcess);
+    }
+    if (random.Chance(0.2)) {
+      for (int node = 1; node <= 3; ++node) {
+        if (cluster.up(node)) cluster.Crash(node, Loss::kPower);
+      }
+    }
+    cluster.RunFor(Duration(std::chrono::milliseconds(random.Between(0, 1500))));
+    for (int node = 1; node <= 3; ++node) {
+      if (!cluster.up(node)) cluster.Start(node);
+    }
+    cluster.Heal();
+  }
+  cluster.set_loss(0);
+  Write(&cluster, 3, "last");
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  const auto state = cluster.machine(1).Dump();
+  int acknowledged = 0;
+  for (const auto& outcome : outcomes) {
+    EXPECT_LE(outcome->answers, 1);
+    const std::string key = outcome->payload.substr(0, outcome->payload.find('='));
+    if (outcome->ok()) {
+      ++acknowledged;
+      EXPECT_TRUE(state.contains(key)) << key << " was acknowledged at " << outcome->index.value();
+    } else if (outcome->status && outcome->status->code() == Code::kNotLeader) {
+      EXPECT_FALSE(state.contains(key)) << key << " was said never to be applied";
+    }
+  }
+  EXPECT_GT(acknowledged, 20);
+  EXPECT_EQ(cluster.malformed(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, HostCrashes, testing::Range<uint64_t>(1, 21));
+
+TEST(HostSnapshot, BringsALaggingFollowerBack) {
+  MiniCluster cluster(ShortLog());
+  const int leader = cluster.WaitForLeader();
+  const int follower = Other(leader);
+  Write(&cluster, 20, "early");
+  cluster.Isolate(follower);
+  Write(&cluster, 200, "k", 20000);
+  cluster.Heal();
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_EQ(cluster.machine(follower).installed.size(), 1u);
+  ASSERT_TRUE(cluster.RunUntil(
+      [&] { return cluster.Count(leader, "quorate_raft_snapshots_sent_total") == 1; }));
+  EXPECT_EQ(cluster.Count(follower, "quorate_raft_snapshots_installed_total"), 1u);
+  // It goes on by log, and across a restart.
+  Write(&cluster, 5, "after");
+  cluster.Crash(follower, Loss::kPower);
+  Write(&cluster, 2, "more");
+  cluster.Start(follower);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_EQ(cluster.machine(follower).Dump().size(), 227u);
+}
+
+TEST(HostSnapshot, ReplacesWhatTheFollowerHadAndTheStateHasNoMore) {
+  // A snapshot must delete, not only add: the follower's own, unacknowledged state cannot differ,
+  // so what it lacks is planted under its span.
+  MiniCluster cluster(ShortLog());
+  const int follower = Other(cluster.WaitForLeader());
+  Write(&cluster, 5, "early");
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  cluster.Isolate(follower);
+  storage::WriteBatch batch;
+  const auto spans = cluster.machine(follower).Spans();
+  batch.Put(storage::MakeKey(std::string(storage::KeyBody(spans[0].first)) + "stray"), "x");
+  cluster.store(follower).Apply(kGroup, cluster.group(follower)->applied_index().value(),
+                                std::move(batch));
+  Write(&cluster, 100, "k");
+  cluster.RunFor(500ms);
+  cluster.Heal();
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_FALSE(cluster.machine(follower).Dump().contains("stray"));
+}
+
+TEST(HostSnapshot, ResumesOverALossyNetwork) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    MiniCluster cluster(ShortLog(seed));
+    const int follower = Other(cluster.WaitForLeader());
+    cluster.Isolate(follower);
+    Write(&cluster, 100, "k", 50000);
+    cluster.Heal();
+    cluster.set_loss(0.15);
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 120s)) << "seed " << seed;
+    EXPECT_GE(cluster.machine(follower).installed.size(), 1u);
+  }
+  EXPECT_GT(Hits("raft.host.snapshot-chunk-resent"), 0u);
+}
+
+TEST(HostSnapshot, KeepsToItsRate) {
+  MiniCluster::Options options = ShortLog();
+  options.host.snapshot_bytes_per_second = 1 << 20;
+  MiniCluster cluster(options);
+  const int follower = Other(cluster.WaitForLeader());
+  cluster.Isolate(follower);
+  Write(&cluster, 100, "k", 50000);
+  cluster.Heal();
+  const Instant begun = cluster.world().now();
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 60s));
+  EXPECT_GT(cluster.world().now() - begun, Duration(4s));  // about 5 MB at 1 MiB/s
+}
+
+TEST(HostSnapshot, WritesGoOnWhileItIsCopiedAndSent) {
+  MiniCluster::Options options = ShortLog();
+  options.host.snapshot_bytes_per_second = 4 << 20;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  const int follower = Other(leader);
+  cluster.Isolate(follower);
+  Write(&cluster, 150, "k", 50000);
+  cluster.Heal();
+  // Old values are overwritten while their snapshot is under way: it must not mix.
+  Write(&cluster, 150, "k", 1000);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 60s));
+  EXPECT_EQ(cluster.machine(follower).installed.size(), 1u)
+      << "the log behind a snapshot under way is kept, so one is enough";
+}
+
+// The receiver loses power at many moments from the arrival of the first chunk to well after the
+// installation; it must always come back to the others' state.
+TEST(HostSnapshot, SurvivesACrashOfTheReceiverAtAnyMoment) {
+  const uint64_t ahead_before = Hits("raft.host.recovered-state-ahead-of-log");
+  for (int moment = 0; moment < 60; ++moment) {
+    MiniCluster cluster(ShortLog(1 + moment));
+    const int follower = Other(cluster.WaitForLeader());
+    Write(&cluster, 10, "early");
+    cluster.Isolate(follower);
+    Write(&cluster, 40, "k", 30000);
+    cluster.RunFor(2s);
+    cluster.Heal();
+    ASSERT_TRUE(cluster.RunUntil([&] { return !cluster.machine(follower).installed.empty(); }));
+    cluster.RunFor(Duration(std::chrono::microseconds(200 * moment)));
+    cluster.Crash(follower, Loss::kPower);
+    Write(&cluster, 5, "meanwhile");
+    cluster.Start(follower);
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 60s)) << "moment " << moment;
+    ASSERT_EQ(cluster.machine(follower).Dump().size(), 55u);
+    EXPECT_FALSE(cluster.metrics(follower).GetGauge("quorate_raft_quarantined_groups", "").Value());
+  }
+  EXPECT_GT(Hits("raft.host.recovered-state-ahead-of-log"), ahead_before)
+      << "no moment hit the window between the store's flush and the log's reset";
+}
+
+TEST(HostSnapshot, EndsTheProposalsThatItJumpedOverAsUnknown) {
+  MiniCluster cluster(ShortLog());
+  const int old_leader = cluster.WaitForLeader();
+  Write(&cluster, 3, "early");
+  cluster.Isolate(old_leader);
+  const auto outcome = cluster.Propose(old_leader, "covered=1");
+  ASSERT_TRUE(
+      cluster.RunUntil([&] { return cluster.Leader() != 0 && cluster.Leader() != old_leader; }));
+  Write(&cluster, 100, "k");
+  cluster.RunFor(500ms);
+  cluster.Heal();
+  ASSERT_TRUE(cluster.RunUntil([&] { return outcome->status.has_value(); }));
+  EXPECT_EQ(outcome->status->code(), Code::kUnavailable);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_EQ(outcome->answers, 1);
+}
+
+TEST(HostLog, IsTruncatedBehindTheFlushAndBounded) {
+  MiniCluster::Options options = ShortLog();
+  options.wal_segment_bytes = 64 << 10;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  Write(&cluster, 600, "k", 1000);
+  cluster.RunFor(1s);
+  EXPECT_LT(cluster.wal(leader).LiveBytes(), 300u * 1000) << "600 entries were written";
+  EXPECT_LE(cluster.wal(leader).SegmentCount(), 8u);
+  for (int node = 1; node <= 3; ++node) cluster.Crash(node, Loss::kPower);
+  for (int node = 1; node <= 3; ++node) cluster.Start(node);
+  cluster.WaitForLeader();
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_EQ(cluster.machine(1).Dump().size(), 600u);
+}
+
+// ---- damage -------------------------------------------------------------------------------------
+
+// Flips bytes in the middle of what the node's log holds. Its last record stays, as proof that this
+// is no torn tail.
+void DamageLog(MiniCluster* cluster, int node) {
+  for (const std::string& path : cluster->disk(node).Paths()) {
+    std::string* bytes = cluster->disk(node).Find(path);
+    const size_t used = bytes->find_last_not_of('\0');
+    if (path.find("wal-") == std::string::npos || used == std::string::npos || used < 4096)
+      continue;
+    for (size_t i = used / 2; i < used / 2 + 600; ++i) (*bytes)[i] ^= 0x5a;
+  }
+}
+
+int64_t Quarantined(MiniCluster* cluster, int node) {
+  return cluster->metrics(node).GetGauge("quorate_raft_quarantined_groups", "").Value();
+}
+
+TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int victim = Other(leader);
+  Write(&cluster, 60, "k", 500);
+  cluster.Crash(victim, Loss::kProcess);
+  DamageLog(&cluster, victim);
+  cluster.Start(victim);
+  EXPECT_EQ(Quarantined(&cluster, victim), 1);
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+  EXPECT_GT(Hits("raft.host.snapshot-for-quarantined"), 0u);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  // From now on it counts again: with one of the others gone, there is a quorum.
+  cluster.Crash(leader, Loss::kProcess);
+  Write(&cluster, 5, "after");
+  EXPECT_EQ(cluster.machine(victim).Dump().size(), 65u);
+  // And for good: the damage is not found again.
+  cluster.Crash(victim, Loss::kPower);
+  cluster.Start(victim);
+  EXPECT_EQ(Quarantined(&cluster, victim), 0);
+  cluster.Start(leader);
+  Write(&cluster, 1, "end");
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+}
+
+TEST(HostDamage, AQuarantinedReplicaIsNoPartOfAQuorum) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int victim = Other(leader);
+  Write(&cluster, 60, "k", 500);
+  for (int node = 1; node <= 3; ++node) cluster.Crash(node, Loss::kProcess);
+  DamageLog(&cluster, victim);
+  cluster.Start(victim);
+  cluster.Start(leader);
+  cluster.RunFor(20s);
+  EXPECT_EQ(cluster.Leader(), 0) << "one sound replica of three cannot lead";
+  EXPECT_EQ(Quarantined(&cluster, victim), 1);
+  EXPECT_EQ(cluster.group(victim)->soft_state().term, Term()) << "its core is not fed";
+  cluster.Start(Other(victim));
+  cluster.WaitForLeader();
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_EQ(cluster.machine(victim).Dump().size(), 60u);
+}
+
+TEST(HostDamage, ALoneDamagedReplicaStaysUnavailable) {
+  MiniCluster::Options options;
+  options.nodes = 1;
+  MiniCluster cluster(options);
+  Write(&cluster, 60, "k", 500);
+  cluster.Crash(1, Loss::kProcess);
+  DamageLog(&cluster, 1);
+  cluster.Start(1);
+  cluster.RunFor(20s);
+  EXPECT_EQ(cluster.Leader(), 0);
+  const auto outcome = cluster.Propose(1, "a=1");
+  ASSERT_TRUE(cluster.RunUntil([&] { return outcome->status.has_value(); }));
+  EXPECT_EQ(outcome->status->code(), Code::kNotLeader);
+}
+
+TEST(HostDamage, AStoreBehindItsLogsMarkIsFetchedAgain) {
+  // Somebody removed the store's files: the log alone no longer holds the state.
+  MiniCluster cluster(ShortLog());
+  const int victim = Other(cluster.WaitForLeader());
+  Write(&cluster, 60, "k");
+  cluster.RunFor(500ms);
+  cluster.Crash(victim, Loss::kProcess);
+  cluster.WipeStore(victim);
+  cluster.Start(victim);
+  EXPECT_EQ(Quarantined(&cluster, victim), 1);
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_EQ(cluster.machine(victim).Dump().size(), 60u);
+}
+
+}  // namespace
+}  // namespace quorate::raft

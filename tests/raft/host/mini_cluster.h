@@ -1,0 +1,141 @@
+// MiniCluster: a few hosts over simulated processes, disks and a lossy network, for tests of the
+// host. The network carries encoded batches, so that wire.h is in the path.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "raft/host/host.h"
+#include "storage/memory_store.h"
+#include "tests/sim/world.h"
+#include "tests/support/ram_files.h"
+
+namespace quorate::raft {
+
+// Entries are "key=value"; keys live under 'k' + group.
+class KvMachine final : public StateMachine {
+ public:
+  KvMachine(GroupId group, storage::OrderedStore& store) : group_(group), store_(store) {}
+
+  ApplyResult Apply(LogIndex index, Term term, std::string_view payload,
+                    storage::WriteBatch* batch) override;
+  void OnSoftState(const SoftState& state) override { states.push_back(state); }
+  std::vector<std::pair<std::string, std::string>> Spans() const override;
+  void OnSnapshotInstalled(LogIndex index) override { installed.push_back(index); }
+
+  std::map<std::string, std::string> Dump() const;
+
+  std::vector<SoftState> states;
+  std::vector<LogIndex> installed;
+  std::vector<LogIndex> applied;  // since the last start
+
+ private:
+  std::string Prefix() const;
+
+  const GroupId group_;
+  storage::OrderedStore& store_;
+};
+
+// What became of a proposal.
+struct Outcome {
+  std::string payload;
+  int answers = 0;
+  std::optional<Status> status;
+  LogIndex index;
+  std::string result;
+  bool ok() const { return status.has_value() && status->ok(); }
+};
+
+class MiniCluster {
+ public:
+  struct Options {
+    int nodes = 3;
+    int groups = 1;
+    uint64_t seed = 1;
+    double loss = 0;
+    double duplicate = 0;
+    Host::Options host = {};  // `self` is filled in
+    storage::OrderedStore::Options store = {};
+    uint64_t wal_segment_bytes = 256 << 10;
+  };
+  explicit MiniCluster(Options options);
+  ~MiniCluster();
+
+  static constexpr GroupId kGroup{1};
+
+  // ---- nodes 1..n
+  void Start(int node);
+  enum class Loss : uint8_t { kProcess, kPower };
+  void Crash(int node, Loss loss);
+  bool up(int node) const { return nodes_.at(node)->process != nullptr; }
+  GroupHandle* group(int node, GroupId id = kGroup);
+  KvMachine& machine(int node, GroupId id = kGroup);
+  Host& host(int node) { return *nodes_.at(node)->host; }
+  Metrics& metrics(int node) { return nodes_.at(node)->process->metrics(); }
+  uint64_t Count(int node, std::string_view counter);
+  storage::RamDisk& disk(int node) { return nodes_.at(node)->files; }
+  // The store's files are gone; the node is down.
+  void WipeStore(int node) { nodes_.at(node)->store_disk = storage::MemoryDisk(); }
+  storage::Wal& wal(int node) { return *nodes_.at(node)->wal; }
+  std::vector<GroupId> stored_at_start(int node) { return nodes_.at(node)->stored_at_start; }
+  storage::OrderedStore& store(int node) { return *nodes_.at(node)->store; }
+  Transport& transport(int node);
+  sim::Process& process(int node) { return *nodes_.at(node)->process; }
+  std::optional<Status> fatal(int node) { return nodes_.at(node)->fatal; }
+
+  // ---- network
+  void Isolate(int node) { isolated_.insert(node); }
+  void Heal() { isolated_.clear(); }
+  void set_loss(double loss) { options_.loss = loss; }
+  uint64_t malformed() const { return malformed_; }
+
+  // ---- time
+  void RunFor(Duration duration);
+  // False if `done` did not hold within `limit`.
+  bool RunUntil(const std::function<bool()>& done, Duration limit = 20s);
+  sim::World& world() { return world_; }
+
+  // ---- clients
+  std::shared_ptr<Outcome> Propose(int node, std::string payload, GroupId id = kGroup,
+                                   std::optional<Term> term = std::nullopt);
+  // The one node that leads and is ready, 0: none.
+  int Leader(GroupId id = kGroup);
+  int WaitForLeader(GroupId id = kGroup);
+  // Every node that is up has applied the same, and all of it.
+  bool Agree(GroupId id = kGroup);
+
+ private:
+  class MiniTransport;
+  struct Node {
+    storage::RamDisk files;
+    storage::MemoryDisk store_disk;
+    sim::ClockModel clock;
+    int incarnation = 0;
+    std::unique_ptr<sim::Process> process;
+    std::unique_ptr<storage::RamFiles> file_system;
+    std::unique_ptr<storage::Wal> wal;
+    std::unique_ptr<storage::MemoryStore> kv;
+    std::unique_ptr<storage::OrderedStore> store;
+    std::unique_ptr<MiniTransport> transport;
+    std::map<GroupId, std::unique_ptr<KvMachine>> machines;
+    std::unique_ptr<Host> host;
+    std::optional<Status> fatal;
+    std::vector<GroupId> stored_at_start;
+  };
+
+  void Deliver(int from, int to, std::string batch);
+  Configuration Everyone() const;
+
+  Options options_;
+  NullLogger log_;
+  sim::World world_;
+  std::map<int, std::unique_ptr<Node>> nodes_;
+  std::set<int> isolated_;
+  uint64_t malformed_ = 0;
+};
+
+}  // namespace quorate::raft
