@@ -64,14 +64,21 @@ class WalImpl final : public Wal {
     const WalLive::Group* group = live_.Find(record.group);
     CHECK(group == nullptr || record.incarnation >= group->log.incarnation,
           "group {}: a WAL record of a replica that is gone", record.group);
+    CHECK(!record.reset || record.mark, "a WAL reset names what replaces the log");
+    if (!record.entries.empty()) {
+      const uint64_t first = record.entries.front().index;
+      const bool anew =
+          group == nullptr || record.reset || record.incarnation > group->log.incarnation;
+      CHECK(anew ? first <= (record.mark ? record.mark->index : 0) + 1
+                 : WalLive::Connects(*group, first),
+            "group {}: WAL entries from {} on leave a hole", record.group, first);
+    }
     const uint32_t seq = group == nullptr ? 1 : group->seq + 1;
     const uint64_t segment = writer_.Add(
         record.group, seq, [&](std::string* out) { EncodeBody(record, damaged, out); },
         std::move(durable));
     live_.AddSegment(segment);
-    const GroupId id = record.group;
-    CHECK(live_.Apply(std::move(record), damaged, seq, segment),
-          "group {}: WAL entries do not connect", id);
+    live_.Apply(std::move(record), damaged, seq, segment);
   }
 
   void CopyForward(GroupId group) { Add(live_.Base(group), live_.Find(group)->log.damaged, {}); }

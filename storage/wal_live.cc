@@ -59,14 +59,14 @@ void WalLive::Clear(Group* group) {
   group->log = WalGroup{};
 }
 
-bool WalLive::Apply(WalRecord record, bool damaged, uint32_t seq, uint64_t segment) {
+void WalLive::Apply(WalRecord record, bool damaged, uint32_t seq, uint64_t segment) {
   if (record.destroy) {
     const auto it = groups_.find(record.group);
-    if (it == groups_.end()) return true;
+    if (it == groups_.end()) return;
     Clear(&it->second);
     live_bytes_ -= kGroupOverhead;
     groups_.erase(it);
-    return true;
+    return;
   }
   const auto [it, fresh] = groups_.try_emplace(record.group);
   Group& group = it->second;
@@ -82,27 +82,21 @@ bool WalLive::Apply(WalRecord record, bool damaged, uint32_t seq, uint64_t segme
     Move(&group.hard_state_segment, segment);
   }
   if (record.reset) {
-    CHECK(record.mark.has_value(), "a WAL reset names what replaces the log");
+    CHECK(record.mark.has_value());
     DropBehind(&group, 0);
     group.log.mark = *record.mark;
     Move(&group.mark_segment, segment);
   }
-  bool connected = true;
   if (!record.entries.empty()) {
     const uint64_t first = record.entries.front().index;
-    const auto& entries = group.log.entries;
-    const uint64_t last = entries.empty() ? group.log.mark.index : entries.back().index;
-    connected = first <= last + 1;
-    if (connected) {
-      DropBehind(&group, first);
-      if (group.runs.empty() || group.runs.back().segment != segment) {
-        group.runs.push_back({first, segment});
-        ++segments_.at(segment);
-      }
-      for (WalEntry& entry : record.entries) {
-        live_bytes_ += Cost(entry);
-        group.log.entries.push_back(std::move(entry));
-      }
+    DropBehind(&group, Connects(group, first) ? first : 0);
+    if (group.runs.empty() || group.runs.back().segment != segment) {
+      group.runs.push_back({first, segment});
+      ++segments_.at(segment);
+    }
+    for (WalEntry& entry : record.entries) {
+      live_bytes_ += Cost(entry);
+      group.log.entries.push_back(std::move(entry));
     }
   }
   if (record.mark && record.mark->index >= group.log.mark.index) {
@@ -110,7 +104,11 @@ bool WalLive::Apply(WalRecord record, bool damaged, uint32_t seq, uint64_t segme
     Move(&group.mark_segment, segment);
   }
   DropThrough(&group, group.log.mark.index);
-  return connected;
+}
+
+void WalLive::DropUnconnected(GroupId id) {
+  Group& group = groups_.at(id);
+  if (!Contiguous(group)) DropBehind(&group, 0);
 }
 
 WalRecord WalLive::Base(GroupId id) const {

@@ -26,9 +26,17 @@ class WalLive {
     std::vector<Run> runs;
   };
 
-  // Applies a record that lies in `segment`. False, with the entries dropped, if they do not
-  // connect to what the group has.
-  bool Apply(WalRecord record, bool damaged, uint32_t seq, uint64_t segment);
+  // Applies a record that lies in `segment`. Entries that leave a hole behind those that the group
+  // has replace them all: recovery meets such when records before were lost, and when it first sees
+  // a group whose older segments were reused; once all is applied, Contiguous tells.
+  void Apply(WalRecord record, bool damaged, uint32_t seq, uint64_t segment);
+  static bool Contiguous(const Group& group) {
+    return group.log.entries.empty() || group.log.entries.front().index == group.log.mark.index + 1;
+  }
+  // Entries that do not follow the mark go.
+  void DropUnconnected(GroupId group);
+  // Whether entries from `first` on may be appended.
+  static bool Connects(const Group& group, uint64_t first) { return first <= Last(group) + 1; }
   // The whole state of a group as one record, behind which everything earlier is void.
   WalRecord Base(GroupId group) const;
 
@@ -50,6 +58,9 @@ class WalLive {
   static bool IsBase(const WalRecord& record) { return record.reset && record.hard_state; }
 
  private:
+  static uint64_t Last(const Group& group) {
+    return group.log.entries.empty() ? group.log.mark.index : group.log.entries.back().index;
+  }
   void Move(uint64_t* place, uint64_t segment);
   void DropBehind(Group* group, uint64_t first_dropped);
   void DropThrough(Group* group, uint64_t last_dropped);

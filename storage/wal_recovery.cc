@@ -15,6 +15,19 @@ namespace {
 
 constexpr uint64_t kFillBytes = 1 << 20;
 
+// Where the valid part of the newest segment ends: at the first place in its last batch that is not
+// a valid record. The last item has a valid frame by construction of the scan.
+uint64_t TailCut(const std::vector<ScanItem>& items) {
+  const uint64_t last_batch = items.back().frame.batch;
+  for (const ScanItem& item : items) {
+    if (item.kind != ScanItem::Kind::kRecord && item.end > last_batch) {
+      PROBE("wal torn tail cut");
+      return std::max(item.begin, last_batch);
+    }
+  }
+  return items.back().end;
+}
+
 class Recovery {
  public:
   Recovery(Env& env, FileSystem& files, const Wal::Options& options)
@@ -116,16 +129,18 @@ Result<Recovery::Segment> Recovery::Load(uint64_t number) {
   return segment;
 }
 
-// The newest segment in use, and the oldest by the newest note.
+// The newest segment in use, and the oldest by the newest note. A note behind the cut does not
+// count: what it rests on may be missing.
 Status Recovery::FindRange() {
   for (auto it = numbers_.rbegin(); it != numbers_.rend() && out_.oldest == 0; ++it) {
     ASSIGN_OR_RETURN(const Segment segment, Load(*it));
     if (segment.items.empty()) continue;
+    const uint64_t end = last_ == 0 ? TailCut(segment.items) : UINT64_MAX;
     if (last_ == 0) last_ = *it;
     for (const ScanItem& item : segment.items) {
       Note note;
-      if (item.kind == ScanItem::Kind::kRecord && item.frame.group == kNoteGroup &&
-          DecodeNote(item.body, &note)) {
+      if (item.end <= end && item.kind == ScanItem::Kind::kRecord &&
+          item.frame.group == kNoteGroup && DecodeNote(item.body, &note)) {
         out_.oldest = std::max(out_.oldest, note.oldest);
       }
     }
@@ -191,16 +206,9 @@ void Recovery::Replay(const Segment& segment, bool last) {
     expected_end_ = 0;
     return;
   }
-  // The last item has a valid frame by construction of the scan.
-  const uint64_t last_batch = last ? segment.items.back().frame.batch : UINT64_MAX;
-  out_.offset = segment.items.back().end;
+  out_.offset = last ? TailCut(segment.items) : segment.items.back().end;
   for (const ScanItem& item : segment.items) {
-    if (item.kind != ScanItem::Kind::kRecord && item.end > last_batch) {
-      if (item.begin < last_batch) Gap(segment.number, item.begin, last_batch);
-      out_.offset = std::max(item.begin, last_batch);
-      PROBE("wal torn tail cut");
-      return;
-    }
+    if (item.begin >= out_.offset) break;
     switch (item.kind) {
       case ScanItem::Kind::kRecord:
         ReplayRecord(item, segment.number);
@@ -209,7 +217,7 @@ void Recovery::Replay(const Segment& segment, bool last) {
         BadBody(item);
         break;
       case ScanItem::Kind::kGap:
-        Gap(segment.number, item.begin, item.end);
+        Gap(segment.number, item.begin, std::min(item.end, out_.offset));
         break;
     }
   }
@@ -238,13 +246,14 @@ void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
   if (!starts_anew) {
     // A group first seen in undamaged log may have had earlier records in segments since reused.
     const bool gapless = group != nullptr ? item.frame.seq == group->seq + 1 : gaps_ == 0;
-    if (!gapless) damaged = true;
+    if (!gapless) {
+      env_.log.Error("wal: group {} lost records before its record {}", record.group,
+                     item.frame.seq);
+      damaged = true;
+    }
   }
   checked_[record.group] = gaps_;
-  const GroupId id = record.group;
-  if (!out_.live.Apply(std::move(record), damaged, item.frame.seq, segment)) {
-    out_.live.At(id).log.damaged = true;
-  }
+  out_.live.Apply(std::move(record), damaged, item.frame.seq, segment);
   if (damaged) out_.damaged = true;
 }
 
@@ -282,9 +291,12 @@ Status Recovery::CutTail(const Segment& last) {
 }
 
 void Recovery::Verdicts() {
-  if (gaps_ == 0) return;
   for (const auto& [id, group] : out_.live.groups()) {
-    if (checked_[id] != gaps_) out_.live.At(id).log.damaged = true;
+    const bool whole = out_.live.Contiguous(group) && checked_[id] == gaps_;
+    if (whole) continue;
+    out_.damaged = true;
+    out_.live.At(id).log.damaged = true;
+    out_.live.DropUnconnected(id);
   }
 }
 

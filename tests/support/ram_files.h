@@ -1,0 +1,103 @@
+// A FileSystem in memory for tests of what survives a crash.
+//
+// Fault model: written bytes are visible at once and durable after a sync; a crash keeps of each
+// unsynced write any of its sectors (512 bytes), chosen one by one. Names (creation, renaming,
+// removal) are durable after SyncDirectory; a crash keeps any prefix of the later changes. A failed
+// sync leaves the file's unsynced bytes visible but never makes them durable.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/executor.h"
+#include "base/random.h"
+#include "storage/file.h"
+
+namespace quorate::storage {
+
+// What outlives the process. At most one RamFiles uses it at a time.
+class RamDisk {
+ public:
+  // The machine loses power: call with all users of the disk gone.
+  void Crash(Random& random);
+  // As if the process alone had died: everything visible stays.
+  void Kill() { locked_.clear(); }
+
+  // The next sync fails with `status`, and every later one of that file.
+  void FailNextSync(Status status) { sync_failure_ = std::move(status); }
+  void SetFreeBytes(uint64_t free, uint64_t total) {
+    free_ = free;
+    total_ = total;
+  }
+  // Direct access to what a file shows (and, after SettleAll, has durably).
+  std::string* Find(const std::string& path);
+  // Everything visible becomes durable.
+  void SettleAll();
+  std::vector<std::string> Paths() const;
+  void Erase(const std::string& path);
+  uint64_t syncs() const { return syncs_; }
+
+ private:
+  friend class RamFiles;
+  friend class RamFile;
+  friend class RamLock;
+  struct Node {
+    struct Change {
+      uint64_t offset = 0;
+      std::string bytes;
+      std::optional<uint64_t> truncate;
+    };
+    std::string visible;
+    std::string durable;
+    std::vector<Change> pending;
+    bool broken = false;
+  };
+  using NodePtr = std::shared_ptr<Node>;
+  struct NameChange {
+    std::string path;
+    NodePtr node;      // null: removed
+    std::string from;  // a renaming is one change: this name goes at the same moment
+  };
+  Status SyncNode(Node& node);
+  static void ApplyChange(const Node::Change& change, std::string* bytes);
+  static void ApplyName(const NameChange& change, std::map<std::string, NodePtr>* names);
+  void ChangeName(NameChange change);
+
+  std::map<std::string, NodePtr> names_;
+  std::map<std::string, NodePtr> durable_names_;
+  std::vector<NameChange> pending_names_;
+  std::set<std::string> locked_;
+  std::optional<Status> sync_failure_;
+  uint64_t free_ = uint64_t{1} << 40;
+  uint64_t total_ = uint64_t{1} << 40;
+  uint64_t syncs_ = 0;
+};
+
+class RamFiles final : public FileSystem {
+ public:
+  RamFiles(Executor& executor, RamDisk& disk, Duration latency = 500us)
+      : executor_(executor), disk_(disk), latency_(latency) {}
+  ~RamFiles() override { disk_.locked_.clear(); }
+
+  Result<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override;
+  Result<bool> Exists(const std::string& path) override;
+  Result<std::vector<std::string>> List(const std::string& directory) override;
+  Status CreateDirectory(const std::string& path) override { return Status::Ok(); }
+  Status Rename(const std::string& from, const std::string& to) override;
+  Status Remove(const std::string& path) override;
+  Status SyncDirectory(const std::string& path) override;
+  Result<std::unique_ptr<DirectoryLock>> Lock(const std::string& directory) override;
+  Result<uint64_t> FreeBytes(const std::string& path) override { return disk_.free_; }
+  Result<uint64_t> TotalBytes(const std::string& path) override { return disk_.total_; }
+
+ private:
+  Executor& executor_;
+  RamDisk& disk_;
+  const Duration latency_;
+};
+
+}  // namespace quorate::storage
