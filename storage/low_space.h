@@ -25,6 +25,7 @@ class LowSpace {
 
   // As of the last look.
   bool low() const { return low_; }
+  uint64_t free_bytes() const { return free_; }
   // NO_SPACE with the figures, or OK.
   Status CheckGrowth() const;
   // Looks now; also done at every interval. An error of the system call changes nothing.

@@ -1,0 +1,79 @@
+#include "server/cluster_view.h"
+
+#include "placement/service.h"
+
+namespace quorate::server {
+
+void ClusterView::Seed(const v1::BootstrapRequest& bootstrap) {
+  cluster_id_ = bootstrap.cluster_id();
+  for (const v1::NodeInfo& node : bootstrap.nodes()) nodes_[NodeId(node.node_id())] = node;
+  for (const v1::ShardDescriptor& shard : bootstrap.shards()) map_.Put(shard);
+  placement_nodes_.assign(bootstrap.placement_nodes().begin(), bootstrap.placement_nodes().end());
+}
+
+void ClusterView::Update(const v1::RoutesResponse& map) {
+  cluster_id_ = map.cluster_id();
+  for (const v1::NodeInfo& node : map.nodes()) nodes_[NodeId(node.node_id())] = node;
+  for (const v1::ShardRouteInfo& route : map.routes()) {
+    map_.Put(route.shard());
+    if (route.leader_node_id() != 0) {
+      leaders_[ShardId(route.shard().shard_id())] = NodeId(route.leader_node_id());
+    }
+  }
+  if (!map.placement_nodes().empty()) {
+    placement_nodes_.assign(map.placement_nodes().begin(), map.placement_nodes().end());
+  }
+  if (map.placement_leader() != 0) placement_leader_ = NodeId(map.placement_leader());
+}
+
+v1::RoutesResponse ClusterView::Routes(const Span& span) const {
+  v1::RoutesResponse response;
+  response.set_cluster_id(cluster_id_);
+  for (const auto& [from, shard] : map_.pieces()) {
+    if (!Span{shard.from(), shard.to()}.Overlaps(span)) continue;
+    v1::ShardRouteInfo* route = response.add_routes();
+    *route->mutable_shard() = shard;
+    route->set_leader_node_id(LeaderOf(ShardId(shard.shard_id())).value());
+  }
+  for (const auto& [id, node] : nodes_) *response.add_nodes() = node;
+  for (const uint64_t id : placement_nodes_) response.add_placement_nodes(id);
+  response.set_placement_leader(PlacementLeader().value());
+  return response;
+}
+
+NodeId ClusterView::LeaderOf(ShardId shard) const {
+  if (local_leader_) {
+    if (const NodeId leader = local_leader_(GroupId(shard.value()))) return leader;
+  }
+  const auto it = leaders_.find(shard);
+  return it == leaders_.end() ? NodeId() : it->second;
+}
+
+NodeId ClusterView::PlacementLeader() const {
+  if (local_leader_) {
+    if (const NodeId leader = local_leader_(placement::kPlacementGroup)) return leader;
+  }
+  return placement_leader_;
+}
+
+const v1::ShardDescriptor* ClusterView::FindShard(ShardId shard) const {
+  for (const auto& [from, descriptor] : map_.pieces()) {
+    if (descriptor.shard_id() == shard.value()) return &descriptor;
+  }
+  return nullptr;
+}
+
+const v1::NodeInfo* ClusterView::FindNode(NodeId node) const {
+  const auto it = nodes_.find(node);
+  return it == nodes_.end() ? nullptr : &it->second;
+}
+
+bool ClusterView::FillLeader(NodeId leader, v1::Replica* hint) const {
+  const v1::NodeInfo* node = FindNode(leader);
+  if (node == nullptr) return false;
+  hint->set_node_id(leader.value());
+  hint->set_address(node->address());
+  return true;
+}
+
+}  // namespace quorate::server

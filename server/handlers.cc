@@ -1,0 +1,265 @@
+#include "server/handlers.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/limits.h"
+#include "client/route/caller.h"
+#include "placement/service.h"
+#include "txn/errors.h"
+
+namespace quorate::server {
+
+namespace {
+
+constexpr int kKeysMax = static_cast<int>(limits::kTxnKeysMax);
+
+// The route of a request to one shard; nullptr for all others.
+const v1::ShardRoute* RouteOf(const v1::NodeRequest& request) {
+  switch (request.body_case()) {
+    case v1::NodeRequest::kRead:
+      return &request.read().route();
+    case v1::NodeRequest::kLock:
+      return &request.lock().route();
+    case v1::NodeRequest::kPrepare:
+      return &request.prepare().route();
+    case v1::NodeRequest::kResolve:
+      return &request.resolve().route();
+    case v1::NodeRequest::kEarlyOutcome:
+      return &request.early_outcome().route();
+    case v1::NodeRequest::kQueryPrepare:
+      return &request.query_prepare().route();
+    default:
+      return nullptr;
+  }
+}
+
+// Keys, ranges or resolutions that a request names.
+int CountOf(const v1::NodeRequest& request) {
+  switch (request.body_case()) {
+    case v1::NodeRequest::kRead:
+      return request.read().keys_size() + request.read().scans_size();
+    case v1::NodeRequest::kLock:
+      return request.lock().keys_size();
+    case v1::NodeRequest::kCommit:
+      return request.commit().reads_size() + request.commit().writes_size();
+    case v1::NodeRequest::kPrepare:
+      return request.prepare().guards_size() + request.prepare().writes_size();
+    case v1::NodeRequest::kResolve:
+      return request.resolve().resolutions_size();
+    case v1::NodeRequest::kEarlyOutcome:
+      return request.early_outcome().resolutions_size();
+    default:
+      return 0;
+  }
+}
+
+// An empty answer of the request's kind, so that its error has a place.
+v1::Error* ErrorIn(const v1::NodeRequest& request, v1::NodeResponse* response) {
+  switch (request.body_case()) {
+    case v1::NodeRequest::kRead:
+      return response->mutable_read()->mutable_error();
+    case v1::NodeRequest::kLock:
+      return response->mutable_lock()->mutable_error();
+    case v1::NodeRequest::kPrepare:
+      return response->mutable_prepare()->mutable_error();
+    case v1::NodeRequest::kResolve:
+      return response->mutable_resolve()->mutable_error();
+    case v1::NodeRequest::kEarlyOutcome:
+      return response->mutable_early_outcome()->mutable_error();
+    case v1::NodeRequest::kQueryPrepare:
+      return response->mutable_query_prepare()->mutable_error();
+    default:
+      return response->mutable_error();
+  }
+}
+
+}  // namespace
+
+Status Handlers::Validate(const v1::NodeRequest& request) {
+  if (request.body_case() == v1::NodeRequest::BODY_NOT_SET) {
+    return InvalidArgument("the request has no body that this version knows");
+  }
+  if (const int count = CountOf(request); count > kKeysMax) {
+    return InvalidArgument(
+        fmt::format("{} keys and ranges in one request; the limit is {}", count, kKeysMax));
+  }
+  return Status::Ok();
+}
+
+Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadline) {
+  v1::NodeResponse response;
+  switch (request.body_case()) {
+    case v1::NodeRequest::kHello:
+      *response.mutable_hello() = deps_.membership.Hello();
+      co_return response;
+    case v1::NodeRequest::kInit:
+      *response.mutable_init() =
+          co_await deps_.membership.Init(std::move(*request.mutable_init()), deadline);
+      co_return response;
+    case v1::NodeRequest::kBootstrap:
+      *response.mutable_bootstrap() = deps_.membership.Accept(request.bootstrap());
+      co_return response;
+    case v1::NodeRequest::kStatus:
+      *response.mutable_status() = deps_.status();
+      co_return response;
+    case v1::NodeRequest::kRegisterNode:
+      *response.mutable_register_node() =
+          co_await Register(std::move(*request.mutable_register_node()), deadline);
+      co_return response;
+    default:
+      break;
+  }
+  if (deps_.member == nullptr) {
+    StatusToError(Status(Code::kUninitialized, "this node belongs to no cluster: run quorate init"),
+                  response.mutable_error());
+    co_return response;
+  }
+  coordinator::Coordinator& coordinator = deps_.member->coordinator();
+  switch (request.body_case()) {
+    case v1::NodeRequest::kCommit:
+      *response.mutable_commit() =
+          co_await coordinator.Commit(std::move(*request.mutable_commit()), deadline);
+      break;
+    case v1::NodeRequest::kPush:
+      *response.mutable_push() =
+          co_await coordinator.HandlePush(std::move(*request.mutable_push()), deadline);
+      break;
+    case v1::NodeRequest::kRoutes:
+      *response.mutable_routes() =
+          deps_.view.Routes({request.routes().from(), request.routes().to()});
+      break;
+    case v1::NodeRequest::kSlot:
+    case v1::NodeRequest::kHeartbeat:
+      co_return co_await OnPlacement(std::move(request), deadline);
+    default:
+      co_return co_await OnShard(std::move(request), deadline);
+  }
+  v1::Error* error = client::MutableErrorOf(&response);
+  if (error->code() == v1::NOT_LEADER && error->leader().address().empty()) {
+    Hint(NodeId(error->leader().node_id()), error);
+  }
+  co_return response;
+}
+
+Task<v1::NodeResponse> Handlers::OnShard(v1::NodeRequest request, Instant deadline) {
+  v1::NodeResponse response;
+  const v1::ShardRoute* route = RouteOf(request);
+  if (route == nullptr) {
+    StatusToError(InvalidArgument("the request's body is not known to this version"),
+                  response.mutable_error());
+    co_return response;
+  }
+  const ShardId id(route->shard_id());
+  shard::Shard* shard = deps_.member->Find(id);
+  if (shard == nullptr) {
+    NoReplica(id, ErrorIn(request, &response));
+    co_return response;
+  }
+  switch (request.body_case()) {
+    case v1::NodeRequest::kRead:
+      *response.mutable_read() = co_await shard->Read(std::move(*request.mutable_read()), deadline);
+      break;
+    case v1::NodeRequest::kLock:
+      *response.mutable_lock() = co_await shard->Lock(std::move(*request.mutable_lock()), deadline);
+      break;
+    case v1::NodeRequest::kPrepare:
+      *response.mutable_prepare() =
+          co_await shard->Prepare(std::move(*request.mutable_prepare()), deadline);
+      break;
+    case v1::NodeRequest::kQueryPrepare:
+      *response.mutable_query_prepare() =
+          co_await shard->QueryPrepare(std::move(*request.mutable_query_prepare()), deadline);
+      break;
+    case v1::NodeRequest::kResolve: {
+      auto* list = request.mutable_resolve()->mutable_resolutions();
+      const Status status = co_await shard->Resolve({list->begin(), list->end()});
+      StatusToError(status, response.mutable_resolve()->mutable_error());
+      break;
+    }
+    case v1::NodeRequest::kEarlyOutcome: {
+      const auto& list = request.early_outcome().resolutions();
+      shard->EarlyOutcome({list.begin(), list.end()});
+      response.mutable_early_outcome();
+      break;
+    }
+    default:
+      break;
+  }
+  v1::Error* error = client::MutableErrorOf(&response);
+  if (error->code() == v1::NOT_LEADER && error->leader().address().empty()) {
+    Hint(deps_.view.LeaderOf(id), error);
+  }
+  co_return response;
+}
+
+Task<v1::NodeResponse> Handlers::OnPlacement(v1::NodeRequest request, Instant deadline) {
+  v1::NodeResponse response;
+  placement::Placement* placement = deps_.member->placement();
+  if (request.has_slot()) {
+    v1::SlotResponse* slot = response.mutable_slot();
+    if (placement == nullptr) {
+      NotPlacement(slot->mutable_error());
+    } else {
+      *slot = co_await placement->Slot(deadline);
+    }
+  } else {
+    v1::HeartbeatResponse* heartbeat = response.mutable_heartbeat();
+    if (placement == nullptr) {
+      NotPlacement(heartbeat->mutable_error());
+    } else {
+      *heartbeat = placement->Heartbeat(request.heartbeat());
+    }
+  }
+  co_return response;
+}
+
+// A new node asks anybody, without a cluster id; it is passed on with ours to the placement leader,
+// who is not passed on again.
+Task<v1::RegisterNodeResponse> Handlers::Register(v1::RegisterNodeRequest request,
+                                                  Instant deadline) {
+  v1::RegisterNodeResponse response;
+  if (deps_.member == nullptr) {
+    deps_.membership.Remember(request.node());
+    StatusToError(Status(Code::kUninitialized, "there is no cluster here yet: run quorate init"),
+                  response.mutable_error());
+    co_return response;
+  }
+  placement::Placement* placement = deps_.member->placement();
+  if (placement != nullptr && (placement->leading() || !request.cluster_id().empty())) {
+    co_return co_await placement->RegisterNode(std::move(request), deadline);
+  }
+  if (!request.cluster_id().empty()) {
+    NotPlacement(response.mutable_error());
+    co_return response;
+  }
+  v1::NodeRequest forward;
+  *forward.mutable_register_node() = std::move(request);
+  forward.mutable_register_node()->set_cluster_id(deps_.membership.Hello().cluster_id());
+  Result<v1::NodeResponse> result =
+      co_await deps_.member->caller().CallPlacement(std::move(forward), deadline);
+  if (result.ok()) co_return std::move(*result->mutable_register_node());
+  StatusToError(result.status(), response.mutable_error());
+  co_return response;
+}
+
+void Handlers::NoReplica(ShardId shard, v1::Error* error) const {
+  StatusToError(
+      Status(Code::kNotLeader, fmt::format("shard {} has no replica on this node", shard)), error);
+  Hint(deps_.view.LeaderOf(shard), error);
+  if (const v1::ShardDescriptor* known = deps_.view.FindShard(shard)) {
+    *error->add_descriptors() = *known;
+  }
+}
+
+void Handlers::NotPlacement(v1::Error* error) const {
+  StatusToError(Status(Code::kNotLeader, "this node has no replica of the placement group"), error);
+  Hint(deps_.view.PlacementLeader(), error);
+}
+
+void Handlers::Hint(NodeId leader, v1::Error* error) const {
+  if (leader) deps_.view.FillLeader(leader, error->mutable_leader());
+}
+
+}  // namespace quorate::server

@@ -1,0 +1,52 @@
+// Handlers: what each request of another process does on this node; no gRPC. A body's own error
+// tells what became of it; NodeResponse.error is for requests that never reached a handler.
+//
+// A node that belongs to no cluster answers hello, init, bootstrap, register and status;
+// UNINITIALIZED otherwise.
+//
+// Threads: executor's thread only.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/env.h"
+#include "base/task.h"
+#include "proto/node.pb.h"
+#include "server/cluster_view.h"
+#include "server/member.h"
+#include "server/membership.h"
+
+namespace quorate::server {
+
+class Handlers {
+ public:
+  struct Deps {
+    Env& env;
+    Membership& membership;
+    ClusterView& view;
+    const std::unique_ptr<Member>& member;  // null until the node belongs to a cluster
+    std::function<v1::StatusResponse()> status;
+  };
+  explicit Handlers(Deps deps) : deps_(std::move(deps)) {}
+
+  // Answers by `deadline` (but for what storage or Raft hold up longer: then it is too late).
+  Task<v1::NodeResponse> Dispatch(v1::NodeRequest request, Instant deadline);
+
+  // INVALID_ARGUMENT that names the limit: nothing happened.
+  static Status Validate(const v1::NodeRequest& request);
+
+ private:
+  Task<v1::NodeResponse> OnShard(v1::NodeRequest request, Instant deadline);
+  Task<v1::NodeResponse> OnPlacement(v1::NodeRequest request, Instant deadline);
+  Task<v1::RegisterNodeResponse> Register(v1::RegisterNodeRequest request, Instant deadline);
+  // NOT_LEADER with what this node knows of the shard.
+  void NoReplica(ShardId shard, v1::Error* error) const;
+  void NotPlacement(v1::Error* error) const;
+  // Completes a NOT_LEADER with who may lead.
+  void Hint(NodeId leader, v1::Error* error) const;
+
+  const Deps deps_;
+};
+
+}  // namespace quorate::server

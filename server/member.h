@@ -1,0 +1,105 @@
+// Member: the parts of a node that belongs to a cluster: raft host, replicas, placement, routing,
+// coordinator. Built when the identity is known, at Open or when the node becomes a member.
+//
+//   RouteCache ─ Caller ─ Slots                      over the node's own channel
+//   Host ─┬─ Shard (one per replica) ◄─ Slots, Recovery (pusher, observer)
+//         └─ Placement (on its voters)
+//   Coordinator, Recovery ◄─ Participants, Resolver, Registry ◄─ Caller, this directory of shards
+//
+// Threads: executor's thread only. Destroying it is how a crash looks from inside.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "client/route/caller.h"
+#include "client/route/route_cache.h"
+#include "client/route/slots.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/shard_directory.h"
+#include "placement/service.h"
+#include "proto/node.pb.h"
+#include "raft/host/host.h"
+#include "server/cluster_view.h"
+#include "shard/shard.h"
+#include "storage/low_space.h"
+#include "storage/ordered_store.h"
+#include "storage/wal.h"
+
+namespace quorate::server {
+
+class Member final : public coordinator::ShardDirectory {
+ public:
+  struct Deps {
+    Env& env;
+    storage::Wal& wal;
+    storage::OrderedStore& store;
+    storage::LowSpace& low_space;
+    raft::Transport& transport;
+    client::Channel& channel;
+    ClusterView& view;
+  };
+  struct Options {
+    std::string cluster_id;
+    v1::NodeInfo self;
+    std::vector<std::string> seeds;  // where the map can be asked for
+    shard::Settings shard;
+  };
+  Member(Deps deps, Options options);
+  ~Member() override;
+
+  // Starts the replicas that the bootstrap message gives this node (nullptr: none) and those that
+  // the log and the store know. May be called again when the message comes later.
+  Status StartReplicas(const v1::BootstrapRequest* bootstrap);
+  // Starts ticking and reporting.
+  void Start();
+
+  // ---- coordinator::ShardDirectory
+  shard::Shard* FindByKey(std::string_view key) override;
+  shard::Shard* Find(ShardId shard) override;
+
+  raft::Host& host() { return host_; }
+  const raft::Host& host() const { return host_; }
+  placement::Placement* placement() const { return placement_.get(); }
+  client::Caller& caller() { return caller_; }
+  coordinator::Coordinator& coordinator() { return *coordinator_; }
+  const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const { return shards_; }
+  const std::map<GroupId, raft::GroupHandle*>& groups() const { return groups_; }
+  const raft::GroupHandle* FindGroup(GroupId group) const;
+  NodeId self() const { return self_; }
+
+  // Every local replica knows a leader, and the placement group can be reached.
+  bool ready() const;
+
+ private:
+  Status StartPlacement(const v1::BootstrapRequest* bootstrap);
+  Status StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstrap);
+  NodeId LocalLeader(GroupId group) const;
+  void LearnNodes();
+  Task<void> ReportLoop();
+  Task<void> Report();
+  v1::HeartbeatRequest MakeHeartbeat() const;
+
+  const Deps deps_;
+  const Options options_;
+  const NodeId self_;
+  // Destroyed from the end: whoever waits goes before what it waits for. The host comes after the
+  // replicas that propose to it, and calls them no more when it ends.
+  client::RouteCache routes_;
+  client::Caller caller_;
+  client::Slots slots_;
+  raft::Host host_;
+  std::unique_ptr<placement::Placement> placement_;
+  std::map<ShardId, std::unique_ptr<shard::Shard>> shards_;
+  std::unique_ptr<coordinator::Coordinator> coordinator_;
+  std::map<GroupId, raft::GroupHandle*> groups_;
+  std::map<NodeId, std::string> addresses_;  // as told to the transport
+  bool reported_ = false;   // the placement leader has answered a heartbeat since the start
+  bool reporting_ = false;  // a heartbeat is under way
+  TaskScope scope_;
+};
+
+}  // namespace quorate::server
