@@ -31,8 +31,10 @@ struct AppendEntries {
 struct AppendEntriesResponse {
   bool success = false;
   LogIndex match_index;  // success: durable up to here; failure: the follower's hint to go back to
-  LogIndex rejected_index;  // failure: prev_log_index that did not match
-  LogIndex applied_index;   // so that a slow applier is not chosen for a transfer (RC51)
+  // Failure: prev_log_index that did not match; 0: the follower has no configuration yet and needs
+  // a snapshot, whatever was sent.
+  LogIndex rejected_index;
+  LogIndex applied_index;  // so that a slow applier is not chosen for a transfer (RC51)
 };
 
 // Carries liveness, the commit index, the lease and ReadIndex rounds.

@@ -302,6 +302,7 @@ void Node::Impl::TakeWrite(Ready* ready) {
   ready->persist_id = ++last_write_;
   HardState hard_state{term_, vote_, commit_};
   if (hard_state != taken_) ready->hard_state = taken_ = hard_state;
+  if (installed_) snapshot_write_ = last_write_;
   ready->snapshot = std::exchange(installed_, std::nullopt);
   ready->entries = log_.TakeUnwritten();
   if (term_changed) term_write_ = last_write_;
@@ -337,7 +338,7 @@ std::vector<ProgressView> Node::Impl::ProgressViews() const {
         {.id = p.id,
          .match = p.match,
          .applied = p.applied,
-         .active = tick_ - p.heard_tick <= uint64_t(config_.election_ticks_min),
+         .active = Active(p),
          .learner = !IsVoter(log_.configuration(), p.id),
          .needs_snapshot = p.state == Progress::State::kSnapshot || p.next < log_.first()});
   }

@@ -74,6 +74,8 @@ class Node::Impl {
   void ConfigurationChanged();
   bool HasCommitted() const;
   Status NotLeader() const;
+  // The log's mark is a snapshot whose record is not durable yet.
+  bool SnapshotUnwritten() const { return installed_.has_value() || snapshot_write_ > persisted_; }
   void TakeWrite(Ready* ready);
   void TakeCommitted(Ready* ready);
 
@@ -96,6 +98,10 @@ class Node::Impl {
   // ---- replication.cc
   Progress* Find(ReplicaId id);
   const Progress* Find(ReplicaId id) const;
+  // Heard of within the shortest election timeout.
+  bool Active(const Progress& progress) const {
+    return tick_ - progress.heard_tick <= static_cast<uint64_t>(config_.election_ticks_min);
+  }
   void SyncProgress();
   void AppendAsLeader(EntryType type, std::string payload);
   void SendAppends();
@@ -168,8 +174,9 @@ class Node::Impl {
   std::vector<Write> writes_;
   uint64_t last_write_ = 0;  // id of the newest write taken
   uint64_t persisted_ = 0;
-  uint64_t term_write_ = 0;  // newest write with a term or vote change
-  uint64_t log_write_ = 0;   // newest write with entries
+  uint64_t term_write_ = 0;      // newest write with a term or vote change
+  uint64_t log_write_ = 0;       // newest write with entries or a snapshot
+  uint64_t snapshot_write_ = 0;  // newest write with a snapshot
   Term durable_term_;
   ReplicaId durable_vote_;
 };

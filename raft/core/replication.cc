@@ -180,7 +180,11 @@ void Node::Impl::Handle(ReplicaId from, Term term, const AppendEntriesResponse& 
   p->applied = std::max(p->applied, response.applied_index);
   appends_due_ = true;
   if (!response.success) {
-    p->Rejected(response.rejected_index, response.match_index);
+    if (!response.rejected_index) {
+      if (p->state != Progress::State::kSnapshot) SendSnapshot(*p);
+    } else {
+      p->Rejected(response.rejected_index, response.match_index);
+    }
     return;
   }
   bool news = p->Acknowledged(response.match_index);
@@ -225,6 +229,11 @@ void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
     PROBE("raft.malformed_append");
     return;
   }
+  if (log_.configuration().voters.empty()) {
+    // The first configuration is in no entry: it comes with a snapshot only.
+    Send(from, AppendEntriesResponse{}, Needs::kTermAndVote);
+    return;
+  }
   LogIndex prev = request.prev_log_index;
   LogIndex end = prev + request.entries.size();
   if (prev >= commit_ && !log_.Matches(prev, request.prev_log_term)) {
@@ -252,7 +261,8 @@ void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
   AdvanceCommit(std::min(request.leader_commit, end));
   // Exactly what the request named, never more: the leader dates its lease by it (progress.h).
   AppendEntriesResponse answer{.success = true, .match_index = end, .applied_index = applied_};
-  Send(from, answer, end <= log_.stable() ? Needs::kTermAndVote : Needs::kLog);
+  bool durable = end <= log_.stable() && !SnapshotUnwritten();
+  Send(from, answer, durable ? Needs::kTermAndVote : Needs::kLog);
 }
 
 void Node::Impl::Handle(ReplicaId from, Term term, const Heartbeat& request) {

@@ -10,8 +10,9 @@ namespace quorate::raft {
 // ---- leader -------------------------------------------------------------------------------------
 
 void Node::Impl::SendSnapshot(Progress& p) {
-  // Not to one that cannot hear: the log stays pinned while a snapshot is under way.
-  if (tick_ - p.heard_tick > static_cast<uint64_t>(config_.election_ticks_min)) {
+  // Not to one that cannot hear: the log stays pinned while a snapshot is under way. And a state
+  // that nothing was applied to cannot be told from none.
+  if (!Active(p) || !applied_) {
     p.BecomeProbe();
     p.probe_sent = true;
     return;
@@ -51,16 +52,15 @@ void Node::Impl::Handle(ReplicaId from, Term term, const InstallSnapshotResponse
   MaybeFinishTransfer();
 }
 
-// Entries that a snapshot on its way must be followed by are kept, or the follower would need
-// another one as soon as it has it (RC47); so are entries that are not durable here yet.
+// Nothing is dropped while a live follower is being sent a snapshot: its log goes on where that
+// ends, or it would need another one as soon as it has it (RC47). What is not durable here stays
+// too.
 void Node::Impl::Compact(LogIndex index) {
   CHECK(index <= applied_, "compacting at {}, applied {}", index, applied_);
-  index = std::min(index, log_.stable());
   for (const Progress& p : progress_) {
-    bool active = tick_ - p.heard_tick <= static_cast<uint64_t>(config_.election_ticks_min);
-    if (p.state == Progress::State::kSnapshot && active) index = std::min(index, p.snapshot_index);
+    if (p.state == Progress::State::kSnapshot && Active(p)) return;
   }
-  log_.Compact(index);
+  log_.Compact(std::min(index, log_.stable()));
 }
 
 // ---- follower -----------------------------------------------------------------------------------
