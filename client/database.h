@@ -34,10 +34,10 @@ class Channel;
 
 struct CommitResult {
   Status status;
-  Timestamp commit_ts;                // of a committed transaction that wrote
-  std::optional<TxnHandle> unknown;   // UNKNOWN_OUTCOME
+  Timestamp commit_ts;               // of a committed transaction that wrote
+  std::optional<TxnHandle> unknown;  // UNKNOWN_OUTCOME
   int attempts = 0;
-  int shards = 0;                     // participants of the commit
+  int shards = 0;  // participants of the commit
   bool ok() const { return status.ok(); }
 };
 
@@ -53,7 +53,8 @@ class Database {
   static std::unique_ptr<Database> Create(Env& env, Channel& channel, Options options);
   virtual ~Database() = default;
 
-  // ---- coroutine forms: awaited on the library's executor ----------------------------------------
+  // ---- coroutine forms: awaited on the library's executor
+  // ----------------------------------------
   using Closure = std::function<Task<Status>(Transaction&)>;
   virtual Task<CommitResult> TransactAsync(Closure closure, TransactOptions options) = 0;
   // One slot, one snapshot, no commit step; the closure's Transaction refuses writes.
@@ -81,7 +82,8 @@ class Database {
   // executor of their own.
   virtual void Spawn(std::function<Task<void>()> task) = 0;
 
-  // ---- sync forms: any thread but the library's --------------------------------------------------
+  // ---- sync forms: any thread but the library's
+  // --------------------------------------------------
   using SyncClosure = std::function<Status(SyncTransaction&)>;
   virtual CommitResult Transact(SyncClosure closure, TransactOptions options = {}) = 0;
   virtual Status Snapshot(SyncClosure closure, TransactOptions options = {}) = 0;

@@ -16,8 +16,8 @@ struct Options {
 };
 
 struct TransactOptions {
-  Duration timeout{0};           // 0: Options::timeout; covers all attempts
-  int attempts_max = 0;          // 0: as many as the timeout allows
+  Duration timeout{0};   // 0: Options::timeout; covers all attempts
+  int attempts_max = 0;  // 0: as many as the timeout allows
 };
 
 }  // namespace quorate::client

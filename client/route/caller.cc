@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/probe.h"
 #include "proto/node.pb.h"
+#include "txn/errors.h"
 
 namespace quorate::client {
 namespace {
@@ -108,12 +109,6 @@ const v1::Error& ErrorOf(const v1::NodeResponse& response) {
   return response.error();
 }
 
-Status StatusOf(const v1::Error& error) {
-  if (error.code() == v1::OK) return Status::Ok();
-  const bool known = v1::ErrorCode_IsValid(error.code());
-  return Status(known ? static_cast<Code>(error.code()) : Code::kInternal, error.message());
-}
-
 // One call's search for its leader.
 struct Caller::Walk {
   Walk(std::optional<std::string> k, Fill f, Instant begin, Instant end)
@@ -128,7 +123,13 @@ struct Caller::Walk {
   std::vector<std::string> asked;  // addresses of this round
   int rounds = 0;
   bool maybe_done = false;  // a sending broke or stayed unanswered
+  bool* report_maybe_done = nullptr;
   bool want_map = false;
+
+  void MaybeDone() {
+    maybe_done = true;
+    if (report_maybe_done != nullptr) *report_maybe_done = true;
+  }
   Status last{Code::kUnavailable, "nobody could be asked"};
 };
 
@@ -144,8 +145,11 @@ Caller::Caller(Env& env, Channel& channel, RouteCache& routes)
 
 Caller::~Caller() = default;
 
-Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Instant deadline) {
-  return Run(std::make_shared<Walk>(std::move(key), std::move(fill), env_.Now(), deadline));
+Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Instant deadline,
+                                                 bool* maybe_done) {
+  auto walk = std::make_shared<Walk>(std::move(key), std::move(fill), env_.Now(), deadline);
+  walk->report_maybe_done = maybe_done;
+  return Run(std::move(walk));
 }
 
 Task<Result<v1::NodeResponse>> Caller::CallPlacement(v1::NodeRequest request, Instant deadline) {
@@ -268,7 +272,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
   if (!result.ok()) {
     const Code code = result.status().code();
     if (code == Code::kWrongCluster) return result;
-    walk.maybe_done = true;
+    walk.MaybeDone();
     walk.last = result.status();
     // Silence may be a long wait for a lock: others are asked, but the leader is not forgotten.
     if (code == Code::kDeadlineExceeded) {
@@ -294,7 +298,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
     case v1::UNAVAILABLE:
     case v1::CANCELLED:
       // The node could not or would not hand the request to its handler, or lost it there.
-      walk.maybe_done = true;
+      walk.MaybeDone();
       forget();
       break;
     case v1::WRONG_NODE:
@@ -306,7 +310,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
       if (stop.shard && stop.node) routes_.SetLeader(stop.shard, stop.node);
       return result;
   }
-  walk.last = StatusOf(error);
+  walk.last = StatusFromError(error);
   return std::nullopt;
 }
 
@@ -352,7 +356,7 @@ Task<Status> Caller::AskForMap(std::string address) {
       co_await channel_.Call(std::move(address), std::move(request), kMapTimeout);
   if (!result.ok()) co_return result.status();
   const v1::Error& error = ErrorOf(*result);
-  if (error.code() != v1::OK) co_return StatusOf(error);
+  if (error.code() != v1::OK) co_return StatusFromError(error);
   const v1::RoutesResponse& map = result->routes();
   if (map.routes().empty()) co_return Unavailable("it has no map yet");
   if (!routes_.Update(map)) {

@@ -28,8 +28,6 @@ namespace quorate::client {
 // The error of an answer: the envelope's own, or else its body's.
 const v1::Error& ErrorOf(const v1::NodeResponse& response);
 v1::Error* MutableErrorOf(v1::NodeResponse* response);
-// A code this version does not know becomes INTERNAL.
-Status StatusOf(const v1::Error& error);
 
 class Caller {
  public:
@@ -48,8 +46,12 @@ class Caller {
   //   DEADLINE_EXCEEDED  no such answer in time; the request may have had its effect
   //   UNAVAILABLE        nothing happened: no sending of it can have reached a handler
   //   UNINITIALIZED, WRONG_CLUSTER  nothing happened
+  //
+  // `maybe_done`, if given, is set to true (never to false) as soon as some sending may have had
+  // its effect without an answer, whatever the result is; it must outlive the call.
   using Fill = std::function<v1::NodeRequest(uint64_t shard_id, uint64_t version)>;
-  Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline);
+  Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline,
+                                           bool* maybe_done = nullptr);
 
   // Calls the placement leader: same rules.
   Task<Result<v1::NodeResponse>> CallPlacement(v1::NodeRequest request, Instant deadline);

@@ -38,6 +38,14 @@ const Route* RouteCache::Find(std::string_view key) const {
   return it->second.span.Contains(key) ? &it->second : nullptr;
 }
 
+const Route* RouteCache::FindBelow(std::string_view to) const {
+  auto it = to.empty() ? by_start_.end() : by_start_.lower_bound(to);
+  if (it == by_start_.begin()) return nullptr;
+  const Route& route = (--it)->second;
+  const bool reaches = route.span.to.empty() || (!to.empty() && route.span.to >= to);
+  return reaches ? &route : nullptr;
+}
+
 std::optional<std::vector<Route>> RouteCache::Cover(const Span& span) const {
   std::vector<Route> routes;
   if (span.empty()) return routes;

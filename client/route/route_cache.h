@@ -45,6 +45,8 @@ class RouteCache {
 
   // The shard that owns `key`; nullptr if not known. Valid until the next non-const call.
   const Route* Find(std::string_view key) const;
+  // The shard that owns the keys just below `to` (empty: the end of the key space).
+  const Route* FindBelow(std::string_view to) const;
   // All routes that overlap [from, to), in order; nullopt if any part is not known.
   std::optional<std::vector<Route>> Cover(const Span& span) const;
   std::vector<Route> All() const;

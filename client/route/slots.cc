@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proto/node.pb.h"
+#include "txn/errors.h"
 
 namespace quorate::client {
 
@@ -29,6 +30,7 @@ class Expiry {
 }  // namespace
 
 Task<Result<Timestamp>> Slots::Fetch(Duration timeout) {
+  timeout = std::max(timeout, Duration(0));
   Promise<Result<Timestamp>> promise(env_.executor);
   waiting_.push_back({promise, env_.Now() + timeout});
   if (!fetching_) {
@@ -58,7 +60,7 @@ Task<Result<Timestamp>> Slots::FetchOnce(Instant deadline) {
   Result<v1::NodeResponse> response = co_await caller_.CallPlacement(std::move(request), deadline);
   if (!response.ok()) co_return response.status();
   const v1::Error& error = ErrorOf(*response);
-  if (error.code() != v1::OK) co_return StatusOf(error);
+  if (error.code() != v1::OK) co_return StatusFromError(error);
   const Timestamp slot(response->slot().slot());
   if (!slot || !slot.is_slot()) co_return Internal("the oracle answered something that is no slot");
   co_return slot;

@@ -1,0 +1,113 @@
+#include "client/retry.h"
+
+#include <algorithm>
+
+#include "base/probe.h"
+#include "txn/errors.h"
+
+namespace quorate::client {
+namespace {
+
+constexpr Duration kPauseInitial = 1ms;
+constexpr Duration kPauseMax = 100ms;
+// A transaction that wrote more than this is not locked before it is tried again: the locks would
+// cost more than the conflict.
+constexpr size_t kLockFirstMax = 1000;
+
+}  // namespace
+
+bool WorthAnotherAttempt(Code code) {
+  const RetryClass retry = RetryClassOf(code);
+  return retry == RetryClass::kNewAttempt || retry == RetryClass::kNewSlot ||
+         retry == RetryClass::kLater;
+}
+
+bool IsContention(Code code) {
+  return code == Code::kReadConflict || code == Code::kLockConflict || code == Code::kAborted;
+}
+
+CommitResult ToCommitResult(Settled settled, TxnHandle handle, int attempts) {
+  CommitResult result;
+  result.attempts = attempts;
+  result.shards = settled.shards;
+  result.commit_ts = settled.commit_ts;
+  result.status = std::move(settled.status);
+  if (settled.state == Settled::State::kUnknown) {
+    result.status =
+        Status(Code::kUnknownOutcome,
+               fmt::format("transaction {} may have committed; ask for its outcome (last: {})",
+                           handle.ToString(), result.status.ToString()));
+    result.unknown = std::move(handle);
+  }
+  return result;
+}
+
+TransactLoop::TransactLoop(Core* core, TransactOptions options, bool read_only)
+    : core_(core), options_(options), read_only_(read_only), pause_(kPauseInitial, kPauseMax) {}
+
+Task<bool> TransactLoop::Advance(Status closure_status) {
+  if (attempt_ == nullptr) {
+    const Result<Instant> deadline = core_->DeadlineFor(options_.timeout);
+    if (!deadline.ok()) {
+      result_.status = deadline.status();
+      co_return false;
+    }
+    deadline_ = *deadline;
+    co_return co_await BeginAttempt();
+  }
+  const bool settled = co_await Finish(std::move(closure_status));
+  attempt_->Release();
+  if (settled) co_return false;
+  const Status status = result_.status;
+  core_->counters().conflicts.Add();
+  const Duration wait = pause_.Next(core_->env().random);
+  const bool out_of_attempts = options_.attempts_max > 0 && number_ >= options_.attempts_max;
+  if (out_of_attempts || core_->env().Now() + wait >= deadline_) {
+    result_.status = Status(
+        status.code(), fmt::format("{} (given up after {} attempts)", status.message(), number_));
+    co_return false;
+  }
+  co_await Sleep(core_->env().executor, wait);
+  co_return co_await BeginAttempt();
+}
+
+Task<bool> TransactLoop::BeginAttempt() {
+  Attempt::Spec spec;
+  spec.read_only = read_only_;
+  spec.txn_id = TxnId::Make(core_->env().random);
+  spec.priority = priority_;
+  spec.deadline = deadline_;
+  spec.number = ++number_;
+  attempt_ = std::make_unique<Attempt>(core_, std::move(spec));
+  if (!lock_first_.empty()) {
+    PROBE("client.retry_locks_first");
+    std::vector<std::string> keys = std::exchange(lock_first_, {});
+    co_await attempt_->LockAll(std::move(keys));
+  }
+  co_return true;
+}
+
+Task<bool> TransactLoop::Finish(Status closure_status) {
+  const Status doom = attempt_->doom();
+  if (!closure_status.ok()) {
+    result_ = CommitResult{};
+    result_.attempts = number_;
+    result_.status = std::move(closure_status);
+    // The closure's own errors are its decision; those of our reads are ours.
+    co_return result_.status.code() != doom.code() || !WorthAnotherAttempt(doom.code());
+  }
+  Settled settled = co_await attempt_->Commit();
+  priority_ = attempt_->priority();
+  const bool aborted = settled.state == Settled::State::kAborted;
+  if (settled.state == Settled::State::kUnknown) core_->counters().unknown.Add();
+  if (settled.commit_ts) core_->counters().commits.Add();
+  result_ = ToCommitResult(std::move(settled), attempt_->handle(), number_);
+  const Code code = result_.status.code();
+  if (!aborted || !WorthAnotherAttempt(code)) co_return true;
+  if (IsContention(code) && attempt_->writes().keys() <= kLockFirstMax) {
+    lock_first_ = attempt_->WrittenKeys();
+  }
+  co_return false;
+}
+
+}  // namespace quorate::client

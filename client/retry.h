@@ -1,0 +1,58 @@
+// TransactLoop: attempts of one transaction until it is settled, whoever runs the closure (a
+// coroutine or the caller's thread).
+//
+//   READ_CONFLICT, LOCK_CONFLICT, ABORTED  another attempt, which first locks what this one wrote
+//                                          and only then takes its timestamp; priority is kept
+//   SNAPSHOT_TOO_OLD, TIMESTAMP_EXHAUSTED, OVERLOADED  another attempt
+//   unknown                                never another: it might be done twice
+//   anything else                          the result
+//
+// A pause that grows lies between attempts. When the deadline or the number of attempts ends it,
+// the result is the last attempt's error: nothing was committed.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/backoff.h"
+#include "client/attempt.h"
+#include "client/database.h"
+
+namespace quorate::client {
+
+// Whether an error under which nothing was committed is worth another attempt.
+bool WorthAnotherAttempt(Code code);
+// Of those: whether the next attempt should lock first.
+bool IsContention(Code code);
+
+CommitResult ToCommitResult(Settled settled, TxnHandle handle, int attempts);
+
+class TransactLoop {
+ public:
+  TransactLoop(Core* core, TransactOptions options, bool read_only);
+
+  // True: run the closure on attempt() and come back with what it returned. False: result() holds.
+  // The first call's status is ignored.
+  Task<bool> Advance(Status closure_status);
+  Attempt& attempt() { return *attempt_; }
+  CommitResult TakeResult() { return std::move(result_); }
+
+ private:
+  // True: settled for good.
+  Task<bool> Finish(Status closure_status);
+  Task<bool> BeginAttempt();
+
+  Core* core_;
+  const TransactOptions options_;
+  const bool read_only_;
+  Instant deadline_;
+  Backoff pause_;
+  std::unique_ptr<Attempt> attempt_;
+  TxnPriority priority_;
+  std::vector<std::string> lock_first_;
+  int number_ = 0;
+  CommitResult result_;
+};
+
+}  // namespace quorate::client
