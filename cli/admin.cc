@@ -1,0 +1,88 @@
+#include "cli/admin.h"
+
+#include <fmt/format.h>
+
+#include <future>
+
+#include "base/env.h"
+#include "base/real_clock.h"
+#include "base/real_executor.h"
+#include "base/stderr_logger.h"
+#include "base/task.h"
+#include "client/route/grpc_channel.h"
+#include "proto/node.pb.h"
+
+namespace quorate::cli {
+namespace {
+
+using Answer = Result<v1::NodeResponse>;
+
+Task<void> CallTask(client::Channel* channel, std::string address, v1::NodeRequest request,
+                    Duration timeout, std::promise<Answer> done) {
+  done.set_value(co_await channel->Call(std::move(address), std::move(request), timeout));
+}
+
+const v1::Error& ErrorOf(const v1::NodeResponse& response) {
+  if (response.has_error()) return response.error();
+  if (response.has_init()) return response.init().error();
+  if (response.has_status()) return response.status().error();
+  if (response.has_routes()) return response.routes().error();
+  if (response.has_hello()) return response.hello().error();
+  return response.error();
+}
+
+}  // namespace
+
+struct Admin::Rep {
+  RealClock clock;
+  Random random{EntropySeed()};
+  NullLogger log;
+  Metrics metrics;
+  RealExecutor executor;
+  Env env{executor, clock, random, log, metrics};
+  client::GrpcChannel channel{env};
+  TaskScope scope{executor};
+};
+
+Admin::Admin() : rep_(std::make_unique<Rep>()) { rep_->executor.Start(); }
+
+Admin::~Admin() {
+  rep_->executor.Stop();
+  rep_->executor.Join();
+}
+
+Result<v1::NodeResponse> Admin::Call(const std::string& address, v1::NodeRequest request,
+                                     Duration timeout) {
+  request.set_timeout_ms(static_cast<uint32_t>(ToMillis(timeout)));
+  std::promise<Answer> promise;
+  auto future = promise.get_future();
+  rep_->executor.Post([this, address, request = std::move(request), timeout,
+                       promise = std::move(promise)]() mutable {
+    rep_->scope.Spawn(
+        CallTask(&rep_->channel, address, std::move(request), timeout, std::move(promise)));
+  });
+  Answer answer = future.get();
+  if (!answer.ok()) return answer;
+  const v1::Error& error = ErrorOf(*answer);
+  if (error.code() == v1::OK) return answer;
+  return Status(static_cast<Code>(error.code()), error.message());
+}
+
+Result<v1::NodeResponse> Admin::CallAny(const std::vector<std::string>& addresses,
+                                        const v1::NodeRequest& request, Duration timeout) {
+  std::optional<Status> answered;
+  // The first silent node must not use up the time of the others.
+  const Duration each = addresses.size() > 1 ? std::min<Duration>(timeout, 3s) : timeout;
+  for (const auto& address : addresses) {
+    auto answer = Call(address, request, each);
+    if (answer.ok()) return answer;
+    const Code code = answer.status().code();
+    if (code != Code::kUnavailable && code != Code::kDeadlineExceeded) answered = answer.status();
+  }
+  if (answered) return *answered;
+  return Unavailable(
+      fmt::format("no node answers at {}; is it running there? (--cluster names others)",
+                  fmt::join(addresses, ", ")));
+}
+
+}  // namespace quorate::cli

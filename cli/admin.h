@@ -1,0 +1,36 @@
+// Admin: single requests to chosen nodes, blocking; for what is about nodes and not about keys.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+
+namespace quorate::v1 {
+class NodeRequest;
+class NodeResponse;
+}  // namespace quorate::v1
+
+namespace quorate::cli {
+
+class Admin {
+ public:
+  Admin();
+  ~Admin();
+
+  // The answer of the node at `address`. Its own error, or the body's, comes as the status.
+  Result<v1::NodeResponse> Call(const std::string& address, v1::NodeRequest request,
+                                Duration timeout);
+  // Of the first of `addresses` that answers without error. If none does, the last error that was
+  // an answer, else UNAVAILABLE with all addresses.
+  Result<v1::NodeResponse> CallAny(const std::vector<std::string>& addresses,
+                                   const v1::NodeRequest& request, Duration timeout);
+
+ private:
+  struct Rep;
+  std::unique_ptr<Rep> rep_;
+};
+
+}  // namespace quorate::cli

@@ -1,0 +1,92 @@
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+
+#include "base/real_clock.h"
+#include "cli/command.h"
+#include "cli/local_cluster.h"
+
+namespace quorate::cli {
+namespace {
+
+struct DevFlags {
+  int nodes = 3;
+  std::string data = "./quorate-dev";
+  int port = 7400;
+  int shards = 8;
+};
+
+void PrintHowTo(const LocalCluster& cluster, const DevFlags& flags, bool created) {
+  fmt::print("{} with {} nodes on ports {} to {}, data and logs in {}\n",
+             created ? "A new cluster" : "The cluster goes on:", flags.nodes, flags.port,
+             flags.port + flags.nodes - 1, flags.data);
+  fmt::print("\n  export QUORATE_CLUSTER={}\n", fmt::join(cluster.addresses(), ","));
+  fmt::print(
+      "  quorate put greeting hello\n"
+      "  quorate get greeting\n"
+      "  quorate status\n"
+      "  printf 'check a == absent\\nput a 1\\nput z 2\\n' | quorate txn -\n"
+      "  curl http://{}/metrics\n"
+      "\nCtrl-C stops it; started again with the same --data it goes on.\n",
+      cluster.http_address(1));
+  std::fflush(stdout);
+}
+
+// Waits for SIGINT or SIGTERM, or for a node that ends by itself.
+int WaitForEnd(LocalCluster& cluster, const sigset_t& signals) {
+  while (true) {
+    const timespec interval{.tv_sec = 0, .tv_nsec = 200'000'000};
+    if (sigtimedwait(&signals, nullptr, &interval) > 0) return 0;
+    if (const int dead = cluster.FindDead()) return dead;
+  }
+}
+
+int Dev(Context& context, const DevFlags& flags) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  LocalCluster cluster({.directory = flags.data, .nodes = flags.nodes, .port = flags.port});
+  if (auto status = cluster.Start(); !status.ok()) return Fail(context, status);
+  bool created = false;
+  if (auto status = cluster.Init(context.admin(), flags.shards, {}, &created); !status.ok()) {
+    cluster.Stop(5s);
+    return Fail(context, status.code() == Code::kFailedPrecondition
+                             ? InvalidArgument(status.message())
+                             : status);
+  }
+  PrintHowTo(cluster, flags, created);
+  const int dead = WaitForEnd(cluster, signals);
+  fmt::print("{}stopping\n",
+             dead ? fmt::format("node {} has ended, see {}; ", dead, cluster.log_path(dead))
+                  : std::string("\n"));
+  const bool clean = cluster.Stop(15s);
+  return clean && dead == 0 ? kExitDone : kExitFailed;
+}
+
+}  // namespace
+
+void RegisterDev(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<DevFlags>();
+  CLI::App* command =
+      AddCommand(app, context, "dev", "Run a local cluster of real processes until Ctrl-C.",
+                 "  quorate dev\n  quorate dev --nodes 5 --data /tmp/q --port 7500 --shards 16\n"
+                 "Prints how to use it. Started again with the same --data it goes on.",
+                 CommonOptions::kNone, [&context, flags] { return Dev(context, *flags); });
+  command->add_option("--nodes", flags->nodes, "processes")
+      ->check(CLI::Range(1, 9))
+      ->capture_default_str();
+  command->add_option("--data", flags->data, "directory for data and logs")->capture_default_str();
+  command->add_option("--port", flags->port, "port of the first node; HTTP is 1000 above")
+      ->check(CLI::Range(1, 64000))
+      ->capture_default_str();
+  command->add_option("--shards", flags->shards, "shards of a new cluster")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+}
+
+}  // namespace quorate::cli

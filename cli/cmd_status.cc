@@ -1,0 +1,147 @@
+// status, nodes, shards: what the nodes report about the cluster.
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "base/bytes.h"
+#include "cli/cluster_view.h"
+#include "cli/command.h"
+
+namespace quorate::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+int PrintStatus(const Context& context, const ClusterView& view) {
+  bool accepts_writes = true;
+  uint64_t coordinators = 0;
+  for (const auto& [id, status] : view.nodes) {
+    if (!status) continue;
+    accepts_writes &= status->accepts_writes();
+    coordinators += status->live_coordinators();
+  }
+  const int shards = view.map.routes_size();
+  if (context.json) {
+    PrintJson({{"cluster_id", view.map.cluster_id()},
+               {"healthy", view.healthy()},
+               {"nodes", view.nodes.size()},
+               {"nodes_answering", view.answering()},
+               {"shards", shards},
+               {"shards_serving", view.leader_of.size()},
+               {"placement_leader", view.placement_leader},
+               {"live_transactions", coordinators},
+               {"accepts_writes", accepts_writes}});
+  } else {
+    fmt::print("cluster      {}\n", view.map.cluster_id());
+    fmt::print("nodes        {} of {} answer\n", view.answering(), view.nodes.size());
+    fmt::print("shards       {} of {} have a serving leader\n", view.leader_of.size(), shards);
+    fmt::print("placement    {}\n", view.placement_leader
+                                        ? fmt::format("led by node {}", view.placement_leader)
+                                        : "without a leader");
+    fmt::print("writes       {}\n", accepts_writes ? "accepted" : "refused: a disk is nearly full");
+    fmt::print("transactions {} live\n", coordinators);
+  }
+  return view.healthy() ? kExitDone : kExitFailed;
+}
+
+Json NodeJson(const v1::NodeInfo& node, const ClusterView& view) {
+  const auto& status = view.nodes.at(node.node_id());
+  Json json = {{"node_id", node.node_id()},
+               {"address", node.address()},
+               {"http", node.http_address()},
+               {"answers", status.has_value()},
+               {"leads", view.led.at(node.node_id())},
+               {"placement_leader", view.placement_leader == node.node_id()}};
+  if (status) {
+    json["replicas"] = status->replicas_size();
+    json["live_transactions"] = status->live_coordinators();
+    json["wal_segments"] = status->wal_segments();
+    json["store_bytes"] = status->store_bytes();
+    json["disk_free_bytes"] = status->disk_free_bytes();
+    json["accepts_writes"] = status->accepts_writes();
+  }
+  auto& locality = json["locality"] = Json::object();
+  for (const auto& [key, value] : std::map(node.locality().begin(), node.locality().end())) {
+    locality[key] = value;
+  }
+  return json;
+}
+
+int PrintNodes(const Context& context, const ClusterView& view) {
+  if (context.json) {
+    Json nodes = Json::array();
+    for (const auto& node : view.map.nodes()) nodes.push_back(NodeJson(node, view));
+    PrintJson({{"nodes", nodes}});
+    return kExitDone;
+  }
+  fmt::print("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9}  {:>10}  {}\n", "node", "address", "state",
+             "leads", "replicas", "store MiB", "free GiB", "http");
+  for (const auto& node : view.map.nodes()) {
+    const auto& status = view.nodes.at(node.node_id());
+    if (!status) {
+      fmt::print("{:>4}  {:<21}  silent\n", node.node_id(), node.address());
+      continue;
+    }
+    fmt::print("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9.1f}  {:>10.1f}  {}\n", node.node_id(),
+               node.address(), status->accepts_writes() ? "up" : "full",
+               view.led.at(node.node_id()), status->replicas_size(),
+               static_cast<double>(status->store_bytes()) / (1 << 20),
+               static_cast<double>(status->disk_free_bytes()) / (1 << 30), node.http_address());
+  }
+  return kExitDone;
+}
+
+int PrintShards(const Context& context, const ClusterView& view) {
+  Json shards = Json::array();
+  if (!context.json) {
+    fmt::print("{:>5}  {:>7}  {:>6}  {:<12}  {}\n", "shard", "version", "leader", "replicas",
+               "range");
+  }
+  for (const auto& route : view.map.routes()) {
+    const auto& shard = route.shard();
+    auto leader = view.leader_of.find(shard.shard_id());
+    const uint64_t leader_id = leader == view.leader_of.end() ? 0 : leader->second;
+    std::vector<uint64_t> replicas;
+    for (const auto& replica : shard.replicas()) replicas.push_back(replica.node_id());
+    if (context.json) {
+      Json json = {{"shard_id", shard.shard_id()},
+                   {"version", shard.version()},
+                   {"leader", leader_id},
+                   {"replicas", replicas}};
+      SetBytes(json, "from", shard.from());
+      SetBytes(json, "to", shard.to());
+      shards.push_back(std::move(json));
+      continue;
+    }
+    fmt::print("{:>5}  {:>7}  {:>6}  {:<12}  [{}, {})\n", shard.shard_id(), shard.version(),
+               leader_id ? std::to_string(leader_id) : "none",
+               fmt::format("{}", fmt::join(replicas, " ")), Printable(shard.from()),
+               shard.to().empty() ? "end" : Printable(shard.to()));
+  }
+  if (context.json) PrintJson({{"shards", shards}});
+  return kExitDone;
+}
+
+using Print = int (*)(const Context&, const ClusterView&);
+
+int View(Context& context, Print print) {
+  auto view = ViewCluster(context.admin(), context.addresses(), context.timeout());
+  if (!view.ok()) return Fail(context, view.status());
+  return print(context, *view);
+}
+
+}  // namespace
+
+void RegisterStatus(CLI::App& app, Context& context) {
+  AddCommand(app, context, "status",
+             "Tell whether the cluster serves; exit 1 if some of it does not.",
+             "  quorate status\n  quorate status --cluster 10.0.0.1:7400 --json",
+             CommonOptions::kCluster, [&context] { return View(context, PrintStatus); });
+  AddCommand(app, context, "nodes", "List the nodes.", "  quorate nodes\n  quorate nodes --json",
+             CommonOptions::kCluster, [&context] { return View(context, PrintNodes); });
+  AddCommand(app, context, "shards", "List the shards with their ranges and leaders.",
+             "  quorate shards", CommonOptions::kCluster,
+             [&context] { return View(context, PrintShards); });
+}
+
+}  // namespace quorate::cli

@@ -1,0 +1,84 @@
+// What every subcommand shares: common options, the connection to a cluster, exit codes and output.
+//
+// A command is one file with one Register function that adds it to the CLI::App; main.cc lists
+// them. Exit codes, everywhere:
+//   0  done
+//   1  refused or failed: nothing happened
+//   2  bad input or usage
+//   3  the outcome is not known; the transaction's id is printed, `quorate outcome ID` asks about
+//   it
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "cli/admin.h"
+#include "client/database.h"
+
+namespace quorate::cli {
+
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitUnknown = 3;
+
+// Common options as given, and what is made of them.
+class Context {
+ public:
+  std::string cluster_text = "127.0.0.1:7400";
+  std::string timeout_text = "10s";
+  bool json = false;
+  int exit_code = kExitDone;
+
+  // INVALID_ARGUMENT if an address or the timeout is malformed. Called before a command runs.
+  Status Check();
+  const std::vector<std::string>& addresses() const { return addresses_; }
+  Duration timeout() const { return timeout_; }
+  // Opened at first use.
+  client::Database& database();
+  Admin& admin();
+
+ private:
+  std::vector<std::string> addresses_;
+  Duration timeout_{};
+  std::unique_ptr<client::Database> database_;
+  std::unique_ptr<Admin> admin_;
+};
+
+enum class CommonOptions : uint8_t { kNone, kCluster };
+
+// Adds a subcommand whose help ends with `examples`; `run` gives the exit code.
+CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
+                     const std::string& description, const std::string& examples,
+                     CommonOptions common, std::function<int()> run);
+
+// "10", "10s", "500ms", "2m"; nullopt if it is none of these or not positive.
+std::optional<Duration> ParseDuration(std::string_view text);
+
+// Reports a failure that had no effect (or was a read): 2 for a bad argument, else 1.
+int Fail(const Context& context, const Status& status);
+// Reports a write's result unless it is ok: as Fail, or 3 with the transaction's id.
+int FailWrite(const Context& context, const client::CommitResult& result);
+
+// A line of JSON on standard output.
+void PrintJson(const nlohmann::ordered_json& json);
+// Sets json[name], or json[name + "_hex"] if the bytes are not UTF-8.
+void SetBytes(nlohmann::ordered_json& json, const std::string& name, std::string_view bytes);
+
+void RegisterNode(CLI::App& app, Context& context);
+void RegisterInit(CLI::App& app, Context& context);
+void RegisterDev(CLI::App& app, Context& context);
+void RegisterGetPut(CLI::App& app, Context& context);
+void RegisterScan(CLI::App& app, Context& context);
+void RegisterTxn(CLI::App& app, Context& context);
+void RegisterStatus(CLI::App& app, Context& context);
+void RegisterBench(CLI::App& app, Context& context);
+void RegisterDemo(CLI::App& app, Context& context);
+
+}  // namespace quorate::cli

@@ -1,0 +1,212 @@
+#include "cli/local_cluster.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "base/real_clock.h"
+#include "cli/cluster_view.h"
+#include "proto/node.pb.h"
+
+namespace quorate::cli {
+namespace {
+
+constexpr Duration kPoll = 50ms;
+constexpr Duration kStartTimeout = 20s;
+constexpr Duration kHealthyTimeout = 30s;
+
+// Calls `ready` until it is true or the time is over.
+template <class F>
+bool Poll(Duration timeout, F ready) {
+  const Instant end = RealClock::BootNow() + timeout;
+  while (!ready()) {
+    if (RealClock::BootNow() >= end) return false;
+    std::this_thread::sleep_for(kPoll);
+  }
+  return true;
+}
+
+std::string LastLine(const std::string& path) {
+  std::ifstream file(path);
+  std::string last;
+  for (std::string line; std::getline(file, line);) {
+    if (!line.empty()) last = line;
+  }
+  return last;
+}
+
+// In the child, between fork and exec: system calls only.
+[[noreturn]] void BecomeNode(char* const* argv, int log, pid_t parent) {
+  // Ctrl-C reaches the parent alone, which then stops its nodes in good order.
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(127);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  dup2(log, STDOUT_FILENO);
+  dup2(log, STDERR_FILENO);
+  close_range(STDERR_FILENO + 1, ~0u, 0);
+  execv(argv[0], argv);
+  _exit(127);
+}
+
+}  // namespace
+
+LocalCluster::LocalCluster(Options options)
+    : options_(std::move(options)),
+      program_(std::filesystem::read_symlink("/proc/self/exe")),
+      pids_(static_cast<size_t>(options_.nodes)) {}
+
+LocalCluster::~LocalCluster() {
+  for (int node = 1; node <= size(); ++node) {
+    if (running(node)) Kill(node);
+  }
+}
+
+std::string LocalCluster::address(int node) const {
+  return fmt::format("127.0.0.1:{}", options_.port + node - 1);
+}
+std::string LocalCluster::http_address(int node) const {
+  return fmt::format("127.0.0.1:{}", options_.port + 1000 + node - 1);
+}
+std::vector<std::string> LocalCluster::addresses() const {
+  std::vector<std::string> all;
+  for (int node = 1; node <= size(); ++node) all.push_back(address(node));
+  return all;
+}
+std::string LocalCluster::DataPath(int node) const {
+  return fmt::format("{}/node-{}", options_.directory, node);
+}
+std::string LocalCluster::log_path(int node) const {
+  return fmt::format("{}/node-{}.log", options_.directory, node);
+}
+
+Status LocalCluster::Died(int node) const {
+  return Status(Code::kFailedPrecondition, fmt::format("node {} has ended: {} (see {})", node,
+                                                       LastLine(log_path(node)), log_path(node)));
+}
+
+Status LocalCluster::StartNode(int node) {
+  std::error_code error;
+  std::filesystem::create_directories(options_.directory, error);
+  if (error) {
+    return InvalidArgument(
+        fmt::format("cannot create '{}': {}", options_.directory, error.message()));
+  }
+  const int log = open(log_path(node).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (log < 0) return InvalidArgument(fmt::format("cannot write '{}'", log_path(node)));
+  std::vector<std::string> words = {program_,   "node",        "--data", DataPath(node),
+                                    "--listen", address(node), "--http", http_address(node)};
+  std::string join;
+  for (int other = 1; other <= size(); ++other) {
+    if (other != node) join += (join.empty() ? "" : ",") + address(other);
+  }
+  if (!join.empty()) words.insert(words.end(), {"--join", join});
+  std::vector<char*> argv;
+  for (auto& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  if (pid == 0) BecomeNode(argv.data(), log, parent);
+  close(log);
+  if (pid < 0) return Status(Code::kUnavailable, "cannot start a process");
+  pids_[static_cast<size_t>(node - 1)] = pid;
+  return Status::Ok();
+}
+
+Status LocalCluster::WaitAnswer(Admin& admin, int node) {
+  v1::NodeRequest hello;
+  hello.mutable_hello();
+  int dead = 0;
+  const bool up = Poll(kStartTimeout, [&] {
+    dead = FindDead();
+    return dead != 0 || admin.Call(address(node), hello, 1s).ok();
+  });
+  if (dead != 0) return Died(dead);
+  if (!up)
+    return Unavailable(fmt::format("node {} does not answer (see {})", node, log_path(node)));
+  return Status::Ok();
+}
+
+Status LocalCluster::Start() {
+  for (int node = 1; node <= size(); ++node) RETURN_IF_ERROR(StartNode(node));
+  return Status::Ok();
+}
+
+Status LocalCluster::Init(Admin& admin, int shards, const std::vector<std::string>& split_at,
+                          bool* created) {
+  for (int node = 1; node <= size(); ++node) RETURN_IF_ERROR(WaitAnswer(admin, node));
+  v1::NodeRequest request;
+  request.mutable_init()->set_shards(static_cast<uint32_t>(shards));
+  for (const auto& key : split_at) request.mutable_init()->add_split_keys(key);
+  for (const auto& a : addresses()) request.mutable_init()->add_addresses(a);
+  auto answer = admin.Call(address(1), request, 10s);
+  *created = answer.ok();
+  if (!answer.ok() && answer.status().code() != Code::kAlreadyExists) return answer.status();
+  return WaitHealthy(admin, kHealthyTimeout);
+}
+
+Status LocalCluster::WaitHealthy(Admin& admin, Duration timeout) {
+  int dead = 0;
+  const bool healthy = Poll(timeout, [&] {
+    dead = FindDead();
+    if (dead != 0) return true;
+    auto view = ViewCluster(admin, addresses(), 2s);
+    return view.ok() && view->healthy();
+  });
+  if (dead != 0) return Died(dead);
+  if (!healthy) {
+    return Unavailable(fmt::format("the cluster does not become healthy (see {})", log_path(1)));
+  }
+  return Status::Ok();
+}
+
+void LocalCluster::Kill(int node) {
+  pid_t& pid = pids_[static_cast<size_t>(node - 1)];
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+  pid = 0;
+}
+
+bool LocalCluster::Stop(Duration timeout) {
+  bool clean = true;
+  for (const pid_t pid : pids_) {
+    if (pid > 0) kill(pid, SIGTERM);
+  }
+  const Instant end = RealClock::BootNow() + timeout;
+  for (pid_t& pid : pids_) {
+    if (pid == 0) continue;
+    int status = 0;
+    const Duration left = std::max<Duration>(end - RealClock::BootNow(), Duration(0));
+    if (Poll(left, [&] { return waitpid(pid, &status, WNOHANG) == pid; })) {
+      clean &= WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    } else {
+      clean = false;
+      kill(pid, SIGKILL);
+      waitpid(pid, nullptr, 0);
+    }
+    pid = 0;
+  }
+  return clean;
+}
+
+int LocalCluster::FindDead() {
+  for (int node = 1; node <= size(); ++node) {
+    pid_t& pid = pids_[static_cast<size_t>(node - 1)];
+    if (pid > 0 && waitpid(pid, nullptr, WNOHANG) == pid) {
+      pid = 0;
+      return node;
+    }
+  }
+  return 0;
+}
+
+}  // namespace quorate::cli

@@ -1,0 +1,60 @@
+// LocalCluster: real node processes of this same program on loopback, for `dev` and `demo`.
+//
+// Node i (from 1) has DIR/node-i with its data and node.log, port PORT + i - 1, and HTTP on
+// PORT + 1000 + i - 1. A node ends with its parent, whatever becomes of that.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "cli/admin.h"
+
+namespace quorate::cli {
+
+class LocalCluster {
+ public:
+  struct Options {
+    std::string directory;
+    int nodes = 3;
+    int port = 7400;
+  };
+  explicit LocalCluster(Options options);
+  // Kills what still runs.
+  ~LocalCluster();
+
+  // Starts all nodes and waits until each answers. An error quotes the log of the node that failed.
+  Status Start();
+  // Makes a cluster of them unless they are one already; waits until it is healthy. `created`
+  // tells.
+  Status Init(Admin& admin, int shards, const std::vector<std::string>& split_at, bool* created);
+  Status WaitHealthy(Admin& admin, Duration timeout);
+
+  Status StartNode(int node);
+  void Kill(int node);  // SIGKILL, and waits for the end
+  // SIGTERM to all, SIGKILL to those that take longer than `timeout`. Whether all stopped cleanly.
+  bool Stop(Duration timeout);
+  // Reaps; the number of a node that ended by itself, or 0.
+  int FindDead();
+
+  std::string address(int node) const;
+  std::string http_address(int node) const;
+  std::vector<std::string> addresses() const;
+  std::string log_path(int node) const;
+  bool running(int node) const { return pids_[static_cast<size_t>(node - 1)] > 0; }
+  int size() const { return options_.nodes; }
+
+ private:
+  std::string DataPath(int node) const;
+  Status Died(int node) const;
+  Status WaitAnswer(Admin& admin, int node);
+
+  Options options_;
+  std::string program_;
+  std::vector<pid_t> pids_;  // 0: not running
+};
+
+}  // namespace quorate::cli
