@@ -1,0 +1,313 @@
+#include "coordinator/commit_machine.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/probe.h"
+
+namespace quorate::coordinator {
+
+std::string_view StateName(Standing::State state) {
+  switch (state) {
+    case Standing::State::kNone:
+      return "none";
+    case Standing::State::kPrepared:
+      return "PREPARED";
+    case Standing::State::kStaged:
+      return "STAGED";
+    case Standing::State::kCommitted:
+      return "COMMITTED";
+    case Standing::State::kAborted:
+      return "ABORTED";
+  }
+  CHECK(false, "standing {}", static_cast<int>(state));
+}
+
+Code AbortCode(Code cause) {
+  switch (cause) {
+    case Code::kReadConflict:
+    case Code::kLockConflict:
+    case Code::kSchemaFenced:
+    case Code::kOverloaded:
+    case Code::kNoSpace:
+      return cause;
+    default:
+      return Code::kAborted;
+  }
+}
+
+CommitMachine::CommitMachine(size_t participants) : parts_(participants, Part::kIdle) {
+  CHECK(participants > 0);
+}
+
+void CommitMachine::Start(Timestamp min_ts) {
+  CHECK(phase_ == Phase::kNew);
+  phase_ = Phase::kEvaluating;
+  parts_[0] = Part::kAsked;
+  Emit({.kind = Action::Kind::kEvaluateOwn, .ts = min_ts});
+}
+
+void CommitMachine::Refuse(Code code) {
+  CHECK(phase_ == Phase::kNew);
+  Abort(code);
+}
+
+// The own evaluation holds nothing while it waits, so the others are asked only now.
+void CommitMachine::OwnProposed() {
+  CHECK(phase_ == Phase::kEvaluating && parts_[0] == Part::kAsked);
+  proposed_ = true;
+  phase_ = Phase::kStaging;
+  for (size_t i = 1; i < parts_.size(); ++i) {
+    parts_[i] = Part::kAsked;
+    Emit({.kind = Action::Kind::kSendPrepare, .participant = i});
+  }
+}
+
+void CommitMachine::OwnRefused(Code code) {
+  CHECK(phase_ == Phase::kEvaluating && parts_[0] == Part::kAsked);
+  switch (code) {
+    case Code::kReadConflict:
+      // Every later copy is refused for the same version, so that nothing needs to be logged.
+      answered_ = true;
+      phase_ = Phase::kFinished;
+      Emit({.kind = Action::Kind::kAnswerAborted, .code = code});
+      return;
+    case Code::kTimestampExhausted:
+      WantSlot(0);
+      return;
+    case Code::kNotLeader:
+    case Code::kTooOld:  // a record may have been there, and a Decide would be void
+      AnswerUnknown(code);
+      return;
+    default:
+      Abort(code);
+  }
+}
+
+void CommitMachine::OwnFound(const Standing& record) {
+  CHECK(phase_ == Phase::kEvaluating && parts_[0] == Part::kAsked);
+  PROBE("commit.copy_finds_record");
+  switch (record.state) {
+    case Standing::State::kCommitted:
+      SettleByFact(record.commit_ts);
+      return;
+    case Standing::State::kAborted:
+      // Perhaps only a refusal of this grouping: a Decide tells what stands for the transaction.
+      Abort(Code::kAborted);
+      return;
+    case Standing::State::kStaged:
+    case Standing::State::kPrepared:
+      phase_ = Phase::kFinished;
+      Emit({.kind = Action::Kind::kJoinRecovery});
+      return;
+    case Standing::State::kNone:
+      break;
+  }
+  CHECK(false, "found a record without a state");
+}
+
+void CommitMachine::OwnApplied(const Standing& stands) {
+  CHECK(proposed_ && !own_applied_);
+  own_applied_ = true;
+  if (stands.state == Standing::State::kNone && stands.code == Code::kNotLeader) rights_ = false;
+  if (phase_ != Phase::kStaging) return;
+  switch (stands.state) {
+    case Standing::State::kPrepared:
+    case Standing::State::kStaged:
+      parts_[0] = Part::kPrepared;
+      commit_ts_ = std::max(commit_ts_, stands.prepare_ts);
+      CommitIfFacts();
+      return;
+    case Standing::State::kCommitted:
+      SettleByFact(stands.commit_ts);
+      return;
+    case Standing::State::kAborted:
+      Abort(Code::kAborted);
+      return;
+    case Standing::State::kNone:
+      // Never staged by this entry, and never will be: a copy may start at the new leader.
+      if (!rights_) return AnswerUnknown(Code::kNotLeader);
+      Abort(stands.code);
+      return;
+  }
+}
+
+void CommitMachine::Answered(size_t participant, const PartAnswer& answer) {
+  CHECK(participant > 0 && participant < parts_.size());
+  if (answer.kind == PartAnswer::Kind::kCommitted) {
+    // Only an applied Decide is resolved: somebody finished it.
+    if (phase_ == Phase::kStaging || phase_ == Phase::kAborting) SettleByFact(answer.ts);
+    return;
+  }
+  if (phase_ != Phase::kStaging || parts_[participant] == Part::kPrepared) return;
+  switch (answer.kind) {
+    case PartAnswer::Kind::kPrepared:
+      parts_[participant] = Part::kPrepared;
+      commit_ts_ = std::max(commit_ts_, answer.ts);
+      CommitIfFacts();
+      return;
+    case PartAnswer::Kind::kAborted:
+      Abort(Code::kAborted);
+      return;
+    case PartAnswer::Kind::kRefused:
+      if (answer.code == Code::kTimestampExhausted && rights_) return WantSlot(participant);
+      Abort(answer.code);
+      return;
+    case PartAnswer::Kind::kSilence:
+      if (!rights_) return AnswerUnknown(Code::kUnavailable);
+      parts_[participant] = Part::kAsked;
+      Emit({.kind = Action::Kind::kSendPrepare, .participant = participant, .again = true});
+      return;
+    case PartAnswer::Kind::kCommitted:
+      break;
+  }
+  CHECK(false, "answer {}", static_cast<int>(answer.kind));
+}
+
+void CommitMachine::WantSlot(size_t participant) {
+  parts_[participant] = Part::kWantsSlot;
+  if (std::exchange(fetching_slot_, true)) return;
+  Emit({.kind = Action::Kind::kFetchSlot});
+}
+
+void CommitMachine::SlotArrived(Timestamp slot) {
+  CHECK(fetching_slot_);
+  fetching_slot_ = false;
+  PROBE("commit.sub_bits_ran_out");
+  if (phase_ == Phase::kEvaluating) {
+    if (!rights_) return AnswerUnknown(Code::kNotLeader);
+    parts_[0] = Part::kAsked;
+    Emit({.kind = Action::Kind::kEvaluateOwn, .ts = slot});
+    return;
+  }
+  if (phase_ != Phase::kStaging || !rights_) return;
+  for (size_t i = 1; i < parts_.size(); ++i) {
+    if (parts_[i] != Part::kWantsSlot) continue;
+    parts_[i] = Part::kAsked;
+    Emit({.kind = Action::Kind::kSendPrepare, .participant = i, .ts = slot});
+  }
+}
+
+void CommitMachine::SlotFailed() {
+  CHECK(fetching_slot_);
+  fetching_slot_ = false;
+  if (phase_ == Phase::kEvaluating || phase_ == Phase::kStaging) Abort(Code::kTimestampExhausted);
+}
+
+// The own evaluation ends by the same deadline, with a refusal; it must not be crossed.
+void CommitMachine::Deadline() {
+  if (phase_ == Phase::kStaging) Abort(Code::kDeadlineExceeded);
+}
+
+void CommitMachine::RightsEnded() {
+  rights_ = false;
+  // While staging the facts may still come, and while a Decide is in flight its result.
+  if (phase_ == Phase::kResolving || phase_ == Phase::kClosing) phase_ = Phase::kFinished;
+}
+
+void CommitMachine::Abort(Code reason) {
+  CHECK(!abort_proposed_ && !committed_);
+  // Lacks the facts and may not decide any more: recovery will tell.
+  if (!rights_) return AnswerUnknown(Code::kUnavailable);
+  abort_proposed_ = true;
+  reason_ = reason;
+  phase_ = Phase::kAborting;
+  Emit({.kind = Action::Kind::kLogDecide});
+}
+
+void CommitMachine::CommitIfFacts() {
+  CHECK(phase_ == Phase::kStaging && !abort_proposed_);
+  if (!std::all_of(parts_.begin(), parts_.end(), [](Part p) { return p == Part::kPrepared; })) {
+    return;
+  }
+  AnswerCommitted(commit_ts_);
+  Emit({.kind = Action::Kind::kSendEarly, .ts = commit_ts_});
+  if (!rights_) {
+    PROBE("commit.deposed_coordinator_has_the_facts");
+    phase_ = Phase::kFinished;
+    return;
+  }
+  phase_ = Phase::kCommitted;
+  Emit({.kind = Action::Kind::kLogDecide, .ts = commit_ts_, .commit = true});
+}
+
+// The record is COMMITTED already: by one phase, or by a recovery that resolves it, perhaps in
+// another grouping than this one.
+void CommitMachine::SettleByFact(Timestamp commit_ts) {
+  AnswerCommitted(commit_ts);
+  phase_ = Phase::kFinished;
+}
+
+void CommitMachine::AnswerCommitted(Timestamp commit_ts) {
+  CHECK(!answered_ && commit_ts);
+  answered_ = committed_ = true;
+  commit_ts_ = commit_ts;
+  Emit({.kind = Action::Kind::kAnswerCommitted, .ts = commit_ts});
+}
+
+void CommitMachine::AnswerUnknown(Code code) {
+  CHECK(!answered_);
+  answered_ = true;
+  phase_ = Phase::kFinished;
+  Emit({.kind = Action::Kind::kAnswerUnknown, .code = code});
+}
+
+void CommitMachine::Decided(const Standing& stands) {
+  if (committed_) {
+    CHECK(stands.state != Standing::State::kAborted, "answered COMMITTED, but ABORTED stands");
+    CHECK(stands.state != Standing::State::kCommitted || stands.commit_ts == commit_ts_,
+          "answered COMMITTED at {}, but {} stands", commit_ts_, stands.commit_ts);
+  }
+  if (phase_ != Phase::kAborting && phase_ != Phase::kCommitted) return;
+  switch (stands.state) {
+    case Standing::State::kCommitted:
+      if (phase_ == Phase::kAborting) return SettleByFact(stands.commit_ts);
+      phase_ = rights_ ? Phase::kResolving : Phase::kFinished;
+      Emit({.kind = Action::Kind::kResolve, .ts = commit_ts_, .commit = true});
+      return;
+    case Standing::State::kAborted:
+      answered_ = true;
+      phase_ = Phase::kFinished;
+      Emit({.kind = Action::Kind::kAnswerAborted, .code = AbortCode(reason_)});
+      // Participants that were never asked hold nothing of this coordinator.
+      if (proposed_ && parts_.size() > 1) Emit({.kind = Action::Kind::kResolve});
+      return;
+    case Standing::State::kNone:
+    case Standing::State::kPrepared:
+    case Standing::State::kStaged:
+      break;
+  }
+  CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", StateName(stands.state));
+  const bool left = stands.code == Code::kNotLeader || stands.code == Code::kStaleEpoch;
+  if (left) rights_ = false;
+  if (rights_ && stands.code != Code::kTooOld) {
+    Emit({.kind = Action::Kind::kLogDecide,
+          .ts = committed_ ? commit_ts_ : Timestamp(),
+          .commit = committed_,
+          .again = true});
+    return;
+  }
+  phase_ = Phase::kFinished;
+  if (!answered_) AnswerUnknown(left || !rights_ ? Code::kUnavailable : stands.code);
+}
+
+void CommitMachine::Resolved() {
+  if (phase_ != Phase::kResolving) return;
+  phase_ = Phase::kClosing;
+  Emit({.kind = Action::Kind::kLogDone});
+}
+
+void CommitMachine::DoneLogged() {
+  if (phase_ == Phase::kClosing) phase_ = Phase::kFinished;
+}
+
+std::optional<CommitMachine::Action> CommitMachine::Next() {
+  if (next_action_ == actions_.size()) {
+    actions_.clear();
+    next_action_ = 0;
+    return std::nullopt;
+  }
+  return actions_[next_action_++];
+}
+
+}  // namespace quorate::coordinator

@@ -1,0 +1,102 @@
+#include "coordinator/registry.h"
+
+#include "base/check.h"
+#include "base/probe.h"
+
+namespace quorate::coordinator {
+namespace {
+
+// Ends a wait by its deadline; gone with the frame that waits.
+class Expiry {
+ public:
+  Expiry(Executor& executor, Duration left, Promise<Finding> promise)
+      : executor_(executor), timer_(executor.After(left, [promise = std::move(promise)] {
+          promise.Set({.kind = Finding::Kind::kTimeout});
+        })) {}
+  Expiry(const Expiry&) = delete;
+  ~Expiry() { executor_.Cancel(timer_); }
+
+ private:
+  Executor& executor_;
+  TimerId timer_;
+};
+
+}  // namespace
+
+bool Registry::Has(const TxnId& txn, ShardId shard, raft::Term term) const {
+  const auto it = entries_.find(txn);
+  return it != entries_.end() && it->second->shard_ == shard && it->second->term_ == term;
+}
+
+Task<Finding> Registry::Join(TxnId txn, ShardId shard, raft::Term term, Instant deadline) {
+  if (!Has(txn, shard, term)) co_return Finding{};
+  Registration* entry = entries_.find(txn)->second;
+  if (entry->told_.has_value()) co_return *entry->told_;
+  const Duration left = deadline - env_.Now();
+  if (left <= Duration(0)) co_return Finding{.kind = Finding::Kind::kTimeout};
+  Promise<Finding> promise(env_.executor);
+  entry->waiters_.push_back(promise);
+  const Expiry expiry(env_.executor, left, promise);
+  co_return co_await promise.future();
+}
+
+void Registry::Insert(Registration* entry) {
+  const auto [it, inserted] = entries_.try_emplace(entry->txn_, entry);
+  if (inserted) return;
+  Registration* old = it->second;
+  CHECK(old->shard_ != entry->shard_ || old->term_ != entry->term_,
+        "transaction {} is registered twice in term {}", entry->txn_, entry->term_);
+  // Word of the old term's end has not arrived yet.
+  PROBE("registry.entry_of_an_older_term");
+  it->second = entry;
+  old->live_ = false;
+  old->Wake({});
+  if (const auto callback = std::exchange(old->on_rights_ended_, nullptr)) callback();
+}
+
+void Registry::EndShard(ShardId shard) {
+  std::vector<std::function<void()>> callbacks;
+  for (auto it = entries_.begin(); it != entries_.end();) {
+    Registration* entry = it->second;
+    if (entry->shard_ != shard) {
+      ++it;
+      continue;
+    }
+    it = entries_.erase(it);
+    entry->live_ = false;
+    entry->Wake({});
+    if (entry->on_rights_ended_) {
+      callbacks.push_back(std::exchange(entry->on_rights_ended_, nullptr));
+    }
+  }
+  for (const auto& callback : callbacks) callback();
+}
+
+Registration::Registration(Registry& registry, TxnId txn, ShardId shard, raft::Term term,
+                           std::function<void()> on_rights_ended)
+    : registry_(registry),
+      txn_(txn),
+      shard_(shard),
+      term_(term),
+      on_rights_ended_(std::move(on_rights_ended)) {
+  registry_.Insert(this);
+}
+
+void Registration::Tell(Finding finding) {
+  told_ = std::move(finding);
+  Wake(*told_);
+}
+
+void Registration::End() {
+  if (!live_) return;
+  live_ = false;
+  on_rights_ended_ = nullptr;
+  registry_.entries_.erase(txn_);
+  Wake({});
+}
+
+void Registration::Wake(const Finding& finding) {
+  for (const Promise<Finding>& waiter : std::exchange(waiters_, {})) waiter.Set(finding);
+}
+
+}  // namespace quorate::coordinator

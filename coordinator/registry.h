@@ -1,0 +1,96 @@
+// Registry: which transactions are being committed or recovered here right now. A copy of a Commit,
+// and a Push, join what they find instead of starting anything.
+//
+// An entry belongs to the term in which this node led the anchor's shard when it began, and with it
+// the right to decide: when the term ends, so does the entry (docs/transactions.md, section 2; the
+// counterexample is coord_survives). What goes on without an entry may still tell facts.
+//
+// Executor's thread only.
+#pragma once
+
+#include <absl/container/btree_map.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/env.h"
+#include "base/task.h"
+#include "raft/core/types.h"
+#include "shard/pusher.h"
+#include "txn/id.h"
+#include "txn/timestamp.h"
+
+namespace quorate::coordinator {
+
+using StagedParts = std::shared_ptr<const std::vector<shard::StagedParticipant>>;
+
+// What those who joined are told.
+struct Finding {
+  enum class Kind : uint8_t {
+    kCommitted,  // a fact
+    kAborted,    // an applied Decide
+    kTooOld,     // below the horizon, no record
+    kLookAgain,  // the entry ended without an outcome
+    kTimeout,    // the waiter's deadline
+  };
+  Kind kind = Kind::kLookAgain;
+  Timestamp commit_ts;         // kCommitted
+  StagedParts participants;    // kCommitted; null: one shard
+  Code code = Code::kAborted;  // kAborted: why
+  int rounds = 0;              // sequential consensus rounds it took
+};
+
+class Registration;
+
+class Registry {
+ public:
+  explicit Registry(Env& env) : env_(env) {}
+
+  bool Has(const TxnId& txn, ShardId shard, raft::Term term) const;
+  // Waits with the entry, until it tells or ends; kLookAgain at once if there is none.
+  Task<Finding> Join(TxnId txn, ShardId shard, raft::Term term, Instant deadline);
+  // Leadership of `shard` has gone: its entries end, their owners are told.
+  void EndShard(ShardId shard);
+  size_t size() const { return entries_.size(); }
+
+ private:
+  friend class Registration;
+  void Insert(Registration* entry);
+
+  Env& env_;
+  absl::btree_map<TxnId, Registration*> entries_;
+};
+
+// One entry; ends with this object at the latest.
+class Registration {
+ public:
+  // There must be no entry of this transaction in this term. `on_rights_ended` runs when the term
+  // ends first; it may destroy this object.
+  Registration(Registry& registry, TxnId txn, ShardId shard, raft::Term term,
+               std::function<void()> on_rights_ended);
+  Registration(const Registration&) = delete;
+  ~Registration() { End(); }
+
+  // The right to decide, as far as it is known here.
+  bool live() const { return live_; }
+  // The outcome, for those who wait and those who will until the entry ends.
+  void Tell(Finding finding);
+  void End();
+
+ private:
+  friend class Registry;
+  void Wake(const Finding& finding);
+
+  Registry& registry_;
+  const TxnId txn_;
+  const ShardId shard_;
+  const raft::Term term_;
+  std::function<void()> on_rights_ended_;
+  bool live_ = true;
+  std::optional<Finding> told_;
+  std::vector<Promise<Finding>> waiters_;
+};
+
+}  // namespace quorate::coordinator
