@@ -77,10 +77,10 @@ void Node::Impl::Handle(ReplicaId from, Term term, const InstallSnapshot& reques
 
 bool Node::Impl::StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta) {
   Observe(now);
-  if (term > term_) BecomeFollower(term, from);
+  // Who streams it need not lead any more: only appends and heartbeats tell who does.
+  if (term > term_) BecomeFollower(term, ReplicaId());
   if (role_ == Role::kLeader) return false;
   bool current = term == term_;
-  if (current) HearLeader(from);
   InstallSnapshotResponse answer{.success = true, .match_index = meta.index};
   if (meta.index <= commit_) {
     if (current) Send(from, answer, Needs::kLog);
