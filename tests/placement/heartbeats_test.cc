@@ -1,0 +1,57 @@
+#include "placement/heartbeats.h"
+
+#include <gtest/gtest.h>
+
+namespace quorate::placement {
+namespace {
+
+constexpr int64_t kWall = 1'700'000'000'000;
+Instant At(Duration d) { return Instant(d); }
+
+v1::HeartbeatRequest From(uint64_t node, int64_t wall_ms = kWall) {
+  v1::HeartbeatRequest heartbeat;
+  heartbeat.mutable_node()->set_node_id(node);
+  heartbeat.set_wall_ms(static_cast<uint64_t>(wall_ms));
+  return heartbeat;
+}
+
+TEST(Heartbeats, ANodeNotHeardOfSinceTheElectionIsNotDownAtOnce) {  // PL23
+  Heartbeats heartbeats;
+  heartbeats.Reset(At(100s));
+  EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(104s)), v1::NODE_UP);
+  EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(106s)), v1::NODE_DOWN);
+  heartbeats.Record(From(1), At(106s));
+  EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(107s)), v1::NODE_UP);
+  heartbeats.Reset(At(200s));
+  EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(201s)), v1::NODE_UP);
+}
+
+TEST(Heartbeats, TheReportOfTheHighestTermNamesTheLeader) {
+  Heartbeats heartbeats;
+  const auto report = [&](uint64_t node, uint64_t term) {
+    v1::HeartbeatRequest heartbeat = From(node);
+    v1::ShardReport* led = heartbeat.add_led_shards();
+    led->mutable_shard()->set_shard_id(5);
+    led->set_term(term);
+    heartbeats.Record(heartbeat, At(1s));
+  };
+  EXPECT_FALSE(heartbeats.LeaderOf(ShardId(5)));
+  report(1, 4);
+  report(2, 6);
+  report(1, 4);  // late
+  EXPECT_EQ(heartbeats.LeaderOf(ShardId(5)), NodeId(2));
+}
+
+TEST(Heartbeats, OnlyAnotherNodesClockConfirmsTheWallClock) {
+  Heartbeats heartbeats;
+  heartbeats.Reset(At(0s));
+  heartbeats.Record(From(1, kWall), At(1s));
+  EXPECT_FALSE(heartbeats.ConfirmsWall(NodeId(1), kWall, At(1s)));
+  heartbeats.Record(From(2, kWall - 3'600'000), At(1s));
+  EXPECT_FALSE(heartbeats.ConfirmsWall(NodeId(1), kWall, At(1s)));
+  heartbeats.Record(From(2, kWall + 20'000), At(1s));
+  EXPECT_TRUE(heartbeats.ConfirmsWall(NodeId(1), kWall + 10'000, At(11s)));
+}
+
+}  // namespace
+}  // namespace quorate::placement

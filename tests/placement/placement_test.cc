@@ -1,0 +1,188 @@
+// The service over a group whose leadership the test decides (fake_group.h). Over real Raft:
+// tests/server.
+#include <gtest/gtest.h>
+
+#include "placement/service.h"
+#include "tests/placement/fake_group.h"
+
+namespace quorate::placement {
+namespace {
+
+constexpr v1::ErrorCode kNotLeader = v1::NOT_LEADER;
+
+TEST(Placement, TheLeaderIssuesSlotsAndOthersNameIt) {
+  FakeCluster cluster(3);
+  EXPECT_EQ(cluster.Slot(1).error().code(), kNotLeader);
+  cluster.Elect(2);
+  const v1::SlotResponse slot = cluster.Slot(2);
+  EXPECT_EQ(slot.error().code(), v1::OK);
+  EXPECT_GE(Timestamp(slot.slot()).physical_ms(), static_cast<uint64_t>(kWallBase));
+  const v1::SlotResponse refused = cluster.Slot(1);
+  EXPECT_EQ(refused.error().code(), kNotLeader);
+  EXPECT_EQ(refused.error().leader().node_id(), 2u);
+  EXPECT_EQ(refused.error().leader().address(), "n2:7400");
+}
+
+TEST(Placement, ASlotCostsNoLogEntryWhileTheCeilingLasts) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  cluster.Slot(1);
+  const size_t before = cluster.log_size();
+  for (int i = 0; i < 1000; ++i) ASSERT_EQ(cluster.Slot(1).error().code(), v1::OK);
+  EXPECT_EQ(cluster.log_size(), before);
+}
+
+TEST(Placement, TheCeilingIsRenewedAheadOfNeed) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  cluster.Slot(1);
+  for (int i = 0; i < 20; ++i) {
+    cluster.executor().RunFor(500ms);
+    const Instant before = cluster.executor().Now();
+    ASSERT_EQ(cluster.Slot(1).error().code(), v1::OK);
+    ASSERT_EQ(cluster.executor().Now(), before) << "nobody waits for the log";
+  }
+}
+
+TEST(Placement, WithoutAQuorumASlotEndsByItsDeadline) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  cluster.Slot(1);
+  cluster.SetQuorum(false);
+  cluster.executor().RunFor(4s);  // past the ceiling
+  const v1::SlotResponse late = cluster.Slot(1, 1s);
+  EXPECT_EQ(late.error().code(), v1::DEADLINE_EXCEEDED);
+  EXPECT_EQ(late.slot(), 0u);
+  cluster.SetQuorum(true);
+  EXPECT_EQ(cluster.Slot(1).error().code(), v1::OK);
+}
+
+TEST(Placement, WithoutALeaseASlotIsConfirmedByAQuorum) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  cluster.Slot(1);
+  cluster.SetLease(1, cluster.executor().Now());
+  EXPECT_EQ(cluster.Slot(1).error().code(), v1::OK);
+  cluster.SetQuorum(false);
+  EXPECT_EQ(cluster.Slot(1, 1s).error().code(), v1::DEADLINE_EXCEEDED);
+}
+
+// PL2: a leader that slept through the election of its successor.
+TEST(Placement, ADeposedLeaderThatDoesNotKnowItHandsOutNothing) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  const uint64_t first = cluster.Slot(1).slot();
+  cluster.SetLease(1, cluster.executor().Now());
+  cluster.Elect(2, /*deaf=*/1);
+  const uint64_t second = cluster.Slot(2).slot();
+  EXPECT_GT(second, first);
+  ASSERT_TRUE(cluster.at(1).leading()) << "it still believes to lead";
+  const v1::SlotResponse stale = cluster.Slot(1);
+  EXPECT_EQ(stale.error().code(), kNotLeader);
+  EXPECT_EQ(stale.slot(), 0u);
+}
+
+TEST(Placement, SlotsStrictlyIncreaseOverRandomElections) {  // T2
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    FakeCluster cluster(3, seed);
+    Random random(seed);
+    for (int node = 1; node <= 3; ++node) cluster.SetWallOffset(node, random.Between(-2000, 2000));
+    uint64_t last = 0;
+    int leader = 0;
+    for (int i = 0; i < 200; ++i) {
+      if (leader == 0 || random.Chance(0.1)) {
+        const int old = leader;
+        leader = 1 + static_cast<int>(random.Below(3));
+        const bool deaf = old != 0 && old != leader && random.Chance(0.5);
+        if (deaf) cluster.SetLease(old, cluster.executor().Now());
+        cluster.Elect(leader, deaf ? old : 0);
+      }
+      if (random.Chance(0.1)) cluster.SetWallOffset(leader, random.Between(-2000, 2000));
+      cluster.executor().RunFor(Duration(random.Below(400'000'000)));
+      const v1::SlotResponse slot = cluster.Slot(leader);
+      ASSERT_EQ(slot.error().code(), v1::OK) << slot.error().message();
+      ASSERT_GT(slot.slot(), last) << "seed " << seed << ", step " << i;
+      last = slot.slot();
+    }
+  }
+}
+
+TEST(Placement, ANewLeadersWildClockIsNotAdopted) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  cluster.Slot(1);
+  cluster.SetWallOffset(2, 3'600'000);
+  cluster.Elect(2);
+  const Timestamp slot(cluster.Slot(2).slot());
+  EXPECT_LT(slot.physical_ms(), static_cast<uint64_t>(kWallBase + 60'000));
+}
+
+TEST(Placement, AfterALongStopTheClockIsAdoptedOnceAnotherNodeConfirmsIt) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  cluster.Slot(1);
+  for (int node = 1; node <= 3; ++node) cluster.SetWallOffset(node, 3'600'000);
+  cluster.Elect(2);
+  EXPECT_LT(Timestamp(cluster.Slot(2).slot()).physical_ms(),
+            static_cast<uint64_t>(kWallBase + 60'000));
+  v1::HeartbeatRequest heartbeat;
+  *heartbeat.mutable_node() = MakeNode(3);
+  heartbeat.set_wall_ms(static_cast<uint64_t>(kWallBase + 3'600'000));
+  EXPECT_EQ(cluster.Beat(2, heartbeat).error().code(), v1::OK);
+  EXPECT_GE(Timestamp(cluster.Slot(2).slot()).physical_ms(),
+            static_cast<uint64_t>(kWallBase + 3'600'000));
+}
+
+TEST(Placement, RegistersANodeOnce) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  v1::NodeInfo node = MakeNode(0);
+  node.set_address("n4:7400");
+  node.set_storage_id(std::string(32, 'f'));
+  const v1::RegisterNodeResponse first = cluster.Register(1, node);
+  EXPECT_EQ(first.error().code(), v1::OK);
+  EXPECT_EQ(first.node_id(), 4u);
+  EXPECT_EQ(first.cluster_id(), std::string(32, 'c'));
+  EXPECT_EQ(cluster.Register(1, node).node_id(), 4u);
+  EXPECT_EQ(cluster.Register(2, node).error().code(), kNotLeader);
+  cluster.Elect(3);
+  EXPECT_EQ(cluster.Register(3, node).node_id(), 4u);
+  node.set_address("no port");
+  EXPECT_EQ(cluster.Register(3, node).error().code(), v1::INVALID_ARGUMENT);
+}
+
+TEST(Placement, HeartbeatsBringTheMapUpToDate) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  v1::HeartbeatRequest heartbeat;
+  *heartbeat.mutable_node() = MakeNode(2);
+  heartbeat.mutable_node()->set_address("moved:7400");
+  v1::ShardReport* report = heartbeat.add_led_shards();
+  report->set_term(5);
+  report->mutable_shard()->set_shard_id(3);
+  report->mutable_shard()->set_from("m");
+  report->mutable_shard()->set_version(1);
+  report->mutable_shard()->set_membership_version(2);
+  EXPECT_EQ(cluster.Beat(2, heartbeat).error().code(), kNotLeader);
+  cluster.Beat(1, heartbeat);
+  cluster.executor().RunFor(100ms);
+  const v1::RoutesResponse map = cluster.Beat(1, heartbeat).map();
+  ASSERT_EQ(map.routes_size(), 2);
+  EXPECT_EQ(map.routes(1).shard().membership_version(), 2u);
+  EXPECT_EQ(map.routes(1).leader_node_id(), 2u);
+  ASSERT_EQ(map.nodes_size(), 3);
+  EXPECT_EQ(map.nodes(1).address(), "moved:7400");
+  EXPECT_EQ(map.placement_leader(), 1u);
+}
+
+TEST(Placement, AHeartbeatFromAnotherDiskIsRefused) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  v1::HeartbeatRequest heartbeat;
+  *heartbeat.mutable_node() = MakeNode(2);
+  heartbeat.mutable_node()->set_storage_id(std::string(32, 'e'));
+  EXPECT_EQ(cluster.Beat(1, heartbeat).error().code(), v1::WRONG_NODE);
+}
+
+}  // namespace
+}  // namespace quorate::placement
