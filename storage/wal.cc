@@ -83,19 +83,22 @@ class WalImpl final : public Wal {
 
   void CopyForward(GroupId group) { Add(live_.Base(group), live_.Find(group)->log.damaged, {}); }
 
-  // Empties the oldest segment if there are too many. Where the live bytes alone need more than the
-  // target, copying them in circles would gain nothing, so the bound grows with them.
+  // Empties the oldest segments if there are too many. Where the live bytes alone need more than
+  // the target, copying them in circles would gain nothing, so the bound grows with them, and what
+  // is there now is copied at most once.
   void BoundSegments() {
-    const uint64_t bound = std::max<uint64_t>(options_.segments_target,
-                                              2 * live_.live_bytes() / options_.segment_bytes + 2);
-    while (writer_.segment() + 1 - noted_oldest_ > bound) {
+    const uint64_t capacity = options_.segment_bytes - kSegmentHeaderBytes;
+    const uint64_t bound =
+        std::max<uint64_t>(options_.segments_target, 2 * live_.live_bytes() / capacity + 2);
+    const uint64_t newest = writer_.segment();
+    while (noted_oldest_ < newest && writer_.segment() + 1 - noted_oldest_ > bound) {
       for (const GroupId group : live_.GroupsIn(noted_oldest_)) {
         PROBE("wal copied forward");
         CopyForward(group);
       }
       const uint64_t before = noted_oldest_;
       Release();
-      if (noted_oldest_ == before) return;
+      CHECK(noted_oldest_ > before);
     }
   }
 
@@ -132,6 +135,7 @@ class WalImpl final : public Wal {
 
 Result<std::unique_ptr<Wal>> Wal::Open(Env& env, FileSystem& files, Options options) {
   if (options.segment_bytes == 0) options.segment_bytes = limits::kWalSegmentBytes;
+  CHECK(options.segment_bytes >= 2 * kSegmentHeaderBytes);
   ASSIGN_OR_RETURN(WalRecovery recovery, RecoverWal(env, files, options));
   return std::unique_ptr<Wal>(std::make_unique<WalImpl>(env, files, options, std::move(recovery)));
 }

@@ -195,6 +195,11 @@ Status Recovery::ReplayAll() {
     Replay(segment, number == last_);
     if (number == last_) RETURN_IF_ERROR(CutTail(segment));
   }
+  // A segment is prepared only when the one before it is in use.
+  if (numbers_.back() > last_ + 1 &&
+      !std::binary_search(numbers_.begin(), numbers_.end(), last_ + 1)) {
+    Gap(last_ + 1, 0, options_.segment_bytes);
+  }
   Verdicts();
   return Status::Ok();
 }
@@ -300,15 +305,17 @@ void Recovery::Verdicts() {
   }
 }
 
+// Newest first, so that a crash in between leaves no hole that would look like a loss.
 Status Recovery::CollectFree() {
-  for (const uint64_t number : numbers_) {
-    if (number >= out_.oldest && number <= last_) continue;
-    ASSIGN_OR_RETURN(const auto file, files_.Open(Path(number), OpenMode::kMustExist));
+  for (auto it = numbers_.rbegin(); it != numbers_.rend(); ++it) {
+    if (*it >= out_.oldest && *it <= last_) continue;
+    ASSIGN_OR_RETURN(const auto file, files_.Open(Path(*it), OpenMode::kMustExist));
     ASSIGN_OR_RETURN(const uint64_t size, file->Size());
-    if (size == options_.segment_bytes && out_.free_files.empty()) {
-      out_.free_files.push_back(SegmentName(number));
+    const bool keep = size == options_.segment_bytes && *it <= last_ + 1 && out_.free_files.empty();
+    if (keep) {
+      out_.free_files.push_back(SegmentName(*it));
     } else {
-      RETURN_IF_ERROR(files_.Remove(Path(number)));
+      RETURN_IF_ERROR(files_.Remove(Path(*it)));
     }
   }
   return Status::Ok();
