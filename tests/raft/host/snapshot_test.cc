@@ -1,0 +1,242 @@
+// Snapshot images and streams by themselves; with whole nodes they are in host_crash_test.
+#include <gtest/gtest.h>
+
+#include "base/coding.h"
+#include "base/crc32c.h"
+#include "base/limits.h"
+#include "raft/host/snapshot_stream.h"
+#include "storage/memory_store.h"
+#include "storage/ordered_store.h"
+#include "tests/support/test_env.h"
+
+namespace quorate::raft {
+namespace {
+
+SnapshotMeta Meta() {
+  SnapshotMeta meta{LogIndex(40), Term(6), {}};
+  meta.configuration.voters = {NodeId(1), NodeId(2)};
+  return meta;
+}
+
+class SnapshotTest : public testing::Test {
+ protected:
+  void Fill(int pairs, size_t value_bytes) {
+    storage::WriteBatch batch;
+    for (int i = 0; i < pairs; ++i) {
+      batch.Put(storage::MakeKey(fmt::format("k{:05}", i), "s"), std::string(value_bytes, 'v'));
+    }
+    batch.Put(storage::MakeKey("a"), "outside");
+    batch.Put(storage::MakeKey("z"), "outside");
+    store_.Apply(GroupId(1), 1, std::move(batch));
+  }
+  Spans KeySpans() { return {{storage::MakeKey("k"), storage::MakeKey("l")}}; }
+  std::shared_ptr<const SnapshotImage> Copy(size_t bytes_per_turn, int* turns = nullptr) {
+    SnapshotCopy copy(Meta(), KeySpans());
+    for (int turn = 1;; ++turn) {
+      const Result<bool> done = copy.Step(store_, bytes_per_turn);
+      EXPECT_TRUE(done.ok());
+      if (turns != nullptr) *turns = turn;
+      if (*done) return copy.Take();
+    }
+  }
+
+  TestEnv env_;
+  storage::MemoryDisk disk_;
+  storage::MemoryStore kv_{env_.env, disk_};
+  storage::OrderedStore store_{env_.env, kv_, {}};
+};
+
+TEST_F(SnapshotTest, HoldsEveryPairOfItsSpansOnce) {
+  Fill(500, 3000);
+  int turns = 0;
+  const auto image = Copy(100'000, &turns);
+  EXPECT_GT(turns, 10) << "a turn is bounded";
+  EXPECT_GT(image->chunks.size(), 4u);
+  SnapshotLoad load;
+  for (const std::string& chunk : image->chunks) {
+    EXPECT_LT(chunk.size(), limits::kSnapshotChunkBytes + 4000);
+    ASSERT_TRUE(load.Add(chunk));
+  }
+  EXPECT_EQ(load.TakeSpans(), KeySpans());
+  const auto batch = load.TakeBatch();
+  ASSERT_EQ(batch.ops.size(), 500u);
+  for (int i = 0; i < 500; ++i) {
+    EXPECT_EQ(batch.ops[i].key, storage::MakeKey(fmt::format("k{:05}", i), "s"));
+    EXPECT_EQ(batch.ops[i].value->size(), 3000u);
+  }
+}
+
+TEST_F(SnapshotTest, AnEmptyStateIsASnapshotToo) {
+  const auto image = Copy(1000);
+  ASSERT_EQ(image->chunks.size(), 1u);
+  SnapshotLoad load;
+  EXPECT_TRUE(load.Add(image->chunks[0]));
+  EXPECT_TRUE(load.TakeBatch().ops.empty());
+}
+
+std::string Head(std::string_view from, std::string_view to) {
+  std::string out;
+  PutVarint(&out, 1);
+  PutLengthPrefixed(&out, from);
+  PutLengthPrefixed(&out, to);
+  return out;
+}
+
+std::string Pair(std::string_view key) {
+  std::string out;
+  PutLengthPrefixed(&out, key);
+  PutLengthPrefixed(&out, "v");
+  return out;
+}
+
+TEST_F(SnapshotTest, RefusesKeysThatAreNotItsOwn) {
+  const std::string k = storage::MakeKey("k");
+  const std::string l = storage::MakeKey("l");
+  const auto accepts = [](const std::string& chunk) { return SnapshotLoad().Add(chunk); };
+  EXPECT_TRUE(accepts(Head(k, l) + Pair(storage::MakeKey("k5"))));
+  EXPECT_FALSE(accepts(Head(k, l) + Pair(storage::MakeKey("j"))));
+  EXPECT_FALSE(accepts(Head(k, l) + Pair(storage::MakeKey("l"))));
+  EXPECT_FALSE(accepts(Head(k, l) + Pair("k\x09"))) << "MakeKey never built this";
+  EXPECT_FALSE(accepts(Head(k, l) + Pair("")));
+  EXPECT_FALSE(accepts(Head(k, l) + Pair("k" + std::string(600, '\0'))));
+  EXPECT_FALSE(accepts(Head("", l))) << "the span would hold the node's own keys";
+  EXPECT_FALSE(accepts(Head(storage::MakeKey(std::string("\0applied", 8)), l)));
+  EXPECT_FALSE(accepts(Head("k\x09", l)));
+  EXPECT_FALSE(accepts("")) << "no spans";
+  std::string cut = Head(k, l) + Pair(storage::MakeKey("k5"));
+  cut.pop_back();
+  EXPECT_FALSE(accepts(cut));
+  std::string many;
+  PutVarint(&many, 1 << 20);
+  EXPECT_FALSE(accepts(many));
+}
+
+TEST(RateLimiter, GrantsItsRate) {
+  RateLimiter limiter(1000);
+  Instant now{};
+  size_t sent = 0;
+  while (now < Instant(Duration(10s))) {
+    const Duration wait = limiter.Reserve(now, 250);
+    if (wait == Duration(0)) sent += 250;
+    now += wait;
+  }
+  EXPECT_EQ(sent, 10'000u);
+}
+
+// A sender and the messages it made.
+class StreamTest : public SnapshotTest, public Transport {
+ protected:
+  void SetReceiver(TransportReceiver*) override {}
+  void SetIdentity(const std::string&, NodeId) override {}
+  void SetAddress(NodeId, const std::string&) override {}
+  void Send(NodeId, GroupMessage) override {}
+  void SendChunk(NodeId, SnapshotChunk chunk) override { chunks_.push_back(std::move(chunk)); }
+  void SendAck(NodeId, SnapshotAck) override {}
+
+  void StartSender() {
+    Fill(1000, 3000);
+    image_ = Copy(1 << 20);
+    ASSERT_GT(image_->chunks.size(), kStreamWindow + 2);
+    sender_ = std::make_unique<SnapshotSender>(
+        env_.env, *this, limiter_,
+        SnapshotSender::Route{GroupId(1), NodeId(1), NodeId(2), Term(6), 77}, image_,
+        [this](bool installed) { outcome_ = installed; });
+    env_.executor.RunFor(1ms);
+  }
+  SnapshotAck Ack(uint64_t next) { return {GroupId(1), NodeId(2), NodeId(1), 77, next}; }
+
+  RateLimiter limiter_{uint64_t{1} << 40};
+  std::shared_ptr<const SnapshotImage> image_;
+  std::vector<SnapshotChunk> chunks_;
+  std::optional<bool> outcome_;
+  std::unique_ptr<SnapshotSender> sender_;
+};
+
+TEST_F(StreamTest, KeepsAWindowAndResumesWhereTheReceiverIs) {
+  StartSender();
+  ASSERT_EQ(chunks_.size(), kStreamWindow);
+  for (size_t i = 0; i < chunks_.size(); ++i) {
+    EXPECT_EQ(chunks_[i].sequence, i);
+    EXPECT_EQ(chunks_[i].crc32c, Crc32c(chunks_[i].data));
+    EXPECT_EQ(chunks_[i].meta, Meta());
+  }
+  sender_->OnAck(Ack(2));
+  env_.executor.RunFor(1ms);
+  ASSERT_EQ(chunks_.size(), kStreamWindow + 2);
+  EXPECT_EQ(chunks_.back().sequence, kStreamWindow + 1);
+  // Silence: everything from the receiver's place again.
+  chunks_.clear();
+  env_.executor.RunFor(kStreamRetry + 1ms);
+  ASSERT_FALSE(chunks_.empty());
+  EXPECT_EQ(chunks_.front().sequence, 2u);
+  // A receiver that restarted begins anew.
+  chunks_.clear();
+  sender_->OnAck(Ack(0));
+  env_.executor.RunFor(1ms);
+  ASSERT_FALSE(chunks_.empty());
+  EXPECT_EQ(chunks_.front().sequence, 0u);
+}
+
+TEST_F(StreamTest, EndsWithTheReceiversVerdict) {
+  StartSender();
+  for (uint64_t next = 1; next <= image_->chunks.size(); ++next) {
+    sender_->OnAck(Ack(next));
+    env_.executor.RunFor(1ms);
+  }
+  EXPECT_TRUE(chunks_.back().last);
+  EXPECT_FALSE(outcome_.has_value()) << "arrived is not installed";
+  chunks_.clear();
+  env_.executor.RunFor(kStreamRetry + 1ms);
+  ASSERT_EQ(chunks_.size(), 1u) << "the last chunk asks for the verdict";
+  EXPECT_TRUE(chunks_[0].last);
+  SnapshotAck ack = Ack(image_->chunks.size());
+  ack.installed = true;
+  ack.stream_id = 78;
+  sender_->OnAck(ack);
+  env_.executor.RunFor(1ms);
+  EXPECT_FALSE(outcome_.has_value()) << "another stream's";
+  ack.stream_id = 77;
+  sender_->OnAck(ack);
+  EXPECT_FALSE(outcome_.has_value()) << "never inside the call";
+  env_.executor.RunFor(1ms);
+  EXPECT_EQ(outcome_, true);
+}
+
+TEST_F(StreamTest, GivesUpWithoutProgressAndWhenRefused) {
+  StartSender();
+  env_.executor.RunFor(kStreamTimeout + 1s);
+  EXPECT_EQ(outcome_, false);
+}
+
+TEST_F(StreamTest, IsOverWhenRefused) {
+  StartSender();
+  SnapshotAck ack = Ack(3);
+  ack.refused = true;
+  sender_->OnAck(ack);
+  env_.executor.RunFor(1ms);
+  EXPECT_EQ(outcome_, false);
+}
+
+TEST_F(StreamTest, AReceiverTakesChunksInOrderAndOnce) {
+  StartSender();
+  SnapshotReceiver receiver(chunks_[0]);
+  using Verdict = SnapshotReceiver::Verdict;
+  EXPECT_EQ(receiver.Add(chunks_[1]), Verdict::kMore);
+  EXPECT_EQ(receiver.next_sequence(), 0u) << "too early";
+  EXPECT_EQ(receiver.Add(chunks_[0]), Verdict::kMore);
+  EXPECT_EQ(receiver.Add(chunks_[0]), Verdict::kMore);
+  EXPECT_EQ(receiver.next_sequence(), 1u);
+  SnapshotChunk spoiled = chunks_[1];
+  spoiled.data[100] ^= 1;
+  EXPECT_EQ(receiver.Add(spoiled), Verdict::kMalformed);
+  SnapshotChunk other = chunks_[1];
+  other.meta.index = LogIndex(41);
+  EXPECT_FALSE(receiver.Matches(other));
+  other = chunks_[1];
+  other.stream_id = 78;
+  EXPECT_FALSE(receiver.Matches(other));
+  EXPECT_TRUE(receiver.Matches(chunks_[1]));
+}
+
+}  // namespace
+}  // namespace quorate::raft
