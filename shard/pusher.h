@@ -1,5 +1,5 @@
-// Pusher: find out what became of a transaction, finishing it if nobody else will. Declared here for
-// readers and writers that wait; provided by coordinator/recovery.
+// Pusher: find out what became of a transaction, finishing it if nobody else will. Declared here
+// for readers and writers that wait; provided by coordinator/recovery.
 #pragma once
 
 #include <string>

@@ -7,8 +7,8 @@
 //
 // Guarantees (docs/transactions.md): evaluation order is log order; whatever is answered about an
 // entry is answered after applying it, with Apply's result; a new leader evaluates and answers
-// nothing before it applied its LeaderStart{floor}; entries evaluated in one term or under one epoch
-// are void in another. Invariants kept here: A3, S1, S2, G1, P1.
+// nothing before it applied its LeaderStart{floor}; entries evaluated in one term or under one
+// epoch are void in another. Invariants kept here: A3, S1, S2, G1, P1.
 //
 // Waiting calls end by their deadline with DEADLINE_EXCEEDED (for a prepare that was proposed:
 // unknown; before: nothing happened, but the caller cannot tell). When leadership goes, waiters get
@@ -27,6 +27,7 @@
 #include "base/task.h"
 #include "raft/host/host.h"
 #include "raft/host/state_machine.h"
+#include "shard/applied.h"
 #include "shard/pusher.h"
 #include "storage/ordered_store.h"
 #include "txn/id.h"
@@ -57,29 +58,19 @@ enum class ReadMode : uint8_t { kLease, kQuorum };
 
 struct Settings {
   ReadMode read_mode = ReadMode::kLease;
-  Duration push_after = 500ms;          // a reader or writer that waited this long pushes the holder
-  Duration prepared_push_after = 3s;    // a PREPARED record this old is pushed by its leader
+  Duration push_after = 500ms;        // a reader or writer that waited this long pushes the holder
+  Duration prepared_push_after = 3s;  // a PREPARED record this old is pushed by its leader
   Duration txn_lifetime = limits::kTxnLifetimeMax;  // distance of the horizon from TSO time
   Duration horizon_interval = 10s;
-};
-
-// What became of an evaluation that was proposed. Available once applied.
-struct Applied {
-  // OK: it had its effect. NOT_LEADER: not applied as proposed (says nothing about the outcome).
-  // Others: what Apply refused with (STALE_EPOCH, TOO_OLD, LOCK_CONFLICT, ABORTED).
-  Status status;
-  Timestamp prepare_ts;  // what stands, which is what every copy is told
-  Timestamp commit_ts;   // of a COMMITTED record
-  enum class State : uint8_t { kNone, kPrepared, kStaged, kCommitted, kAborted } state = State::kNone;
 };
 
 // Result of evaluating at the anchor. On `ok()` the entry has been proposed in the same step and
 // `applied` will be set; the locks are held from now on.
 struct AnchorEvaluation {
-  Status status;          // refusal: READ_CONFLICT, TOO_OLD, STALE_EPOCH, TIMESTAMP_EXHAUSTED,
-                          // NOT_LEADER, DEADLINE_EXCEEDED, OVERLOADED, NO_SPACE
-  Applied existing;       // state != kNone: a record was there already; nothing was proposed
-  Timestamp prepare_ts;   // as evaluated
+  Status status;         // refusal: READ_CONFLICT, TOO_OLD, STALE_EPOCH, TIMESTAMP_EXHAUSTED,
+                         // NOT_LEADER, DEADLINE_EXCEEDED, OVERLOADED, NO_SPACE
+  Applied existing;      // state != kNone: a record was there already; nothing was proposed
+  Timestamp prepare_ts;  // as evaluated
   std::optional<Future<Applied>> applied;
   bool ok() const { return status.ok(); }
 };
@@ -127,13 +118,15 @@ class Shard final : public raft::StateMachine {
   NodeId leader() const;
   size_t prepared_count() const;
 
-  // ---- readers (section 3) -----------------------------------------------------------------------
+  // ---- readers (section 3)
+  // -----------------------------------------------------------------------
   Task<v1::ReadResponse> Read(v1::ReadRequest request, Instant deadline);
   Task<v1::LockResponse> Lock(v1::LockRequest request, Instant deadline);
 
-  // ---- the coordinator on its own shard, the anchor (section 4) ----------------------------------
-  // Waits for locks, then evaluates and proposes in one step. `prepare` names the anchor's own part.
-  // One shard: CommitOnePhase. Several: Prepare + Stage{participants}, own part included.
+  // ---- the coordinator on its own shard, the anchor (section 4)
+  // ---------------------------------- Waits for locks, then evaluates and proposes in one step.
+  // `prepare` names the anchor's own part. One shard: CommitOnePhase. Several: Prepare +
+  // Stage{participants}, own part included.
   Task<AnchorEvaluation> CommitOnePhase(v1::PrepareRequest prepare, Instant deadline);
   Task<AnchorEvaluation> PrepareAndStage(v1::PrepareRequest prepare,
                                          std::vector<StagingPart> participants, Instant deadline);
@@ -145,7 +138,8 @@ class Shard final : public raft::StateMachine {
   // All STAGED ones and the COMMITTED ones without Done: what a new leader of the anchor pushes.
   std::vector<v1::TxnRecord> UnfinishedTxnRecords() const;
 
-  // ---- participants (sections 4 and 5) -----------------------------------------------------------
+  // ---- participants (sections 4 and 5)
+  // -----------------------------------------------------------
   Task<v1::PrepareResponse> Prepare(v1::PrepareRequest request, Instant deadline);
   Task<v1::QueryPrepareResponse> QueryPrepare(v1::QueryPrepareRequest request, Instant deadline);
   // Logs the resolutions in one entry; OK once applied.
@@ -153,14 +147,16 @@ class Shard final : public raft::StateMachine {
   // COMMITTED is a fact: treat the intents as versions from now on.
   void EarlyOutcome(const std::vector<v1::Resolution>& resolutions);
 
-  // ---- raft::StateMachine ------------------------------------------------------------------------
+  // ---- raft::StateMachine
+  // ------------------------------------------------------------------------
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
                           storage::WriteBatch* batch) override;
   void OnSoftState(const raft::SoftState& state) override;
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   void OnSnapshotInstalled(raft::LogIndex index) override;
 
-  // Digest of the replicated state over explicit fields, to compare replicas at equal applied index.
+  // Digest of the replicated state over explicit fields, to compare replicas at equal applied
+  // index.
   uint64_t StateDigest() const;
 
  private:

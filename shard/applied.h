@@ -1,0 +1,21 @@
+// Applied: what a proposed entry turned out to do, as told to its proposer.
+#pragma once
+
+#include "base/status.h"
+#include "txn/timestamp.h"
+
+namespace quorate::shard {
+
+// What became of an evaluation that was proposed. Available once applied.
+struct Applied {
+  // OK: it had its effect. NOT_LEADER: not applied as proposed (says nothing about the outcome).
+  // Others: what Apply refused with (STALE_EPOCH, TOO_OLD, LOCK_CONFLICT, ABORTED).
+  Status status;
+  Timestamp prepare_ts;  // what stands, which is what every copy is told
+  Timestamp commit_ts;   // of a COMMITTED record
+  // The numbers are those of TxnState (txn/record.h).
+  enum class State : uint8_t { kNone, kPrepared, kStaged, kCommitted, kAborted };
+  State state = State::kNone;
+};
+
+}  // namespace quorate::shard

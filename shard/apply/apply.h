@@ -1,0 +1,55 @@
+// What a committed entry does: one plain function per command, one file each. They look at the
+// entry and the applied state only, and re-check what evaluation checked: Apply is the authority.
+// The commands and their numbers are ShardCommand's (proto/shard.proto).
+//
+// Reads see the state before the entry: the batch is stored after Apply returns. A command that
+// touches a thing twice keeps track itself.
+#pragma once
+
+#include <string_view>
+
+#include "shard/applied.h"
+#include "shard/table.h"
+#include "storage/kv_store.h"
+
+namespace quorate::v1 {
+class AdvanceHorizon;
+class CommitOnePhase;
+class Decide;
+class Done;
+class LeaderStart;
+class PrepareCommand;
+class Refuse;
+class ResolveCommand;
+class ShardCommand;
+}  // namespace quorate::v1
+
+namespace quorate::shard {
+
+struct ApplyContext {
+  Table& table;
+  storage::WriteBatch* batch;
+};
+
+Applied ApplyLeaderStart(ApplyContext context, const v1::LeaderStart& command);
+Applied ApplyCommitOnePhase(ApplyContext context, const v1::CommitOnePhase& command);
+// The participant record and, with `stage`, the transaction record: both or none.
+Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command);
+Applied ApplyDecide(ApplyContext context, const v1::Decide& command);
+Applied ApplyResolve(ApplyContext context, const v1::ResolveCommand& command);
+Applied ApplyRefuse(ApplyContext context, const v1::Refuse& command);
+Applied ApplyAdvanceHorizon(ApplyContext context, const v1::AdvanceHorizon& command);
+Applied ApplyDone(ApplyContext context, const v1::Done& command);
+
+// Drops what the horizon has passed, oldest first (see Collectable). `budget` bounds the keys
+// looked at plus the versions and records deleted. Every entry does a little, so that garbage goes
+// as fast as it comes and no entry does much.
+inline constexpr size_t kCollectPerEntry = 6;
+inline constexpr size_t kCollectPerAdvance = 512;
+void Collect(ApplyContext context, size_t budget);
+
+// Refusals shared by the commands.
+Applied Refused(Code code, std::string why);
+Applied RefusedTooOld(const Table& table, Timestamp start_ts);
+
+}  // namespace quorate::shard

@@ -1,0 +1,82 @@
+#include <algorithm>
+#include <optional>
+
+#include "base/check.h"
+#include "base/probe.h"
+#include "proto/shard.pb.h"
+#include "shard/apply/apply.h"
+#include "shard/mvcc.h"
+#include "shard/records.h"
+
+namespace quorate::shard {
+namespace {
+
+// Collects the versions that the record's writes made obsolete. `budget` counts keys looked at and
+// versions deleted. False: keys are left, which the record then names.
+bool CollectWrites(ApplyContext context, std::vector<std::string>* writes, size_t* budget) {
+  while (!writes->empty()) {
+    if (*budget == 0) return false;
+    const size_t max = *budget;
+    const size_t deleted = CollectVersions(context.table.store(), writes->back(),
+                                           context.table.horizon(), max, context.batch);
+    *budget -= std::min(max, std::max<size_t>(1, deleted));
+    // Perhaps not all of the key: again, once these deletions are stored.
+    if (deleted >= max) return false;
+    writes->pop_back();
+  }
+  return true;
+}
+
+template <class Record>
+bool CollectRecord(ApplyContext context, const Collectable& due, std::optional<Record> record,
+                   size_t* budget) {
+  CHECK(record.has_value(), "a collectable record is stored");
+  const size_t before = record->writes.size();
+  if (record->state == TxnState::kCommitted && !CollectWrites(context, &record->writes, budget)) {
+    PROBE("shard: a record was collected in parts");
+    if (record->writes.size() != before) PutRecord(*record, context.batch);
+    return false;
+  }
+  context.table.ForgetCollected(due, context.batch);
+  return true;
+}
+
+}  // namespace
+
+void Collect(ApplyContext context, size_t budget) {
+  Table& table = context.table;
+  while (budget > 0 && !table.collectable().empty()) {
+    const Collectable due = *table.collectable().begin();
+    if (due.at >= table.horizon()) return;
+    --budget;
+    const bool whole =
+        due.participant
+            ? CollectRecord(context, due, GetParticipantRecord(table.store(), due.key, due.owner),
+                            &budget)
+            : CollectRecord(context, due,
+                            GetTransactionRecord(table.store(), due.key, due.owner.txn_id),
+                            &budget);
+    // What one entry deletes it does not see as deleted, so it does not come back to a record.
+    if (!whole) return;
+  }
+}
+
+Applied ApplyAdvanceHorizon(ApplyContext context, const v1::AdvanceHorizon& command) {
+  const Timestamp horizon(command.horizon());
+  if (horizon > context.table.horizon()) context.table.SetHorizon(horizon, context.batch);
+  Collect(context, kCollectPerAdvance);
+  return {};
+}
+
+Applied Refused(Code code, std::string why) {
+  Applied applied;
+  applied.status = Status(code, std::move(why));
+  return applied;
+}
+
+Applied RefusedTooOld(const Table& table, Timestamp start_ts) {
+  return Refused(Code::kTooOld,
+                 fmt::format("start_ts {} is below the horizon {}", start_ts, table.horizon()));
+}
+
+}  // namespace quorate::shard

@@ -1,0 +1,48 @@
+#include "base/check.h"
+#include "base/probe.h"
+#include "proto/shard.pb.h"
+#include "shard/apply/apply.h"
+#include "shard/evaluate_prepare.h"
+#include "shard/mvcc.h"
+#include "shard/records.h"
+
+namespace quorate::shard {
+
+Applied ApplyCommitOnePhase(ApplyContext context, const v1::CommitOnePhase& command) {
+  Table& table = context.table;
+  const auto txn_id = TxnId::FromBytes(command.txn_id());
+  CHECK(txn_id.has_value() && command.writes_size() > 0, "a malformed one-phase commit");
+  if (const auto past = GetTransactionRecord(table.store(), command.anchor_key(), *txn_id)) {
+    PROBE("shard: a one-phase commit was applied behind its own outcome");
+    return StandingOf(*past);
+  }
+  const Timestamp start_ts(command.start_ts());
+  if (start_ts < table.horizon()) return RefusedTooOld(table, start_ts);
+  for (const v1::Write& write : command.writes()) {
+    if (table.IntentOn(write.key()) != nullptr) {
+      PROBE("shard: a one-phase commit met an intent when applied");
+      return Refused(Code::kLockConflict, "another transaction's intent came first");
+    }
+  }
+
+  const Timestamp commit_ts(command.commit_ts());
+  TransactionRecord record;
+  record.state = NextState(TxnState::kNone, TransactionEvent::kCommitOnePhase);
+  record.txn_id = *txn_id;
+  record.start_ts = start_ts;
+  record.commit_ts = commit_ts;
+  record.anchor_key = command.anchor_key();
+  record.done = true;
+  context.batch->ops.reserve(command.writes_size() + 1);
+  record.writes.reserve(command.writes_size());
+  for (const v1::Write& write : command.writes()) {
+    PutVersion(write.key(), commit_ts, write.deletion(), write.value(), context.batch);
+    record.writes.push_back(write.key());
+  }
+  Applied applied = StandingOf(record);
+  applied.prepare_ts = commit_ts;
+  table.Store(std::move(record), context.batch);
+  return applied;
+}
+
+}  // namespace quorate::shard

@@ -1,0 +1,89 @@
+#include "base/check.h"
+#include "base/probe.h"
+#include "proto/shard.pb.h"
+#include "shard/apply/apply.h"
+#include "shard/evaluate_prepare.h"
+#include "shard/intents.h"
+#include "shard/records.h"
+
+namespace quorate::shard {
+namespace {
+
+ParticipantRecord PreparedRecord(const v1::PrepareCommand& command, const Owner& owner) {
+  ParticipantRecord record;
+  record.state = NextState(TxnState::kNone, ParticipantEvent::kPrepare);
+  record.txn_id = owner.txn_id;
+  record.digest = owner.digest;
+  record.start_ts = Timestamp(command.start_ts());
+  record.prepare_ts = Timestamp(command.prepare_ts());
+  const auto first_id = TxnId::FromBytes(command.priority().txn_id());
+  CHECK(first_id.has_value(), "a prepare without priority");
+  record.priority = {Timestamp(command.priority().start_ts()), *first_id};
+  record.marker_key = command.marker_key();
+  record.anchor_key = command.anchor_key();
+  record.writes.reserve(command.writes_size());
+  for (const v1::Write& write : command.writes()) record.writes.push_back(write.key());
+  record.guards.reserve(command.guards_size());
+  for (const v1::KeySpan& guard : command.guards()) {
+    record.guards.push_back({guard.from(), guard.to()});
+  }
+  return record;
+}
+
+TransactionRecord StagedRecord(const v1::PrepareCommand& command, const TxnId& txn_id) {
+  TransactionRecord record;
+  record.state = NextState(TxnState::kNone, TransactionEvent::kStage);
+  record.txn_id = txn_id;
+  record.start_ts = Timestamp(command.start_ts());
+  record.anchor_key = command.anchor_key();
+  record.participants.reserve(command.participants_size());
+  for (const v1::Participant& participant : command.participants()) {
+    record.participants.push_back({participant.marker_key(), Digest(participant.digest())});
+  }
+  return record;
+}
+
+}  // namespace
+
+Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
+  Table& table = context.table;
+  const auto txn_id = TxnId::FromBytes(command.txn_id());
+  CHECK(txn_id.has_value(), "a prepare without transaction");
+  const Owner owner{*txn_id, Digest(command.digest())};
+
+  if (command.stage()) {
+    if (const auto past = GetTransactionRecord(table.store(), command.anchor_key(), *txn_id)) {
+      PROBE("shard: a stage was applied behind its transaction's record");
+      return StandingOf(*past);
+    }
+  }
+  if (const auto past = GetParticipantRecord(table.store(), command.marker_key(), owner)) {
+    PROBE("shard: a prepare was applied behind its own record");
+    // A stage without its own prepare would stage what others can refuse: both or none.
+    if (command.stage()) return Refused(Code::kLockConflict, "prepared elsewhere");
+    return StandingOf(*past);
+  }
+  const Timestamp start_ts(command.start_ts());
+  if (start_ts < table.horizon()) return RefusedTooOld(table, start_ts);
+  for (const v1::Write& write : command.writes()) {
+    if (table.IntentOn(write.key()) != nullptr) {
+      PROBE("shard: a prepare met an intent when applied");
+      return Refused(Code::kLockConflict, "another transaction's intent came first");
+    }
+  }
+
+  for (const v1::Write& write : command.writes()) {
+    PutIntent(write.key(), owner, Timestamp(command.prepare_ts()), write.deletion(), write.value(),
+              context.batch);
+  }
+  ParticipantRecord record = PreparedRecord(command, owner);
+  Applied applied = StandingOf(record);
+  table.Store(std::move(record), context.batch);
+  if (command.stage()) {
+    table.Store(StagedRecord(command, *txn_id), context.batch);
+    applied.state = Applied::State::kStaged;
+  }
+  return applied;
+}
+
+}  // namespace quorate::shard

@@ -1,0 +1,31 @@
+#include "base/check.h"
+#include "base/probe.h"
+#include "proto/shard.pb.h"
+#include "shard/apply/apply.h"
+#include "shard/evaluate_prepare.h"
+#include "shard/records.h"
+
+namespace quorate::shard {
+
+Applied ApplyRefuse(ApplyContext context, const v1::Refuse& command) {
+  Table& table = context.table;
+  const auto txn_id = TxnId::FromBytes(command.txn_id());
+  CHECK(txn_id.has_value(), "a refusal without transaction");
+  const Owner owner{*txn_id, Digest(command.digest())};
+  if (const auto past = GetParticipantRecord(table.store(), command.marker_key(), owner)) {
+    PROBE("shard: a refusal was applied behind the record");
+    return StandingOf(*past);
+  }
+  ParticipantRecord refusal;
+  refusal.state = NextState(TxnState::kNone, ParticipantEvent::kRefuse);
+  refusal.txn_id = owner.txn_id;
+  refusal.digest = owner.digest;
+  refusal.start_ts = Timestamp(command.start_ts());
+  refusal.marker_key = command.marker_key();
+  const Applied applied = StandingOf(refusal);
+  // Below the horizon nothing can be prepared any more: refused without a record.
+  if (refusal.start_ts >= table.horizon()) table.Store(std::move(refusal), context.batch);
+  return applied;
+}
+
+}  // namespace quorate::shard

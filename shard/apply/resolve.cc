@@ -1,0 +1,81 @@
+#include <set>
+
+#include "base/check.h"
+#include "base/probe.h"
+#include "proto/shard.pb.h"
+#include "shard/apply/apply.h"
+#include "shard/evaluate_prepare.h"
+#include "shard/intents.h"
+#include "shard/mvcc.h"
+#include "shard/records.h"
+
+namespace quorate::shard {
+namespace {
+
+// Intents become versions at commit_ts, or vanish.
+void ResolvePrepared(ApplyContext context, ParticipantRecord record, TxnState outcome,
+                     Timestamp commit_ts) {
+  const Owner owner = OwnerOf(record);
+  for (const std::string& key : record.writes) {
+    if (outcome == TxnState::kCommitted) {
+      const auto intent = GetIntent(context.table.store(), key);
+      CHECK(intent.has_value() && intent->owner == owner, "a prepared write without its intent");
+      PutVersion(key, commit_ts, intent->deletion, intent->value, context.batch);
+    }
+    context.batch->Delete(IntentKey(key));
+  }
+  record.state = outcome;
+  record.priority = {};
+  record.anchor_key.clear();
+  record.guards.clear();
+  if (outcome == TxnState::kCommitted) {
+    record.commit_ts = commit_ts;
+  } else {
+    record.writes.clear();
+  }
+  context.table.Store(std::move(record), context.batch);
+}
+
+void ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Owner& owner) {
+  Table& table = context.table;
+  const bool commit = resolution.outcome() == v1::COMMITTED;
+  const auto event =
+      commit ? ParticipantEvent::kResolveCommitted : ParticipantEvent::kResolveAborted;
+  if (const ParticipantRecord* prepared = table.FindPrepared(owner)) {
+    const Timestamp commit_ts(resolution.commit_ts());
+    if (commit && commit_ts < prepared->prepare_ts) {
+      PROBE("shard: a resolution below its prepare_ts was ignored");
+      return;
+    }
+    ResolvePrepared(context, *prepared, NextState(TxnState::kPrepared, event), commit_ts);
+    return;
+  }
+  if (commit) return;
+  // Below the horizon nothing can be prepared any more, so there is nothing to prevent.
+  if (Timestamp(resolution.start_ts()) < table.horizon()) return;
+  if (GetParticipantRecord(table.store(), resolution.marker_key(), owner).has_value()) return;
+  PROBE("shard: an abort came before its prepare");
+  ParticipantRecord refusal;
+  refusal.state = NextState(TxnState::kNone, event);
+  refusal.txn_id = owner.txn_id;
+  refusal.digest = owner.digest;
+  refusal.start_ts = Timestamp(resolution.start_ts());
+  refusal.marker_key = resolution.marker_key();
+  table.Store(std::move(refusal), context.batch);
+}
+
+}  // namespace
+
+Applied ApplyResolve(ApplyContext context, const v1::ResolveCommand& command) {
+  // The state does not show yet what this entry has resolved: the first of two copies stands.
+  std::set<Owner> resolved;
+  for (const v1::Resolution& resolution : command.resolutions()) {
+    const auto txn_id = TxnId::FromBytes(resolution.txn_id());
+    CHECK(txn_id.has_value(), "a resolution without transaction");
+    const Owner owner{*txn_id, Digest(resolution.digest())};
+    if (resolved.insert(owner).second) ResolveOne(context, resolution, owner);
+  }
+  return {};
+}
+
+}  // namespace quorate::shard

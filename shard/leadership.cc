@@ -1,0 +1,136 @@
+#include "shard/leadership.h"
+
+#include "base/check.h"
+#include "proto/shard.pb.h"
+#include "shard/applied.h"
+
+namespace quorate::shard {
+namespace {
+
+Owner OwnerIn(const std::string& txn_id, uint64_t digest) {
+  return {*TxnId::FromBytes(txn_id), Digest(digest)};
+}
+
+}  // namespace
+
+void Leadership::Serve(Timestamp floor, const Table& table) {
+  CHECK(active_ && !serving_ && locks_.prepared().empty(), "a leader starts once");
+  RaiseReadHigh(floor);
+  for (const auto& [owner, record] : table.prepared()) {
+    PreparedLock lock;
+    lock.owner = owner;
+    lock.priority = record.priority;
+    lock.start_ts = record.start_ts;
+    lock.prepare_ts = record.prepare_ts;
+    lock.marker_key = record.marker_key;
+    lock.anchor_key = record.anchor_key;
+    lock.writes = record.writes;
+    lock.guards = record.guards;
+    lock.since = env_.Now();
+    lock.applied = true;
+    locks_.Add(std::move(lock));
+  }
+  serving_ = true;
+  for (const Promise<bool>& waiter : start_waiters_) waiter.Set(true);
+  start_waiters_.clear();
+}
+
+void Leadership::End() {
+  active_ = false;
+  for (const auto& [id, waiter] : waiters_) waiter.Set(false);
+  for (const Promise<bool>& waiter : start_waiters_) waiter.Set(false);
+  start_waiters_.clear();
+}
+
+void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& applied,
+                           const Table& table) {
+  switch (command.command_case()) {
+    case v1::ShardCommand::kCommitOnePhase: {
+      const Owner owner = OwnerIn(command.commit_one_phase().txn_id(), 0);
+      if (locks_.Find(owner) == nullptr) return;
+      // Its guards go now, and must go on protecting what it read up to its commit_ts.
+      if (applied.state == Applied::State::kCommitted) RaiseReadHigh(applied.commit_ts);
+      Release(owner);
+      break;
+    }
+    case v1::ShardCommand::kPrepare: {
+      const Owner owner = OwnerIn(command.prepare().txn_id(), command.prepare().digest());
+      if (locks_.Find(owner) == nullptr) return;
+      if (const ParticipantRecord* prepared = table.FindPrepared(owner)) {
+        locks_.MarkApplied(owner, prepared->prepare_ts);
+      } else {
+        Release(owner);
+      }
+      break;
+    }
+    case v1::ShardCommand::kResolve:
+      OnResolved(command, table);
+      break;
+    default:
+      return;
+  }
+  Wake();
+}
+
+void Leadership::OnResolved(const v1::ShardCommand& command, const Table& table) {
+  for (const v1::Resolution& resolution : command.resolve().resolutions()) {
+    const Owner owner = OwnerIn(resolution.txn_id(), resolution.digest());
+    const PreparedLock* lock = locks_.Find(owner);
+    // One in flight goes when its own entry is applied, behind this one.
+    if (lock == nullptr || !lock->applied || table.FindPrepared(owner) != nullptr) continue;
+    if (resolution.outcome() == v1::COMMITTED) RaiseReadHigh(Timestamp(resolution.commit_ts()));
+    Release(owner);
+  }
+}
+
+void Leadership::OnNotApplied(const Owner& owner) {
+  const PreparedLock* lock = locks_.Find(owner);
+  if (!active_ || lock == nullptr || lock->applied) return;
+  Release(owner);
+  Wake();
+}
+
+void Leadership::Commit(const Owner& owner, Timestamp commit_ts) {
+  const PreparedLock* lock = locks_.Find(owner);
+  if (lock == nullptr || !lock->applied || lock->committed || commit_ts < lock->prepare_ts) return;
+  // First: from now on its guards hold nobody up.
+  RaiseReadHigh(commit_ts);
+  locks_.MarkCommitted(owner, commit_ts);
+  Wake();
+}
+
+void Leadership::Wake() {
+  if (!locks_.any_woken()) return;
+  for (WaiterId id : locks_.TakeWoken()) {
+    const auto it = waiters_.find(id);
+    if (it != waiters_.end()) it->second.Set(true);
+  }
+}
+
+Task<void> Leadership::Wait(std::shared_ptr<Leadership> lead, WaiterId id, Instant until) {
+  if (!lead->active_) co_return;
+  struct Registration {
+    std::shared_ptr<Leadership> lead;
+    WaiterId id;
+    ~Registration() { lead->waiters_.erase(id); }
+  };
+  Executor& executor = lead->env_.executor;
+  Promise<bool> woken(executor);
+  CHECK(lead->waiters_.emplace(id, woken).second, "a waiter waits once");
+  const Registration registration{lead, id};
+  const Duration delay = std::max(Duration(0), until - lead->env_.Now());
+  const TimerGuard timer(executor, executor.After(delay, [woken] { woken.Set(false); }));
+  co_await woken.future();
+}
+
+Task<void> Leadership::WaitServing(std::shared_ptr<Leadership> lead, Instant until) {
+  if (!lead->active_ || lead->serving_) co_return;
+  Executor& executor = lead->env_.executor;
+  Promise<bool> done(executor);
+  lead->start_waiters_.push_back(done);
+  const Duration delay = std::max(Duration(0), until - lead->env_.Now());
+  const TimerGuard timer(executor, executor.After(delay, [done] { done.Set(false); }));
+  co_await done.future();
+}
+
+}  // namespace quorate::shard

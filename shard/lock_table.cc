@@ -1,0 +1,427 @@
+#include "shard/lock_table.h"
+
+#include <absl/container/flat_hash_set.h>
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/probe.h"
+
+namespace quorate::shard {
+namespace {
+
+Holder KindOf(const PreparedLock& lock) {
+  return lock.one_phase || lock.committed ? Holder::kEnding : Holder::kPrepared;
+}
+
+}  // namespace
+
+// Weighs everything in the way of one ask.
+class LockTable::Judgement {
+ public:
+  Judgement(const LockAsk& ask, Instant now, WaiterId self) : ask_(ask), now_(now), self_(self) {}
+
+  void Against(const PreparedLock& lock) {
+    if (lock.owner == ask_.owner || lock.resolve_proposed) return;
+    const Contention c = AgainstHolder(ask_.asker, ask_.priority, KindOf(lock), lock.priority);
+    Weigh(c);
+    if (c == Contention::kWait && !verdict_.blocker && !lock.one_phase) {
+      verdict_.blocker = lock.owner;
+    }
+  }
+
+  void Against(const Advisory& advisory) {
+    if (advisory.txn == ask_.owner.txn_id || advisory.expiry <= now_) return;
+    const Contention c =
+        AgainstHolder(ask_.asker, ask_.priority, Holder::kAdvisory, advisory.priority);
+    Weigh(c);
+    if (c == Contention::kWait && (!verdict_.recheck || advisory.expiry < *verdict_.recheck)) {
+      verdict_.recheck = advisory.expiry;
+    }
+  }
+
+  void Against(const Waiter& waiter) {
+    if (Passed(waiter)) Weigh(AgainstOlderWaiter(ask_.asker));
+  }
+
+  // `writes`: the ask is for a write, which shares with nobody.
+  void Against(const std::vector<Queued>& queue, bool writes) {
+    for (const Queued& queued : queue) {
+      if (!(queued.waiter->priority < ask_.priority)) return;  // and so are all behind it
+      if (!writes && !queued.exclusive) continue;
+      if (!Passed(*queued.waiter)) continue;
+      Weigh(AgainstOlderWaiter(ask_.asker));
+      return;
+    }
+  }
+
+  LockVerdict Take() {
+    switch (worst_) {
+      case Contention::kWound:
+        verdict_.kind = LockVerdict::Kind::kGo;
+        break;
+      case Contention::kWait:
+        verdict_.kind = LockVerdict::Kind::kWait;
+        break;
+      case Contention::kDie:
+        verdict_.kind = LockVerdict::Kind::kDie;
+        break;
+    }
+    return verdict_;
+  }
+
+ private:
+  // Whether going on now would pass this waiter.
+  bool Passed(const Waiter& waiter) const {
+    return waiter.id != self_ && waiter.owner != ask_.owner && waiter.priority < ask_.priority;
+  }
+  void Weigh(Contention c) { worst_ = std::max(worst_, c); }
+
+  const LockAsk& ask_;
+  Instant now_;
+  WaiterId self_;
+  Contention worst_ = Contention::kWound;  // nothing in the way weighs as little
+  LockVerdict verdict_;
+};
+
+LockVerdict LockTable::Judge(const LockAsk& ask, Instant now, WaiterId self) const {
+  Judgement judgement(ask, now, self);
+  for (std::string_view key : ask.writes) {
+    if (const auto it = keys_.find(key); it != keys_.end()) {
+      for (const PreparedLock* lock : it->second.writers) judgement.Against(*lock);
+      for (const PreparedLock* lock : it->second.guards) judgement.Against(*lock);
+      if (it->second.advisory) judgement.Against(*it->second.advisory);
+      judgement.Against(it->second.queue, true);
+    }
+    for (const auto& [span, lock] : range_guards_) {
+      if (span.Contains(key)) judgement.Against(*lock);
+    }
+    for (const auto& [span, waiter] : range_waiters_) {
+      if (span.Contains(key)) judgement.Against(*waiter);
+    }
+  }
+  if (ask.guards == nullptr) return judgement.Take();
+  // Guards share with guards, and an advisory lock announces a write that a guard does not hinder;
+  // but an older waiter for the key is not passed, or readers could starve it.
+  auto against_writers = [&](const KeyLocks& locks) {
+    for (const PreparedLock* lock : locks.writers) judgement.Against(*lock);
+    judgement.Against(locks.queue, false);
+  };
+  for (const Span& guard : *ask.guards) {
+    if (guard.single()) {
+      if (const auto it = keys_.find(guard.from); it != keys_.end()) against_writers(it->second);
+      continue;
+    }
+    for (auto it = From(guard.from); it != keys_.end() && guard.Contains(it->first); ++it) {
+      against_writers(it->second);
+    }
+  }
+  return judgement.Take();
+}
+
+LockTable::Keys::const_iterator LockTable::From(std::string_view key) const {
+  return keys_.lower_bound(key);
+}
+
+void LockTable::Add(PreparedLock lock) {
+  auto owned = std::make_unique<PreparedLock>(std::move(lock));
+  PreparedLock* added = owned.get();
+  CHECK(prepared_.emplace(added->owner, std::move(owned)).second, "a lock is evaluated once");
+  for (const std::string& key : added->writes) {
+    KeyLocks& locks = keys_[key];
+    if (locks.advisory && locks.advisory->txn != added->owner.txn_id) {
+      PROBE("shard: an advisory lock was wounded by a prepare");
+      DropAdvisory(key);
+    }
+    locks.writers.push_back(added);
+  }
+  for (const Span& guard : added->guards) {
+    if (guard.single()) {
+      keys_[guard.from].guards.push_back(added);
+    } else {
+      range_guards_.emplace_back(guard, added);
+    }
+  }
+  ReleaseAdvisory(added->owner.txn_id);
+}
+
+const PreparedLock* LockTable::Find(const Owner& owner) const {
+  const auto it = prepared_.find(owner);
+  return it == prepared_.end() ? nullptr : it->second.get();
+}
+
+PreparedLock* LockTable::Mutable(const Owner& owner) {
+  const auto it = prepared_.find(owner);
+  CHECK(it != prepared_.end(), "no such lock");
+  return it->second.get();
+}
+
+void LockTable::WakeObservers(PreparedLock* lock) {
+  for (WaiterId id : lock->observers) woken_.push_back(id);
+}
+
+void LockTable::MarkApplied(const Owner& owner, Timestamp prepare_ts) {
+  PreparedLock* lock = Mutable(owner);
+  lock->applied = true;
+  lock->prepare_ts = prepare_ts;
+  WakeObservers(lock);
+}
+
+void LockTable::MarkCommitted(const Owner& owner, Timestamp commit_ts) {
+  PreparedLock* lock = Mutable(owner);
+  CHECK(lock->applied, "COMMITTED is a fact only once every part is applied");
+  if (lock->committed) return;
+  lock->committed = true;
+  lock->commit_ts = commit_ts;
+  ++committed_;
+  WakeObservers(lock);
+}
+
+void LockTable::MarkResolveProposed(const Owner& owner, bool proposed) {
+  PreparedLock* lock = Mutable(owner);
+  if (lock->resolve_proposed == proposed) return;
+  lock->resolve_proposed = proposed;
+  if (!proposed) return;
+  for (const std::string& key : lock->writes) WakeKey(key);
+  for (const Span& guard : lock->guards) WakeSpan(guard);
+}
+
+void LockTable::MarkPushing(const Owner& owner, bool pushing) { Mutable(owner)->pushing = pushing; }
+
+void LockTable::Release(const Owner& owner) {
+  const auto it = prepared_.find(owner);
+  CHECK(it != prepared_.end(), "no such lock");
+  const std::unique_ptr<PreparedLock> lock = std::move(it->second);
+  prepared_.erase(it);
+  if (lock->committed) --committed_;
+  auto drop = [&](auto& list) { list.erase(std::find(list.begin(), list.end(), lock.get())); };
+  for (const std::string& key : lock->writes) {
+    drop(keys_.find(key)->second.writers);
+    WakeKey(key);
+    DropIfEmpty(key);
+  }
+  std::erase_if(range_guards_, [&](const auto& entry) { return entry.second == lock.get(); });
+  for (const Span& guard : lock->guards) {
+    if (guard.single()) drop(keys_.find(guard.from)->second.guards);
+    WakeSpan(guard);
+    if (guard.single()) DropIfEmpty(guard.from);
+  }
+  WakeObservers(lock.get());
+  for (WaiterId id : lock->observers) observers_.erase(id);
+}
+
+void LockTable::DropIfEmpty(std::string_view key) {
+  const auto it = keys_.find(key);
+  if (it != keys_.end() && it->second.empty()) keys_.erase(it);
+}
+
+// ---- readers ------------------------------------------------------------------------------------
+
+const PreparedLock* LockTable::ReadBlocker(std::string_view key, Timestamp at,
+                                           const TxnId& reader) const {
+  if (keys_.empty()) return nullptr;
+  const auto it = keys_.find(key);
+  if (it == keys_.end()) return nullptr;
+  for (const PreparedLock* lock : it->second.writers) {
+    if (!lock->committed && lock->prepare_ts <= at && lock->owner.txn_id != reader) return lock;
+  }
+  return nullptr;
+}
+
+const PreparedLock* LockTable::ReadBlocker(const Span& span, Timestamp at,
+                                           const TxnId& reader) const {
+  for (auto it = From(span.from); it != keys_.end() && span.Contains(it->first); ++it) {
+    for (const PreparedLock* lock : it->second.writers) {
+      if (!lock->committed && lock->prepare_ts <= at && lock->owner.txn_id != reader) return lock;
+    }
+  }
+  return nullptr;
+}
+
+const PreparedLock* LockTable::CommittedOn(std::string_view key) const {
+  const auto it = keys_.find(key);
+  if (it == keys_.end()) return nullptr;
+  for (const PreparedLock* lock : it->second.writers) {
+    if (lock->committed) return lock;
+  }
+  return nullptr;
+}
+
+std::vector<std::pair<std::string, const PreparedLock*>> LockTable::CommittedIn(
+    const Span& span) const {
+  std::vector<std::pair<std::string, const PreparedLock*>> found;
+  for (auto it = From(span.from); it != keys_.end() && span.Contains(it->first); ++it) {
+    for (const PreparedLock* lock : it->second.writers) {
+      if (lock->committed) found.emplace_back(it->first, lock);
+    }
+  }
+  return found;
+}
+
+// ---- advisory locks -----------------------------------------------------------------------------
+
+void LockTable::TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
+                             const std::vector<std::string_view>& keys, Instant expiry) {
+  for (std::string_view key : keys) {
+    KeyLocks& locks = keys_[std::string(key)];
+    if (locks.advisory && locks.advisory->txn != txn) {
+      PROBE("shard: an advisory lock was wounded or had ended");
+      DropAdvisory(key);
+    }
+    if (!locks.advisory) advisory_keys_[txn].emplace_back(key);
+    locks.advisory = Advisory{txn, priority, expiry};
+  }
+}
+
+// Leaves the key's entry in place.
+void LockTable::DropAdvisory(std::string_view key) {
+  KeyLocks& locks = keys_.find(key)->second;
+  const auto it = advisory_keys_.find(locks.advisory->txn);
+  std::erase(it->second, key);
+  if (it->second.empty()) advisory_keys_.erase(it);
+  locks.advisory.reset();
+}
+
+void LockTable::ReleaseAdvisory(const TxnId& txn) {
+  const auto it = advisory_keys_.find(txn);
+  if (it == advisory_keys_.end()) return;
+  const std::vector<std::string> keys = std::move(it->second);
+  advisory_keys_.erase(it);
+  for (const std::string& key : keys) {
+    keys_.find(key)->second.advisory.reset();
+    WakeKey(key);
+    DropIfEmpty(key);
+  }
+}
+
+size_t LockTable::ExpireAdvisory(Instant now) {
+  size_t left = 0;
+  std::vector<std::string> ended;
+  for (const auto& [txn, keys] : advisory_keys_) {
+    for (const std::string& key : keys) {
+      if (keys_.find(key)->second.advisory->expiry <= now) {
+        ended.push_back(key);
+      } else {
+        ++left;
+      }
+    }
+  }
+  for (const std::string& key : ended) {
+    DropAdvisory(key);
+    WakeKey(key);
+    DropIfEmpty(key);
+  }
+  return left;
+}
+
+bool LockTable::HoldsAdvisory(const TxnId& txn, std::string_view key, Instant now) const {
+  const auto it = keys_.find(key);
+  return it != keys_.end() && it->second.advisory && it->second.advisory->txn == txn &&
+         it->second.advisory->expiry > now;
+}
+
+// ---- waiting ------------------------------------------------------------------------------------
+
+WaiterId LockTable::Enqueue(const LockAsk& ask) {
+  auto owned = std::make_unique<Waiter>();
+  const WaiterId id = next_waiter_++;
+  owned->id = id;
+  owned->asker = ask.asker;
+  owned->owner = ask.owner;
+  owned->priority = ask.priority;
+  owned->writes.assign(ask.writes.begin(), ask.writes.end());
+  if (ask.guards != nullptr) owned->guards = *ask.guards;
+  const Waiter* waiter = owned.get();
+  waiters_.emplace(id, std::move(owned));
+
+  auto queue_at = [&](const std::string& key, bool exclusive) {
+    std::vector<Queued>& queue = keys_[key].queue;
+    const auto place = std::upper_bound(
+        queue.begin(), queue.end(), waiter,
+        [](const Waiter* w, const Queued& q) { return w->priority < q.waiter->priority; });
+    queue.insert(place, {waiter, exclusive});
+  };
+  for (const std::string& key : waiter->writes) queue_at(key, true);
+  for (const Span& guard : waiter->guards) {
+    if (guard.single()) {
+      queue_at(guard.from, false);
+    } else {
+      range_waiters_.emplace_back(guard, waiter);
+    }
+  }
+  return id;
+}
+
+WaiterId LockTable::Observe(const Owner& owner) {
+  const WaiterId id = next_waiter_++;
+  Mutable(owner)->observers.push_back(id);
+  observers_.emplace(id, owner);
+  return id;
+}
+
+void LockTable::Dequeue(WaiterId id) {
+  if (const auto it = observers_.find(id); it != observers_.end()) {
+    if (const auto lock = prepared_.find(it->second); lock != prepared_.end()) {
+      std::erase(lock->second->observers, id);
+    }
+    observers_.erase(it);
+    return;
+  }
+  const auto it = waiters_.find(id);
+  if (it == waiters_.end()) return;
+  const std::unique_ptr<Waiter> waiter = std::move(it->second);
+  waiters_.erase(it);
+  auto leave = [&](const std::string& key) {
+    std::erase_if(keys_.find(key)->second.queue,
+                  [&](const Queued& queued) { return queued.waiter == waiter.get(); });
+    WakeKey(key);
+    DropIfEmpty(key);
+  };
+  std::erase_if(range_waiters_, [&](const auto& entry) { return entry.second == waiter.get(); });
+  // A key both written and guarded is left twice; the second time finds its entry or makes none.
+  for (const std::string& key : waiter->writes) leave(key);
+  for (const Span& guard : waiter->guards) {
+    if (!guard.single()) {
+      WakeSpan(guard);
+    } else if (keys_.contains(guard.from)) {
+      leave(guard.from);
+    }
+  }
+}
+
+void LockTable::WakeQueue(const KeyLocks& locks) {
+  for (const Queued& queued : locks.queue) {
+    woken_.push_back(queued.waiter->id);
+    if (queued.exclusive) return;
+  }
+}
+
+void LockTable::WakeKey(std::string_view key) {
+  if (waiters_.empty()) return;
+  if (const auto it = keys_.find(key); it != keys_.end()) WakeQueue(it->second);
+  for (const auto& [span, waiter] : range_waiters_) {
+    if (span.Contains(key)) woken_.push_back(waiter->id);
+  }
+}
+
+void LockTable::WakeSpan(const Span& span) {
+  if (waiters_.empty()) return;
+  for (auto it = From(span.from); it != keys_.end() && span.Contains(it->first); ++it) {
+    WakeQueue(it->second);
+  }
+  for (const auto& [range, waiter] : range_waiters_) {
+    if (range.Overlaps(span)) woken_.push_back(waiter->id);
+  }
+}
+
+std::vector<WaiterId> LockTable::TakeWoken() {
+  std::vector<WaiterId> once;
+  absl::flat_hash_set<WaiterId> seen;
+  for (WaiterId id : woken_) {
+    if (seen.insert(id).second) once.push_back(id);
+  }
+  woken_.clear();
+  return once;
+}
+
+}  // namespace quorate::shard

@@ -1,0 +1,49 @@
+// Versions: (key, commit_ts) -> value or deletion, and reading them at a timestamp. Plain functions
+// over the store; intents and locks are looked at by whoever calls them.
+#pragma once
+
+#include <absl/functional/function_ref.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "storage/kv_store.h"
+#include "txn/key_span.h"
+#include "txn/timestamp.h"
+
+namespace quorate::shard {
+
+struct Version {
+  Timestamp commit_ts;
+  bool deletion = false;
+  std::string value;
+};
+
+void PutVersion(std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value,
+                storage::WriteBatch* batch);
+
+// The commit_ts of the newest version of `key`; zero if it has none.
+Timestamp NewestVersion(const storage::KvReader& store, std::string_view key);
+// The newest version with commit_ts <= `at`, deletions included.
+std::optional<Version> VersionAt(const storage::KvReader& store, std::string_view key,
+                                 Timestamp at);
+// Whether a key in `span` has a version with commit_ts > `than`, deletions included.
+bool HasNewerVersion(const storage::KvReader& store, const Span& span, Timestamp than);
+
+// One key's version at the timestamp of a scan, deletions included. False ends the scan.
+using VersionVisitor = absl::FunctionRef<bool(std::string_view key, Timestamp commit_ts,
+                                              bool deletion, std::string_view value)>;
+// Visits, in key order, the version at `at` of every key in `span` that has one. At most about
+// `examined_max` versions are looked at; then the key to go on from is returned (nullopt: the whole
+// span was visited, or the visitor ended it).
+std::optional<std::string> ScanVersions(const storage::KvReader& store, const Span& span,
+                                        Timestamp at, size_t examined_max, VersionVisitor visit);
+
+// Deletes the versions of `key` that no read at or above `horizon` can return: those below the
+// newest one with commit_ts <= `horizon`, and that one too if it is a deletion. At most `max` of
+// them; returns how many versions were deleted.
+size_t CollectVersions(const storage::KvReader& store, std::string_view key, Timestamp horizon,
+                       size_t max, storage::WriteBatch* batch);
+
+}  // namespace quorate::shard

@@ -1,0 +1,246 @@
+// Prepares: waiting for locks, evaluating, proposing; and what recovery asks of participants.
+#include <algorithm>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "base/probe.h"
+#include "proto/shard.pb.h"
+#include "shard/records.h"
+#include "shard/rep.h"
+
+namespace quorate::shard {
+namespace {
+
+AnchorEvaluation RefusedWith(Status status) {
+  AnchorEvaluation evaluation;
+  evaluation.status = std::move(status);
+  return evaluation;
+}
+
+}  // namespace
+
+Status Shard::Rep::Admit(const v1::PrepareRequest& request) const {
+  if (deps.store.OverBound()) {
+    return Status(Code::kOverloaded, "the node's store cannot keep up with writes");
+  }
+  if (!deps.low_space || !deps.low_space()) return Status::Ok();
+  const bool grows = std::any_of(request.writes().begin(), request.writes().end(),
+                                 [](const v1::Write& write) { return !write.deletion(); });
+  // Deletions go on: they are the way out.
+  return grows ? Status(Code::kNoSpace, "the disk is nearly full: only deletions are accepted")
+               : Status::Ok();
+}
+
+Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest request, PrepareKind kind,
+                                            std::vector<StagingPart> participants,
+                                            Instant deadline) {
+  const Result<PrepareAsk> parsed = ParsePrepare(request, kind);
+  if (!parsed.ok()) co_return RefusedWith(parsed.status());
+  const PrepareAsk& ask = *parsed;
+  if (Status admitted = Admit(request); !admitted.ok()) co_return RefusedWith(std::move(admitted));
+  if (const Timestamp named = std::max(ask.start_ts, ask.min_ts); needs_check(named)) {
+    if (Status s = co_await CheckNamed(named, deadline); !s.ok()) co_return RefusedWith(s);
+  }
+  const auto serving = co_await Serving(deadline);
+  if (!serving.ok()) co_return RefusedWith(serving.status());
+  const std::shared_ptr<Leadership>& under = *serving;
+
+  QueuePlace place(under);
+  Instant push_at = Now() + settings.push_after;
+  for (;;) {
+    if (!under->serving()) co_return RefusedWith(NotLeader());
+    PrepareVerdict verdict =
+        EvaluatePrepare(ask, table, under->locks(), under->read_high(), Now(), place.id());
+    switch (verdict.kind) {
+      case PrepareVerdict::Kind::kRefuse:
+        if (verdict.status.code() == Code::kLockConflict) lock_conflicts.Add();
+        if (verdict.status.code() == Code::kReadConflict) read_conflicts.Add();
+        co_return RefusedWith(std::move(verdict.status));
+      case PrepareVerdict::Kind::kExisting: {
+        AnchorEvaluation evaluation;
+        evaluation.existing = std::move(verdict.existing);
+        co_return evaluation;
+      }
+      case PrepareVerdict::Kind::kPropose: {
+        AnchorEvaluation evaluation;
+        evaluation.prepare_ts = verdict.prepare_ts;
+        evaluation.applied =
+            LockAndPropose(under, ask, verdict.prepare_ts, std::move(request), participants);
+        co_return evaluation;
+      }
+      case PrepareVerdict::Kind::kJoin:
+        place.Take(under->locks().Observe(ask.owner));
+        break;
+      case PrepareVerdict::Kind::kWait:
+        prepare_waits.Add();
+        if (!under->locks().queued(place.id())) {
+          if (under->locks().waiting() >= limits::kShardWaitersMax) {
+            co_return RefusedWith(Status(Code::kOverloaded, "too many requests wait for locks"));
+          }
+          place.Take(under->locks().Enqueue(LocksOf(ask)));
+        }
+        break;
+    }
+    const Instant now = Now();
+    if (now >= deadline) co_return RefusedWith(DeadlineExceeded("waited for locks"));
+    if (now >= push_at) {
+      if (verdict.lock.blocker) StartPush(under, *verdict.lock.blocker);
+      push_at = now + settings.push_after;
+    }
+    Instant until = std::min(deadline, push_at);
+    if (verdict.lock.recheck) until = std::min(until, *verdict.lock.recheck);
+    co_await Leadership::Wait(under, place.id(), until);
+  }
+}
+
+namespace {
+
+// What the log holds of a prepare; takes the values out of the request.
+v1::ShardCommand CommandOf(const PrepareAsk& ask, Timestamp prepare_ts, v1::PrepareRequest* request,
+                           const std::vector<StagingPart>& participants) {
+  v1::ShardCommand command;
+  if (ask.kind == PrepareKind::kOnePhase) {
+    v1::CommitOnePhase* commit = command.mutable_commit_one_phase();
+    commit->set_txn_id(std::move(*request->mutable_txn_id()));
+    commit->set_start_ts(request->start_ts());
+    commit->set_commit_ts(prepare_ts.bits());
+    commit->set_anchor_key(std::move(*request->mutable_anchor_key()));
+    commit->mutable_writes()->Swap(request->mutable_writes());
+    return command;
+  }
+  v1::PrepareCommand* prepare = command.mutable_prepare();
+  prepare->set_txn_id(std::move(*request->mutable_txn_id()));
+  prepare->set_digest(request->digest());
+  prepare->set_marker_key(std::move(*request->mutable_marker_key()));
+  prepare->set_start_ts(request->start_ts());
+  prepare->set_prepare_ts(prepare_ts.bits());
+  prepare->mutable_priority()->Swap(request->mutable_priority());
+  prepare->set_anchor_key(std::move(*request->mutable_anchor_key()));
+  prepare->mutable_writes()->Swap(request->mutable_writes());
+  prepare->mutable_guards()->Swap(request->mutable_guards());
+  prepare->set_stage(ask.kind == PrepareKind::kStage);
+  for (const StagingPart& part : participants) {
+    v1::Participant* participant = prepare->add_participants();
+    participant->set_marker_key(part.marker_key);
+    participant->set_digest(part.digest.value());
+  }
+  return command;
+}
+
+}  // namespace
+
+Future<Applied> Shard::Rep::LockAndPropose(const std::shared_ptr<Leadership>& under,
+                                           const PrepareAsk& ask, Timestamp prepare_ts,
+                                           v1::PrepareRequest request,
+                                           const std::vector<StagingPart>& participants) {
+  PreparedLock lock;
+  lock.owner = ask.owner;
+  lock.priority = ask.priority;
+  lock.start_ts = ask.start_ts;
+  lock.prepare_ts = prepare_ts;
+  lock.marker_key = ask.marker_key;
+  lock.anchor_key = ask.anchor_key;
+  lock.writes.assign(ask.writes.begin(), ask.writes.end());
+  lock.guards = ask.guards;
+  lock.one_phase = ask.kind == PrepareKind::kOnePhase;
+  lock.since = Now();
+  under->locks().Add(std::move(lock));
+  under->Wake();
+  prepares.Add();
+  // `ask` looks into the request, which the command takes apart now.
+  v1::ShardCommand command = CommandOf(ask, prepare_ts, &request, participants);
+  return Propose(under, std::move(command), ask.owner, std::nullopt);
+}
+
+Task<Status> Shard::Rep::QueryPrepare(v1::QueryPrepareRequest request, Instant deadline,
+                                      v1::QueryPrepareResponse* response) {
+  const auto txn_id = TxnId::FromBytes(request.txn_id());
+  if (!txn_id || request.digest() == 0) co_return InvalidArgument("txn_id or digest is missing");
+  const auto serving = co_await Serving(deadline);
+  if (!serving.ok()) co_return serving.status();
+  if (!table.span().Contains(request.marker_key())) co_return StaleEpoch(table);
+
+  const Owner owner{*txn_id, Digest(request.digest())};
+  Applied stands;
+  if (const auto record = GetParticipantRecord(table.store(), request.marker_key(), owner)) {
+    stands = StandingOf(*record);
+  } else if (Timestamp(request.start_ts()) < table.horizon()) {
+    PROBE("shard: a query below the horizon was answered ABORTED");
+    stands.state = Applied::State::kAborted;
+  } else {
+    PROBE("shard: a query logged a refusal");
+    v1::ShardCommand command;
+    v1::Refuse* refuse = command.mutable_refuse();
+    refuse->set_txn_id(std::move(*request.mutable_txn_id()));
+    refuse->set_digest(request.digest());
+    refuse->set_marker_key(std::move(*request.mutable_marker_key()));
+    refuse->set_start_ts(request.start_ts());
+    stands = co_await Propose(*serving, std::move(command), std::nullopt, deadline);
+  }
+  if (!stands.status.ok()) co_return stands.status;
+  response->set_state(static_cast<v1::TxnState>(stands.state));
+  response->set_prepare_ts(stands.prepare_ts.bits());
+  response->set_commit_ts(stands.commit_ts.bits());
+  co_return Status::Ok();
+}
+
+// Only facts count: an outcome that is recorded, or a horizon below which nothing is prepared any
+// more. That there is no record is none, for this may be a leader that does not know yet that it
+// was deposed.
+std::vector<v1::Resolution> Shard::Rep::Unresolved(std::vector<v1::Resolution> resolutions) const {
+  std::erase_if(resolutions, [&](const v1::Resolution& resolution) {
+    const Owner owner{*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest())};
+    if (table.FindPrepared(owner) != nullptr) return false;
+    if (GetParticipantRecord(table.store(), resolution.marker_key(), owner)) return true;
+    return resolution.outcome() != v1::COMMITTED &&
+           Timestamp(resolution.start_ts()) < table.horizon();
+  });
+  return resolutions;
+}
+
+Task<Status> Shard::Rep::Resolve(std::vector<v1::Resolution> resolutions) {
+  Timestamp named;
+  for (const v1::Resolution& resolution : resolutions) {
+    const bool commit = resolution.outcome() == v1::COMMITTED;
+    if (!TxnId::FromBytes(resolution.txn_id()) || resolution.digest() == 0 ||
+        (!commit && resolution.outcome() != v1::ABORTED_STATE)) {
+      co_return InvalidArgument("a resolution names a transaction, a digest and an outcome");
+    }
+    if (commit) named = std::max(named, Timestamp(resolution.commit_ts()));
+  }
+  if (needs_check(named)) CO_RETURN_IF_ERROR(co_await CheckNamed(named, Now() + 5s));
+  if (!serving()) co_return NotLeader();
+  const std::shared_ptr<Leadership> under = lead;
+  for (const v1::Resolution& resolution : resolutions) {
+    if (!table.span().Contains(resolution.marker_key())) co_return StaleEpoch(table);
+  }
+  resolutions = Unresolved(std::move(resolutions));
+  if (resolutions.empty()) co_return Status::Ok();
+
+  // From an applied Decide: COMMITTED is a fact. Once the entry is proposed, whatever is evaluated
+  // next is applied behind it.
+  std::vector<Owner> freed;
+  v1::ShardCommand command;
+  for (v1::Resolution& resolution : resolutions) {
+    const Owner owner{*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest())};
+    if (resolution.outcome() == v1::COMMITTED) {
+      under->Commit(owner, Timestamp(resolution.commit_ts()));
+      const PreparedLock* lock = under->locks().Find(owner);
+      if (lock != nullptr && lock->committed && !lock->resolve_proposed) freed.push_back(owner);
+    }
+    *command.mutable_resolve()->add_resolutions() = std::move(resolution);
+  }
+  Future<Applied> applied = Propose(under, std::move(command), std::nullopt, std::nullopt);
+  for (const Owner& owner : freed) under->locks().MarkResolveProposed(owner, true);
+  under->Wake();
+  const Applied result = co_await std::move(applied);
+  if (!result.status.ok() && under->active()) {
+    PROBE("shard: a resolution was not applied");
+    for (const Owner& owner : freed) {
+      if (under->locks().Find(owner)) under->locks().MarkResolveProposed(owner, false);
+    }
+  }
+  co_return result.status;
+}
+
+}  // namespace quorate::shard

@@ -1,0 +1,101 @@
+// Shard::Rep: what the bodies of shard.h share. Private to this folder. By file:
+//
+//   shard.cc     facade, applying, leadership
+//   reads.cc     Read, Lock
+//   prepares.cc  evaluation, proposal, participants
+//   records.cc   (store encodings; not part of Rep)
+//   upkeep.cc    starting to serve, pushing old PREPARED records, the horizon
+#pragma once
+
+#include "base/metrics.h"
+#include "shard/evaluate_prepare.h"
+#include "shard/evaluate_read.h"
+#include "shard/leadership.h"
+#include "shard/shard.h"
+#include "shard/table.h"
+
+namespace quorate::shard {
+
+struct Shard::Rep {
+  Rep(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);
+  ~Rep();
+
+  // ---- shard.cc
+  // ----------------------------------------------------------------------------------
+  bool serving() const { return lead != nullptr && lead->serving(); }
+  Instant Now() const { return deps.env.Now(); }
+  void BeginLeadership(raft::Term term);
+  void EndLeadership();
+  void OnServing();
+  // The leadership to work under: waits a little for one that has just begun. NOT_LEADER.
+  Task<Result<std::shared_ptr<Leadership>>> Serving(Instant deadline);
+  Status NotLeader() const;
+  // `status` with what its code lets a caller do: the leader, the descriptor.
+  void FillError(const Status& status, v1::Error* error) const;
+  // Waits until a timestamp named by a request is known not to be above every slot.
+  // INVALID_ARGUMENT if it is.
+  Task<Status> CheckNamed(Timestamp named, Instant deadline);
+  bool needs_check(Timestamp named) const;
+
+  // Completes the command with term and version and proposes it in this very step. `owner`: whose
+  // lock goes if it is never applied.
+  Future<Applied> Propose(const std::shared_ptr<Leadership>& under, v1::ShardCommand command,
+                          std::optional<Owner> owner, std::optional<Instant> deadline);
+
+  // ---- reads.cc
+  // ----------------------------------------------------------------------------------
+  Task<Status> Read(v1::ReadRequest request, Instant deadline, v1::ReadResponse* response);
+  // Raises read_high and waits until nothing is in the way at `at`. The leadership it looked under.
+  Task<Result<std::shared_ptr<Leadership>>> ClearWay(const ReadAsk* ask, Timestamp at,
+                                                     Instant deadline);
+  // The leadership was not lost before now: what was read under it may be answered.
+  Task<Status> ConfirmLeadership(std::shared_ptr<Leadership> under, Instant deadline);
+  Task<Status> Lock(v1::LockRequest request, Instant deadline);
+
+  // ---- prepares.cc
+  // -------------------------------------------------------------------------------
+  Task<AnchorEvaluation> Evaluate(v1::PrepareRequest request, PrepareKind kind,
+                                  std::vector<StagingPart> participants, Instant deadline);
+  Future<Applied> LockAndPropose(const std::shared_ptr<Leadership>& under, const PrepareAsk& ask,
+                                 Timestamp prepare_ts, v1::PrepareRequest request,
+                                 const std::vector<StagingPart>& participants);
+  Status Admit(const v1::PrepareRequest& request) const;
+  Task<Status> QueryPrepare(v1::QueryPrepareRequest request, Instant deadline,
+                            v1::QueryPrepareResponse* response);
+  Task<Status> Resolve(std::vector<v1::Resolution> resolutions);
+  // The part of `resolutions` that is not known to be applied or void.
+  std::vector<v1::Resolution> Unresolved(std::vector<v1::Resolution> resolutions) const;
+
+  // ---- upkeep.cc
+  // ---------------------------------------------------------------------------------
+  Task<void> StartServing(std::shared_ptr<Leadership> under);
+  // Starts the loops that have something to do.
+  void ArmUpkeep();
+  Task<void> UpkeepLoop(std::shared_ptr<Leadership> under);
+  Task<void> HorizonLoop(std::shared_ptr<Leadership> under);
+  Task<Status> AdvanceHorizon(std::shared_ptr<Leadership> under, Timestamp horizon);
+  // Finds out what became of a prepared lock, and resolves it. One at a time per lock.
+  void StartPush(const std::shared_ptr<Leadership>& under, const Owner& owner);
+  Task<void> Push(std::shared_ptr<Leadership> under, Owner owner, TxnName txn);
+
+  Deps deps;
+  Settings settings;
+  Table table;
+  raft::GroupHandle* group = nullptr;
+  raft::SoftState soft;
+  std::shared_ptr<Leadership> lead;  // null: not the leader
+  Random random;
+
+  Counter& reads;
+  Counter& read_waits;
+  Counter& prepares;
+  Counter& prepare_waits;
+  Counter& lock_conflicts;
+  Counter& read_conflicts;
+  Counter& pushes;
+  Counter& wild_timestamps;
+
+  TaskScope scope;  // last: its tasks use everything above
+};
+
+}  // namespace quorate::shard

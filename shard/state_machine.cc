@@ -1,0 +1,129 @@
+#include "shard/state_machine.h"
+
+#include <xxhash.h>
+
+#include "base/check.h"
+#include "base/coding.h"
+#include "base/probe.h"
+#include "proto/shard.pb.h"
+#include "txn/errors.h"
+
+namespace quorate::shard {
+namespace {
+
+static_assert(static_cast<int>(Applied::State::kPrepared) == v1::PREPARED &&
+              static_cast<int>(Applied::State::kStaged) == v1::STAGED &&
+              static_cast<int>(Applied::State::kCommitted) == v1::COMMITTED &&
+              static_cast<int>(Applied::State::kAborted) == v1::ABORTED_STATE);
+static_assert(static_cast<int>(TxnState::kPrepared) == v1::PREPARED &&
+              static_cast<int>(TxnState::kStaged) == v1::STAGED &&
+              static_cast<int>(TxnState::kCommitted) == v1::COMMITTED &&
+              static_cast<int>(TxnState::kAborted) == v1::ABORTED_STATE);
+
+Applied Dispatch(ApplyContext context, const v1::ShardCommand& command) {
+  switch (command.command_case()) {
+    case v1::ShardCommand::kLeaderStart:
+      return ApplyLeaderStart(context, command.leader_start());
+    case v1::ShardCommand::kCommitOnePhase:
+      return ApplyCommitOnePhase(context, command.commit_one_phase());
+    case v1::ShardCommand::kPrepare:
+      return ApplyPrepare(context, command.prepare());
+    case v1::ShardCommand::kDecide:
+      return ApplyDecide(context, command.decide());
+    case v1::ShardCommand::kResolve:
+      return ApplyResolve(context, command.resolve());
+    case v1::ShardCommand::kRefuse:
+      return ApplyRefuse(context, command.refuse());
+    case v1::ShardCommand::kAdvanceHorizon:
+      return ApplyAdvanceHorizon(context, command.advance_horizon());
+    case v1::ShardCommand::kDone:
+      return ApplyDone(context, command.done());
+    case v1::ShardCommand::COMMAND_NOT_SET:
+      break;
+  }
+  // Going on without knowing what it does would make this replica another one.
+  CHECK(false, "shard {}: an entry with a command that this version does not know",
+        context.table.id());
+}
+
+class Digester {
+ public:
+  Digester() : state_(XXH3_createState()) { XXH3_64bits_reset(state_); }
+  ~Digester() { XXH3_freeState(state_); }
+  void Add(std::string_view bytes) {
+    std::string size;
+    PutFixed64(&size, bytes.size());
+    XXH3_64bits_update(state_, size.data(), size.size());
+    XXH3_64bits_update(state_, bytes.data(), bytes.size());
+  }
+  uint64_t Take() const { return XXH3_64bits_digest(state_); }
+
+ private:
+  XXH3_state_t* state_;
+};
+
+}  // namespace
+
+Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand& command) {
+  if (command.term() != term.value()) {
+    PROBE("shard: an entry of another term was void");
+    return Refused(Code::kNotLeader, "evaluated in another term");
+  }
+  if (command.version() != context.table.version()) {
+    PROBE("shard: an entry of another version was void");
+    return Refused(Code::kStaleEpoch, "evaluated under another version of the shard");
+  }
+  if (command.command_case() != v1::ShardCommand::kAdvanceHorizon) {
+    Collect(context, kCollectPerEntry);
+  }
+  return Dispatch(context, command);
+}
+
+raft::ApplyResult EncodeApplied(const Applied& applied) {
+  v1::ShardApplyResult result;
+  result.set_code(static_cast<v1::ErrorCode>(applied.status.code()));
+  result.set_state(static_cast<v1::TxnState>(applied.state));
+  result.set_prepare_ts(applied.prepare_ts.bits());
+  result.set_commit_ts(applied.commit_ts.bits());
+  return {applied.status, result.SerializeAsString()};
+}
+
+Applied DecodeApplied(const raft::ApplyResult& encoded) {
+  v1::ShardApplyResult result;
+  CHECK(result.ParseFromString(encoded.payload), "an apply result of our own does not parse");
+  Applied applied;
+  applied.status = encoded.status;
+  applied.state = static_cast<Applied::State>(result.state());
+  applied.prepare_ts = Timestamp(result.prepare_ts());
+  applied.commit_ts = Timestamp(result.commit_ts());
+  return applied;
+}
+
+std::vector<std::pair<std::string, std::string>> SpansOf(const Table& table) {
+  std::vector<std::pair<std::string, std::string>> spans;
+  for (Tag tag : kKeyedTags) {
+    spans.push_back(StoreSpan(tag, table.span().from, table.span().to));
+  }
+  const std::string own = ShardStateKey(table.id());
+  spans.push_back(StoreSpanOfKey(Tag::kShardState, UserKey(own)));
+  return spans;
+}
+
+uint64_t DigestOf(const Table& table) {
+  Digester digester;
+  for (Tag tag : kKeyedTags) {
+    const auto [from, to] = StoreSpan(tag, table.span().from, table.span().to);
+    // Their encodings are canonical: bytes are fields.
+    const Status status = table.store().Scan(from, to, [&](std::string_view k, std::string_view v) {
+      digester.Add(k);
+      digester.Add(v);
+      return true;
+    });
+    CHECK(status.ok(), "reading the store: {}", status.ToString());
+  }
+  digester.Add(
+      fmt::format("{} {} {} {}", table.id(), table.version(), table.horizon(), table.floor()));
+  return digester.Take();
+}
+
+}  // namespace quorate::shard

@@ -1,0 +1,153 @@
+#include "shard/table.h"
+
+#include "base/check.h"
+#include "proto/shard.pb.h"
+#include "shard/records.h"
+
+namespace quorate::shard {
+
+Table::Table(const storage::KvReader& store, const v1::ShardDescriptor& descriptor)
+    : store_(store),
+      id_(descriptor.shard_id()),
+      descriptor_(std::make_unique<v1::ShardDescriptor>(descriptor)) {
+  Load();
+}
+Table::~Table() = default;
+
+void Table::Load() {
+  const auto stored = store_.Get(ShardStateKey(id_));
+  CHECK(stored.ok(), "reading the store: {}", stored.status().ToString());
+  if (stored->has_value()) {
+    v1::ShardState state;
+    CHECK(state.ParseFromString(**stored), "shard {}: its state does not parse", id_);
+    *descriptor_ = state.shard();
+    horizon_ = Timestamp(state.horizon());
+    floor_ = Timestamp(state.floor());
+  }
+  CHECK(descriptor_->shard_id() == id_.value(), "shard {}: state of another shard", id_);
+  version_ = descriptor_->version();
+  span_ = {descriptor_->from(), descriptor_->to()};
+
+  prepared_.clear();
+  intents_.clear();
+  unfinished_.clear();
+  collectable_.clear();
+  auto scan = [&](Tag tag, auto record) {
+    const auto [from, to] = StoreSpan(tag, span_.from, span_.to);
+    const Status status =
+        store_.Scan(from, to, [&](std::string_view store_key, std::string_view value) {
+          decltype(record) decoded;
+          CHECK(DecodeRecord(store_key, value, &decoded), "shard {}: a record does not decode",
+                id_);
+          Index(decoded);
+          return true;
+        });
+    CHECK(status.ok(), "reading the store: {}", status.ToString());
+  };
+  scan(Tag::kParticipants, ParticipantRecord());
+  scan(Tag::kTransactions, TransactionRecord());
+}
+
+void Table::StoreScalars(storage::WriteBatch* batch) const {
+  v1::ShardState state;
+  *state.mutable_shard() = *descriptor_;
+  state.set_horizon(horizon_.bits());
+  state.set_floor(floor_.bits());
+  batch->Put(ShardStateKey(id_), state.SerializeAsString());
+}
+
+void Table::SetHorizon(Timestamp horizon, storage::WriteBatch* batch) {
+  CHECK(horizon >= horizon_, "the horizon never goes down");
+  horizon_ = horizon;
+  StoreScalars(batch);
+}
+
+void Table::SetFloor(Timestamp floor, storage::WriteBatch* batch) {
+  floor_ = floor;
+  StoreScalars(batch);
+}
+
+void Table::Store(ParticipantRecord record, storage::WriteBatch* batch) {
+  PutRecord(record, batch);
+  if (record.state != TxnState::kPrepared) {
+    auto it = prepared_.find(OwnerOf(record));
+    if (it != prepared_.end()) {
+      for (const std::string& key : it->second.writes) intents_.erase(key);
+      prepared_.erase(it);
+    }
+  }
+  Index(record);
+}
+
+void Table::Index(const ParticipantRecord& record) {
+  switch (record.state) {
+    case TxnState::kPrepared: {
+      const Owner owner = OwnerOf(record);
+      for (const std::string& key : record.writes) {
+        const auto [it, inserted] = intents_.emplace(key, owner);
+        CHECK(inserted || it->second == owner, "two intents on one key");
+      }
+      prepared_.insert_or_assign(owner, record);
+      return;
+    }
+    case TxnState::kCommitted:
+      collectable_.insert({record.commit_ts, true, OwnerOf(record), record.marker_key});
+      return;
+    case TxnState::kAborted:
+      collectable_.insert({record.start_ts, true, OwnerOf(record), record.marker_key});
+      return;
+    case TxnState::kNone:
+    case TxnState::kStaged:
+      break;
+  }
+  CHECK(false, "a participant record is never {}", TxnStateName(record.state));
+}
+
+void Table::Store(TransactionRecord record, storage::WriteBatch* batch) {
+  PutRecord(record, batch);
+  Index(record);
+}
+
+void Table::Index(const TransactionRecord& record) {
+  const Owner owner{record.txn_id, Digest()};
+  switch (record.state) {
+    case TxnState::kStaged:
+      unfinished_.insert_or_assign(record.txn_id, record);
+      return;
+    case TxnState::kCommitted:
+      if (!record.done) {
+        unfinished_.insert_or_assign(record.txn_id, record);
+        return;
+      }
+      unfinished_.erase(record.txn_id);
+      collectable_.insert({record.commit_ts, false, owner, record.anchor_key});
+      return;
+    case TxnState::kAborted:
+      unfinished_.erase(record.txn_id);
+      collectable_.insert({record.start_ts, false, owner, record.anchor_key});
+      return;
+    case TxnState::kNone:
+    case TxnState::kPrepared:
+      break;
+  }
+  CHECK(false, "a transaction record is never {}", TxnStateName(record.state));
+}
+
+void Table::ForgetCollected(const Collectable& collected, storage::WriteBatch* batch) {
+  CHECK(collected.at < horizon_, "nothing at or above the horizon is collected");
+  batch->Delete(collected.participant ? ParticipantKey(collected.key, collected.owner)
+                                      : TransactionKey(collected.key, collected.owner.txn_id));
+  collectable_.erase(Collectable(collected));
+}
+
+const ParticipantRecord* Table::FindPrepared(const Owner& owner) const {
+  const auto it = prepared_.find(owner);
+  return it == prepared_.end() ? nullptr : &it->second;
+}
+
+const Owner* Table::IntentOn(std::string_view key) const {
+  const auto it = intents_.find(key);
+  return it == intents_.end() ? nullptr : &it->second;
+}
+
+}  // namespace quorate::shard

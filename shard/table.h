@@ -1,0 +1,95 @@
+// Table: what a replica keeps in memory of its applied state, so that hot paths need not read the
+// store for it. All of it is a function of the store's content: Load rebuilds it after a start or a
+// snapshot, and Apply keeps it in step, so it may be used in Apply without replicas diverging.
+#pragma once
+
+#include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
+#include <absl/container/flat_hash_map.h>
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "shard/keys.h"
+#include "txn/record.h"
+
+namespace quorate::v1 {
+class ShardDescriptor;
+}
+
+namespace quorate::shard {
+
+// A record in a final state that nothing needs once the horizon has passed `at`: COMMITTED ones
+// (transaction records: once done) by their commit_ts, ABORTED ones by their start_ts. With the
+// record go the versions that its writes made obsolete, so nothing ever sweeps the whole range.
+struct Collectable {
+  Timestamp at;
+  bool participant = false;
+  Owner owner;      // digest 0 for transaction records
+  std::string key;  // marker or anchor
+  friend auto operator<=>(const Collectable&, const Collectable&) = default;
+};
+
+class Table {
+ public:
+  // `descriptor` is used if the store holds no state of this shard.
+  Table(const storage::KvReader& store, const v1::ShardDescriptor& descriptor);
+  ~Table();
+
+  // Reads everything again from the store (which now holds the shard's state).
+  void Load();
+  const storage::KvReader& store() const { return store_; }
+
+  ShardId id() const { return id_; }
+  const Span& span() const { return span_; }
+  uint64_t version() const { return version_; }
+  const v1::ShardDescriptor& descriptor() const { return *descriptor_; }
+  Timestamp horizon() const { return horizon_; }
+  Timestamp floor() const { return floor_; }
+
+  // ---- changes, in Apply only
+  // --------------------------------------------------------------------
+  void SetHorizon(Timestamp horizon, storage::WriteBatch* batch);
+  void SetFloor(Timestamp floor, storage::WriteBatch* batch);
+  // Stores the record and keeps the indexes below in step. A record in a final state is never
+  // passed again (P1, A1), but for a COMMITTED transaction record that becomes done.
+  void Store(ParticipantRecord record, storage::WriteBatch* batch);
+  void Store(TransactionRecord record, storage::WriteBatch* batch);
+  void ForgetCollected(const Collectable& collected, storage::WriteBatch* batch);
+
+  // ---- indexes
+  // ----------------------------------------------------------------------------------- PREPARED
+  // participant records.
+  const std::map<Owner, ParticipantRecord>& prepared() const { return prepared_; }
+  const ParticipantRecord* FindPrepared(const Owner& owner) const;
+  // Whose intent is on `key`; nullptr: nobody's.
+  const Owner* IntentOn(std::string_view key) const;
+  // STAGED transaction records, and COMMITTED ones that are not done.
+  const std::map<TxnId, TransactionRecord>& unfinished() const { return unfinished_; }
+  const absl::btree_set<Collectable>& collectable() const { return collectable_; }
+
+ private:
+  struct StringHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+  };
+
+  void Index(const ParticipantRecord& record);
+  void Index(const TransactionRecord& record);
+  void StoreScalars(storage::WriteBatch* batch) const;
+
+  const storage::KvReader& store_;
+  ShardId id_;
+  Span span_;
+  uint64_t version_ = 0;
+  std::unique_ptr<v1::ShardDescriptor> descriptor_;
+  Timestamp horizon_;
+  Timestamp floor_;
+  std::map<Owner, ParticipantRecord> prepared_;
+  absl::flat_hash_map<std::string, Owner, StringHash, std::equal_to<>> intents_;  // looked up only
+  std::map<TxnId, TransactionRecord> unfinished_;
+  absl::btree_set<Collectable> collectable_;
+};
+
+}  // namespace quorate::shard

@@ -1,0 +1,146 @@
+// Upkeep: what a leader does without being asked. Every loop ends when it has nothing to do, so
+// that an idle shard costs nothing.
+#include <algorithm>
+
+#include "base/backoff.h"
+#include "base/check.h"
+#include "base/probe.h"
+#include "proto/shard.pb.h"
+#include "shard/rep.h"
+
+namespace quorate::shard {
+namespace {
+
+constexpr Duration kSlotTimeout = 2s;
+constexpr Duration kPushTimeout = 5s;
+constexpr size_t kPushesMax = 64;  // of one shard at a time
+constexpr Duration kUpkeepInterval = 1s;
+constexpr Duration kCollectPause = 5ms;  // between entries that only collect
+
+}  // namespace
+
+// The floor must be a slot requested after the old lease has ended. It has ended by now: every
+// voter of this election refused its vote for kElectionTicksMin after it last heard the old leader,
+// whose lease is shorter by the drift margin (base/limits.h); a leader that hands over gives its
+// lease up first (raft/core/node.h).
+Task<void> Shard::Rep::StartServing(std::shared_ptr<Leadership> under) {
+  Backoff backoff(20ms, 500ms);
+  while (under->active() && !under->serving()) {
+    const Result<Timestamp> slot = co_await deps.slots.Fetch(kSlotTimeout);
+    if (!under->active()) co_return;
+    if (slot.ok()) {
+      v1::ShardCommand command;
+      command.mutable_leader_start()->set_floor(slot->bits());
+      const Applied applied =
+          co_await Propose(under, std::move(command), std::nullopt, std::nullopt);
+      if (applied.status.ok() || !under->active()) co_return;
+    }
+    co_await Sleep(deps.env.executor, backoff.Next(random));
+  }
+}
+
+void Shard::Rep::ArmUpkeep() {
+  if (!lead->upkeep_running &&
+      (!lead->locks().prepared().empty() || lead->locks().any_advisory())) {
+    lead->upkeep_running = true;
+    scope.Spawn(UpkeepLoop(lead));
+  }
+  if (!lead->horizon_running && !table.collectable().empty()) {
+    lead->horizon_running = true;
+    scope.Spawn(HorizonLoop(lead));
+  }
+}
+
+Task<void> Shard::Rep::UpkeepLoop(std::shared_ptr<Leadership> under) {
+  for (;;) {
+    co_await Sleep(deps.env.executor, std::min(kUpkeepInterval, settings.prepared_push_after));
+    if (!under->serving()) co_return;
+    const size_t advisory = under->locks().ExpireAdvisory(Now());
+    under->Wake();
+    if (advisory == 0 && under->locks().prepared().empty()) break;
+    std::vector<Owner> old;
+    for (const auto& [owner, lock] : under->locks().prepared()) {
+      if (lock->applied && lock->since + settings.prepared_push_after <= Now()) {
+        old.push_back(owner);
+      }
+    }
+    for (const Owner& owner : old) StartPush(under, owner);
+  }
+  under->upkeep_running = false;
+}
+
+void Shard::Rep::StartPush(const std::shared_ptr<Leadership>& under, const Owner& owner) {
+  const PreparedLock* lock = under->locks().Find(owner);
+  // In flight: its end is this shard's own log.
+  if (lock == nullptr || !lock->applied || lock->pushing || lock->one_phase) return;
+  if (under->pushes >= kPushesMax) return;
+  under->locks().MarkPushing(owner, true);
+  ++under->pushes;
+  pushes.Add();
+  scope.Spawn(Push(under, owner, TxnName{owner.txn_id, lock->start_ts, lock->anchor_key}));
+}
+
+Task<void> Shard::Rep::Push(std::shared_ptr<Leadership> under, Owner owner, TxnName txn) {
+  const Result<PushOutcome> outcome = co_await deps.pusher.Push(txn, Now() + kPushTimeout);
+  const PreparedLock* lock = under->serving() ? under->locks().Find(owner) : nullptr;
+  if (lock != nullptr && outcome.ok()) {
+    v1::Resolution resolution;
+    resolution.set_txn_id(std::string(owner.txn_id.bytes()));
+    resolution.set_digest(owner.digest.value());
+    resolution.set_marker_key(lock->marker_key);
+    resolution.set_start_ts(lock->start_ts.bits());
+    resolution.set_outcome(v1::ABORTED_STATE);
+    if (outcome->state == PushOutcome::State::kCommitted) {
+      // A part of another grouping of a committed transaction: the staged parts write everything,
+      // and writing once more could bring back what was deleted and collected since.
+      const StagedParticipant self{lock->marker_key, owner.digest};
+      const auto& staged = outcome->participants;
+      if (std::find(staged.begin(), staged.end(), self) != staged.end()) {
+        resolution.set_outcome(v1::COMMITTED);
+        resolution.set_commit_ts(outcome->commit_ts.bits());
+      } else {
+        PROBE("shard: a part of another grouping was resolved as aborted");
+      }
+    } else if (outcome->state == PushOutcome::State::kTooOld) {
+      // A COMMITTED record outlives the PREPARED ones that it staged, and nothing can be staged
+      // below the horizon any more.
+      PROBE("shard: a prepared record below its anchor's horizon was resolved as aborted");
+    }
+    std::vector<v1::Resolution> resolutions;
+    resolutions.push_back(std::move(resolution));
+    const Status resolved = co_await Resolve(std::move(resolutions));
+    if (!resolved.ok()) PROBE("shard: resolving what was pushed failed");
+  }
+  --under->pushes;
+  if (under->active() && under->locks().Find(owner)) under->locks().MarkPushing(owner, false);
+}
+
+Task<Status> Shard::Rep::AdvanceHorizon(std::shared_ptr<Leadership> under, Timestamp horizon) {
+  v1::ShardCommand command;
+  command.mutable_advance_horizon()->set_horizon(horizon.bits());
+  const Applied applied = co_await Propose(under, std::move(command), std::nullopt, std::nullopt);
+  co_return applied.status;
+}
+
+Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
+  while (!table.collectable().empty()) {
+    // Spread, so that the shards of a node do not all do it at once.
+    const int64_t interval = settings.horizon_interval.count();
+    co_await Sleep(deps.env.executor, Duration(random.Between(interval * 9 / 10, interval)));
+    if (!under->serving()) co_return;
+    const Result<Timestamp> slot = co_await deps.slots.Fetch(kSlotTimeout);
+    if (!under->serving()) co_return;
+    if (!slot.ok()) continue;
+    const Timestamp horizon =
+        std::max(table.horizon(), slot->MinusMillis(ToMillis(settings.txn_lifetime)));
+    while (!table.collectable().empty() && table.collectable().begin()->at < horizon) {
+      if (!(co_await AdvanceHorizon(under, horizon)).ok()) break;
+      if (!under->serving()) co_return;
+      co_await Sleep(deps.env.executor, kCollectPause);
+      if (!under->serving()) co_return;
+    }
+  }
+  under->horizon_running = false;
+}
+
+}  // namespace quorate::shard
