@@ -40,7 +40,7 @@ Process::Process(World& world, std::string name, uint64_t trace_id, ClockModel* 
       name_(std::move(name)),
       trace_id_(trace_id),
       clock_(clock),
-      random_(world.Fork(name_).Next() ^ trace_id),
+      random_(world.Fork("process " + name_)),
       turn_random_(random_.Fork("turns")),
       env_{*this, *this, random_, log, metrics_} {}
 
