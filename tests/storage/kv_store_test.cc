@@ -1,0 +1,227 @@
+// Keys, and one contract for both stores: LMDB and memory do the same as a std::map, on everything.
+#include "storage/kv_store.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "base/coding.h"
+#include "base/probe.h"
+#include "storage/lmdb_store.h"
+#include "storage/memory_store.h"
+#include "tests/storage/temp_directory.h"
+#include "tests/storage/thread_executor.h"
+#include "tests/support/test_env.h"
+
+namespace quorate::storage {
+namespace {
+
+std::string RandomKey(Random& random) {
+  std::string body;
+  for (uint64_t n = random.Below(5); n > 0; --n) {
+    body.push_back(static_cast<char>(random.Chance(0.5) ? random.Below(3) : 250 + random.Below(6)));
+  }
+  std::string suffix;
+  for (uint64_t n = random.Below(4); n > 0; --n) {
+    suffix.push_back(static_cast<char>(random.Below(3)));
+  }
+  return MakeKey(body, suffix);
+}
+
+// The order in words: by body, then by suffix.
+using Parts = std::pair<std::string, std::string>;
+Parts Split(std::string_view key) {
+  return {std::string(KeyBody(key)), std::string(KeySuffix(key))};
+}
+
+TEST(StoreKey, OrdersByBodyThenSuffix) {
+  Random random(1);
+  for (int i = 0; i < 20'000; ++i) {
+    const std::string a = RandomKey(random);
+    const std::string b = RandomKey(random);
+    ASSERT_EQ(KeyLess()(a, b), Split(a) < Split(b));
+    ASSERT_EQ(CompareKeys(a, b) == 0, Split(a) == Split(b));
+  }
+}
+
+TEST(StoreKey, VersionsOfOneKeyAreNeighboursNewestFirst) {
+  const auto version = [](std::string_view body, uint64_t timestamp) {
+    std::string suffix;
+    PutOrderedDescending64(&suffix, timestamp);
+    return MakeKey(body, suffix);
+  };
+  EXPECT_LT(CompareKeys(version("a", 7), version("a", 6)), 0);
+  EXPECT_LT(CompareKeys(version("a", 1), version("aa", 9)), 0);
+  EXPECT_LT(CompareKeys(version("a", 1), version(std::string("a\0", 2), 9)), 0);
+  EXPECT_LT(CompareKeys(MakeKey("a"), version("a", 9)), 0);
+}
+
+using Model = std::map<Parts, std::string>;
+using Pairs = std::vector<std::pair<std::string, std::string>>;
+
+Pairs ScanAll(const KvReader& store, std::string_view from, std::string_view to, size_t limit) {
+  Pairs pairs;
+  const Status status = store.Scan(from, to, [&](std::string_view key, std::string_view value) {
+    pairs.emplace_back(key, value);
+    return pairs.size() < limit;
+  });
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  return pairs;
+}
+
+Pairs ScanModel(const Model& model, std::string_view from, std::string_view to, size_t limit) {
+  Pairs pairs;
+  for (const auto& [parts, value] : model) {
+    if (!from.empty() && parts < Split(from)) continue;
+    if ((!to.empty() && parts >= Split(to)) || pairs.size() == limit) break;
+    pairs.emplace_back(MakeKey(parts.first, parts.second), value);
+  }
+  return pairs;
+}
+
+WriteBatch RandomBatch(Random& random) {
+  WriteBatch batch;
+  for (uint64_t n = random.Below(20); n > 0; --n) {
+    if (random.Chance(0.3)) {
+      batch.Delete(RandomKey(random));
+    } else {
+      batch.Put(RandomKey(random), std::string(random.Below(30), 'a' + random.Below(26)));
+    }
+  }
+  return batch;
+}
+
+void ApplyTo(const WriteBatch& batch, Model* model) {
+  for (const auto& op : batch.ops) {
+    if (op.value) {
+      (*model)[Split(op.key)] = *op.value;
+    } else {
+      model->erase(Split(op.key));
+    }
+  }
+}
+
+TEST(KvStore, LmdbAndMemoryAgreeWithAMap) {
+  TempDirectory directory;
+  ThreadEnv real;
+  auto opened = LmdbStore::Open(real.env, {.directory = directory.path()});
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  std::unique_ptr<LmdbStore> lmdb = std::move(*opened);
+  TestEnv world;
+  MemoryDisk disk;
+  MemoryStore memory(world.env, disk);
+  Model model;
+  Random random(2);
+  for (int round = 0; round < 200; ++round) {
+    const WriteBatch batch = RandomBatch(random);
+    ApplyTo(batch, &model);
+    int committed = 0;
+    const auto count = [&](const Status& status) { committed += status.ok() ? 1 : 100; };
+    lmdb->Commit(batch, count);
+    real.executor.RunUntil([&] { return committed == 1; });
+    memory.Commit(batch, count);
+    ASSERT_TRUE(world.executor.RunUntil([&] { return committed == 2; }));
+    for (int i = 0; i < 10; ++i) {
+      const std::string key = RandomKey(random);
+      const auto it = model.find(Split(key));
+      const std::optional<std::string> want =
+          it == model.end() ? std::nullopt : std::optional(it->second);
+      ASSERT_EQ(lmdb->Get(key).value(), want);
+      ASSERT_EQ(memory.Get(key).value(), want);
+      const std::string from = random.Chance(0.2) ? "" : key;
+      const std::string to = random.Chance(0.2) ? "" : RandomKey(random);
+      const size_t limit = random.Chance(0.5) ? 1 + random.Below(5) : 10'000;
+      const Pairs pairs = ScanModel(model, from, to, limit);
+      ASSERT_EQ(ScanAll(*lmdb, from, to, limit), pairs);
+      ASSERT_EQ(ScanAll(memory, from, to, limit), pairs);
+    }
+    if (round % 50 == 49) {
+      lmdb.reset();
+      auto again = LmdbStore::Open(real.env, {.directory = directory.path()});
+      ASSERT_TRUE(again.ok()) << again.status().ToString();
+      lmdb = std::move(*again);
+    }
+  }
+}
+
+TEST(LmdbStore, ReadsWithinAScanSeeTheSameState) {
+  TempDirectory directory;
+  ThreadEnv real;
+  auto store = std::move(LmdbStore::Open(real.env, {.directory = directory.path()}).value());
+  bool done = false;
+  WriteBatch batch;
+  for (const char* key : {"a", "b", "c"}) batch.Put(MakeKey(key), key);
+  store->Commit(std::move(batch), [&](Status) { done = true; });
+  real.executor.RunUntil([&] { return done; });
+  std::string seen;
+  ASSERT_TRUE(store
+                  ->Scan({}, {},
+                         [&](std::string_view key, std::string_view) {
+                           seen += store->Get(key).value().value();
+                           seen += std::to_string(ScanAll(*store, key, {}, 10).size());
+                           return true;
+                         })
+                  .ok());
+  EXPECT_EQ(seen, "a3b2c1");
+}
+
+// ST15.
+TEST(LmdbStore, GrowsItsMapAndNeverAppliesABatchInPart) {
+  TempDirectory directory;
+  ThreadEnv real;
+  auto opened = LmdbStore::Open(real.env, {.directory = directory.path(), .map_bytes = 1 << 20});
+  ASSERT_TRUE(opened.ok());
+  const auto store = std::move(*opened);
+  int committed = 0;
+  for (int i = 0; i < 20; ++i) {
+    WriteBatch batch;
+    for (int j = 0; j < 100; ++j) {
+      batch.Put(MakeKey(std::to_string(i * 100 + j)), std::string(5000, 'x'));
+    }
+    store->Commit(std::move(batch), [&](Status status) {
+      EXPECT_TRUE(status.ok()) << status.ToString();
+      ++committed;
+      EXPECT_EQ(ScanAll(*store, {}, {}, 100'000).size() % 100, 0u);
+    });
+  }
+  real.executor.RunUntil([&] { return committed == 20; });
+  EXPECT_EQ(ScanAll(*store, {}, {}, 100'000).size(), 2000u);
+  EXPECT_GT(store->SizeBytes(), 2000u * 5000u);
+}
+
+TEST(LmdbStore, SaysWhatIsWrongWhenItCannotBeOpened) {
+  ThreadEnv real;
+  const auto opened = LmdbStore::Open(real.env, {.directory = "/proc/none"});
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(opened.status().message().find("/proc/none"), std::string::npos);
+}
+
+TEST(MemoryStore, ACrashKeepsAPrefixOfTheCommits) {
+  for (uint64_t seed = 1; seed <= 50; ++seed) {
+    TestEnv world(seed);
+    MemoryDisk disk;
+    Random random(seed);
+    std::vector<Model> states(1);
+    size_t acknowledged = 0;
+    {
+      MemoryStore store(world.env, disk);
+      for (int i = 0; i < 20; ++i) {
+        WriteBatch batch = RandomBatch(random);
+        states.push_back(states.back());
+        ApplyTo(batch, &states.back());
+        store.Commit(std::move(batch), [&](Status) { ++acknowledged; });
+        world.executor.RunFor(Duration(random.Between(0, Duration(3ms).count())));
+        // Nothing of a commit is visible before it is durable.
+        ASSERT_EQ(ScanAll(store, {}, {}, 1000), ScanModel(states[acknowledged], {}, {}, 1000));
+      }
+    }
+    world.executor.Clear();
+    disk.Crash(random);
+    const MemoryStore store(world.env, disk);
+    ASSERT_GE(disk.commits(), acknowledged);
+    EXPECT_EQ(ScanAll(store, {}, {}, 1000), ScanModel(states[disk.commits()], {}, {}, 1000));
+  }
+}
+
+}  // namespace
+}  // namespace quorate::storage

@@ -1,0 +1,121 @@
+#include "storage/node_identity.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/support/ram_files.h"
+#include "tests/support/test_env.h"
+
+namespace quorate::storage {
+namespace {
+
+constexpr char kPath[] = "data";
+constexpr char kFile[] = "data/IDENTITY";
+const std::string kCluster(32, 'c');
+
+class NodeIdentityTest : public ::testing::Test {
+ protected:
+  Result<std::unique_ptr<DataDirectory>> Open() {
+    return DataDirectory::Open(world_.env, files_, kPath);
+  }
+  // Fails, with one line that contains `words`.
+  void ExpectRefused(Code code, const std::string& words) {
+    const auto opened = Open();
+    ASSERT_FALSE(opened.ok());
+    EXPECT_EQ(opened.status().code(), code);
+    EXPECT_NE(opened.status().message().find(words), std::string::npos)
+        << opened.status().message();
+    EXPECT_EQ(opened.status().message().find('\n'), std::string::npos);
+  }
+
+  TestEnv world_;
+  RamDisk disk_;
+  RamFiles files_{world_.executor, disk_};
+};
+
+TEST_F(NodeIdentityTest, ANewDirectoryGetsAStorageIdAndKeepsIt) {
+  std::string storage_id;
+  {
+    const auto directory = std::move(Open().value());
+    storage_id = directory->identity().storage_id;
+    EXPECT_EQ(storage_id.size(), 32u);
+    EXPECT_TRUE(directory->identity().cluster_id.empty());
+    EXPECT_TRUE(directory->Assign(kCluster, NodeId(3)).ok());
+  }
+  const auto directory = std::move(Open().value());
+  EXPECT_EQ(directory->identity(), (NodeIdentity{kCluster, NodeId(3), storage_id, false}));
+}
+
+TEST_F(NodeIdentityTest, ACleanStopIsKnownToTheNextRunOnly) {
+  EXPECT_TRUE(Open().value()->MarkCleanStop().ok());
+  EXPECT_TRUE(Open().value()->identity().clean_stop);
+  EXPECT_FALSE(Open().value()->identity().clean_stop);
+}
+
+TEST_F(NodeIdentityTest, RefusesToBecomeAnother) {
+  const auto directory = std::move(Open().value());
+  ASSERT_TRUE(directory->Assign(kCluster, NodeId(3)).ok());
+  EXPECT_TRUE(directory->Assign(kCluster, NodeId(3)).ok());
+  EXPECT_EQ(directory->Assign(std::string(32, 'd'), NodeId(3)).code(), Code::kWrongCluster);
+  EXPECT_EQ(directory->Assign(kCluster, NodeId(4)).code(), Code::kWrongNode);
+}
+
+TEST_F(NodeIdentityTest, RefusesADirectoryThatIsOpen) {
+  const auto directory = std::move(Open().value());
+  ExpectRefused(Code::kFailedPrecondition, "in use");
+}
+
+TEST_F(NodeIdentityTest, RefusesForeignDirectories) {
+  ASSERT_TRUE(files_.Open("data/holiday.jpg", OpenMode::kCreate).ok());
+  ExpectRefused(Code::kFailedPrecondition, "holiday.jpg");
+  EXPECT_FALSE(files_.Exists(kFile).value());
+}
+
+TEST_F(NodeIdentityTest, RefusesNewerFormats) {
+  ASSERT_TRUE(Open().ok());
+  std::string& text = *disk_.Find(kFile);
+  text.replace(text.find("format 1"), 8, "format 2");
+  ExpectRefused(Code::kFailedPrecondition, "newer version");
+}
+
+TEST_F(NodeIdentityTest, NoticesEveryDamagedByte) {
+  ASSERT_TRUE(Open().value()->Assign(kCluster, NodeId(3)).ok());
+  const std::string text = *disk_.Find(kFile);
+  for (size_t i = 0; i < text.size(); ++i) {
+    std::string& bytes = *disk_.Find(kFile);
+    bytes = text;
+    bytes[i] ^= 1;
+    const auto opened = Open();
+    ASSERT_FALSE(opened.ok()) << i;
+    bytes = text.substr(0, i);
+    ASSERT_FALSE(Open().ok()) << i;
+  }
+}
+
+TEST_F(NodeIdentityTest, ACrashLeavesTheOldOneOrTheNewOne) {
+  Random random(3);
+  for (int i = 0; i < 100; ++i) {
+    disk_ = RamDisk();
+    ASSERT_TRUE(Open().value()->Assign(kCluster, NodeId(3)).ok());
+    disk_.FailNextSync(IoError("injected"));
+    EXPECT_FALSE(Open().ok());
+    disk_.Crash(random);
+    const auto opened = Open();
+    ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+    EXPECT_EQ(opened.value()->identity().node_id, NodeId(3));
+  }
+}
+
+TEST_F(NodeIdentityTest, ACrashBeforeTheFirstIdentityLeavesANewDirectory) {
+  Random random(4);
+  for (int i = 0; i < 50; ++i) {
+    disk_ = RamDisk();
+    disk_.FailNextSync(IoError("injected"));
+    EXPECT_FALSE(Open().ok());
+    disk_.Crash(random);
+    const auto opened = Open();
+    ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  }
+}
+
+}  // namespace
+}  // namespace quorate::storage

@@ -1,0 +1,88 @@
+#include "storage/posix_file.h"
+
+#include <gtest/gtest.h>
+
+#include "storage/wal.h"
+#include "tests/storage/temp_directory.h"
+#include "tests/storage/thread_executor.h"
+
+namespace quorate::storage {
+namespace {
+
+class PosixFileTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<File> Open(const std::string& name, OpenMode mode = OpenMode::kCreate) {
+    auto file = files_.Open(directory_.path() + "/" + name, mode);
+    EXPECT_TRUE(file.ok()) << file.status().ToString();
+    return std::move(*file);
+  }
+
+  TempDirectory directory_;
+  ThreadExecutor executor_;
+  PosixFileSystem files_{executor_};
+};
+
+TEST_F(PosixFileTest, ReadsWhatWasWritten) {
+  const auto file = Open("f");
+  EXPECT_TRUE(file->Write(3, "abc").ok());
+  EXPECT_TRUE(file->Sync().ok());
+  EXPECT_EQ(file->Size().value(), 6u);
+  EXPECT_EQ(file->Read(0, 100).value(), std::string("\0\0\0abc", 6));
+  EXPECT_EQ(file->Read(4, 1).value(), "b");
+  EXPECT_EQ(file->Read(6, SIZE_MAX).value(), "");
+  EXPECT_TRUE(file->Truncate(4).ok());
+  EXPECT_EQ(file->Read(3, 100).value(), "a");
+}
+
+TEST_F(PosixFileTest, WriteAndSyncCompletesInOrderOnTheExecutor) {
+  auto file = Open("f");
+  std::vector<int> order;
+  for (int i = 0; i < 50; ++i) {
+    file->WriteAndSync(static_cast<uint64_t>(i), std::string(1, static_cast<char>('a' + i % 26)),
+                       [&order, i](Status status) {
+                         EXPECT_TRUE(status.ok());
+                         order.push_back(i);
+                       });
+  }
+  file.reset();  // what was asked for happens all the same
+  executor_.RunUntil([&] { return order.size() == 50; });
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+  EXPECT_EQ(Open("f", OpenMode::kMustExist)->Read(0, 4).value(), "abcd");
+}
+
+TEST_F(PosixFileTest, DirectoriesAndNames) {
+  const std::string nested = directory_.path() + "/a/b/c";
+  ASSERT_TRUE(files_.CreateDirectory(nested).ok());
+  ASSERT_TRUE(files_.CreateDirectory(nested).ok());
+  EXPECT_TRUE(files_.Exists(nested).value());
+  Open("a/b/c/two");
+  Open("a/b/c/one");
+  EXPECT_EQ(files_.List(nested).value(), (std::vector<std::string>{"one", "two"}));
+  EXPECT_TRUE(files_.Rename(nested + "/one", nested + "/three").ok());
+  EXPECT_TRUE(files_.Remove(nested + "/two").ok());
+  EXPECT_TRUE(files_.SyncDirectory(nested).ok());
+  EXPECT_EQ(files_.List(nested).value(), (std::vector<std::string>{"three"}));
+  EXPECT_GT(files_.FreeBytes(nested).value(), 0u);
+  EXPECT_GE(files_.TotalBytes(nested).value(), files_.FreeBytes(nested).value());
+}
+
+TEST_F(PosixFileTest, ErrorsNameTheFile) {
+  const auto missing = files_.Open(directory_.path() + "/none", OpenMode::kMustExist);
+  EXPECT_EQ(missing.status().code(), Code::kNotFound);
+  EXPECT_NE(missing.status().message().find("/none"), std::string::npos);
+  Open("plain");
+  EXPECT_FALSE(files_.CreateDirectory(directory_.path() + "/plain").ok());
+  EXPECT_FALSE(files_.List(directory_.path() + "/none").ok());
+}
+
+TEST_F(PosixFileTest, ADirectoryIsLockedOnce) {
+  auto lock = files_.Lock(directory_.path());
+  ASSERT_TRUE(lock.ok());
+  PosixFileSystem other(executor_);
+  EXPECT_EQ(other.Lock(directory_.path()).status().code(), Code::kFailedPrecondition);
+  lock->reset();
+  EXPECT_TRUE(other.Lock(directory_.path()).ok());
+}
+
+}  // namespace
+}  // namespace quorate::storage
