@@ -202,11 +202,7 @@ std::optional<Caller::Stop> Caller::NextStop(Walk& walk) const {
   for (const Endpoint& node : nodes) {
     if (auto address = stop_at(node)) return Stop{ShardId(), 0, node.node, std::move(*address)};
   }
-  if (nodes.empty()) {
-    for (std::string& address : routes_.MapSources()) {
-      if (fresh(address)) return Stop{ShardId(), 0, NodeId(), std::move(address)};
-    }
-  }
+  if (nodes.empty()) walk.want_map = true;
   return std::nullopt;
 }
 
@@ -235,7 +231,7 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
     }
     // Every candidate was asked once. The first map is asked for without a pause.
     walk->asked.clear();
-    if (walk->want_map || walk->rounds % 2 == 1 || routes_.empty()) {
+    if (walk->want_map || walk->rounds % 2 == 1) {
       walk->want_map = false;
       Status status = co_await RefreshMap();
       if (status.ok() && walk->rounds++ == 0) continue;
@@ -330,25 +326,26 @@ Task<void> Caller::RefreshFromSources() {
   if (last != sources.end()) std::rotate(sources.begin(), last, last + 1);
   Status status(Code::kUnavailable, "no address of any node is known");
   std::string tried;
+  bool some = false;
   for (const std::string& source : sources) {
-    const Status asked = co_await AskForMap(source);
-    if (asked.ok()) {
-      last_map_source_ = source;
-      status = asked;
-      break;
-    }
-    tried += fmt::format("{}{}: {}", tried.empty() ? "" : "; ", source, asked.ToString());
+    const Result<MapAnswer> asked = co_await AskForMap(source);
+    if (asked.ok() && *asked == MapAnswer::kShards) last_map_source_ = source;
+    some = some || asked.ok();
+    if (asked.ok() && *asked == MapAnswer::kShards) break;
+    if (asked.ok()) continue;
+    tried += fmt::format("{}{}: {}", tried.empty() ? "" : "; ", source, asked.status().ToString());
     // The most telling failure names the class: a wrong cluster, then an uninitialised one.
-    const bool telling =
-        asked.code() == Code::kWrongCluster ||
-        (asked.code() == Code::kUninitialized && status.code() != Code::kWrongCluster);
-    status = Status(telling ? asked.code() : status.code(), tried);
+    const Code code = asked.status().code();
+    const bool telling = code == Code::kWrongCluster ||
+                         (code == Code::kUninitialized && status.code() != Code::kWrongCluster);
+    status = Status(telling ? code : status.code(), tried);
   }
+  if (some) status = Status::Ok();
   refreshing_ = false;
   for (const auto& waiter : std::exchange(refresh_waiters_, {})) waiter.Set(status);
 }
 
-Task<Status> Caller::AskForMap(std::string address) {
+Task<Result<Caller::MapAnswer>> Caller::AskForMap(std::string address) {
   v1::NodeRequest request;
   request.set_timeout_ms(MillisLeft(kMapTimeout));
   request.mutable_routes();
@@ -358,13 +355,14 @@ Task<Status> Caller::AskForMap(std::string address) {
   const v1::Error& error = ErrorOf(*result);
   if (error.code() != v1::OK) co_return StatusFromError(error);
   const v1::RoutesResponse& map = result->routes();
-  if (map.routes().empty()) co_return Unavailable("it has no map yet");
   if (!routes_.Update(map)) {
     co_return Status(Code::kWrongCluster, fmt::format("it belongs to cluster {}, this is {}",
                                                       map.cluster_id(), routes_.cluster_id()));
   }
   if (!routes_.cluster_id().empty()) channel_.SetClusterId(routes_.cluster_id());
-  co_return Status::Ok();
+  if (!map.routes().empty()) co_return MapAnswer::kShards;
+  if (!map.placement_nodes().empty()) co_return MapAnswer::kNodesOnly;
+  co_return Unavailable("it has no map yet");
 }
 
 Task<Result<std::vector<Route>>> Caller::Cover(Span span, Instant deadline) {

@@ -53,7 +53,8 @@ class Caller {
   Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline,
                                            bool* maybe_done = nullptr);
 
-  // Calls the placement leader: same rules.
+  // Calls the placement leader: same rules. Who does not know the placement nodes asks for the map
+  // first.
   Task<Result<v1::NodeResponse>> CallPlacement(v1::NodeRequest request, Instant deadline);
 
   // Asks for the whole map, once for everyone who waits. UNAVAILABLE, UNINITIALIZED, WRONG_CLUSTER:
@@ -74,7 +75,8 @@ class Caller {
   std::optional<Result<v1::NodeResponse>> Judge(Walk& walk, const Stop& stop,
                                                 Result<v1::NodeResponse> result);
   Task<void> RefreshFromSources();
-  Task<Status> AskForMap(std::string address);
+  enum class MapAnswer : uint8_t { kShards, kNodesOnly };
+  Task<Result<MapAnswer>> AskForMap(std::string address);
 
   Env& env_;
   Channel& channel_;

@@ -1,0 +1,216 @@
+#include "client/route/caller.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/client/fake_cluster.h"
+
+namespace quorate::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class CallerTest : public testing::Test {
+ protected:
+  void SetUp() override { routes_.Update(cluster_.Map()); }
+
+  Task<void> Store(Task<Result<v1::NodeResponse>> call) {
+    result_.emplace(co_await std::move(call));
+  }
+
+  static v1::NodeRequest ReadOf(std::string key, uint64_t shard, uint64_t version) {
+    v1::NodeRequest request;
+    request.mutable_read()->mutable_route()->set_shard_id(shard);
+    request.mutable_read()->mutable_route()->set_version(version);
+    request.mutable_read()->add_keys(std::move(key));
+    return request;
+  }
+
+  Result<v1::NodeResponse> Read(std::string key, Duration timeout = 10s) {
+    result_.reset();
+    channel_.log.clear();
+    Caller::Fill fill = [key](uint64_t shard, uint64_t version) {
+      return ReadOf(key, shard, version);
+    };
+    scope_.Spawn(Store(caller_.CallShard(key, fill, world_.env.Now() + timeout, &maybe_done_)));
+    EXPECT_TRUE(world_.executor.RunUntil([&] { return result_.has_value(); }));
+    return *result_;
+  }
+  Result<v1::NodeResponse> Slot(Duration timeout = 10s) {
+    result_.reset();
+    channel_.log.clear();
+    v1::NodeRequest request;
+    request.mutable_slot();
+    scope_.Spawn(Store(caller_.CallPlacement(request, world_.env.Now() + timeout)));
+    EXPECT_TRUE(world_.executor.RunUntil([&] { return result_.has_value(); }));
+    return *result_;
+  }
+  ShardSpec& shard() { return cluster_.shards[0]; }
+
+  TestEnv world_;
+  FakeChannel channel_{world_.env};
+  FakeCluster cluster_{world_.env, channel_, 3, {{10, "", "m", 1}, {11, "m", "", 2}}};
+  RouteCache routes_{{"n1:1", "n2:1", "n3:1"}};
+  Caller caller_{world_.env, channel_, routes_};
+  bool maybe_done_ = false;
+  std::optional<Result<v1::NodeResponse>> result_;
+  TaskScope scope_{world_.executor};
+};
+
+TEST_F(CallerTest, GoesStraightToAKnownLeader) {
+  EXPECT_TRUE(Read("x").ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n2:1 read"));
+  EXPECT_FALSE(maybe_done_);
+}
+
+TEST_F(CallerTest, FollowsTheHintOfADeposedLeaderAndRemembersIt) {
+  shard().leader = 3;
+  EXPECT_TRUE(Read("a").ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n1:1 read", "n3:1 read"));
+  EXPECT_TRUE(Read("a").ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n3:1 read"));
+  EXPECT_FALSE(maybe_done_) << "NOT_LEADER means that nothing happened";
+}
+
+TEST_F(CallerTest, TriesReplicasInTurnWhenTheLeaderIsUnreachable) {
+  channel_.Unlisten("n1:1");
+  shard().leader = 3;
+  routes_.SetPlacementLeader(NodeId(2));
+  EXPECT_TRUE(Read("a").ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n1:1 read", "n2:1 read", "n3:1 read"));
+  EXPECT_TRUE(maybe_done_) << "the broken connection may have carried it";
+  EXPECT_EQ(routes_.Find("a")->leader, NodeId(3));
+}
+
+TEST_F(CallerTest, WaitsOutAnElectionWithPausesBetweenRounds) {
+  shard().leader = 0;
+  world_.executor.After(700ms, [this] { shard().leader = 2; });
+  const Instant begin = world_.env.Now();
+  EXPECT_TRUE(Read("a").ok());
+  const Duration took = world_.env.Now() - begin;
+  EXPECT_GE(took, 700ms);
+  EXPECT_LE(took, 1100ms);
+  EXPECT_LT(channel_.log.size(), 60u) << "pauses grow";
+}
+
+TEST_F(CallerTest, AnswersStaleEpochAfterRepairingTheCache) {
+  shard() = {10, "", "f", 1, 2};
+  cluster_.shards.push_back({12, "f", "m", 3, 2});
+  const Result<v1::NodeResponse> result = Read("g");
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(ErrorOf(*result).code(), v1::STALE_EPOCH);
+  EXPECT_EQ(routes_.Find("g")->shard, ShardId(12));
+  EXPECT_TRUE(Read("g").ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n1:1 read", "n3:1 read"))
+      << "the new shard's leader is found by asking a replica";
+}
+
+TEST_F(CallerTest, AsksForTheMapWhenAStaleEpochBringsNothingNewer) {
+  shard().version = 2;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_read() || request.read().route().version() == 2) return std::nullopt;
+    return Answer(ErrorResponse(v1::STALE_EPOCH));
+  };
+  EXPECT_EQ(ErrorOf(*Read("a")).code(), v1::STALE_EPOCH);
+  EXPECT_EQ(routes_.Find("a")->version, 2u);
+}
+
+TEST_F(CallerTest, ManyWhoNeedTheMapAskOnce) {
+  RouteCache empty({"n1:1"});
+  Caller caller(world_.env, channel_, empty);
+  int done = 0;
+  for (int i = 0; i < 20; ++i) {
+    scope_.Spawn([](Caller* c, int* n, Instant end) -> Task<void> {
+      Caller::Fill fill = [](uint64_t s, uint64_t v) { return ReadOf("a", s, v); };
+      EXPECT_TRUE((co_await c->CallShard("a", fill, end)).ok());
+      ++*n;
+    }(&caller, &done, world_.env.Now() + 5s));
+  }
+  world_.executor.RunUntil([&] { return done == 20; });
+  EXPECT_EQ(done, 20);
+  EXPECT_EQ(std::count(channel_.log.begin(), channel_.log.end(), "n1:1 routes"), 1);
+  EXPECT_EQ(channel_.cluster_id, "fake");
+}
+
+TEST_F(CallerTest, EndsByItsDeadlineWhateverHappens) {
+  cluster_.before = [](uint64_t, const v1::NodeRequest&) { return Answer(std::nullopt); };
+  const Instant begin = world_.env.Now();
+  const Result<v1::NodeResponse> result = Read("a", 3s);
+  EXPECT_EQ(result.status().code(), Code::kDeadlineExceeded);
+  EXPECT_TRUE(maybe_done_);
+  EXPECT_LE(world_.env.Now() - begin, 3s);
+}
+
+TEST_F(CallerTest, SaysUnavailableWhenNothingCanHaveHappened) {
+  shard().leader = 0;
+  const Result<v1::NodeResponse> result = Read("a", 2s);
+  EXPECT_EQ(result.status().code(), Code::kUnavailable);
+  EXPECT_FALSE(maybe_done_);
+}
+
+TEST_F(CallerTest, ASilentLeaderIsAskedAgainAndNotForgotten) {
+  int reads = 0;
+  cluster_.before = [&](uint64_t node, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (node == 1 && request.has_read() && ++reads == 1) return Answer(std::nullopt);
+    return std::nullopt;
+  };
+  EXPECT_TRUE(Read("a").ok());
+  EXPECT_EQ(reads, 2);
+  EXPECT_EQ(routes_.Find("a")->leader, NodeId(1));
+}
+
+TEST_F(CallerTest, GivesUpEarlyWhenNoMapWasEverSeen) {
+  RouteCache empty({"nowhere:1"});
+  Caller caller(world_.env, channel_, empty);
+  const Instant begin = world_.env.Now();
+  Caller::Fill fill = [](uint64_t s, uint64_t v) { return ReadOf("a", s, v); };
+  scope_.Spawn(Store(caller.CallShard("a", fill, begin + 30s)));
+  world_.executor.RunUntil([&] { return result_.has_value(); });
+  EXPECT_EQ(result_->status().code(), Code::kUnavailable);
+  EXPECT_THAT(result_->status().message(), HasSubstr("nowhere:1"));
+  EXPECT_LE(world_.env.Now() - begin, 2s);
+}
+
+TEST_F(CallerTest, ReportsAnUninitialisedClusterAtOnce) {
+  channel_.Listen("fresh:1", [](const v1::NodeRequest&) -> Answer {
+    return ErrorResponse(v1::UNINITIALIZED, "run quorate init");
+  });
+  RouteCache empty({"fresh:1"});
+  Caller caller(world_.env, channel_, empty);
+  const Instant begin = world_.env.Now();
+  Caller::Fill fill = [](uint64_t s, uint64_t v) { return ReadOf("a", s, v); };
+  scope_.Spawn(Store(caller.CallShard("a", fill, begin + 30s)));
+  world_.executor.RunUntil([&] { return result_.has_value(); });
+  EXPECT_EQ(result_->status().code(), Code::kUninitialized);
+  EXPECT_LE(world_.env.Now() - begin, 100ms);
+}
+
+TEST_F(CallerTest, FindsANewPlacementLeader) {
+  EXPECT_TRUE(Slot().ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n1:1 slot"));
+  cluster_.before = [](uint64_t node, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_slot()) return std::nullopt;
+    if (node != 3) return Answer(NotLeader(node == 2 ? 3 : 0, "n3:1"));
+    v1::NodeResponse response;
+    response.mutable_slot()->set_slot(1 << 20);
+    return Answer(response);
+  };
+  EXPECT_TRUE(Slot().ok());
+  EXPECT_EQ(routes_.placement_leader(), NodeId(3));
+  EXPECT_TRUE(Slot().ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n3:1 slot"));
+}
+
+TEST_F(CallerTest, LeavesItsTimeoutToWhoSetsOne) {
+  uint32_t seen = 0;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    seen = request.timeout_ms();
+    return std::nullopt;
+  };
+  EXPECT_TRUE(Read("a", 4s).ok());
+  EXPECT_EQ(seen, 4000u);
+}
+
+}  // namespace
+}  // namespace quorate::client

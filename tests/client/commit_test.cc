@@ -1,0 +1,284 @@
+// Commits: conflicts, resends, unknown outcomes, single writes, sessions.
+#include "client/retry.h"
+#include "tests/client/library_test.h"
+
+namespace quorate::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class CommitTest : public LibraryTest {
+ protected:
+  CommitResult Put(const std::string& key, const std::string& value, Duration timeout = 10s) {
+    return Run(database_->PutAsync(key, value, timeout));
+  }
+  std::vector<uint64_t> StartsOf() const {
+    std::vector<uint64_t> starts;
+    for (const auto& commit : cluster_.commits) starts.push_back(commit.start_ts());
+    return starts;
+  }
+};
+
+Task<Status> Increment(Transaction& txn) {
+  auto value = co_await txn.Get("n");
+  if (!value.ok()) co_return value.status();
+  co_return txn.Put("n", std::to_string(std::stoi(value->value_or("0")) + 1));
+}
+
+TEST(Retry, EveryCodeThatLeavesTheOutcomeOpenEndsTheTransaction) {
+  for (int i = 0; i <= static_cast<int>(Code::kUninitialized); ++i) {
+    const Code code = static_cast<Code>(i);
+    if (EffectOf(code) != Effect::kNothingHappened) {
+      EXPECT_FALSE(WorthAnotherAttempt(code)) << CodeName(code);
+    }
+  }
+  for (Code code : {Code::kReadConflict, Code::kLockConflict, Code::kAborted}) {
+    EXPECT_TRUE(WorthAnotherAttempt(code) && IsContention(code)) << CodeName(code);
+  }
+  for (Code code : {Code::kSnapshotTooOld, Code::kOverloaded, Code::kTimestampExhausted}) {
+    EXPECT_TRUE(WorthAnotherAttempt(code) && !IsContention(code)) << CodeName(code);
+  }
+  for (Code code : {Code::kInvalidArgument, Code::kNoSpace, Code::kSchemaFenced,
+                    Code::kFailedPrecondition, Code::kWrongCluster}) {
+    EXPECT_FALSE(WorthAnotherAttempt(code)) << CodeName(code);
+  }
+}
+
+TEST_F(CommitTest, ABlindWriteTakesOneRoundTripOnceATimestampIsKnown) {
+  EXPECT_TRUE(Put("a", "1").ok());
+  channel_.log.clear();
+  EXPECT_TRUE(Put("z", "2").ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n2:1 commit"));
+  world_.executor.RunFor(40s);
+  channel_.log.clear();
+  EXPECT_TRUE(Put("z", "3").ok());
+  EXPECT_THAT(channel_.log, ElementsAre("n1:1 slot", "n2:1 commit")) << "too old to start at";
+}
+
+TEST_F(CommitTest, DeletesAndReadsSingleKeys) {
+  EXPECT_TRUE(Put("a", "1").ok());
+  EXPECT_EQ(**Run(database_->GetAsync("a", 1s)), "1");
+  EXPECT_TRUE(Run(database_->DeleteAsync("a", 1s)).ok());
+  EXPECT_EQ(*Run(database_->GetAsync("a", 1s)), std::nullopt);
+}
+
+TEST_F(CommitTest, TheAnchorLiesWhereMostWritesAre) {
+  Database::Closure closure = [](Transaction& txn) -> Task<Status> {
+    for (const char* key : {"a", "n", "o", "p"}) (void)txn.Put(key, "1");
+    co_return Status::Ok();
+  };
+  EXPECT_TRUE(Put("a", "for the map").ok());
+  EXPECT_TRUE(Transact(closure).ok());
+  EXPECT_EQ(cluster_.commits[1].anchor_key(), "n");
+  EXPECT_TRUE(
+      std::is_sorted(cluster_.commits[1].writes().begin(), cluster_.commits[1].writes().end(),
+                     [](const v1::Write& a, const v1::Write& b) { return a.key() < b.key(); }));
+}
+
+TEST_F(CommitTest, AConflictIsRetriedWithANewIdANewStartTheOldPriorityAndLocks) {
+  int rivals = 2;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (request.has_commit() && rivals-- > 0) cluster_.Write("n", "10");
+    return std::nullopt;
+  };
+  const CommitResult result = Transact(Increment);
+  EXPECT_TRUE(result.ok()) << result.status.ToString();
+  EXPECT_EQ(result.attempts, 3);
+  EXPECT_EQ(cluster_.Read("n"), "11");
+  Settle();
+  EXPECT_THAT(cluster_.lock_log, ElementsAre("lock n", "release", "lock n", "release"));
+  ASSERT_EQ(cluster_.commits.size(), 3u);
+  const auto& first = cluster_.commits[0];
+  for (size_t i = 1; i < 3; ++i) {
+    const auto& later = cluster_.commits[i];
+    EXPECT_NE(later.txn_id(), cluster_.commits[i - 1].txn_id());
+    EXPECT_GT(later.start_ts(), cluster_.commits[i - 1].start_ts());
+    EXPECT_EQ(later.priority().start_ts(), first.start_ts());
+    EXPECT_EQ(later.priority().txn_id(), first.txn_id());
+  }
+}
+
+TEST_F(CommitTest, AttemptsAndTheDeadlineBoundRetries) {
+  FailNext(v1::NodeRequest::kCommit, v1::LOCK_CONFLICT, 1000000);
+  TransactOptions options;
+  options.attempts_max = 3;
+  CommitResult result = Transact(Increment, options);
+  EXPECT_EQ(result.attempts, 3);
+  EXPECT_EQ(result.status.code(), Code::kLockConflict);
+  options.attempts_max = 0;
+  options.timeout = 2s;
+  const Instant begin = world_.env.Now();
+  result = Transact(Increment, options);
+  EXPECT_EQ(result.status.code(), Code::kLockConflict);
+  EXPECT_THAT(result.status.message(), HasSubstr("given up"));
+  EXPECT_LE(world_.env.Now() - begin, 2s);
+  EXPECT_FALSE(result.unknown.has_value());
+}
+
+TEST_F(CommitTest, AFinalErrorIsNotRetried) {
+  FailNext(v1::NodeRequest::kCommit, v1::NO_SPACE, 1000000);
+  const CommitResult result = Transact(Increment);
+  EXPECT_EQ(result.status.code(), Code::kNoSpace);
+  EXPECT_EQ(result.attempts, 1);
+}
+
+TEST_F(CommitTest, AnUnreadableSnapshotIsRetriedWithoutLocks) {
+  FailNext(v1::NodeRequest::kRead, v1::SNAPSHOT_TOO_OLD);
+  const CommitResult result = Transact(Increment);
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(result.attempts, 2);
+  EXPECT_TRUE(cluster_.lock_log.empty());
+}
+
+Task<Status> IgnoreAFailedRead(Transaction& txn) {
+  (void)co_await txn.Get("n");
+  co_return txn.Put("n", "guess");
+}
+
+TEST_F(CommitTest, WhatRestsOnAFailedReadIsNotCommitted) {
+  FailNext(v1::NodeRequest::kRead, v1::CORRUPTION, 1000000);
+  const CommitResult result = Transact(IgnoreAFailedRead);
+  EXPECT_EQ(result.status.code(), Code::kCorruption);
+  EXPECT_TRUE(cluster_.commits.empty());
+}
+
+// CL1: the commit took effect, its answer was lost.
+TEST_F(CommitTest, ALostAnswerIsAskedForAgainWithTheSameId) {
+  int lose = 2;
+  cluster_.after = [&](uint64_t node, const v1::NodeRequest& request, Answer answer) -> Answer {
+    if (node == 2 && request.has_commit() && lose-- > 0)
+      return Result<v1::NodeResponse>(Unavailable("broken"));
+    return answer;
+  };
+  const CommitResult result = Transact(Increment);
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(result.attempts, 1);
+  EXPECT_EQ(cluster_.Read("n"), "1") << "once, not twice";
+  EXPECT_EQ(cluster_.commits.size(), 3u);
+  for (const auto& copy : cluster_.commits) EXPECT_EQ(copy.txn_id(), cluster_.commits[0].txn_id());
+}
+
+TEST_F(CommitTest, SilenceUntilTheEndIsResolvedByAsking) {
+  cluster_.after = [&](uint64_t, const v1::NodeRequest& request, Answer answer) -> Answer {
+    return request.has_commit() ? Answer() : answer;
+  };
+  CommitResult result = Put("n", "1", 4s);
+  EXPECT_TRUE(result.ok()) << result.status.ToString();
+  EXPECT_GE(Sent("push"), 1u);
+  EXPECT_EQ(result.commit_ts, cluster_.outcomes.begin()->second);
+}
+
+TEST_F(CommitTest, AskingCanAlsoFindItAborted) {
+  cluster_.before = [](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_commit()) return std::nullopt;
+    return Answer(std::nullopt);
+  };
+  const CommitResult result = Put("n", "1", 4s);
+  EXPECT_EQ(result.status.code(), Code::kAborted);
+  EXPECT_FALSE(result.unknown.has_value());
+  EXPECT_EQ(cluster_.Read("n"), std::nullopt);
+}
+
+TEST_F(CommitTest, AnOutcomeThatNobodyTellsIsUnknownAndCanBeAskedFor) {
+  EXPECT_TRUE(Put("a", "for the map and a timestamp").ok());
+  cluster_.after = [&](uint64_t, const v1::NodeRequest& request, Answer answer) -> Answer {
+    return request.has_commit() || request.has_push() ? Answer() : answer;
+  };
+  const Instant begin = world_.env.Now();
+  const CommitResult result = Put("n", "1", 3s);
+  EXPECT_EQ(result.status.code(), Code::kUnknownOutcome);
+  EXPECT_LE(world_.env.Now() - begin, 3s);
+  ASSERT_TRUE(result.unknown.has_value());
+  EXPECT_EQ(result.unknown->anchor_key, "n");
+  EXPECT_THAT(result.status.message(), HasSubstr(result.unknown->ToString()));
+  EXPECT_EQ(result.attempts, 1) << "never run again";
+  cluster_.after = nullptr;
+  const auto outcome = Run(database_->OutcomeAsync(*result.unknown, 1s));
+  ASSERT_TRUE(outcome.ok());
+  EXPECT_EQ(*outcome, Outcome::kCommitted);
+}
+
+TEST_F(CommitTest, TooOldLeavesTheOutcomeUnknown) {
+  FailNext(v1::NodeRequest::kCommit, v1::TOO_OLD, 1000000);
+  cluster_.after = [](uint64_t, const v1::NodeRequest& request, Answer answer) -> Answer {
+    return request.has_push() ? Answer(ErrorResponse(v1::TOO_OLD)) : answer;
+  };
+  const CommitResult result = Transact(Increment);
+  EXPECT_EQ(result.status.code(), Code::kUnknownOutcome);
+  ASSERT_TRUE(result.unknown.has_value());
+  EXPECT_EQ(Run(database_->OutcomeAsync(*result.unknown, 1s)).status().code(), Code::kTooOld);
+}
+
+Task<Status> IncrementSlowly(TestEnv* world, int* runs, Transaction& txn) {
+  auto value = co_await txn.Get("n");
+  if (++*runs == 1) co_await Sleep(world->env.executor, 51s);
+  co_return txn.Put("n", "1");
+}
+
+TEST_F(CommitTest, WhatWouldBeTooOldIsNotSentButBegunAgain) {
+  int runs = 0;
+  TransactOptions options;
+  options.timeout = 60s;
+  const CommitResult result =
+      Transact([&](Transaction& txn) { return IncrementSlowly(&world_, &runs, txn); }, options);
+  EXPECT_TRUE(result.ok()) << result.status.ToString();
+  EXPECT_EQ(runs, 2);
+  EXPECT_EQ(cluster_.commits.size(), 1u);
+}
+
+TEST_F(CommitTest, NothingReachableMeansNothingHappened) {
+  for (const char* node : {"n1:1", "n2:1", "n3:1"}) channel_.Unlisten(node);
+  const CommitResult result = Put("a", "1");
+  EXPECT_EQ(result.status.code(), Code::kUnavailable);
+  EXPECT_FALSE(result.unknown.has_value());
+}
+
+TEST_F(CommitTest, ACommitFollowsItsAnchorToANewLeaderAndOverASplit) {
+  EXPECT_TRUE(Put("a", "1").ok());
+  cluster_.shards = {{10, "", "f", 3, 2}, {12, "f", "m", 2, 2}, {11, "m", "", 3}};
+  EXPECT_TRUE(Put("g", "2").ok());
+  EXPECT_TRUE(Put("z", "3").ok());
+  EXPECT_EQ(cluster_.Read("g"), "2");
+}
+
+TEST_F(CommitTest, OptionsOutOfRangeAreRefused) {
+  EXPECT_EQ(Put("a", "1", 61s).status.code(), Code::kInvalidArgument);
+  EXPECT_EQ(Run(database_->GetAsync("a", -1s)).status().code(), Code::kInvalidArgument);
+  TxnHandle nameless;
+  EXPECT_EQ(Run(database_->OutcomeAsync(nameless, 1s)).status().code(), Code::kInvalidArgument);
+}
+
+TEST_F(CommitTest, ASessionCommitsUnderTheIdItWasGiven) {
+  Random random(9);
+  const TxnId id = TxnId::Make(random);
+  auto session = database_->Begin(false, id, 10s);
+  EXPECT_EQ(Run(session->transaction().Get("a")).value(), std::nullopt);
+  EXPECT_TRUE(session->transaction().Put("a", "1").ok());
+  const CommitResult result = Run(session->Commit(5s));
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(cluster_.commits[0].txn_id(), id.bytes());
+  EXPECT_EQ(session->handle().anchor_key, "a");
+  auto dropped = database_->Begin(false, TxnId(), 10s);
+  EXPECT_TRUE(dropped->handle().txn_id.valid());
+  EXPECT_TRUE(dropped->transaction().Put("b", "1").ok());
+  dropped->Rollback();
+  Settle();
+  EXPECT_EQ(cluster_.commits.size(), 1u);
+}
+
+TEST_F(CommitTest, BlockingFormsNeedAThreadOfTheirOwn) {
+  EXPECT_EQ(database_->Put("a", "1").status.code(), Code::kFailedPrecondition);
+  EXPECT_EQ(database_->Get("a").status().code(), Code::kFailedPrecondition);
+}
+
+TEST_F(CommitTest, DestroyingTheDatabaseDropsWhatItWasDoing) {
+  database_->Spawn([this]() -> Task<void> { (void)co_await database_->PutAsync("a", "1", 5s); });
+  world_.executor.RunFor(1ms);
+  database_.reset();
+  Settle();
+  EXPECT_TRUE(cluster_.commits.empty());
+}
+
+}  // namespace
+}  // namespace quorate::client

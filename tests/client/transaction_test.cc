@@ -1,0 +1,297 @@
+// Reads and writes inside a transaction.
+#include <map>
+
+#include "base/limits.h"
+#include "tests/client/library_test.h"
+
+namespace quorate::client {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class TransactionTest : public LibraryTest {};
+
+Task<Status> CopyAToZ(Transaction& txn) {
+  auto a = co_await txn.Get("a");
+  if (!a.ok()) co_return a.status();
+  co_return txn.Put("z", "copy of " + a->value_or("nothing"));
+}
+
+TEST_F(TransactionTest, ReadsAndWritesOverShards) {
+  cluster_.Write("a", "apple");
+  const CommitResult result = Transact(CopyAToZ);
+  EXPECT_TRUE(result.ok()) << result.status.ToString();
+  EXPECT_EQ(result.attempts, 1);
+  EXPECT_EQ(result.shards, 1);
+  EXPECT_TRUE(result.commit_ts);
+  EXPECT_EQ(cluster_.Read("z"), "copy of apple");
+  ASSERT_EQ(cluster_.commits.size(), 1u);
+  ASSERT_EQ(cluster_.commits[0].reads_size(), 1);
+  EXPECT_EQ(cluster_.commits[0].reads(0).from(), "a");
+  EXPECT_EQ(cluster_.commits[0].anchor_key(), "z");
+}
+
+TEST_F(TransactionTest, AFirstReadOfOneShardFetchesNoSlot) {
+  EXPECT_TRUE(Transact(CopyAToZ).ok());
+  EXPECT_EQ(Sent("slot"), 0u);
+  EXPECT_EQ(cluster_.commits[0].start_ts(), Timestamp::FromParts(1001, 0).bits())
+      << "the slot that the leader took";
+}
+
+Task<Status> GetBoth(Transaction& txn) {
+  auto both = co_await txn.GetMany({"x", "a", "nothing", "a"});
+  if (!both.ok()) co_return both.status();
+  EXPECT_THAT(*both, ElementsAre("ex", "apple", std::nullopt, "apple"));
+  EXPECT_TRUE(txn.start_ts().is_slot());
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, AFirstReadOfSeveralShardsFetchesASlotAndReadsInParallel) {
+  cluster_.Write("a", "apple");
+  cluster_.Write("x", "ex");
+  EXPECT_TRUE(Run(database_->GetAsync("a", 1s)).ok()) << "for the map";
+  channel_.log.clear();
+  const Instant begin = world_.env.Now();
+  EXPECT_TRUE(Transact(GetBoth).ok());
+  EXPECT_THAT(channel_.log, testing::UnorderedElementsAre("n1:1 slot", "n1:1 read", "n2:1 read"));
+  EXPECT_EQ(world_.env.Now() - begin, 2ms) << "one delay for the slot, one for both reads";
+  EXPECT_TRUE(cluster_.commits.empty()) << "nothing was written";
+}
+
+Task<Status> GetTwoAtOnce(TestEnv* world, Transaction& txn) {
+  std::vector<Task<Result<std::optional<std::string>>>> gets;
+  gets.push_back(txn.Get("a"));
+  gets.push_back(txn.Get("x"));
+  for (auto& got : co_await WhenAll(world->env.executor, std::move(gets))) {
+    if (!got.ok()) co_return got.status();
+  }
+  co_return txn.Put("b", "1");
+}
+
+TEST_F(TransactionTest, ConcurrentFirstReadsShareOneTimestamp) {
+  std::vector<uint64_t> asked;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (request.has_read()) asked.push_back(request.read().read_ts());
+    return std::nullopt;
+  };
+  EXPECT_TRUE(Transact([this](Transaction& txn) { return GetTwoAtOnce(&world_, txn); }).ok());
+  EXPECT_THAT(asked, ElementsAre(0u, Timestamp::FromParts(1001, 0).bits()));
+}
+
+Task<Status> ReadOwnWrites(Transaction& txn) {
+  EXPECT_TRUE(txn.Put("a", "mine").ok());
+  EXPECT_TRUE(txn.Delete("b").ok());
+  EXPECT_EQ(**co_await txn.Get("a"), "mine");
+  EXPECT_EQ(*co_await txn.Get("b"), std::nullopt);
+  EXPECT_FALSE(txn.start_ts()) << "nothing was asked of the cluster";
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, SeesItsOwnWritesWithoutReading) {
+  cluster_.Write("b", "old");
+  EXPECT_TRUE(Transact(ReadOwnWrites).ok());
+  EXPECT_EQ(Sent("read"), 0u);
+  EXPECT_EQ(cluster_.Read("b"), std::nullopt);
+}
+
+Task<Status> BreakLimits(Transaction& txn, std::vector<Status>* statuses) {
+  statuses->push_back(txn.Put("", "x"));
+  statuses->push_back(txn.Put(std::string(limits::kKeyBytesMax + 1, 'k'), "x"));
+  statuses->push_back(txn.Put("k", std::string(limits::kValueBytesMax + 1, 'v')));
+  statuses->push_back((co_await txn.Get(std::string(limits::kKeyBytesMax + 1, 'k'))).status());
+  EXPECT_TRUE(txn.Put(std::string(limits::kKeyBytesMax, 'k'), "x").ok());
+  EXPECT_TRUE(txn.Put("k", std::string(limits::kValueBytesMax, 'v')).ok());
+  Status status;
+  for (int i = 0; status.ok() && i < 20; ++i) {
+    status = txn.Put("big" + std::to_string(i), std::string(limits::kValueBytesMax, 'v'));
+  }
+  statuses->push_back(status);
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, LimitsAreNamedAndNothingIsBuffered) {
+  std::vector<Status> statuses;
+  const CommitResult result =
+      Transact([&](Transaction& txn) { return BreakLimits(txn, &statuses); });
+  EXPECT_TRUE(result.ok()) << result.status.ToString();
+  ASSERT_EQ(statuses.size(), 5u);
+  for (const Status& status : statuses) EXPECT_EQ(status.code(), Code::kInvalidArgument);
+  EXPECT_THAT(statuses[1].message(), HasSubstr("480"));
+  EXPECT_THAT(statuses[2].message(), HasSubstr("1048576"));
+  EXPECT_THAT(statuses[4].message(), HasSubstr("16777216"));
+  EXPECT_EQ(cluster_.commits[0].writes_size(), 2 + 14);
+}
+
+Task<Status> WriteMany(Transaction& txn, Status* last) {
+  for (size_t i = 0; i <= limits::kTxnKeysMax && last->ok(); ++i) {
+    *last = txn.Put("key" + std::to_string(i), "");
+  }
+  co_return Status(Code::kFailedPrecondition, "the closure's own");
+}
+
+TEST_F(TransactionTest, TheNumberOfKeysIsBounded) {
+  Status last;
+  const CommitResult result = Transact([&](Transaction& txn) { return WriteMany(txn, &last); });
+  EXPECT_EQ(last.code(), Code::kInvalidArgument);
+  EXPECT_THAT(last.message(), HasSubstr("50000"));
+  EXPECT_EQ(result.status.code(), Code::kFailedPrecondition);
+  EXPECT_EQ(result.attempts, 1) << "a closure's own error is final";
+  EXPECT_TRUE(cluster_.commits.empty());
+}
+
+Task<Status> WriteInSnapshot(Transaction& txn) { co_return txn.Put("a", "1"); }
+
+TEST_F(TransactionTest, ASnapshotRefusesWrites) {
+  EXPECT_EQ(Run(database_->SnapshotAsync(WriteInSnapshot, {})).code(), Code::kInvalidArgument);
+}
+
+Task<Status> ScanAll(Transaction& txn, std::vector<Row>* rows) {
+  auto all = co_await txn.Scan("", "", {});
+  if (!all.ok()) co_return all.status();
+  *rows = std::move(*all);
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, ASnapshotReadsEverythingAtOneSlot) {
+  for (char c = 'a'; c <= 'z'; ++c) cluster_.Write(std::string(1, c), "1");
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    // Someone overwrites the last key between any two pages.
+    if (request.has_read() && request.read().read_ts() != 0) cluster_.Write("z", "2");
+    return std::nullopt;
+  };
+  std::vector<Row> rows;
+  EXPECT_TRUE(
+      Run(database_->SnapshotAsync([&](Transaction& txn) { return ScanAll(txn, &rows); }, {}))
+          .ok());
+  ASSERT_EQ(rows.size(), 26u);
+  EXPECT_EQ(rows.back().value, "1");
+  EXPECT_EQ(Sent("slot"), 0u);
+}
+
+Task<Status> ScanLimited(Transaction& txn, bool reverse, std::vector<Row>* rows) {
+  ScanOptions options;
+  options.limit = 5;
+  options.reverse = reverse;
+  auto got = co_await txn.Scan("b", "y", options);
+  if (!got.ok()) co_return got.status();
+  *rows = std::move(*got);
+  co_return txn.Put("out", "1");
+}
+
+TEST_F(TransactionTest, ALimitedScanDependsOnlyOnWhatItSaw) {
+  for (char c = 'a'; c <= 'z'; ++c) cluster_.Write(std::string(1, c), "1");
+  std::vector<Row> rows;
+  EXPECT_TRUE(Transact([&](Transaction& t) { return ScanLimited(t, false, &rows); }).ok());
+  EXPECT_EQ(rows.back().key, "f");
+  EXPECT_EQ(cluster_.commits[0].reads(0).from(), "b");
+  EXPECT_EQ(cluster_.commits[0].reads(0).to(), std::string("f\0", 2));
+  EXPECT_TRUE(Transact([&](Transaction& t) { return ScanLimited(t, true, &rows); }).ok());
+  EXPECT_EQ(rows.front().key, "x");
+  EXPECT_EQ(cluster_.commits[1].reads(0).from(), "t");
+  EXPECT_EQ(cluster_.commits[1].reads(0).to(), "y");
+}
+
+struct Script {
+  std::vector<std::pair<std::string, std::optional<std::string>>> writes;
+  Span span;
+  ScanOptions options;
+  std::vector<Row> got;
+};
+
+Task<Status> WriteThenScan(Transaction& txn, Script* script) {
+  for (const auto& [key, value] : script->writes) {
+    const Status status = value.has_value() ? txn.Put(key, *value) : txn.Delete(key);
+    if (!status.ok()) co_return status;
+  }
+  auto rows = co_await txn.Scan(script->span.from, script->span.to, script->options);
+  if (!rows.ok()) co_return rows.status();
+  script->got = std::move(*rows);
+  co_return Status(Code::kFailedPrecondition, "roll back");
+}
+
+TEST_F(TransactionTest, ScansOverOwnWritesAgreeWithANaiveModel) {
+  Random random(5);
+  const auto key = [&] { return std::string(1, static_cast<char>('a' + random.Below(26))); };
+  for (int run = 0; run < 400; ++run) {
+    cluster_.Write(key(), random.Chance(0.3) ? std::nullopt : std::optional("s" + key()));
+    cluster_.page_rows = 1 + static_cast<uint32_t>(random.Below(5));
+    if (run % 50 == 49) {
+      // The first boundary moves, under the library's feet.
+      cluster_.shards[0].to = cluster_.shards[1].from = key();
+      for (ShardSpec& shard : cluster_.shards) ++shard.version;
+    }
+    Script script;
+    std::map<std::string, std::string> model;
+    for (char c = 'a'; c <= 'z'; ++c) {
+      if (auto value = cluster_.Read(std::string(1, c))) model[std::string(1, c)] = *value;
+    }
+    for (uint64_t i = random.Below(8); i > 0; --i) {
+      const std::string k = key();
+      if (random.Chance(0.5)) {
+        script.writes.emplace_back(k, std::nullopt);
+        model.erase(k);
+      } else {
+        script.writes.emplace_back(k, "w");
+        model[k] = "w";
+      }
+    }
+    script.span = {random.Chance(0.2) ? "" : key(), random.Chance(0.3) ? "" : key()};
+    if (script.span.empty()) continue;
+    script.options.limit = random.Chance(0.5) ? 0 : 1 + random.Below(8);
+    script.options.reverse = random.Chance(0.5);
+    std::vector<Row> want;
+    for (const auto& [k, v] : model) {
+      if (script.span.Contains(k)) want.push_back({k, v});
+    }
+    if (script.options.reverse) std::reverse(want.begin(), want.end());
+    if (script.options.limit != 0 && want.size() > script.options.limit) {
+      want.resize(script.options.limit);
+    }
+    const CommitResult result =
+        Transact([&](Transaction& txn) { return WriteThenScan(txn, &script); });
+    ASSERT_EQ(result.status.code(), Code::kFailedPrecondition) << result.status.ToString();
+    ASSERT_EQ(script.got, want) << "run " << run << (script.options.reverse ? " reverse" : "");
+  }
+}
+
+TEST_F(TransactionTest, ReadsGoOnAfterOverloadAndAMovedBoundary) {
+  cluster_.Write("k", "v");
+  EXPECT_TRUE(Run(database_->GetAsync("k", 1s)).ok());
+  FailNext(v1::NodeRequest::kRead, v1::OVERLOADED, 3);
+  EXPECT_EQ(**Run(database_->GetAsync("k", 1s)), "v");
+  cluster_.before = nullptr;
+  cluster_.shards = {{10, "", "f", 3, 2}, {12, "f", "m", 2, 2}, {11, "m", "", 2}};
+  EXPECT_EQ(**Run(database_->GetAsync("k", 1s)), "v");
+}
+
+Task<Status> LockThenWrite(Transaction& txn) {
+  auto a = co_await txn.GetForUpdate("a");
+  if (!a.ok()) co_return a.status();
+  co_return txn.Put("a", "2");
+}
+
+TEST_F(TransactionTest, GetForUpdateLocksBeforeItReadsAndReleasesAtTheEnd) {
+  EXPECT_TRUE(Transact(LockThenWrite).ok());
+  Settle();
+  EXPECT_THAT(cluster_.lock_log, ElementsAre("lock a", "release"));
+  const auto& log = channel_.log;
+  EXPECT_LT(std::find(log.begin(), log.end(), "n1:1 lock"),
+            std::find(log.begin(), log.end(), "n1:1 read"));
+}
+
+Task<Status> LockAndWait(TestEnv* world, Transaction& txn) {
+  auto a = co_await txn.GetForUpdate("a");
+  co_await Sleep(world->env.executor, 4s);
+  co_return txn.Put("a", "2");
+}
+
+TEST_F(TransactionTest, LocksAreRenewedWhileTheTransactionLives) {
+  EXPECT_TRUE(Transact([this](Transaction& txn) { return LockAndWait(&world_, txn); }).ok());
+  Settle();
+  EXPECT_GE(std::count(cluster_.lock_log.begin(), cluster_.lock_log.end(), "lock a"), 4);
+  EXPECT_EQ(cluster_.lock_log.back(), "release");
+}
+
+}  // namespace
+}  // namespace quorate::client

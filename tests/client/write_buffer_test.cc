@@ -1,0 +1,102 @@
+#include "client/write_buffer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "base/random.h"
+
+namespace quorate::client {
+namespace {
+
+TEST(WriteBuffer, CountsKeysAndBytesOnce) {
+  WriteBuffer buffer;
+  EXPECT_EQ(buffer.GrowthOf("key", "12345"), 8u);
+  buffer.Set("key", "12345");
+  EXPECT_EQ(buffer.bytes(), 8u);
+  buffer.Set("key", "1");
+  EXPECT_EQ(buffer.bytes(), 4u);
+  buffer.Set("key", std::nullopt);
+  EXPECT_EQ(buffer.bytes(), 3u);
+  EXPECT_EQ(buffer.keys(), 1u);
+}
+
+TEST(WriteBuffer, TellsADeletionFromAnAbsentWrite) {
+  WriteBuffer buffer;
+  buffer.Set("gone", std::nullopt);
+  ASSERT_NE(buffer.Find("gone"), nullptr);
+  EXPECT_FALSE(buffer.Find("gone")->has_value());
+  EXPECT_EQ(buffer.Find("other"), nullptr);
+  EXPECT_EQ(buffer.DeletionsIn({"a", ""}), 1u);
+  EXPECT_EQ(buffer.DeletionsIn({"h", ""}), 0u);
+}
+
+TEST(WriteBuffer, OverlayAgreesWithApplyingTheWritesToAMap) {
+  Random random(11);
+  const auto key = [&] { return std::string(1, static_cast<char>('a' + random.Below(20))); };
+  for (int run = 0; run < 2000; ++run) {
+    std::map<std::string, std::string> stored;
+    WriteBuffer buffer;
+    for (uint64_t i = random.Below(12); i > 0; --i) stored[key()] = "stored";
+    auto expected = stored;
+    for (uint64_t i = random.Below(12); i > 0; --i) {
+      const std::string k = key();
+      if (random.Chance(0.4)) {
+        buffer.Set(k, std::nullopt);
+        expected.erase(k);
+      } else {
+        buffer.Set(k, "written");
+        expected[k] = "written";
+      }
+    }
+    const Span span{key(), random.Chance(0.3) ? "" : key()};
+    if (span.empty()) continue;
+    const bool reverse = random.Chance(0.5);
+    std::vector<Row> rows;
+    for (const auto& [k, v] : stored) {
+      if (span.Contains(k)) rows.push_back({k, v});
+    }
+    std::vector<Row> want;
+    for (const auto& [k, v] : expected) {
+      if (span.Contains(k)) want.push_back({k, v});
+    }
+    if (reverse) {
+      std::reverse(rows.begin(), rows.end());
+      std::reverse(want.begin(), want.end());
+    }
+    ASSERT_EQ(buffer.Overlay(rows, span, reverse), want) << "run " << run;
+  }
+}
+
+TEST(ReadSet, CountsASpanOnce) {
+  ReadSet reads;
+  reads.Add(Span::OfKey("key"));
+  reads.Add(Span::OfKey("key"));
+  reads.Add({"a", "bb"});
+  EXPECT_EQ(reads.size(), 2u);
+  EXPECT_EQ(reads.bytes(), 6u);
+}
+
+TEST(TxnHandle, SurvivesItsText) {
+  Random random(1);
+  const TxnHandle handle{TxnId::Make(random), Timestamp::FromParts(99, 1), std::string("a\0b", 3)};
+  const auto parsed = TxnHandle::Parse(handle.ToString());
+  ASSERT_TRUE(parsed.has_value());
+  EXPECT_EQ(parsed->txn_id, handle.txn_id);
+  EXPECT_EQ(parsed->start_ts, handle.start_ts);
+  EXPECT_EQ(parsed->anchor_key, handle.anchor_key);
+}
+
+TEST(TxnHandle, RefusesOtherText) {
+  const std::string id(32, 'a');
+  EXPECT_TRUE(TxnHandle::Parse(id + ":5:61").has_value());
+  for (const std::string& text :
+       {std::string(), id, id + ":5", id + ":x:61", id + ":5x:61", id + "::61", id + ":5:6",
+        id + ":5:", id + "0:5:61", std::string(":5:61")}) {
+    EXPECT_FALSE(TxnHandle::Parse(text).has_value()) << text;
+  }
+}
+
+}  // namespace
+}  // namespace quorate::client
