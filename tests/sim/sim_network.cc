@@ -77,9 +77,10 @@ class SimChannel final : public client::Channel {
     std::string bytes = request.SerializeAsString();
     network_.world_.Trace(Crc32c(bytes), bytes.size());
 
-    const auto reply_to = [this, alive = alive_, answer, server = address](std::string response) {
-      // Runs on the server; the way back has the same faults.
-      network_.Transfer(server, address_, [alive, answer, response](SimNetwork::Endpoint& e) {
+    // Runs on the server, perhaps when this channel is gone; the way back has the same faults.
+    const auto reply_to = [network = &network_, self = address_, alive = alive_, answer,
+                           server = address](std::string response) {
+      network->Transfer(server, self, [alive, answer, response](SimNetwork::Endpoint& e) {
         e.process->Post([alive, answer, response] {
           if (!*alive) return;
           v1::NodeResponse parsed;
