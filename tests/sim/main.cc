@@ -55,13 +55,19 @@ void Report(const Options& options, const char* workload, const Verdict& verdict
   for (const auto& stall : verdict.stalls) fmt::print("  stall: {}\n", stall);
 }
 
-void RunOne(uint64_t seed, Duration chaos, bool twice, bool trace, bool verbose, Totals* totals) {
+struct Flags {
+  bool calm = false;
+  bool trace = false;
+};
+
+void RunOne(uint64_t seed, Duration chaos, bool twice, Flags flags, bool verbose, Totals* totals) {
   current_seed = static_cast<std::sig_atomic_t>(seed);
-  const Options options = Options::Draw(seed, chaos);
+  const Options drawn = Options::Draw(seed, chaos);
+  const Options options = flags.calm ? drawn.Calm() : drawn;
   const auto kind = seed % 2 == 0 ? WorkloadKind::kBank : WorkloadKind::kListAppend;
   const char* name = seed % 2 == 0 ? "bank" : "list-append";
   if (verbose) fmt::print("seed {} {} {}\n", seed, name, options.ToString());
-  const Verdict verdict = RunSeed(options, kind, trace);
+  const Verdict verdict = RunSeed(options, kind, flags.trace);
   Report(options, name, verdict, totals);
   if (verbose) {
     fmt::print("seed {} trace hash {:016x}, {} events, {} acknowledged, {} unknown\n", seed,
@@ -82,13 +88,15 @@ int Main(int argc, char** argv) {
   CLI::App app("Deterministic simulation of whole quorate clusters.");
   uint64_t seeds = 0, first = 1, seed = 0;
   int seconds = 60;
-  bool trace = false, probes = false;
+  bool probes = false;
+  Flags flags;
   app.add_option("--seeds", seeds, "how many seeds to run");
   app.add_option("--first", first, "the first seed of a batch (default 1)");
   app.add_option("--seed", seed, "run this one seed twice and compare");
   app.add_option("--seconds", seconds, "virtual seconds of chaos per seed (default 60)")
       ->check(CLI::Range(1, 3600));
-  app.add_flag("--trace", trace, "print every process's log lines");
+  app.add_flag("--calm", flags.calm, "the seed's topology without faults");
+  app.add_flag("--trace", flags.trace, "print every process's log lines");
   app.add_flag("--probes", probes, "list the rare branches that were reached");
   try {
     app.parse(argc, argv);
@@ -105,10 +113,10 @@ int Main(int argc, char** argv) {
   const Duration chaos = std::chrono::seconds(seconds);
   Totals totals;
   if (seed != 0) {
-    RunOne(seed, chaos, true, trace, true, &totals);
+    RunOne(seed, chaos, true, flags, true, &totals);
   } else {
     for (uint64_t s = first; s < first + seeds; ++s) {
-      RunOne(s, chaos, s % 20 == 0, trace, false, &totals);
+      RunOne(s, chaos, s % 20 == 0, flags, false, &totals);
       if ((s - first + 1) % 10 == 0) {
         fmt::print("{} of {} seeds\n", s - first + 1, seeds);
         std::fflush(stdout);

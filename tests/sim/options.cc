@@ -63,6 +63,20 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   return o;
 }
 
+Options Options::Calm() const {
+  Options o;
+  o.seed = seed;
+  o.chaos = chaos;
+  o.nodes = nodes;
+  o.shards = shards;
+  o.clients = clients;
+  o.accounts = accounts;
+  o.lists = lists;
+  o.quorum_reads = quorum_reads;
+  o.txn_lifetime = txn_lifetime;
+  return o;
+}
+
 std::string Options::ToString() const {
   const auto seconds = [](Duration d) { return static_cast<double>(d.count()) / 1e9; };
   return fmt::format(

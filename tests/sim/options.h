@@ -40,6 +40,8 @@ struct Options {
   Duration pause_max = std::chrono::seconds(4);
 
   static Options Draw(uint64_t seed, Duration chaos);
+  // The same topology without any fault: what fails then is not about faults.
+  Options Calm() const;
   std::string ToString() const;
 };
 

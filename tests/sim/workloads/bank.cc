@@ -71,6 +71,8 @@ class Bank final : public Workload {
         },
         {});
     if (result.ok()) {
+      transfer->why = fmt::format("(attempt {}, {} shards, at {})", result.attempts, result.shards,
+                                  result.commit_ts);
       transfer->state = Transfer::State::kCommitted;
       ++acknowledged_;
       co_return;
