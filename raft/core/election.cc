@@ -174,22 +174,19 @@ Status Node::Impl::TransferLeadership(ReplicaId target) {
   }
   transfer_target_ = target;
   transfer_ticks_ = 0;
-  PushCommit();
+  appends_due_ = commit_push_due_ = true;
   MaybeFinishTransfer();
   return Status::Ok();
 }
 
 void Node::Impl::MaybeFinishTransfer() {
   if (!transfer_target_ || timeout_now_sent_) return;
-  const auto& voters = log_.configuration().voters;
-  if (!std::binary_search(voters.begin(), voters.end(), transfer_target_)) {
-    PROBE("raft.transfer_target_demoted");
-    AbortTransfer();
-    return;
-  }
+  // It stays a voter: no change is proposed meanwhile, and a joint one is left towards `voters`.
   const Progress* target = Find(transfer_target_);
   CHECK(target != nullptr);
   if (target->match < log_.last() || target->applied + kTransferApplyLagMax < commit_) return;
+  // From here on there is no lease: not for a target that seems to be gone.
+  if (tick_ - target->heard_tick > 2 * static_cast<uint64_t>(config_.heartbeat_ticks)) return;
   timeout_now_sent_ = true;
   Send(transfer_target_, TimeoutNow{}, Needs::kNothing);
 }

@@ -223,7 +223,7 @@ void Node::Impl::BecomeFollower(Term term, ReplicaId leader) {
     round_times_.Clear();
     transfer_target_ = ReplicaId();
     timeout_now_sent_ = false;
-    appends_due_ = false;
+    appends_due_ = commit_push_due_ = false;
     promise_.Drop();
   }
   if (role_ != Role::kFollower) ResetElectionTimer();

@@ -158,7 +158,8 @@ class Node::Impl {
   uint64_t round_ = 0;
   RoundTimes round_times_;
   ReadIndexQueue reads_;
-  bool appends_due_ = false;  // something may have become sendable
+  bool appends_due_ = false;      // something may have become sendable
+  bool commit_push_due_ = false;  // with the appends, or alone
   ReplicaId transfer_target_;
   int transfer_ticks_ = 0;
   bool timeout_now_sent_ = false;  // the lease is given up for the rest of the term (RC33)

@@ -65,6 +65,7 @@ void Node::Impl::SendAppends() {
       SendAppend(p, config_.append_bytes_max);
     }
   }
+  if (std::exchange(commit_push_due_, false)) PushCommit();
 }
 
 // With `bytes_max` 0 the append carries nothing: it asks whether the logs agree.
@@ -148,12 +149,12 @@ void Node::Impl::MaybeCommit() {
   });
   if (index <= commit_ || !log_.Matches(index, term_)) return;
   LogIndex configuration_index = log_.configuration_index();
+  // Usually the next append or tick carries it. Membership and transfers wait for it.
   bool urgent = (configuration_index > commit_ && configuration_index <= index) ||
                 static_cast<bool>(transfer_target_);
+  if (urgent) appends_due_ = commit_push_due_ = true;
   AdvanceCommit(index);
   MaybeLeaveJoint();
-  // Else the next append or tick carries it.
-  if (urgent) PushCommit();
 }
 
 // Thesis 4.3: once, and only when the joint configuration is committed as this leader sees it

@@ -4,9 +4,10 @@
 //   cluster voters=1,2,3 [learners=4] [spare=5] [restarted]   replicas with a first configuration;
 //   a
 //                     spare one has none; "restarted" ones have forgotten what they promised
-//   tick [IDS] [n=1]  n ticks of 50 ms; the clock runs for all, only IDS notice
+//   tick [IDS] [n=1] [ms=50]   n ticks; the clock runs for all, only IDS notice
+//   run [IDS] [n=1] [ms=50]    n times: a tick of IDS, then stabilize IDS
 //   wait ms=N         the clock runs, nobody notices
-//   campaign ID       propose ID PAYLOAD..        read ID CONTEXT        transfer ID TARGET
+//   campaign ID       propose ID PAYLOAD.. [times=1]   read ID CONTEXT   transfer ID TARGET
 //   conf ID voters=1,2,4 [learners=5]             unreachable ID PEER    compact ID INDEX
 //   stabilize [IDS] [trace]     Ready, writes, messages among IDS, until nothing is left to do
 //   take ID [trace]   one Ready: messages leave, the write is queued     persist ID [n=1]
@@ -53,8 +54,9 @@ class Session {
   void Dispatch(const Command& c) {
     if (c.verb == "cluster") return Cluster(c);
     if (c.verb == "tick") return Tick(c);
+    if (c.verb == "run") return RunTicks(c);
     if (c.verb == "wait") return world_.Advance(c.OptionNumber("ms", 0) * 1ms);
-    if (c.verb == "stabilize") return Stabilize(c);
+    if (c.verb == "stabilize") return Settle(Chosen(c));
     if (c.verb == "deliver" || c.verb == "drop" || c.verb == "hold" || c.verb == "copy") {
       return Pick(c);
     }
@@ -126,20 +128,30 @@ class Session {
     return ids.empty() ? world_.ids() : ids;
   }
 
+  void TickOnce(const std::vector<ReplicaId>& ids, Duration tick) {
+    world_.Advance(tick);
+    for (ReplicaId id : ids) {
+      if (world_.up(id)) world_.Tick(id);
+    }
+  }
+
   void Tick(const Command& c) {
     std::vector<ReplicaId> ids = Chosen(c);
+    for (int64_t i = 0; i < c.OptionNumber("n", 1); ++i)
+      TickOnce(ids, c.OptionNumber("ms", 50) * 1ms);
+  }
+
+  void RunTicks(const Command& c) {
+    std::vector<ReplicaId> ids = Chosen(c);
     for (int64_t i = 0; i < c.OptionNumber("n", 1); ++i) {
-      world_.Advance(limits::kTick);
-      for (ReplicaId id : ids) {
-        if (world_.up(id)) world_.Tick(id);
-      }
+      TickOnce(ids, c.OptionNumber("ms", 50) * 1ms);
+      Settle(ids);
     }
   }
 
   void Propose(ReplicaId id, const Command& c) {
-    for (size_t i = 1; i < c.words.size(); ++i) {
-      Result<Entry> entry = world_.Propose(id, c.Word(i));
-      Say(entry.status());
+    for (int64_t n = 0; n < c.OptionNumber("times", 1); ++n) {
+      for (size_t i = 1; i < c.words.size(); ++i) Say(world_.Propose(id, c.Word(i)).status());
     }
   }
 
@@ -152,8 +164,7 @@ class Session {
     }
   }
 
-  void Stabilize(const Command& c) {
-    std::vector<ReplicaId> ids = Chosen(c);
+  void Settle(const std::vector<ReplicaId>& ids) {
     auto chosen = [&](ReplicaId id) { return std::count(ids.begin(), ids.end(), id) > 0; };
     for (int steps = 0;; ++steps) {
       if (steps > 10'000) script::Fail("does not come to rest");
