@@ -140,12 +140,12 @@ class Show {
   int self_ended_ = 0;
 };
 
-// The longest time without a commit that ended after `from` and began before `to`.
+// The longest time without a commit that began in [from, to), or was under way at `from`.
 Duration LongestGap(const std::vector<Instant>& commits, Instant from, Instant to) {
   Duration longest{0};
   for (size_t i = 1; i < commits.size(); ++i) {
-    if (commits[i] < from || commits[i - 1] > to) continue;
-    longest = std::max(longest, commits[i] - commits[i - 1]);
+    if (commits[i] < from || commits[i - 1] >= to) continue;
+    longest = std::max(longest, commits[i] - std::max(commits[i - 1], from));
   }
   return longest;
 }

@@ -1,0 +1,137 @@
+#!/usr/bin/python3
+"""Every command of the program against a live cluster: output, --json, exit codes."""
+import json
+import os
+import tempfile
+import unittest
+
+import harness
+from harness import DONE, FAILED, USAGE
+
+COMMANDS = ["node", "init", "dev", "get", "put", "delete", "scan", "txn", "outcome", "status",
+            "nodes", "shards", "bench", "demo"]
+
+
+class Help(unittest.TestCase):
+    def test_every_command_has_help_with_an_example(self):
+        top = harness.run("--help")
+        self.assertEqual(top.returncode, DONE)
+        for command in COMMANDS:
+            with self.subTest(command):
+                self.assertIn(f"\n  {command} ", top.stdout)
+                result = harness.run(command, "--help")
+                self.assertEqual(result.returncode, DONE)
+                self.assertIn(f"  quorate {command}", result.stdout)
+
+    def test_bad_options_exit_with_2(self):
+        for arguments in (["get"], ["get", "a", "--timeout", "soon"],
+                          ["get", "a", "--cluster", "here"], ["txn", "/no/such/file"],
+                          ["outcome", "xyz"], ["init", "--shards", "0"],
+                          ["bench", "--workload", "nap"]):
+            with self.subTest(arguments):
+                self.assertEqual(harness.run(*arguments).returncode, USAGE)
+
+    def test_no_cluster_there(self):
+        address = f"127.0.0.1:{harness.free_ports(1)[0]}"
+        for command in (["get", "a"], ["status"]):
+            result = harness.run(*command, "--cluster", address, "--timeout", "1s")
+            self.assertEqual(result.returncode, FAILED, result)
+            self.assertIn(address, result.stderr)
+
+
+class Commands(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = harness.Cluster(split_at=["g", "n", "t"])
+        cls.cluster.__enter__()
+        cls.addClassCleanup(cls.cluster.__exit__)
+
+    def quorate(self, *arguments, expect=DONE, **options):
+        result = self.cluster.quorate(*arguments, **options)
+        self.assertEqual(result.returncode, expect, result)
+        return result
+
+    def test_keys(self):
+        self.assertEqual(self.quorate("put", "key/1", "one").stdout, "committed\n")
+        self.assertEqual(self.quorate("get", "key/1").stdout, "one\n")
+        self.assertEqual(self.cluster.json("get", "key/1"),
+                         {"key": "key/1", "found": True, "value": "one"})
+        self.quorate("delete", "key/1")
+        self.assertIn("no such key", self.quorate("get", "key/1", expect=FAILED).stderr)
+        self.quorate("put", "key/2", "-", input="line\nline")
+        self.assertEqual(self.quorate("get", "key/2").stdout, "line\nline\n")
+        self.quorate("put", "--hex", "00ff", "fe00")
+        self.assertEqual(self.quorate("get", "--hex", "00ff").stdout, "fe00\n")
+        self.assertEqual(self.cluster.json("get", "--hex", "00ff")["value_hex"], "fe00")
+        self.assertEqual(harness.run("get", "key/2", env={"QUORATE_CLUSTER": self.cluster.cluster})
+                         .returncode, DONE)
+
+    def test_limits_are_named(self):
+        result = self.quorate("put", "k" * 481, "v", expect=USAGE)
+        self.assertIn("480", result.stderr)
+        result = self.quorate("put", "big", "-", input="x" * (1024 * 1024 + 1), expect=USAGE)
+        self.assertIn(str(1024 * 1024), result.stderr)
+        self.quorate("put", "k" * 480, "v")
+        self.quorate("put", "big", "-", input="x" * 1024 * 1024)
+        self.quorate("get", "big2", expect=FAILED)
+        self.quorate("put", "", "v", expect=USAGE)
+
+    def test_scan(self):
+        for key in ("scan/a", "scan/b", "scan/c", "szz", "t!"):
+            self.quorate("put", key, key.upper())
+        self.assertEqual(self.quorate("scan", "scan/a", "scan/c").stdout,
+                         "scan/a\tSCAN/A\nscan/b\tSCAN/B\n")
+        self.assertEqual(self.quorate("scan", "--prefix", "scan/", "--reverse", "--limit", "1").stdout,
+                         "scan/c\tSCAN/C\n")
+        rows = self.quorate("scan", "--json", "szz", "t#").stdout.splitlines()
+        self.assertEqual([json.loads(r)["key"] for r in rows], ["szz", "t!"])
+
+    def test_txn_is_atomic_over_shards(self):
+        script = ("# four shards\ncheck txn/z == absent\nput a/1 1\nput h/1 \"two words\"\n"
+                  "put p/1 3\nput txn/z 4\nget h/1\nscan a/ a0\n")
+        result = self.quorate("txn", "-", input=script)
+        self.assertEqual(result.stdout, "h/1\ttwo words\na/1\t1\ncommitted\n")
+        again = self.quorate("txn", "-", input=script, expect=FAILED)
+        self.assertIn("line 2", again.stderr)
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, "script")
+            with open(path, "w") as file:
+                file.write("check a/1 == 1\ncheck h/1 == \"two words\"\ndelete a/1\nput p/1 5\n"
+                           "get a/1\n")
+            output = self.cluster.json("txn", path)
+        self.assertTrue(output["committed"])
+        self.assertEqual(output["results"], [{"key": "a/1", "found": False}])
+        self.assertEqual(output["shards"], 3)
+        failed = self.quorate("txn", "-", input="check p/1 == 6\nput p/1 7\n", expect=FAILED)
+        self.assertIn("FAILED_PRECONDITION", failed.stderr)
+        self.assertEqual(self.quorate("get", "p/1").stdout, "5\n")
+
+    def test_txn_bad_script(self):
+        for script, words in (("put a\n", "line 1"), ("\nfrob a\n", "line 2"),
+                              ('put a "open\n', "line 1"), ("check a = 1\n", "line 1")):
+            self.assertIn(words, self.quorate("txn", "-", input=script, expect=USAGE).stderr)
+
+    def test_views(self):
+        status = self.cluster.json("status")
+        self.assertEqual((status["nodes_answering"], status["shards_serving"]), (3, 4))
+        self.assertTrue(status["healthy"])
+        nodes = self.cluster.json("nodes")["nodes"]
+        self.assertEqual(sum(n["leads"] for n in nodes), 4)
+        self.assertEqual({n["http"] for n in nodes}, set(self.cluster.http))
+        shards = self.cluster.json("shards")["shards"]
+        self.assertEqual([s["from"] for s in shards], ["", "g", "n", "t"])
+        for command in ("status", "nodes", "shards"):
+            self.assertTrue(self.quorate(command).stdout)
+
+    def test_bench(self):
+        for workload in ("put", "get", "transfer"):
+            figures = self.cluster.json("bench", "--workload", workload, "--seconds", "1",
+                                        "--warmup", "0.2", "--keys", "200", "-c", "8")
+            self.assertGreater(figures["ops_per_second"], 0)
+            self.assertEqual(figures["unknown"], 0)
+            self.assertIn("server_cpu_us_per_op", figures)
+            self.assertLessEqual(figures["p50_us"], figures["p999_us"])
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,185 @@
+#!/usr/bin/python3
+"""A client in another language: Python with stubs generated from proto/, over plain unary calls."""
+import importlib
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import grpc
+
+import harness
+
+TIMEOUT = 15
+
+
+def generate_stubs(directory):
+    protos = [f"proto/{name}.proto" for name in ("admin", "client", "placement", "shard", "txn")]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={harness.SOURCE}",
+                    f"--python_out={directory}", f"--grpc_python_out={directory}", *protos],
+                   check=True)
+    sys.path.insert(0, directory)
+    return tuple(importlib.import_module(f"proto.{name}")
+                 for name in ("client_pb2", "client_pb2_grpc", "txn_pb2"))
+
+
+class GrpcClient(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        stubs = tempfile.TemporaryDirectory(prefix="quorate-stubs-")
+        cls.addClassCleanup(stubs.cleanup)
+        cls.pb, services, cls.txn_pb = generate_stubs(stubs.name)
+        cls.cluster = harness.Cluster(split_at=["g", "n", "t"])
+        cls.cluster.__enter__()
+        cls.addClassCleanup(cls.cluster.__exit__)
+        cls.channels = [grpc.insecure_channel(a) for a in cls.cluster.addresses]
+        cls.nodes = [services.QuorateStub(channel) for channel in cls.channels]
+        for channel in cls.channels:
+            cls.addClassCleanup(channel.close)
+
+    def operation(self, **kind):
+        pb = self.pb
+        if "put" in kind:
+            key, value = kind["put"]
+            return pb.Operation(put=self.txn_pb.Write(key=key, value=value))
+        if "delete" in kind:
+            return pb.Operation(put=self.txn_pb.Write(key=kind["delete"], deletion=True))
+        if "scan" in kind:
+            begin, end = kind["scan"]
+            scan = pb.ScanOperation(to=end)
+            setattr(scan, "from", begin)
+            return pb.Operation(scan=scan)
+        return pb.Operation(get=kind["get"])
+
+    def execute(self, *operations, conditions=(), node=0, txn_id=b""):
+        request = self.pb.ExecuteRequest(conditions=conditions, operations=operations,
+                                         txn_id=txn_id)
+        return self.nodes[node].Execute(request, timeout=TIMEOUT)
+
+    def assertOk(self, response):
+        self.assertEqual(response.error.code, self.txn_pb.OK, response.error)
+        return response
+
+    def test_execute_over_all_shards_through_any_node(self):
+        writes = [self.operation(put=(key, b"1")) for key in (b"a", b"h", b"p", b"x")]
+        written = self.assertOk(self.execute(*writes))
+        self.assertGreater(written.commit_ts, 0)
+        for node in range(3):
+            read = self.assertOk(self.execute(self.operation(get=b"a"), self.operation(get=b"none"),
+                                              self.operation(scan=(b"h", b"q")), node=node))
+            self.assertEqual(read.results[0].value.value, b"1")
+            self.assertFalse(read.results[1].value.found)
+            self.assertEqual([row.key for row in read.results[2].rows], [b"h", b"p"])
+            self.assertEqual(read.commit_ts, 0)
+            self.assertGreater(read.read_ts, written.commit_ts)
+
+    def test_conditions_hold_or_nothing_is_written(self):
+        pb = self.pb
+        absent = pb.Condition(key=b"cond/1", absent=True)
+        put = [self.operation(put=(b"cond/1", b"x")), self.operation(put=(b"zcond", b"x"))]
+        self.assertOk(self.execute(*put, conditions=[absent]))
+        equals = pb.Condition(key=b"zcond", equals=b"x")
+        refused = self.execute(self.operation(delete=b"zcond"), conditions=[equals, absent])
+        self.assertEqual(refused.error.code, self.txn_pb.FAILED_PRECONDITION)
+        self.assertEqual(list(refused.failed_conditions), [1])
+        read = self.assertOk(self.execute(self.operation(get=b"zcond")))
+        self.assertEqual(read.results[0].value.value, b"x")
+        self.assertOk(self.execute(self.operation(delete=b"zcond"), conditions=[equals]))
+        read = self.assertOk(self.execute(self.operation(get=b"zcond")))
+        self.assertFalse(read.results[0].value.found)
+
+    def test_outcome_by_an_id_of_the_callers_choice(self):
+        txn_id = os.urandom(16)
+        written = self.assertOk(self.execute(self.operation(put=(b"outcome", b"1")),
+                                             txn_id=txn_id))
+        self.assertEqual(written.txn.txn_id, txn_id)
+        asked = self.nodes[1].GetOutcome(self.pb.GetOutcomeRequest(txn=written.txn),
+                                         timeout=TIMEOUT)
+        self.assertOk(asked)
+        self.assertEqual(asked.state, self.txn_pb.COMMITTED)
+        # It never began: nobody can commit it any more once this was answered.
+        never = self.txn_pb.TxnRef(txn_id=os.urandom(16), start_ts=written.txn.start_ts,
+                                   anchor_key=b"outcome")
+        for _ in range(2):
+            asked = self.nodes[2].GetOutcome(self.pb.GetOutcomeRequest(txn=never), timeout=TIMEOUT)
+            self.assertOk(asked)
+            self.assertEqual(asked.state, self.txn_pb.ABORTED_STATE)
+
+    def test_session(self):
+        pb, node = self.pb, self.nodes[2]
+        self.assertOk(self.execute(self.operation(put=(b"s/a", b"1")),
+                                   self.operation(put=(b"x/a", b"2"))))
+        begun = self.assertOk(node.Begin(pb.BeginRequest(), timeout=TIMEOUT))
+        session = begun.session_id
+        read = self.assertOk(node.Read(pb.SessionReadRequest(
+            session_id=session, keys=[b"s/a", b"x/a"], for_update=True), timeout=TIMEOUT))
+        self.assertEqual([v.value for v in read.values], [b"1", b"2"])
+        write = self.txn_pb.Write
+        self.assertOk(node.Write(pb.SessionWriteRequest(session_id=session, writes=[
+            write(key=b"s/a", value=b"0"), write(key=b"x/a", value=b"3"),
+            write(key=b"s/b", value=b"new")]), timeout=TIMEOUT))
+        scan = pb.SessionScanRequest(session_id=session, to=b"s0")
+        setattr(scan, "from", b"s/")
+        rows = self.assertOk(node.Scan(scan, timeout=TIMEOUT)).rows
+        self.assertEqual([(r.key, r.value) for r in rows], [(b"s/a", b"0"), (b"s/b", b"new")])
+        unseen = self.assertOk(self.execute(self.operation(get=b"s/b")))
+        self.assertFalse(unseen.results[0].value.found, "nothing is written before commit")
+        commit = self.assertOk(node.Commit(pb.SessionCommitRequest(session_id=session),
+                                           timeout=TIMEOUT))
+        self.assertGreater(commit.commit_ts, 0)
+        seen = self.assertOk(self.execute(self.operation(get=b"s/b")))
+        self.assertEqual(seen.results[0].value.value, b"new")
+        gone = node.Commit(pb.SessionCommitRequest(session_id=session), timeout=TIMEOUT)
+        self.assertEqual(gone.error.code, self.txn_pb.NOT_FOUND)
+
+    def test_sessions_that_conflict_and_roll_back(self):
+        pb, node = self.pb, self.nodes[0]
+        self.assertOk(self.execute(self.operation(put=(b"c", b"0"))))
+        sessions = [node.Begin(pb.BeginRequest(), timeout=TIMEOUT).session_id for _ in range(3)]
+        for session in sessions:
+            self.assertOk(node.Read(pb.SessionReadRequest(session_id=session, keys=[b"c"]),
+                                    timeout=TIMEOUT))
+            self.assertOk(node.Write(pb.SessionWriteRequest(session_id=session, writes=[
+                self.txn_pb.Write(key=b"c", value=b"%d" % session)]), timeout=TIMEOUT))
+        self.assertOk(node.Rollback(pb.SessionRollbackRequest(session_id=sessions[2]),
+                                    timeout=TIMEOUT))
+        first = node.Commit(pb.SessionCommitRequest(session_id=sessions[0]), timeout=TIMEOUT)
+        self.assertOk(first)
+        second = node.Commit(pb.SessionCommitRequest(session_id=sessions[1]), timeout=TIMEOUT)
+        self.assertIn(second.error.code,
+                      (self.txn_pb.READ_CONFLICT, self.txn_pb.LOCK_CONFLICT, self.txn_pb.ABORTED))
+        read = self.assertOk(self.execute(self.operation(get=b"c")))
+        self.assertEqual(read.results[0].value.value, b"%d" % sessions[0])
+
+    def test_limits_and_bad_input_are_refused_by_name(self):
+        long_key = self.execute(self.operation(put=(b"k" * 481, b"")))
+        self.assertEqual(long_key.error.code, self.txn_pb.INVALID_ARGUMENT)
+        self.assertIn("480", long_key.error.message)
+        empty = self.execute(self.operation(get=b""))
+        self.assertEqual(empty.error.code, self.txn_pb.INVALID_ARGUMENT)
+        bad_id = self.execute(self.operation(put=(b"k", b"")), txn_id=b"short")
+        self.assertEqual(bad_id.error.code, self.txn_pb.INVALID_ARGUMENT)
+        session = self.nodes[0].Read(self.pb.SessionReadRequest(session_id=99), timeout=TIMEOUT)
+        self.assertEqual(session.error.code, self.txn_pb.NOT_FOUND)
+
+    def test_health_and_reflection_are_served(self):
+        def call(method, request):
+            return self.channels[0].unary_unary(method)(request, timeout=TIMEOUT)
+        # grpc.health.v1.HealthCheckResponse{status: SERVING}
+        harness.wait_for("SERVING", lambda: call("/grpc.health.v1.Health/Check", b"") == b"\x08\x01")
+        # ServerReflectionRequest{list_services: "*"}
+        stream = self.channels[0].stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        answer = next(stream(iter([b"\x3a\x01*"]), timeout=TIMEOUT))
+        self.assertIn(b"quorate.v1.Quorate", answer)
+
+    def test_status(self):
+        status = self.assertOk(self.nodes[0].Status(
+            importlib.import_module("proto.admin_pb2").StatusRequest(), timeout=TIMEOUT))
+        self.assertEqual(len(status.map.nodes), 3)
+        self.assertEqual(len(status.map.routes), 4)
+
+
+if __name__ == "__main__":
+    harness.main()

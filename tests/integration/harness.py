@@ -1,0 +1,163 @@
+"""Real clusters for the tests in this folder: node processes of the built program on loopback.
+
+The environment names what was built: QUORATE (the program), QUORATE_SOURCE (the repository). Every
+process started here ends with the test, whatever becomes of it.
+"""
+import contextlib
+import ctypes
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import urllib.request
+
+PROGRAM = os.environ.get("QUORATE", "build/release/quorate")
+SOURCE = os.environ.get("QUORATE_SOURCE", os.path.join(os.path.dirname(__file__), "..", ".."))
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+DONE, FAILED, USAGE, UNKNOWN = 0, 1, 2, 3
+
+
+def die_with_parent():
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def free_ports(count):
+    """Ports below the range that the kernel hands out, so that a node can be restarted on its own."""
+    held = []
+    while len(held) < count:
+        s = socket.socket()
+        try:
+            s.bind(("127.0.0.1", random.randrange(10000, 32000)))
+            held.append(s)
+        except OSError:
+            s.close()
+    ports = [s.getsockname()[1] for s in held]
+    for s in held:
+        s.close()
+    return ports
+
+
+def wait_for(what, condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"timed out after {seconds} s waiting for {what}")
+        time.sleep(0.05)
+
+
+def run(*arguments, input=None, timeout=60, env=None):
+    """The program with `arguments`; its exit code and output are the caller's to judge."""
+    return subprocess.run([PROGRAM, *arguments], input=input, capture_output=True, text=True,
+                          timeout=timeout, preexec_fn=die_with_parent,
+                          env={**os.environ, **(env or {})})
+
+
+class Cluster(contextlib.AbstractContextManager):
+    """`nodes` processes in a temporary directory; numbered from 0."""
+
+    def __init__(self, nodes=3, shards=8, split_at=None):
+        self._directory = tempfile.TemporaryDirectory(prefix="quorate-test-")
+        self.directory = self._directory.name
+        ports = free_ports(2 * nodes)
+        self.addresses = [f"127.0.0.1:{p}" for p in ports[:nodes]]
+        self.http = [f"127.0.0.1:{p}" for p in ports[nodes:]]
+        self.processes = [None] * nodes
+        self._init = ["--split-at", *split_at] if split_at else ["--shards", str(shards)]
+
+    def __enter__(self):
+        try:
+            for node in range(len(self.processes)):
+                self.start(node)
+            self.init()
+            self.wait_healthy()
+        except BaseException:
+            self.print_logs()
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception):
+        if exception and exception[0]:
+            self.print_logs()
+        for node, process in enumerate(self.processes):
+            if process:
+                self.kill(node)
+        self._directory.cleanup()
+
+    @property
+    def cluster(self):
+        return ",".join(self.addresses)
+
+    def data(self, node):
+        return os.path.join(self.directory, f"node-{node}")
+
+    def start(self, node):
+        others = [a for i, a in enumerate(self.addresses) if i != node]
+        command = [PROGRAM, "node", "--data", self.data(node), "--listen", self.addresses[node],
+                   "--http", self.http[node]]
+        if others:
+            command += ["--join", ",".join(others)]
+        with open(os.path.join(self.directory, f"log-{node}"), "a") as log:
+            self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log,
+                                                    preexec_fn=die_with_parent)
+
+    def kill(self, node):
+        self.processes[node].kill()
+        self.processes[node].wait()
+        self.processes[node] = None
+
+    def stop(self, node):
+        """SIGTERM; the exit code."""
+        process, self.processes[node] = self.processes[node], None
+        process.send_signal(signal.SIGTERM)
+        return process.wait(timeout=30)
+
+    def log(self, node):
+        with open(os.path.join(self.directory, f"log-{node}"), errors="replace") as log:
+            return log.read()
+
+    def print_logs(self):
+        for node in range(len(self.processes)):
+            if not os.path.exists(os.path.join(self.directory, f"log-{node}")):
+                continue
+            tail = "\n".join(self.log(node).splitlines()[-40:])
+            print(f"---- log of node {node}\n{tail}", file=sys.stderr)
+
+    def init(self):
+        def done():
+            result = self.quorate("init", *self._init)
+            return result.returncode == DONE or "ALREADY_EXISTS" in result.stderr
+        wait_for("init", done)
+
+    def wait_healthy(self):
+        wait_for("a healthy cluster", lambda: self.quorate("status").returncode == DONE)
+
+    def quorate(self, command, *arguments, **options):
+        return run(command, "--cluster", self.cluster, *arguments, **options)
+
+    def json(self, command, *arguments, **options):
+        result = self.quorate(command, "--json", *arguments, **options)
+        assert result.returncode == DONE, result
+        return json.loads(result.stdout)
+
+    def get_http(self, node, path):
+        """Status and body of a page of a node."""
+        try:
+            with urllib.request.urlopen(f"http://{self.http[node]}{path}", timeout=10) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+def main():
+    if not os.access(PROGRAM, os.X_OK):
+        sys.exit(f"no program at {PROGRAM}: build it, or name it in QUORATE")
+    unittest.main(verbosity=2)
