@@ -21,8 +21,11 @@ constexpr int kConnectTimeoutMs = 1000;
 // A stream that owes answers and has brought nothing for this long is given up: its connection may
 // be one that the network dropped silently.
 constexpr Duration kSilenceMax = 5s;
-constexpr size_t kBatchBytes = 1 << 20;  // a batch is closed once it is larger
-constexpr size_t kFrameSlack = 64 << 10;
+constexpr size_t kBatchBytes = 1 << 20;   // a batch is closed once it is larger
+constexpr size_t kFrameSlack = 64 << 10;  // for what a batch adds to its calls
+constexpr size_t kRequestBytesMax = limits::kFrameBytesMax - kFrameSlack;
+static_assert(limits::kTxnBytesMax + (limits::kTxnBytesMax / 2) < kRequestBytesMax,
+              "a whole transaction fits one request");
 
 using NodeResult = Result<v1::NodeResponse>;
 
@@ -35,8 +38,8 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, static_cast<int>(ToMillis(kReconnectMax)));
-  args.SetMaxReceiveMessageSize(limits::kFrameBytesMax + kFrameSlack);
-  args.SetMaxSendMessageSize(limits::kFrameBytesMax + kFrameSlack);
+  args.SetMaxReceiveMessageSize(limits::kFrameBytesMax);
+  args.SetMaxSendMessageSize(limits::kFrameBytesMax);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
 }
 
@@ -127,7 +130,7 @@ class GrpcChannel::Stream final : public grpc::ClientBidiReactor<v1::CallBatch, 
     size_t bytes = 0;
     while (!queue_.empty() && bytes < kBatchBytes) {
       Queued& call = queue_.front();
-      if (bytes > 0 && bytes + call.bytes > limits::kFrameBytesMax) break;
+      if (bytes > 0 && bytes + call.bytes > kRequestBytesMax) break;
       bytes += call.bytes;
       v1::Call* out = out_.add_calls();
       out->set_id(call.id);
@@ -326,9 +329,9 @@ Task<NodeResult> GrpcChannel::Call(std::string address, v1::NodeRequest request,
   const std::shared_ptr<Peer> peer = slot;
   CO_RETURN_IF_ERROR(peer->Refusal());
   const size_t bytes = request.ByteSizeLong();
-  if (bytes > limits::kFrameBytesMax) {
+  if (bytes > kRequestBytesMax) {
     co_return InvalidArgument(fmt::format("a request of {} bytes exceeds the frame limit of {}",
-                                          bytes, limits::kFrameBytesMax));
+                                          bytes, kRequestBytesMax));
   }
   const uint64_t id = ++peer->last_id_;
   Future<NodeResult> answer = peer->Send(id, std::move(request), bytes);

@@ -1,0 +1,2 @@
+#pragma once
+#include "client/database.h"  // IWYU pragma: export

@@ -1,0 +1,2 @@
+#pragma once
+#include "client/options.h"  // IWYU pragma: export

@@ -1,0 +1,2 @@
+#pragma once
+#include "base/task.h"  // IWYU pragma: export

@@ -1,0 +1,2 @@
+#pragma once
+#include "client/transaction.h"  // IWYU pragma: export
