@@ -92,13 +92,11 @@ void CommitMachine::OwnFound(const Standing& record) {
       SettleByFact(record.commit_ts);
       return;
     case Standing::State::kAborted:
-      // Perhaps only a refusal of this grouping: a Decide tells what stands for the transaction.
-      Abort(Code::kAborted);
+      SettleAborted(Code::kAborted);
       return;
     case Standing::State::kStaged:
     case Standing::State::kPrepared:
-      phase_ = Phase::kFinished;
-      Emit({.kind = Action::Kind::kJoinRecovery});
+      JoinRecovery();
       return;
     case Standing::State::kNone:
       break;
@@ -114,6 +112,8 @@ void CommitMachine::OwnApplied(const Standing& stands) {
   switch (stands.state) {
     case Standing::State::kPrepared:
     case Standing::State::kStaged:
+      // Without a prepare_ts it is another's Stage that stands, perhaps in another grouping.
+      if (!stands.prepare_ts) return JoinRecovery();
       parts_[0] = Part::kPrepared;
       commit_ts_ = std::max(commit_ts_, stands.prepare_ts);
       CommitIfFacts();
@@ -122,7 +122,7 @@ void CommitMachine::OwnApplied(const Standing& stands) {
       SettleByFact(stands.commit_ts);
       return;
     case Standing::State::kAborted:
-      Abort(Code::kAborted);
+      SettleAborted(Code::kAborted);
       return;
     case Standing::State::kNone:
       // Never staged by this entry, and never will be: a copy may start at the new leader.
@@ -238,6 +238,21 @@ void CommitMachine::SettleByFact(Timestamp commit_ts) {
   phase_ = Phase::kFinished;
 }
 
+// The record is ABORTED.
+void CommitMachine::SettleAborted(Code code) {
+  CHECK(!answered_);
+  answered_ = true;
+  phase_ = Phase::kFinished;
+  Emit({.kind = Action::Kind::kAnswerAborted, .code = code});
+  // Participants that were never asked hold nothing of this coordinator.
+  if (proposed_ && parts_.size() > 1) Emit({.kind = Action::Kind::kResolve});
+}
+
+void CommitMachine::JoinRecovery() {
+  phase_ = Phase::kFinished;
+  Emit({.kind = Action::Kind::kJoinRecovery});
+}
+
 void CommitMachine::AnswerCommitted(Timestamp commit_ts) {
   CHECK(!answered_ && commit_ts);
   answered_ = committed_ = true;
@@ -266,11 +281,7 @@ void CommitMachine::Decided(const Standing& stands) {
       Emit({.kind = Action::Kind::kResolve, .ts = commit_ts_, .commit = true});
       return;
     case Standing::State::kAborted:
-      answered_ = true;
-      phase_ = Phase::kFinished;
-      Emit({.kind = Action::Kind::kAnswerAborted, .code = AbortCode(reason_)});
-      // Participants that were never asked hold nothing of this coordinator.
-      if (proposed_ && parts_.size() > 1) Emit({.kind = Action::Kind::kResolve});
+      SettleAborted(AbortCode(reason_));
       return;
     case Standing::State::kNone:
     case Standing::State::kPrepared:
@@ -280,7 +291,8 @@ void CommitMachine::Decided(const Standing& stands) {
   CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", StateName(stands.state));
   const bool left = stands.code == Code::kNotLeader || stands.code == Code::kStaleEpoch;
   if (left) rights_ = false;
-  if (rights_ && stands.code != Code::kTooOld) {
+  const bool for_good = stands.code == Code::kTooOld || stands.code == Code::kFailedPrecondition;
+  if (rights_ && !for_good) {
     Emit({.kind = Action::Kind::kLogDecide,
           .ts = committed_ ? commit_ts_ : Timestamp(),
           .commit = committed_,

@@ -12,7 +12,7 @@
 //
 // Kept here, and what breaks without it (tests/coordinator/scenarios):
 //   A1  facts decide COMMITTED only if no abort was proposed; what an applied Decide says stands
-//   A2  ABORTED is answered only once a Decide is applied, but for READ_CONFLICT of the own
+//   A2  ABORTED is answered only once a Decide is applied, except READ_CONFLICT of the own
 //       evaluation; COMMITTED needs the own Stage applied and every participant PREPARED
 //   L1  every path ends: with the answer, or with the rights
 // Resolve comes after an applied Decide, Done after every Resolve. Without rights (section 2:
@@ -133,6 +133,8 @@ class CommitMachine {
   void AnswerUnknown(Code code);
   void WantSlot(size_t participant);
   void SettleByFact(Timestamp commit_ts);
+  void SettleAborted(Code code);
+  void JoinRecovery();
 
   Phase phase_ = Phase::kNew;
   absl::InlinedVector<Part, 4> parts_;

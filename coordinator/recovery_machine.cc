@@ -116,6 +116,7 @@ void RecoveryMachine::Decided(const Standing& stands) {
     rights_ = false;
     return LookAgain();
   }
+  if (stands.code == Code::kFailedPrecondition) return LookAgain();
   if (stands.code == Code::kTooOld) {
     phase_ = Phase::kFinished;
     Emit({.kind = Action::Kind::kAnswerTooOld});
