@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <future>
+#include <thread>
 
 #include "base/env.h"
 #include "base/real_clock.h"
@@ -16,6 +17,7 @@ namespace quorate::cli {
 namespace {
 
 using Answer = Result<v1::NodeResponse>;
+constexpr Duration kRetryAfter = 100ms;
 
 Task<void> CallTask(client::Channel* channel, std::string address, v1::NodeRequest request,
                     Duration timeout, std::promise<Answer> done) {
@@ -83,6 +85,20 @@ Result<v1::NodeResponse> Admin::CallAny(const std::vector<std::string>& addresse
   return Unavailable(
       fmt::format("no node answers at {}; is it running there? (--cluster names others)",
                   fmt::join(addresses, ", ")));
+}
+
+Result<v1::NodeResponse> Admin::CallUntilAvailable(const std::vector<std::string>& addresses,
+                                                   const v1::NodeRequest& request,
+                                                   Duration timeout) {
+  const Instant end = RealClock::BootNow() + timeout;
+  while (true) {
+    const Instant now = RealClock::BootNow();
+    auto answer = CallAny(addresses, request, std::max<Duration>(end - now, 100ms));
+    if (answer.ok() || answer.status().code() != Code::kUnavailable || now + kRetryAfter > end) {
+      return answer;
+    }
+    std::this_thread::sleep_for(kRetryAfter);
+  }
 }
 
 }  // namespace quorate::cli

@@ -27,6 +27,10 @@ class Admin {
   // an answer, else UNAVAILABLE with all addresses.
   Result<v1::NodeResponse> CallAny(const std::vector<std::string>& addresses,
                                    const v1::NodeRequest& request, Duration timeout);
+  // As CallAny, and again while the answer is UNAVAILABLE: nodes that have just been started may
+  // not have found each other yet.
+  Result<v1::NodeResponse> CallUntilAvailable(const std::vector<std::string>& addresses,
+                                              const v1::NodeRequest& request, Duration timeout);
 
  private:
   struct Rep;

@@ -22,7 +22,8 @@ int Init(Context& context, const InitFlags& flags) {
   if (context.addresses().size() > 1) {
     for (const auto& address : context.addresses()) init->add_addresses(address);
   }
-  auto response = context.admin().CallAny(context.addresses(), request, context.timeout());
+  auto response =
+      context.admin().CallUntilAvailable(context.addresses(), request, context.timeout());
   if (!response.ok()) return Fail(context, response.status());
   const std::string& id = response->init().cluster_id();
   if (context.json) {

@@ -148,7 +148,7 @@ Status LocalCluster::Init(Admin& admin, int shards, const std::vector<std::strin
   request.mutable_init()->set_shards(static_cast<uint32_t>(shards));
   for (const auto& key : split_at) request.mutable_init()->add_split_keys(key);
   for (const auto& a : addresses()) request.mutable_init()->add_addresses(a);
-  auto answer = admin.Call(address(1), request, 10s);
+  auto answer = admin.CallUntilAvailable({address(1)}, request, kStartTimeout);
   *created = answer.ok();
   if (!answer.ok() && answer.status().code() != Code::kAlreadyExists) return answer.status();
   return WaitHealthy(admin, kHealthyTimeout);

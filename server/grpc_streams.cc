@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "base/limits.h"
+#include "server/write_gate.h"
 
 namespace quorate::server {
 namespace {
@@ -22,7 +23,6 @@ struct CallsStream : std::enable_shared_from_this<CallsStream> {
 
   void Deliver(v1::CallBatch batch);
   void Answer(uint64_t id, v1::NodeResponse response);
-  void Written();
   void Flush();
   void End(grpc::StatusCode code, const char* why);
 
@@ -34,7 +34,6 @@ struct CallsStream : std::enable_shared_from_this<CallsStream> {
   CallsReactor* reactor = nullptr;
   std::deque<Queued> queue;
   size_t queued_bytes = 0;
-  bool writing = false;
   bool flush_posted = false;
 };
 
@@ -73,8 +72,9 @@ class CallsReactor final : public grpc::ServerBidiReactor<v1::CallBatch, v1::Cal
     });
     if (unread_.Arrived()) StartRead(&read_);
   }
-  void OnWriteDone(bool) override {
-    executor_.Post([stream = stream_] { stream->Written(); });
+  void OnWriteDone(bool ok) override {
+    // After a failed write the gate stays shut: the failed read follows and ends the stream.
+    if (ok && gate_.Done()) executor_.Post([stream = stream_] { stream->Flush(); });
   }
   void OnDone() override { delete this; }
 
@@ -82,6 +82,7 @@ class CallsReactor final : public grpc::ServerBidiReactor<v1::CallBatch, v1::Cal
   void Handled() {
     if (unread_.Handled()) StartRead(&read_);
   }
+  WriteGate& gate() { return gate_; }
   void Write(v1::CallBatch batch) {
     written_ = std::move(batch);
     StartWrite(&written_);
@@ -91,6 +92,7 @@ class CallsReactor final : public grpc::ServerBidiReactor<v1::CallBatch, v1::Cal
   std::shared_ptr<CallsStream> stream_;
   Executor& executor_;
   UnreadBatches unread_;
+  WriteGate gate_;
   v1::CallBatch read_;
   v1::CallBatch written_;
 };
@@ -157,7 +159,7 @@ void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
   auto* call = queue.back().batch.add_calls();
   call->set_id(id);
   *call->mutable_response() = std::move(response);
-  if (writing || flush_posted) return;
+  if (flush_posted) return;
   flush_posted = true;
   core->env.executor.Post([stream = shared_from_this()] {
     stream->flush_posted = false;
@@ -165,14 +167,8 @@ void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
   });
 }
 
-void CallsStream::Written() {
-  writing = false;
-  Flush();
-}
-
 void CallsStream::Flush() {
-  if (!reactor || writing || queue.empty()) return;
-  writing = true;
+  if (!reactor || queue.empty() || !reactor->gate().TryBegin()) return;
   queued_bytes -= queue.front().bytes;
   v1::CallBatch batch = std::move(queue.front().batch);
   queue.pop_front();

@@ -2,6 +2,7 @@
 
 #include <grpcpp/support/client_callback.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -11,6 +12,7 @@
 #include "proto/rpc.grpc.pb.h"
 #include "raft/host/wire.h"
 #include "server/grpc_options.h"
+#include "server/write_gate.h"
 
 namespace quorate::server {
 namespace {
@@ -80,6 +82,9 @@ class GrpcTransport::Stream final
     StartWrite(&batch_);
   }
   void Cancel() { context_.TryCancel(); }
+  WriteGate& gate() { return gate_; }
+  // A write got through: the peer was there.
+  bool worked() const { return worked_.load(std::memory_order_relaxed); }
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -95,6 +100,8 @@ class GrpcTransport::Stream final
   std::weak_ptr<Lane> lane_;  // locked on the executor's thread only
   const uint64_t generation_;
   grpc::ClientContext context_;
+  WriteGate gate_;
+  std::atomic<bool> worked_{false};
   v1::PeerBatch batch_;
   v1::PeerBatchAck ack_;
 };
@@ -131,18 +138,14 @@ class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
     return &queue_.back().batch;
   }
 
-  void Written(uint64_t generation, bool ok) {
-    if (generation != generation_ || !stream_) return;
-    writing_ = false;
-    if (!ok) return;  // the failed read follows and ends the stream
-    backoff_.Reset();
-    Flush();
+  void Written(uint64_t generation) {
+    if (generation == generation_ && stream_) Flush();
   }
 
   void Broken(uint64_t generation) {
     if (generation != generation_ || !stream_) return;
+    if (stream_->worked()) backoff_.Reset();
     std::exchange(stream_, nullptr)->RemoveHold();
-    writing_ = false;
     // What is queued is old by the time the peer is back.
     for (size_t i = 0; i < queue_.size(); ++i) shared_->dropped.Add();
     queue_.clear();
@@ -158,7 +161,7 @@ class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
   };
 
   void ScheduleFlush() {
-    if (flush_posted_ || writing_) return;
+    if (flush_posted_) return;
     flush_posted_ = true;
     shared_->env.executor.Post([weak = weak_from_this()] {
       if (auto lane = weak.lock()) {
@@ -168,12 +171,12 @@ class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
     });
   }
   void Flush() {
-    if (writing_ || queue_.empty()) return;
+    if (queue_.empty()) return;
     if (!stream_) {
       stream_ = new Stream(shared_, weak_from_this(), ++generation_);
       stream_->Open(stub_, kind_);
     }
-    writing_ = true;
+    if (!stream_->gate().TryBegin()) return;
     queued_bytes_ -= queue_.front().bytes;
     stream_->Write(std::move(queue_.front().batch));
     queue_.pop_front();
@@ -187,7 +190,6 @@ class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
   Backoff backoff_;
   Stream* stream_ = nullptr;  // deletes itself after RemoveHold
   uint64_t generation_ = 0;
-  bool writing_ = false;
   bool flush_posted_ = false;
   TimerId timer_ = 0;  // running: no connection is tried yet
   std::deque<Queued> queue_;
@@ -205,8 +207,12 @@ void GrpcTransport::Stream::OnReadDone(bool ok) {
 }
 
 void GrpcTransport::Stream::OnWriteDone(bool ok) {
-  shared_->env.executor.Post([lane = lane_, generation = generation_, ok] {
-    if (auto l = lane.lock()) l->Written(generation, ok);
+  // After a failed write the gate stays shut: the failed read follows and ends the stream.
+  if (!ok) return;
+  worked_.store(true, std::memory_order_relaxed);
+  if (!gate_.Done()) return;
+  shared_->env.executor.Post([lane = lane_, generation = generation_] {
+    if (auto l = lane.lock()) l->Written(generation);
   });
 }
 

@@ -1,5 +1,6 @@
 #include "server/run.h"
 
+#include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
@@ -149,6 +150,8 @@ int RunNode(const std::map<std::string, std::string>& settings, const std::strin
   if (auto status = CheckWritable(config->node.data_dir); !status.ok()) return Refuse(status);
 
   Signals signals;
+  // Debian's absl looks for lock cycles at every lock that gRPC takes.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   // gRPC's own lines say nothing that ours do not.
   setenv("GRPC_VERBOSITY", "NONE", 0);
   auto process = std::make_unique<Process>(*config);
