@@ -13,7 +13,8 @@
 // entries (a log is never truncated beyond FlushedIndex). After it, replay starts behind it.
 //
 // The applied index of group g is the pair MakeKey("\0applied" + ordered64(g)) -> fixed64, in the
-// same commit as the group's data. Tag 0x00 (kStorageTag) is reserved for this.
+// same commit as the group's data. Tag 0x00 (kStorageTag) is reserved for this
+// and for what raft/host keeps beside it under other words; no table of a layer above begins so.
 //
 // Bounded: beyond limits::kOverlayBytesMax, OverBound() is true and admission refuses writers.
 // Threads: executor's thread only.
