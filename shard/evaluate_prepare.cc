@@ -20,6 +20,11 @@ PrepareVerdict Refuse(Code code, std::string why) {
   return verdict;
 }
 
+PrepareVerdict TooOld(const PrepareAsk& ask, const Table& table) {
+  return Refuse(Code::kTooOld,
+                fmt::format("start_ts {} is below the horizon {}", ask.start_ts, table.horizon()));
+}
+
 PrepareVerdict Existing(Applied existing) {
   PrepareVerdict verdict;
   verdict.kind = PrepareVerdict::Kind::kExisting;
@@ -43,7 +48,10 @@ std::optional<PrepareVerdict> OwnPast(const PrepareAsk& ask, const Table& table,
       PROBE("shard: a copy of a prepare found its record");
       // Without transaction record this part was prepared as somebody else's participant: it says
       // nothing about this Commit, and its locks go when it is pushed.
-      if (ask.kind == PrepareKind::kStage) return Refuse(Code::kLockConflict, "prepared elsewhere");
+      if (ask.kind == PrepareKind::kStage) {
+        return ask.start_ts < table.horizon() ? TooOld(ask, table)
+                                              : Refuse(Code::kLockConflict, "prepared elsewhere");
+      }
       return Existing(StandingOf(*record));
     }
   }
@@ -173,8 +181,7 @@ PrepareVerdict EvaluatePrepare(const PrepareAsk& ask, const Table& table, const 
     return Refuse(Code::kStaleEpoch, StaleEpoch(table).message());
   }
   if (ask.start_ts < table.horizon()) {
-    return Refuse(Code::kTooOld, fmt::format("start_ts {} is below the horizon {}", ask.start_ts,
-                                             table.horizon()));
+    return TooOld(ask, table);
   }
 
   PrepareVerdict verdict;

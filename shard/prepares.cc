@@ -213,6 +213,12 @@ Task<Status> Shard::Rep::Resolve(std::vector<v1::Resolution> resolutions) {
   const std::shared_ptr<Leadership> under = lead;
   for (const v1::Resolution& resolution : resolutions) {
     if (!table.span().Contains(resolution.marker_key())) co_return StaleEpoch(table);
+    const Owner owner{*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest())};
+    const ParticipantRecord* prepared = table.FindPrepared(owner);
+    if (prepared != nullptr && resolution.outcome() == v1::COMMITTED &&
+        Timestamp(resolution.commit_ts()) < prepared->prepare_ts) {
+      co_return InvalidArgument("a commit_ts below a prepare_ts");
+    }
   }
   resolutions = Unresolved(std::move(resolutions));
   if (resolutions.empty()) co_return Status::Ok();

@@ -36,7 +36,8 @@ void ResolvePrepared(ApplyContext context, ParticipantRecord record, TxnState ou
   context.table.Store(std::move(record), context.batch);
 }
 
-void ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Owner& owner) {
+// False: the resolution contradicts what is prepared, and is without effect.
+bool ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Owner& owner) {
   Table& table = context.table;
   const bool commit = resolution.outcome() == v1::COMMITTED;
   const auto event =
@@ -45,15 +46,15 @@ void ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Ow
     const Timestamp commit_ts(resolution.commit_ts());
     if (commit && commit_ts < prepared->prepare_ts) {
       PROBE("shard: a resolution below its prepare_ts was ignored");
-      return;
+      return false;
     }
     ResolvePrepared(context, *prepared, NextState(TxnState::kPrepared, event), commit_ts);
-    return;
+    return true;
   }
-  if (commit) return;
+  if (commit) return true;
   // Below the horizon nothing can be prepared any more, so there is nothing to prevent.
-  if (Timestamp(resolution.start_ts()) < table.horizon()) return;
-  if (GetParticipantRecord(table.store(), resolution.marker_key(), owner).has_value()) return;
+  if (Timestamp(resolution.start_ts()) < table.horizon()) return true;
+  if (GetParticipantRecord(table.store(), resolution.marker_key(), owner).has_value()) return true;
   PROBE("shard: an abort came before its prepare");
   ParticipantRecord refusal;
   refusal.state = NextState(TxnState::kNone, event);
@@ -62,6 +63,7 @@ void ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Ow
   refusal.start_ts = Timestamp(resolution.start_ts());
   refusal.marker_key = resolution.marker_key();
   table.Store(std::move(refusal), context.batch);
+  return true;
 }
 
 }  // namespace
@@ -69,12 +71,15 @@ void ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Ow
 Applied ApplyResolve(ApplyContext context, const v1::ResolveCommand& command) {
   // The state does not show yet what this entry has resolved: the first of two copies stands.
   std::set<Owner> resolved;
+  bool sound = true;
   for (const v1::Resolution& resolution : command.resolutions()) {
     const auto txn_id = TxnId::FromBytes(resolution.txn_id());
     CHECK(txn_id.has_value(), "a resolution without transaction");
     const Owner owner{*txn_id, Digest(resolution.digest())};
-    if (resolved.insert(owner).second) ResolveOne(context, resolution, owner);
+    if (resolved.insert(owner).second) sound &= ResolveOne(context, resolution, owner);
   }
+  // Not OK: the sender must not take the part for resolved.
+  if (!sound) return Refused(Code::kFailedPrecondition, "a commit_ts below a prepare_ts");
   return {};
 }
 

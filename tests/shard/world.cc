@@ -153,6 +153,9 @@ std::string ScenarioWorld::Dispatch(const script::Command& c) {
       outcome.commit_ts = ParseTimestamp(c.Option("committed"));
       const v1::PrepareRequest part = PartOf(c, txn);
       outcome.participants.push_back({part.marker_key(), Digest(part.digest())});
+      for (const std::string& other : Split(c.Option("also"), ',')) {
+        outcome.participants.push_back({other, DigestOf(other, {other}, {})});
+      }
     } else if (c.Word(1) == "too_old") {
       outcome.state = PushOutcome::State::kTooOld;
     }
@@ -196,8 +199,8 @@ void ScenarioWorld::AddShards(const std::vector<std::string>& ranges) {
   env_.executor.RunFor(Duration(0));
   for (auto& [letter, cluster] : clusters_) Commit(letter, cluster.group->pending().size());
   env_.executor.RunFor(Duration(0));
-  // Slots begin at 1 for the story.
   newest_ = Slot(1);
+  started_ = true;
   out_.clear();
 }
 
@@ -222,11 +225,13 @@ std::string ScenarioWorld::NameOf(const TxnId& id) const {
   return "?";
 }
 
-// Words from the third on are writes, "key" or "key=value"; without value it is the transaction's.
+// Words from the third on are written keys; the value is the transaction's name.
 v1::PrepareRequest ScenarioWorld::PartOf(const script::Command& c, Txn& txn) const {
   v1::PrepareRequest request;
   std::map<std::string, std::string> writes;
-  for (size_t i = 2; i < c.words.size(); ++i) writes[c.words[i]] = c.Word(0);
+  for (size_t i = 2; i < c.words.size(); ++i) {
+    if (c.words[i] != "abort") writes[c.words[i]] = c.Word(0);
+  }
   std::vector<std::string_view> keys;
   for (const auto& [key, value] : writes) {
     v1::Write* write = request.add_writes();
@@ -271,7 +276,7 @@ std::string ScenarioWorld::Write(const script::Command& c) {
   }
   std::vector<StagingPart> parts{{request.marker_key(), Digest(request.digest())}};
   for (const std::string& other : Split(c.Option("parts"), ',')) {
-    parts.push_back({other, Digest(DigestOf(other, {other}, {}).value())});
+    parts.push_back({other, DigestOf(other, {other}, {})});
   }
   Launch(label, AnchorTask(shard, label, c.verb == "stage", std::move(request), std::move(parts)));
   return "";
@@ -561,6 +566,8 @@ Task<std::string> ScenarioWorld::StatusTask(Task<Status> task) {
 }
 
 Task<Result<Timestamp>> ScenarioWorld::Fetch(Duration) {
+  // Every shard's first leader starts at 1.0, so that the story's first slot is 2.0.
+  if (!started_) co_return Slot(1);
   newest_ = Slot(newest_.physical_ms() + 1);
   EXPECT_GT(newest_, acknowledged_) << "T1: a slot at or below an acknowledged commit_ts";
   co_return newest_;

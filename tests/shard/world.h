@@ -6,8 +6,8 @@
 //   shards A:-y B:y-              ranges; the default is  A:-y B:y-
 //   begin T [at=N]                start_ts is a new slot (or slot N)
 //   slot                          issues a slot
-//   read NAME S key.. [at=N] [scan=a-c] [reverse=1] [limit=n] [node=old]
-//   commit T S write.. [guards=a,b-d] [min=N]              one phase; a write is key or key=value
+//   read NAME S key.. [at=N] [scan=a-c] [reverse=1] [limit=n] [node=old]     without at: a new slot
+//   commit T S write.. [guards=a,b-d] [min=N]              one phase
 //   stage T S write.. [guards=] [min=N] parts=S:marker/..  Prepare + Stage
 //   prepare T S write.. [guards=] [min=N] [elder=T]        elder: keeps that one's priority
 //   query T S write.. [guards=]   QueryPrepare of that part
@@ -102,6 +102,7 @@ class ScenarioWorld final : SlotSource, Pusher, ShardObserver {
   void CheckInvariants();
 
   TestEnv env_;
+  bool started_ = false;
   Timestamp newest_;
   Timestamp acknowledged_;
   std::map<std::string, Txn> txns_;
