@@ -24,19 +24,24 @@ void Node::Impl::ResetElectionTimer() {
 
 void Node::Impl::TickElection() {
   if (election_ticks_ < election_timeout_) ++election_ticks_;
-  if (!voter_) return;
   if (election_ticks_ >= election_timeout_) {
     // Voting for oneself is a vote.
-    if (!promise_.Forbids(now_, config_.self)) StartPreVote();
+    if (MayCampaign() && !promise_.Forbids(now_, config_.self)) StartPreVote();
   } else if (role_ != Role::kFollower && election_ticks_ % config_.heartbeat_ticks == 0) {
     // Whoever did not answer may have been bound by its promise a moment ago.
     AskForVotes();
   }
 }
 
+// Thesis 4.2.2: one that the newest configuration removes may still be needed until that is
+// committed, for it may be the only one with a log long enough to bring it there.
+bool Node::Impl::MayCampaign() const {
+  return voter_ || IsVoter(log_.ConfigurationAt(commit_), config_.self);
+}
+
 void Node::Impl::Campaign(Instant now) {
   Observe(now);
-  if (role_ == Role::kLeader || !voter_ || promise_.Forbids(now_, config_.self)) return;
+  if (role_ == Role::kLeader || !MayCampaign() || promise_.Forbids(now_, config_.self)) return;
   StartPreVote();
 }
 
@@ -157,7 +162,7 @@ void Node::Impl::Handle(ReplicaId from, Term term, const RequestVoteResponse& re
 // Thesis 3.10. The leader that sent it has given up its lease, so no promise stands in the way; an
 // older leader's is of a lower term and never gets here (RC33).
 void Node::Impl::Handle(ReplicaId from, Term term, const TimeoutNow& request) {
-  if (!voter_ || role_ == Role::kLeader || role_ == Role::kCandidate) return;
+  if (!MayCampaign() || role_ == Role::kLeader || role_ == Role::kCandidate) return;
   PROBE("raft.timeout_now");
   StartElection(true);
 }
@@ -207,7 +212,7 @@ void Node::Impl::AbortTransfer() {
   // in this term. In the next one that message is stale.
   PROBE("raft.transfer_aborted_late");
   BecomeFollower(term_, ReplicaId());
-  if (voter_) StartPreVote();
+  if (MayCampaign()) StartPreVote();
 }
 
 // Thesis 4.2.2: a leader that is no longer a voter manages the group until the configuration

@@ -255,7 +255,7 @@ void Node::Impl::ConfigurationChanged() {
   voter_ = IsVoter(log_.configuration(), config_.self);
   if (role_ == Role::kLeader) {
     SyncProgress();
-  } else if (!voter_ && role_ != Role::kFollower) {
+  } else if (!MayCampaign() && role_ != Role::kFollower) {
     BecomeFollower(term_, ReplicaId());
   }
 }

@@ -80,6 +80,7 @@ class Node::Impl {
   void TakeCommitted(Ready* ready);
 
   // ---- election.cc
+  bool MayCampaign() const;
   void StartPreVote();
   void StartElection(bool transfer);
   void AskForVotes();
