@@ -287,6 +287,7 @@ Task<void> Node::Stop(Duration timeout) {
   rep->membership->Stop();
   // Participants of others' transactions are served until their shards are led elsewhere.
   if (rep->member != nullptr && !rep->failed) co_await rep->member->host().HandOver(timeout / 2);
+  env.log.Info("node: leaderships handed over, {} requests in flight", rep->in_flight);
   rep->closed = true;
   while (rep->in_flight > 0 && env.Now() < deadline) co_await Sleep(env.executor, kPoll);
   if (rep->in_flight > 0) {
@@ -298,7 +299,11 @@ Task<void> Node::Stop(Duration timeout) {
   const bool flushed = !rep->failed && co_await rep->Flush(deadline);
   if (!flushed) co_return;
   const quorate::Status status = rep->directory->MarkCleanStop();
-  if (!status.ok()) env.log.Warn("node: clean stop not marked: {}", status.ToString());
+  if (status.ok()) {
+    env.log.Info("node: everything is on disk, the stop is marked clean");
+  } else {
+    env.log.Warn("node: clean stop not marked: {}", status.ToString());
+  }
 }
 
 // ---- status -------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ TEST(Node, TimestampsAreBackSoonAfterTheirLeaderDied) {
     cluster.at(leader).Crash();
     const Instant killed = cluster.world().now();
     ASSERT_TRUE(cluster.Put("k", "w").ok());
-    EXPECT_LE(ToMillis(cluster.world().now() - killed), 3000) << "seed " << seed;
+    EXPECT_LE(ToMillis(cluster.world().now() - killed), 2500) << "seed " << seed;
     cluster.StartAll();
   }
 }
