@@ -157,16 +157,17 @@ Task<Status> Attempt::ReadGroup(std::shared_ptr<const std::vector<std::string>> 
                                 std::vector<size_t> indices,
                                 std::shared_ptr<std::vector<std::optional<std::string>>> values) {
   size_t done = 0;
+  size_t keys_max = kKeysPerRead;
   while (done < indices.size()) {
     const std::string& first = (*keys)[indices[done]];
     auto sent = std::make_shared<std::vector<size_t>>();
     RouteCache* routes = &core_->caller().routes();
     std::vector<size_t> rest(indices.begin() + done, indices.end());
-    Fill fill = [keys, routes, sent, rest = std::move(rest)](v1::ReadRequest* read) {
+    Fill fill = [keys, routes, sent, keys_max, rest = std::move(rest)](v1::ReadRequest* read) {
       sent->clear();
       const Route* route = routes->Find((*keys)[rest.front()]);
       for (const size_t index : rest) {
-        if (sent->size() == kKeysPerRead) break;
+        if (sent->size() == keys_max) break;
         // In the order asked: a key of another shard ends this request.
         if (route == nullptr || !route->span.Contains((*keys)[index])) break;
         read->add_keys((*keys)[index]);
@@ -174,12 +175,16 @@ Task<Status> Attempt::ReadGroup(std::shared_ptr<const std::vector<std::string>> 
       }
     };
     Result<v1::ReadResponse> response = co_await ReadShard(first, std::move(fill));
+    if (response.status().code() == Code::kInvalidArgument && sent->size() > 1) {
+      // Their values are too much for one answer.
+      keys_max = sent->size() / 2;
+      continue;
+    }
     if (!response.ok()) co_return response.status();
     const auto answered = static_cast<size_t>(response->gets_size());
     if (answered == 0 || answered > sent->size()) {
       co_return Internal(fmt::format("{} keys were asked, {} answered", sent->size(), answered));
     }
-    // Fewer than asked: the leader's bound on an answer cut it.
     for (size_t i = 0; i < answered; ++i) {
       v1::KeyValue* got = response->mutable_gets(static_cast<int>(i));
       if (got->found()) (*values)[(*sent)[i]] = std::move(*got->mutable_value());

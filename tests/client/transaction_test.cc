@@ -192,6 +192,29 @@ TEST_F(TransactionTest, ALimitedScanDependsOnlyOnWhatItSaw) {
   EXPECT_EQ(cluster_.commits[1].reads(0).to(), "y");
 }
 
+Task<Status> GetTen(Transaction& txn) {
+  std::vector<std::string> keys;
+  for (char c = '0'; c <= '9'; ++c) keys.push_back(std::string(1, c));
+  auto values = co_await txn.GetMany(keys);
+  if (!values.ok()) co_return values.status();
+  EXPECT_EQ(values->size(), 10u);
+  EXPECT_EQ((*values)[7], "seven");
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, ValuesTooLargeForOneAnswerAreReadInParts) {
+  cluster_.Write("7", "seven");
+  std::vector<int> asked;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_read()) return std::nullopt;
+    asked.push_back(request.read().keys_size());
+    if (request.read().keys_size() <= 3) return std::nullopt;
+    return Answer(ErrorResponse(v1::INVALID_ARGUMENT, "ask for fewer keys"));
+  };
+  EXPECT_TRUE(Transact(GetTen).ok());
+  EXPECT_THAT(asked, ElementsAre(10, 5, 2, 2, 2, 2, 2));
+}
+
 struct Script {
   std::vector<std::pair<std::string, std::optional<std::string>>> writes;
   Span span;
