@@ -9,8 +9,6 @@
 namespace quorate::raft {
 namespace {
 
-// What one turn copies: a millisecond or two, whatever the group's size.
-constexpr size_t kCopyBytesPerTurn = 1 << 20;
 // A quarantined replica asks again after so many ticks without a chunk.
 constexpr int kWantTicks = 20;
 
@@ -50,7 +48,7 @@ void Group::SendSnapshot(ReplicaId to, uint64_t stream_id) {
 
 void Group::CopyTurn() {
   if (!copy_ || rt_.failed) return;
-  const Result<bool> complete = copy_->Step(rt_.store, kCopyBytesPerTurn);
+  const Result<bool> complete = copy_->Step(rt_.store, rt_.options.snapshot_turn_bytes);
   if (!complete.ok()) {
     rt_.env.log.Error("raft group {}: copying a snapshot failed: {}", id_,
                       complete.status().ToString());

@@ -86,6 +86,8 @@ class Host : public TransportReceiver {
     size_t wal_keep_entries = 4096;
     size_t wal_keep_bytes = 1 << 20;
     uint64_t snapshot_bytes_per_second = 64 << 20;
+    // What one turn copies of a group's state: a millisecond or two.
+    size_t snapshot_turn_bytes = 1 << 20;
   };
   // All references outlive the host. Recovers groups from `wal.recovered()`.
   Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& store,

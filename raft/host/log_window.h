@@ -38,8 +38,8 @@ class LogWindow {
 
  private:
   static constexpr uint64_t kEntryOverhead = 64;
-  static constexpr uint64_t kStepEntries = 64;
-  static constexpr uint64_t kStepBytes = 64 << 10;
+  static constexpr uint64_t kStepEntries = 16;
+  static constexpr uint64_t kStepBytes = 16 << 10;
   struct Point {
     LogIndex index;
     uint64_t total;  // of everything up to index

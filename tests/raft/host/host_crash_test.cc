@@ -2,7 +2,9 @@
 // over many seeds or many moments of a crash.
 #include <gtest/gtest.h>
 
+#include "base/crc32c.h"
 #include "base/probe.h"
+#include "raft/host/snapshot_stream.h"
 #include "tests/raft/host/mini_cluster.h"
 
 namespace quorate::raft {
@@ -18,6 +20,10 @@ uint64_t Hits(const std::string& probe) {
 }
 
 int Other(int node) { return node % 3 + 1; }
+
+int64_t Quarantined(MiniCluster* cluster, int node) {
+  return cluster->metrics(node).GetGauge("quorate_raft_quarantined_groups", "").Value();
+}
 
 // Proposes until `count` are acknowledged, whoever leads.
 void Write(MiniCluster* cluster, int count, const std::string& prefix, size_t value_bytes = 10) {
@@ -82,7 +88,7 @@ TEST_P(HostCrashes, NothingAcknowledgedIsLost) {
     for (int burst = 0; burst < 40; ++burst) {
       const int leader = cluster.Leader();
       if (leader != 0) {
-        outcomes.push_back(cluster.Propose(leader, fmt::format("k{}=v", outcomes.size())));
+        outcomes.push_back(cluster.Propose(leader, fmt::format("k{}+=v", outcomes.size())));
       }
       cluster.RunFor(Duration(std::chrono::microseconds(random.Between(100, 40000))));
     }
@@ -97,7 +103,9 @@ TEST_P(HostCrashes, NothingAcknowledgedIsLost) {
     }
     cluster.RunFor(Duration(std::chrono::milliseconds(random.Between(0, 1500))));
     for (int node = 1; node <= 3; ++node) {
-      if (!cluster.up(node)) cluster.Start(node);
+      if (cluster.up(node)) continue;
+      cluster.Start(node);
+      ASSERT_EQ(Quarantined(&cluster, node), 0) << "a crash is no damage";
     }
     cluster.Heal();
   }
@@ -108,10 +116,11 @@ TEST_P(HostCrashes, NothingAcknowledgedIsLost) {
   int acknowledged = 0;
   for (const auto& outcome : outcomes) {
     EXPECT_LE(outcome->answers, 1);
-    const std::string key = outcome->payload.substr(0, outcome->payload.find('='));
+    const std::string key = outcome->payload.substr(0, outcome->payload.find('+'));
     if (outcome->ok()) {
       ++acknowledged;
       EXPECT_TRUE(state.contains(key)) << key << " was acknowledged at " << outcome->index.value();
+      if (state.contains(key)) EXPECT_EQ(state.at(key), "v") << "applied once";
     } else if (outcome->status && outcome->status->code() == Code::kNotLeader) {
       EXPECT_FALSE(state.contains(key)) << key << " was said never to be applied";
     }
@@ -195,16 +204,36 @@ TEST(HostSnapshot, WritesGoOnWhileItIsCopiedAndSent) {
   MiniCluster::Options options = ShortLog();
   options.host.snapshot_bytes_per_second = 4 << 20;
   MiniCluster cluster(options);
-  const int leader = cluster.WaitForLeader();
-  const int follower = Other(leader);
+  const int follower = Other(cluster.WaitForLeader());
   cluster.Isolate(follower);
   Write(&cluster, 150, "k", 50000);
   cluster.Heal();
-  // Old values are overwritten while their snapshot is under way: it must not mix.
   Write(&cluster, 150, "k", 1000);
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 60s));
   EXPECT_EQ(cluster.machine(follower).installed.size(), 1u)
       << "the log behind a snapshot under way is kept, so one is enough";
+}
+
+TEST(HostSnapshot, IsTheStateAtOneIndex) {
+  for (uint64_t seed = 1; seed <= 10; ++seed) {
+    MiniCluster::Options options = ShortLog(seed);
+    options.host.snapshot_turn_bytes = 1;  // a pair each
+    MiniCluster cluster(options);
+    const int leader = cluster.WaitForLeader();
+    const int follower = Other(leader);
+    cluster.Isolate(follower);
+    Write(&cluster, 200, "k");
+    cluster.RunFor(kStreamTimeout + 2s);  // what was begun before the leader noticed is given up
+    cluster.Heal();
+    // Commits come in while the state is copied: one that got into the copy, though its index is
+    // behind the snapshot's, is applied once more by the follower.
+    for (int i = 0; i < 10000 && cluster.machine(follower).installed.empty(); ++i) {
+      for (int k = 0; k < 200; k += 60) cluster.Propose(leader, fmt::format("k{}+=x{}", k, i));
+      cluster.RunFor(Duration(100us));
+    }
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 60s));
+    ASSERT_FALSE(cluster.machine(follower).installed.empty());
+  }
 }
 
 // The receiver loses power at many moments from the arrival of the first chunk to well after the
@@ -265,6 +294,29 @@ TEST(HostLog, IsTruncatedBehindTheFlushAndBounded) {
   EXPECT_EQ(cluster.machine(1).Dump().size(), 600u);
 }
 
+TEST(HostLog, IsNeverTruncatedBeyondWhatIsFlushed) {
+  for (int moment = 1; moment <= 30; ++moment) {
+    MiniCluster cluster(ShortLog(moment));
+    const int leader = cluster.WaitForLeader();
+    std::vector<std::shared_ptr<Outcome>> outcomes;
+    for (int i = 0; i < 40 * moment; ++i) {
+      outcomes.push_back(cluster.Propose(leader, fmt::format("k{}=v", i)));
+      cluster.RunFor(Duration(25us));
+    }
+    for (int node = 1; node <= 3; ++node) cluster.Crash(node, Loss::kPower);
+    for (int node = 1; node <= 3; ++node) {
+      cluster.Start(node);
+      ASSERT_EQ(Quarantined(&cluster, node), 0) << "moment " << moment;
+    }
+    cluster.WaitForLeader();
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+    const auto state = cluster.machine(1).Dump();
+    for (size_t i = 0; i < outcomes.size(); ++i) {
+      if (outcomes[i]->ok()) EXPECT_TRUE(state.contains(fmt::format("k{}", i)));
+    }
+  }
+}
+
 // ---- damage -------------------------------------------------------------------------------------
 
 // Flips bytes in the middle of what the node's log holds. Its last record stays, as proof that this
@@ -277,10 +329,6 @@ void DamageLog(MiniCluster* cluster, int node) {
       continue;
     for (size_t i = used / 2; i < used / 2 + 600; ++i) (*bytes)[i] ^= 0x5a;
   }
-}
-
-int64_t Quarantined(MiniCluster* cluster, int node) {
-  return cluster->metrics(node).GetGauge("quorate_raft_quarantined_groups", "").Value();
 }
 
 TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
@@ -298,6 +346,7 @@ TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
   // From now on it counts again: with one of the others gone, there is a quorum.
   cluster.Crash(leader, Loss::kProcess);
   Write(&cluster, 5, "after");
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
   EXPECT_EQ(cluster.machine(victim).Dump().size(), 65u);
   // And for good: the damage is not found again.
   cluster.Crash(victim, Loss::kPower);
@@ -326,6 +375,57 @@ TEST(HostDamage, AQuarantinedReplicaIsNoPartOfAQuorum) {
   ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
   EXPECT_EQ(cluster.machine(victim).Dump().size(), 60u);
+}
+
+TEST(HostDamage, AQuarantinedReplicaTakesOnlyTheSnapshotItAskedFor) {
+  // Any other may have been made before entries that this replica helped to commit.
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int victim = Other(leader);
+  Write(&cluster, 60, "k", 500);
+  cluster.Crash(victim, Loss::kProcess);
+  DamageLog(&cluster, victim);
+  cluster.Isolate(victim);
+  cluster.Start(victim);
+  SnapshotChunk chunk;
+  chunk.group = kGroup;
+  chunk.from = NodeId(leader);
+  chunk.to = NodeId(victim);
+  chunk.term = Term(1000);
+  chunk.meta = {LogIndex(1000), Term(1000), {{NodeId(1), NodeId(2), NodeId(3)}, {}, {}}};
+  chunk.stream_id = 5;
+  chunk.last = true;
+  chunk.data = std::string(1, '\0');
+  chunk.crc32c = Crc32c(chunk.data);
+  cluster.host(victim).OnSnapshotChunk(chunk);
+  cluster.RunFor(2s);
+  EXPECT_TRUE(cluster.machine(victim).installed.empty());
+  EXPECT_EQ(Quarantined(&cluster, victim), 1);
+  cluster.Heal();
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+}
+
+TEST(HostDamage, ALeaderInAnOlderTermStepsDownForAQuarantinedReplica) {
+  // The victim voted in a term that failed and is gone from everyone else's memory: without a word
+  // of it the leader would be refused for ever.
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int victim = Other(leader);
+  Write(&cluster, 60, "k", 500);
+  const Term term = cluster.group(leader)->soft_state().term;
+  Message vote{NodeId(Other(victim)), NodeId(victim), term + 7, RequestVote{}};
+  std::get<RequestVote>(vote.body).leadership_transfer = true;
+  cluster.Isolate(victim);
+  cluster.host(victim).OnMessages({{kGroup, vote}});
+  cluster.RunFor(50ms);
+  cluster.Crash(victim, Loss::kProcess);
+  DamageLog(&cluster, victim);
+  cluster.Start(victim);
+  ASSERT_EQ(Quarantined(&cluster, victim), 1);
+  cluster.Heal();
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_GE(cluster.group(cluster.Leader())->soft_state().term, term + 7);
 }
 
 TEST(HostDamage, ALoneDamagedReplicaStaysUnavailable) {

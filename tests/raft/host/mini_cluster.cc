@@ -12,8 +12,16 @@ ApplyResult KvMachine::Apply(LogIndex index, Term term, std::string_view payload
   CHECK(equals != std::string_view::npos, "payload {}", payload);
   CHECK(applied.empty() || applied.back() < index);
   applied.push_back(index);
-  batch->Put(storage::MakeKey(Prefix() + std::string(payload.substr(0, equals))),
-             std::string(payload.substr(equals + 1)));
+  const bool append = equals > 0 && payload[equals - 1] == '+';
+  const std::string key =
+      storage::MakeKey(Prefix() + std::string(payload.substr(0, equals - (append ? 1 : 0))));
+  std::string value(payload.substr(equals + 1));
+  if (append) {
+    const auto old = store_.Get(key);
+    CHECK(old.ok());
+    if (*old) value = **old + value;
+  }
+  batch->Put(key, std::move(value));
   return {Status::Ok(), fmt::format("{}@{}", payload, index)};
 }
 

@@ -16,7 +16,8 @@
 
 namespace quorate::raft {
 
-// Entries are "key=value"; keys live under 'k' + group.
+// Entries are "key=value", or "key+=value", which appends to the value and so shows every entry
+// that is applied twice or not at all. Keys live under 'k' + group.
 class KvMachine final : public StateMachine {
  public:
   KvMachine(GroupId group, storage::OrderedStore& store) : group_(group), store_(store) {}
