@@ -1,0 +1,303 @@
+// The coordinator with real shards: rounds, answers, copies, leader changes. The protocol's corners
+// are in the scenarios; here it is that the performers carry out what the machines say.
+#include "coordinator/coordinator.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/coordinator/nodes.h"
+
+namespace quorate::coordinator {
+namespace {
+
+using testing::Nodes;
+using N = Nodes;
+
+class CoordinatorTest : public ::testing::Test {
+ protected:
+  Nodes nodes;
+};
+
+TEST_F(CoordinatorTest, CommitsOnOneShardInOneRound) {
+  auto answer = nodes.Commit(1, nodes.Request('1', nodes.newest(), {{"a", "1"}}));
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
+  EXPECT_EQ((*answer)->consensus_rounds(), 1u);
+  EXPECT_EQ((*answer)->shards(), 1u);
+  EXPECT_EQ(nodes.coordinator(1).live(), 0u);
+  EXPECT_EQ(nodes.Read("a"), "1");
+}
+
+TEST_F(CoordinatorTest, CommitsOverTwoShardsInOneRound) {
+  const Timestamp start = nodes.NextSlot();
+  auto answer = nodes.Commit(1, nodes.Request('1', start, {{"a", "1"}, {"x", "2"}}, {"a", "x"}));
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
+  EXPECT_EQ((*answer)->consensus_rounds(), 1u);
+  EXPECT_EQ((*answer)->shards(), 2u);
+  EXPECT_EQ(nodes.Read("a"), "1");
+  EXPECT_EQ(nodes.Read("x"), "2");
+  nodes.Settle();
+  EXPECT_EQ(nodes.coordinator(1).live(), 0u);
+  EXPECT_EQ(nodes.leader(N::kA).prepared_count(), 0u);
+  EXPECT_EQ(nodes.leader(N::kB).prepared_count(), 0u);
+  EXPECT_TRUE(nodes.leader(N::kA).UnfinishedTxnRecords().empty()) << "Done is logged";
+}
+
+TEST_F(CoordinatorTest, ReachesAParticipantOnAnotherNodeInOneRound) {
+  nodes.Lead(N::kB, 2, 0);
+  auto answer = nodes.Commit(1, nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}}));
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
+  EXPECT_EQ((*answer)->consensus_rounds(), 1u);
+  EXPECT_EQ(nodes.requests("prepare"), 1);
+  nodes.Settle();
+  EXPECT_EQ(nodes.requests("early"), 1);
+  EXPECT_EQ(nodes.requests("resolve"), 1);
+  EXPECT_EQ(nodes.leader(N::kB).prepared_count(), 0u);
+  EXPECT_EQ(nodes.coordinator(1).live(), 0u);
+}
+
+TEST_F(CoordinatorTest, ReadersGoOnBeforeTheDecideIsApplied) {
+  auto answer = nodes.Commit(1, nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}}));
+  ASSERT_EQ(nodes.RoundsUntil(answer), 1);
+  // The early outcome has travelled, and no further entry is committed.
+  ASSERT_EQ(nodes.group(N::kA).pending().size(), 1u) << "the Decide";
+  EXPECT_EQ(nodes.Read("x"), "2");
+  EXPECT_EQ(nodes.group(N::kB).pending().size(), 0u);
+}
+
+TEST_F(CoordinatorTest, TakesASlotForABlindWriteOnly) {
+  const int before = nodes.requests("slot");
+  const Timestamp start = nodes.NextSlot();
+  auto answer = nodes.Commit(1, nodes.Request('1', start, {{"a", "1"}}, {"a"}));
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  EXPECT_EQ(nodes.requests("slot"), before) << "it read at a slot of its own";
+  answer = nodes.Commit(1, nodes.Request('2', start, {{"b", "1"}}));
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  EXPECT_EQ(nodes.requests("slot"), before + 1);
+  EXPECT_GT(Timestamp((*answer)->commit_ts()), nodes.newest()) << "T1: above the fresh slot";
+}
+
+TEST_F(CoordinatorTest, RefusesAStartTimestampAboveEverySlot) {
+  const Timestamp wild = Timestamp::FromParts(nodes.newest().physical_ms() + 100'000, 0);
+  for (const std::vector<std::string>& reads : {std::vector<std::string>{}, {"a"}}) {
+    auto answer = nodes.Commit(1, nodes.Request('1', wild, {{"a", "1"}}, reads));
+    EXPECT_EQ(nodes.RoundsUntil(answer), 0);
+    EXPECT_EQ((*answer)->error().code(), v1::INVALID_ARGUMENT);
+  }
+}
+
+TEST_F(CoordinatorTest, AnswersAReadConflictAtTheAnchorWithoutARound) {
+  const Timestamp start = nodes.NextSlot();
+  ASSERT_EQ(nodes.RoundsUntil(nodes.Commit(1, nodes.Request('1', start, {{"a", "1"}}))), 1);
+  auto answer = nodes.Commit(1, nodes.Request('2', start, {{"a", "2"}, {"x", "2"}}, {"a"}));
+  EXPECT_EQ(nodes.RoundsUntil(answer), 0);
+  EXPECT_EQ((*answer)->error().code(), v1::READ_CONFLICT);
+  EXPECT_EQ((*answer)->consensus_rounds(), 0u);
+}
+
+TEST_F(CoordinatorTest, AnswersARefusalElsewhereOnceItsAbortIsApplied) {
+  const Timestamp start = nodes.NextSlot();
+  ASSERT_EQ(nodes.RoundsUntil(nodes.Commit(1, nodes.Request('1', start, {{"x", "1"}}))), 1);
+  auto answer = nodes.Commit(1, nodes.Request('2', start, {{"a", "2"}, {"x", "2"}}, {"x"}));
+  nodes.Quiet();
+  ASSERT_EQ(nodes.group(N::kA).pending().size(), 2u) << "Stage and Decide";
+  EXPECT_FALSE(answer->has_value());
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  EXPECT_EQ((*answer)->error().code(), v1::READ_CONFLICT);
+  EXPECT_EQ((*answer)->consensus_rounds(), 2u);
+  nodes.Settle();
+  EXPECT_EQ(nodes.Read("a"), "");
+  EXPECT_EQ(nodes.Read("x"), "1");
+  EXPECT_EQ(nodes.leader(N::kA).prepared_count(), 0u);
+}
+
+TEST_F(CoordinatorTest, AbortsAtItsDeadline) {
+  nodes.Lead(N::kB, 2, 0);
+  nodes.Lose("prepare", 1000);
+  auto answer = nodes.Commit(1, nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}}), 1s);
+  nodes.Quiet();
+  nodes.Round();
+  nodes.env.executor.RunFor(950ms);
+  EXPECT_FALSE(answer->has_value());
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  EXPECT_EQ((*answer)->error().code(), v1::ABORTED);
+  nodes.Settle();
+  EXPECT_EQ(nodes.Read("a"), "");
+}
+
+TEST_F(CoordinatorTest, ACopyJoinsTheLiveCoordinator) {
+  const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}});
+  auto first = nodes.Commit(1, request);
+  nodes.Quiet();
+  auto copy = nodes.Commit(1, request);
+  nodes.Quiet();
+  EXPECT_EQ(nodes.group(N::kA).pending().size(), 1u) << "one Stage";
+  EXPECT_EQ(nodes.group(N::kB).pending().size(), 1u) << "one Prepare";
+  EXPECT_EQ(nodes.RoundsUntil(first), 1);
+  EXPECT_EQ(nodes.RoundsUntil(copy), 0);
+  EXPECT_EQ((*first)->commit_ts(), (*copy)->commit_ts());
+  nodes.Settle();
+  // Much later, from the record.
+  auto late = nodes.Commit(1, request);
+  EXPECT_EQ(nodes.RoundsUntil(late), 0);
+  EXPECT_EQ((*first)->commit_ts(), (*late)->commit_ts());
+}
+
+TEST_F(CoordinatorTest, ACopyOfAOneShardCommitAnswersTheSame) {
+  const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}});
+  auto first = nodes.Commit(1, request);
+  nodes.Quiet();
+  auto copy = nodes.Commit(1, request);
+  EXPECT_EQ(nodes.RoundsUntil(first), 1);
+  EXPECT_EQ(nodes.RoundsUntil(copy), 0);
+  auto late = nodes.Commit(1, request);
+  EXPECT_EQ(nodes.RoundsUntil(late), 0);
+  EXPECT_EQ((*first)->commit_ts(), (*copy)->commit_ts());
+  EXPECT_EQ((*first)->commit_ts(), (*late)->commit_ts());
+}
+
+TEST_F(CoordinatorTest, OnlyTheAnchorsLeaderCoordinates) {
+  auto answer = nodes.Commit(2, nodes.Request('1', nodes.newest(), {{"a", "1"}}));
+  EXPECT_EQ(nodes.RoundsUntil(answer), 0);
+  EXPECT_EQ((*answer)->error().code(), v1::NOT_LEADER);
+  EXPECT_EQ((*answer)->error().leader().node_id(), 1u);
+}
+
+TEST_F(CoordinatorTest, ADeposedCoordinatorAnswersFromTheFacts) {
+  nodes.Lead(N::kB, 2, 0);
+  auto answer = nodes.Commit(1, nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}}));
+  nodes.Quiet();
+  nodes.Lead(N::kA, 3, 1);  // the Stage is inherited
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1) << "B's Prepare";
+  EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
+  nodes.Settle();
+  EXPECT_EQ(nodes.Read("a"), "1");
+  EXPECT_EQ(nodes.Read("x"), "2");
+  EXPECT_TRUE(nodes.leader(N::kA).UnfinishedTxnRecords().empty());
+}
+
+TEST_F(CoordinatorTest, TheNextLeaderFinishesWhatWasStaged) {
+  nodes.Lead(N::kB, 2, 0);
+  nodes.Lose("prepare", 1000);
+  const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}});
+  auto answer = nodes.Commit(1, request);
+  nodes.Quiet();
+  nodes.Lead(N::kA, 3, 1);
+  // Nobody prepared B: recovery has it refuse, and decides.
+  nodes.Settle();
+  EXPECT_EQ(nodes.Read("a"), "");
+  ASSERT_TRUE(answer->has_value()) << "it does not keep its client waiting for the deadline";
+  EXPECT_EQ((*answer)->error().code(), v1::UNAVAILABLE);
+  auto outcome = nodes.Push(3, request);
+  EXPECT_EQ(nodes.RoundsUntil(outcome), 0);
+  EXPECT_EQ((*outcome)->state(), v1::ABORTED_STATE);
+}
+
+TEST_F(CoordinatorTest, TheClientMaySendAgainWhatItsLeaderLost) {
+  const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}});
+  auto lost = nodes.Commit(1, request);
+  nodes.Quiet();
+  nodes.Lead(N::kA, 3, 0);
+  EXPECT_GE(nodes.RoundsUntil(lost), 0);
+  EXPECT_EQ((*lost)->error().code(), v1::NOT_LEADER);
+  auto again = nodes.Commit(3, request);
+  EXPECT_EQ(nodes.RoundsUntil(again), 1);
+  EXPECT_EQ((*again)->error().code(), v1::OK) << (*again)->error().message();
+  EXPECT_EQ(nodes.Read("x"), "2");
+}
+
+TEST_F(CoordinatorTest, APushWithoutRecordAbortsForGood) {
+  const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}});
+  auto outcome = nodes.Push(1, request);
+  EXPECT_EQ(nodes.RoundsUntil(outcome), 1);
+  EXPECT_EQ((*outcome)->state(), v1::ABORTED_STATE);
+  auto answer = nodes.Commit(1, request);
+  EXPECT_EQ(nodes.RoundsUntil(answer), 0);
+  EXPECT_EQ((*answer)->error().code(), v1::ABORTED);
+}
+
+TEST_F(CoordinatorTest, APushWaitsWithTheLiveCoordinator) {
+  const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}});
+  auto answer = nodes.Commit(1, request);
+  nodes.Quiet();
+  auto outcome = nodes.Push(1, request);
+  EXPECT_EQ(nodes.RoundsUntil(outcome), 1);
+  EXPECT_EQ((*outcome)->state(), v1::COMMITTED);
+  EXPECT_EQ((*outcome)->commit_ts(), (*answer)->commit_ts());
+  EXPECT_EQ((*outcome)->participants_size(), 2);
+}
+
+TEST_F(CoordinatorTest, APushOfAnAbandonedOneEndsByItsDeadline) {
+  nodes.Lead(N::kB, 2, 0);
+  nodes.Lose("prepare", 1000);
+  const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}});
+  auto answer = nodes.Commit(1, request);
+  nodes.Quiet();
+  auto outcome = nodes.Push(1, request, 100ms);
+  nodes.env.executor.RunFor(150ms);
+  ASSERT_TRUE(outcome->has_value());
+  EXPECT_EQ((*outcome)->error().code(), v1::DEADLINE_EXCEEDED);
+}
+
+TEST_F(CoordinatorTest, SendsALostPrepareAgain) {
+  nodes.Lead(N::kB, 2, 0);
+  nodes.Lose("prepare", 1);
+  auto answer = nodes.Commit(1, nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}}));
+  nodes.Quiet();
+  nodes.Round();
+  nodes.env.executor.RunFor(3s);
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
+  EXPECT_EQ((*answer)->consensus_rounds(), 1u);
+}
+
+TEST_F(CoordinatorTest, BatchesResolutions) {
+  nodes.Lead(N::kB, 2, 0);
+  std::vector<testing::Awaited<v1::CommitResponse>> answers;
+  for (char id = 'A'; id <= 'Z'; ++id) {
+    const std::string suffix(1, id);
+    answers.push_back(nodes.Commit(
+        1, nodes.Request(id, nodes.newest(), {{"a" + suffix, "1"}, {"x" + suffix, "2"}})));
+  }
+  nodes.Settle();
+  for (const auto& answer : answers) {
+    ASSERT_TRUE(answer->has_value());
+    EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
+  }
+  EXPECT_LE(nodes.requests("resolve"), 2);
+  EXPECT_LE(nodes.requests("early"), 2);
+  EXPECT_EQ(nodes.leader(N::kB).prepared_count(), 0u);
+}
+
+TEST_F(CoordinatorTest, RefusesMalformedCommits) {
+  const auto good = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"b", "2"}});
+  std::vector<v1::CommitRequest> bad(7, good);
+  bad[0].set_txn_id("short");
+  bad[1].set_anchor_key("c");
+  bad[2].clear_writes();
+  bad[3].mutable_writes()->SwapElements(0, 1);
+  bad[4].mutable_writes(0)->set_key(std::string(500, 'a'));
+  bad[5].clear_priority();
+  bad[6].add_reads()->set_from("z");
+  bad[6].mutable_reads(0)->set_to("a");
+  for (const auto& request : bad) {
+    auto answer = nodes.Commit(1, request);
+    EXPECT_EQ(nodes.RoundsUntil(answer), 0);
+    EXPECT_EQ((*answer)->error().code(), v1::INVALID_ARGUMENT) << request.ShortDebugString();
+  }
+}
+
+TEST_F(CoordinatorTest, CountsWhatItDid) {
+  const Timestamp start = nodes.NextSlot();
+  nodes.RoundsUntil(nodes.Commit(1, nodes.Request('1', start, {{"a", "1"}})));
+  nodes.RoundsUntil(nodes.Commit(1, nodes.Request('2', nodes.newest(), {{"b", "1"}, {"x", "1"}})));
+  nodes.RoundsUntil(nodes.Commit(1, nodes.Request('3', start, {{"a", "3"}}, {"a"})));
+  const std::string text = nodes.env.metrics.Exposition();
+  EXPECT_NE(text.find("quorate_txn_commits_total{shards=\"one\"} 1"), text.npos) << text;
+  EXPECT_NE(text.find("quorate_txn_commits_total{shards=\"many\"} 1"), text.npos);
+  EXPECT_NE(text.find("quorate_txn_aborts_total{reason=\"read_conflict\"} 1"), text.npos);
+}
+
+}  // namespace
+}  // namespace quorate::coordinator

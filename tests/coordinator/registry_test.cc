@@ -1,0 +1,137 @@
+#include "coordinator/registry.h"
+
+#include <gtest/gtest.h>
+
+#include "coordinator/admission.h"
+#include "tests/support/test_env.h"
+
+namespace quorate::coordinator {
+namespace {
+
+const TxnId kTxn = *TxnId::FromBytes(std::string(16, '1'));
+const TxnId kOther = *TxnId::FromBytes(std::string(16, '2'));
+constexpr ShardId kShard(7);
+constexpr raft::Term kTerm(3);
+
+class RegistryTest : public ::testing::Test {
+ protected:
+  RegistryTest() : registry(env.env), scope(env.executor) {}
+
+  // Joins, and returns where the finding will be.
+  std::shared_ptr<std::optional<Finding>> Join(const TxnId& txn, raft::Term term = kTerm,
+                                               Duration timeout = 1s) {
+    auto found = std::make_shared<std::optional<Finding>>();
+    scope.Spawn(Wait(this, txn, term, env.executor.Now() + timeout, found));
+    env.executor.RunFor(Duration(0));
+    return found;
+  }
+  static Task<void> Wait(RegistryTest* test, TxnId txn, raft::Term term, Instant deadline,
+                         std::shared_ptr<std::optional<Finding>> found) {
+    *found = co_await test->registry.Join(txn, kShard, term, deadline);
+  }
+  void Run() { env.executor.RunFor(Duration(0)); }
+
+  TestEnv env;
+  Registry registry;
+  TaskScope scope;
+};
+
+TEST_F(RegistryTest, NobodyIsThereToJoin) {
+  const auto found = Join(kTxn);
+  ASSERT_TRUE(found->has_value());
+  EXPECT_EQ((*found)->kind, Finding::Kind::kLookAgain);
+}
+
+TEST_F(RegistryTest, TellsThoseWhoWaitAndThoseWhoCome) {
+  Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+  const auto early = Join(kTxn);
+  EXPECT_FALSE(early->has_value());
+  entry.Tell({.kind = Finding::Kind::kCommitted, .commit_ts = Timestamp(9)});
+  Run();
+  const auto late = Join(kTxn);
+  for (const auto& found : {early, late}) {
+    ASSERT_TRUE(found->has_value());
+    EXPECT_EQ((*found)->kind, Finding::Kind::kCommitted);
+    EXPECT_EQ((*found)->commit_ts, Timestamp(9));
+  }
+}
+
+TEST_F(RegistryTest, LooksAgainWhenAnEntryEndsWithoutAnOutcome) {
+  std::shared_ptr<std::optional<Finding>> found;
+  {
+    Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+    found = Join(kTxn);
+  }
+  Run();
+  ASSERT_TRUE(found->has_value());
+  EXPECT_EQ((*found)->kind, Finding::Kind::kLookAgain);
+  EXPECT_EQ(registry.size(), 0u);
+}
+
+TEST_F(RegistryTest, EndsAWaitByItsDeadline) {
+  Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+  const auto found = Join(kTxn, kTerm, 20ms);
+  env.executor.RunFor(19ms);
+  EXPECT_FALSE(found->has_value());
+  env.executor.RunFor(1ms);
+  ASSERT_TRUE(found->has_value());
+  EXPECT_EQ((*found)->kind, Finding::Kind::kTimeout);
+}
+
+TEST_F(RegistryTest, EntriesEndWithTheLeadersTerm) {
+  int ended = 0;
+  Registration entry(registry, kTxn, kShard, kTerm, [&] { ++ended; });
+  Registration elsewhere(registry, kOther, ShardId(8), kTerm, [&] { ended += 100; });
+  const auto found = Join(kTxn);
+  registry.EndShard(kShard);
+  Run();
+  EXPECT_EQ(ended, 1);
+  EXPECT_FALSE(entry.live());
+  EXPECT_TRUE(elsewhere.live());
+  EXPECT_EQ((*found)->kind, Finding::Kind::kLookAgain);
+  EXPECT_FALSE(registry.Has(kTxn, kShard, kTerm));
+}
+
+TEST_F(RegistryTest, AnEntryOfAnOlderTermGivesWay) {
+  bool ended = false;
+  auto old = std::make_unique<Registration>(registry, kTxn, kShard, kTerm, [&] { ended = true; });
+  EXPECT_FALSE(registry.Has(kTxn, kShard, raft::Term(4)));
+  Registration entry(registry, kTxn, kShard, raft::Term(4), nullptr);
+  EXPECT_TRUE(ended);
+  EXPECT_FALSE(old->live());
+  old.reset();
+  EXPECT_TRUE(registry.Has(kTxn, kShard, raft::Term(4))) << "the old one takes nothing along";
+}
+
+TEST_F(RegistryTest, AnOwnerMayGoWhenItsRightsEnd) {
+  std::unique_ptr<Registration> entry;
+  entry = std::make_unique<Registration>(registry, kTxn, kShard, kTerm, [&] { entry.reset(); });
+  registry.EndShard(kShard);
+  EXPECT_EQ(entry, nullptr);
+  EXPECT_EQ(registry.size(), 0u);
+}
+
+TEST(Admission, AbortsAboveTheBoundAndDropsFarAboveIt) {
+  TestEnv env;
+  Admission admission(env.metrics, 2);
+  using Verdict = Admission::Verdict;
+  std::vector<std::unique_ptr<Admission::Ticket>> tickets;
+  for (const Verdict expected :
+       {Verdict::kAdmit, Verdict::kAdmit, Verdict::kAbort, Verdict::kAbort, Verdict::kDrop}) {
+    tickets.push_back(std::make_unique<Admission::Ticket>(admission));
+    EXPECT_EQ(tickets.back()->verdict(), expected);
+  }
+  tickets.clear();
+  EXPECT_EQ(admission.live(), 0u);
+  EXPECT_EQ(Admission::Ticket(admission).verdict(), Verdict::kAdmit);
+}
+
+TEST(Admission, LeavesTimeToAnswer) {
+  const Instant now{};
+  EXPECT_EQ(Admission::WorkDeadline(now, now + 1s), now + 900ms);
+  EXPECT_EQ(Admission::WorkDeadline(now, now + 10s), now + 9750ms);
+  EXPECT_EQ(Admission::WorkDeadline(now, now + 1000s), now + limits::kRequestTimeoutMax - 250ms);
+}
+
+}  // namespace
+}  // namespace quorate::coordinator
