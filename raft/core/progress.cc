@@ -6,6 +6,7 @@ Instant Inflight::FreeTo(LogIndex match) {
   Instant latest = Instant::min();
   while (head_ < items_.size() && items_[head_].last <= match) {
     latest = std::max(latest, items_[head_].evidence);
+    bytes_ -= items_[head_].bytes;
     ++head_;
   }
   if (head_ == items_.size()) {
@@ -21,14 +22,15 @@ Instant Inflight::FreeTo(LogIndex match) {
 void Inflight::Clear() {
   items_.clear();
   head_ = 0;
+  bytes_ = 0;
 }
 
-bool Progress::Paused(size_t inflight_max) const {
+bool Progress::Paused(size_t inflight_max, size_t bytes_max) const {
   switch (state) {
     case State::kProbe:
       return probe_sent;
     case State::kReplicate:
-      return inflight.size() >= inflight_max;
+      return inflight.size() >= inflight_max || inflight.bytes() >= bytes_max;
     case State::kSnapshot:
       return true;
   }
@@ -59,12 +61,12 @@ void Progress::BecomeSnapshot(LogIndex index) {
   inflight.Clear();
 }
 
-void Progress::Sent(Instant now, LogIndex last, bool has_entries) {
+void Progress::Sent(Instant now, LogIndex last, bool has_entries, size_t bytes) {
   if (has_entries) {
     // An answer that reaches `last` can only come from a message sent at or after the first one
     // that carried `last`: no earlier message in this term named it, not even as prev_log_index. A
     // second sending proves nothing about its own time, for the answer may belong to the first.
-    inflight.Add(last, last > sent_high ? now : Instant::min());
+    inflight.Add(last, bytes, last > sent_high ? now : Instant::min());
     sent_high = std::max(sent_high, last);
     if (state == State::kReplicate) next = last + 1;
   }

@@ -6,8 +6,8 @@
 //     └──────────────────────────► kSnapshot ────────────────────┘
 //                                      snapshot sent, failed, or no longer needed
 //
-// kProbe sends one append and waits for its answer; kReplicate sends ahead, up to
-// inflight_appends_max unanswered appends; kSnapshot sends nothing.
+// kProbe sends one append and waits for its answer; kReplicate sends ahead, up to a number of
+// unanswered appends and of bytes in them; kSnapshot sends nothing.
 #pragma once
 
 #include <algorithm>
@@ -24,18 +24,24 @@ class Inflight {
  public:
   // `evidence`: when the append was sent, if an answer to it proves that the follower heard this
   // leader no earlier than that; else Instant::min().
-  void Add(LogIndex last, Instant evidence) { items_.push_back({last, evidence}); }
+  void Add(LogIndex last, size_t bytes, Instant evidence) {
+    items_.push_back({last, bytes, evidence});
+    bytes_ += bytes;
+  }
   // Everything up to `match` was answered. Returns the latest evidence among it.
   Instant FreeTo(LogIndex match);
   void Clear();
   size_t size() const { return items_.size() - head_; }
+  size_t bytes() const { return bytes_; }
 
  private:
   struct Item {
     LogIndex last;
+    size_t bytes;
     Instant evidence;
   };
   size_t head_ = 0;
+  size_t bytes_ = 0;
   std::vector<Item> items_;
 };
 
@@ -46,13 +52,13 @@ struct Progress {
       : id(replica), next(next_index), sent_high(last), heard_tick(tick) {}
 
   // Whether nothing may be sent now.
-  bool Paused(size_t inflight_max) const;
+  bool Paused(size_t inflight_max, size_t bytes_max) const;
   // Goes back to asking where the logs agree, from `match` on.
   void BecomeProbe();
   void BecomeReplicate();
   void BecomeSnapshot(LogIndex index);
-  // An append that ends at `last` leaves at `now`.
-  void Sent(Instant now, LogIndex last, bool has_entries);
+  // An append leaves at `now`; its entries, if any, have this much payload and end at `last`.
+  void Sent(Instant now, LogIndex last, bool has_entries, size_t bytes);
   // The follower has everything up to `index` durable. True if that is news.
   bool Acknowledged(LogIndex index);
   // The follower does not have `rejected` with the term that the append named; its log may agree up

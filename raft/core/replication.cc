@@ -9,6 +9,10 @@
 namespace quorate::raft {
 namespace {
 
+// Unanswered payload to one follower, in appends of full size: bounds what one that is far behind
+// makes the leader copy in a turn.
+constexpr size_t kInflightFullAppends = 8;
+
 // Entries follow prev_log_index without gaps, terms never go down and never exceed the sender's.
 bool WellFormed(const AppendEntries& request, Term term) {
   LogIndex index = request.prev_log_index;
@@ -17,6 +21,10 @@ bool WellFormed(const AppendEntries& request, Term term) {
     ++index;
     if (entry.index != index || entry.term < last) return false;
     last = entry.term;
+    Configuration ignored;
+    bool valid =
+        entry.type != EntryType::kConfiguration || DecodeConfiguration(entry.payload, &ignored);
+    if (!valid) return false;
   }
   return last <= term;
 }
@@ -60,8 +68,9 @@ void Node::Impl::AppendAsLeader(EntryType type, std::string payload) {
 
 void Node::Impl::SendAppends() {
   appends_due_ = false;
+  size_t bytes_max = kInflightFullAppends * config_.append_bytes_max;
   for (Progress& p : progress_) {
-    while (!p.Paused(config_.inflight_appends_max) && p.next <= log_.last()) {
+    while (!p.Paused(config_.inflight_appends_max, bytes_max) && p.next <= log_.last()) {
       SendAppend(p, config_.append_bytes_max);
     }
   }
@@ -80,7 +89,9 @@ void Node::Impl::SendAppend(Progress& p, size_t bytes_max) {
   if (bytes_max > 0) request.entries = log_.Copy(p.next, log_.last(), bytes_max);
   LogIndex last = request.prev_log_index + request.entries.size();
   p.commit_sent = std::max(p.commit_sent, std::min(commit_, last));
-  p.Sent(now_, last, !request.entries.empty());
+  size_t bytes = 0;
+  for (const Entry& entry : request.entries) bytes += entry.payload.size();
+  p.Sent(now_, last, !request.entries.empty(), bytes);
   Send(p.id, std::move(request), Needs::kNothing);
 }
 

@@ -86,10 +86,10 @@ bool Node::Impl::StepSnapshot(Instant now, ReplicaId from, Term term, const Snap
     if (current) Send(from, answer, Needs::kLog);
     return false;
   }
+  if (!IsValid(meta.configuration)) return false;
   // What a snapshot holds was committed, whoever sent it and in whatever term; a campaign that
   // named the old log is over.
   if (role_ != Role::kFollower) BecomeFollower(term_, ReplicaId());
-  CHECK(IsValid(meta.configuration), "snapshot at {} has no valid configuration", meta.index);
   if (log_.TermAt(meta.index).has_value()) PROBE("raft.snapshot_over_log");
   log_.ResetTo(meta);
   commit_ = handed_ = applied_ = meta.index;

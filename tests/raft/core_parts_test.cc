@@ -137,11 +137,12 @@ Progress Replicating(uint64_t match) {
 
 TEST(Progress, WindowClosesAndOpens) {
   Progress p = Replicating(0);
-  for (uint64_t i = 1; i <= 3; ++i) p.Sent(At(1), LogIndex(i), true);
-  EXPECT_TRUE(p.Paused(3));
+  for (uint64_t i = 1; i <= 3; ++i) p.Sent(At(1), LogIndex(i), true, 10);
+  EXPECT_TRUE(p.Paused(3, 1000));
   EXPECT_EQ(p.next, LogIndex(4));
   EXPECT_TRUE(p.Acknowledged(LogIndex(2)));
-  EXPECT_FALSE(p.Paused(3));
+  EXPECT_FALSE(p.Paused(3, 1000));
+  EXPECT_TRUE(p.Paused(3, 10)) << "one append of 10 bytes is on its way";
   EXPECT_EQ(p.inflight.size(), 1u);
   EXPECT_FALSE(p.Acknowledged(LogIndex(1))) << "an older answer";
   EXPECT_EQ(p.match, LogIndex(2));
@@ -149,14 +150,14 @@ TEST(Progress, WindowClosesAndOpens) {
 
 TEST(Progress, RejectionMeansProbingFromWhatIsKnown) {
   Progress p = Replicating(5);
-  p.Sent(At(1), LogIndex(8), true);
+  p.Sent(At(1), LogIndex(8), true, 10);
   EXPECT_TRUE(p.Rejected(LogIndex(8), LogIndex(5)));
   EXPECT_EQ(p.state, Progress::State::kProbe);
   EXPECT_EQ(p.next, LogIndex(6));
-  p.Sent(At(2), LogIndex(8), true);
-  EXPECT_TRUE(p.Paused(3));
+  p.Sent(At(2), LogIndex(8), true, 10);
+  EXPECT_TRUE(p.Paused(3, 1000));
   EXPECT_FALSE(p.Rejected(LogIndex(8), LogIndex(5))) << "answers an older append";
-  EXPECT_TRUE(p.Paused(3));
+  EXPECT_TRUE(p.Paused(3, 1000));
 }
 
 // ST5: a follower that lost what it had acknowledged is found out and fed again.
@@ -170,14 +171,14 @@ TEST(Progress, LostLogIsNoticed) {
 // The lease may rest on an acknowledgement only from the first time that its last entry was sent.
 TEST(Progress, OnlyTheFirstSendingDatesAnAnswer) {
   Progress p = Replicating(5);
-  p.Sent(At(10), LogIndex(6), true);
+  p.Sent(At(10), LogIndex(6), true, 10);
   p.BecomeProbe();
-  p.Sent(At(500), LogIndex(6), true);
+  p.Sent(At(500), LogIndex(6), true, 10);
   p.Acknowledged(LogIndex(6));
   EXPECT_EQ(p.contact, Instant::min()) << "the answer may belong to the sending that was forgotten";
   p.BecomeReplicate();
-  p.Sent(At(600), LogIndex(7), true);
-  p.Sent(At(601), LogIndex(8), true);
+  p.Sent(At(600), LogIndex(7), true, 10);
+  p.Sent(At(601), LogIndex(8), true, 10);
   p.Acknowledged(LogIndex(7));
   EXPECT_EQ(p.contact, At(600));
   p.Acknowledged(LogIndex(8));
@@ -188,7 +189,7 @@ TEST(Progress, OnlyTheFirstSendingDatesAnAnswer) {
 TEST(Progress, OlderSnapshotThanOfferedWillDo) {
   Progress p = Replicating(1);
   p.BecomeSnapshot(LogIndex(9));
-  EXPECT_TRUE(p.Paused(100));
+  EXPECT_TRUE(p.Paused(100, 1000));
   p.snapshot_index = LogIndex(7);
   p.BecomeProbe();
   EXPECT_EQ(p.next, LogIndex(8));
