@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 import grpc
@@ -15,7 +16,8 @@ TIMEOUT = 15
 
 
 def generate_stubs(directory):
-    protos = [f"proto/{name}.proto" for name in ("admin", "client", "placement", "shard", "txn")]
+    names = ("admin", "client", "node", "placement", "raft", "rpc", "shard", "txn")
+    protos = [f"proto/{name}.proto" for name in names]
     subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={harness.SOURCE}",
                     f"--python_out={directory}", f"--grpc_python_out={directory}", *protos],
                    check=True)
@@ -173,6 +175,62 @@ class GrpcClient(unittest.TestCase):
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
         answer = next(stream(iter([b"\x3a\x01*"]), timeout=TIMEOUT))
         self.assertIn(b"quorate.v1.Quorate", answer)
+
+    def refused(self, counter):
+        """The sum of a counter over all nodes."""
+        lines = [line for node in range(3)
+                 for line in self.cluster.get_http(node, "/metrics")[1].splitlines()]
+        return sum(int(line.split()[1]) for line in lines if line.startswith(counter))
+
+    def stream(self, method, *messages):
+        """What a node answers to raw bytes on one of its streams, until it ends the stream."""
+        call = self.channels[0].stream_stream(method)(iter(messages), timeout=TIMEOUT)
+        try:
+            return [bytes(answer) for answer in call]
+        except grpc.RpcError as error:
+            return error.code()
+
+    def test_frames_of_strangers_change_nothing_and_are_counted(self):
+        node_pb = importlib.import_module("proto.node_pb2")
+        raft_pb = importlib.import_module("proto.raft_pb2")
+        for method in ("/quorate.v1.Node/Calls", "/quorate.v1.Node/Raft", "/quorate.v1.Node/Bulk"):
+            self.stream(method, b"\xff\xff\xff\xff no message at all")
+            oversized = self.stream(method, b"\x0a" + b"\xff" * (33 << 20))
+            self.assertEqual(oversized, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        before = self.refused("quorate_peer_batches_refused_total")
+        vote = raft_pb.RaftMessage(group=1, term=1 << 60, vote=raft_pb.RaftVote())
+        for cluster_id, to_node in (("f" * 32, 1), ("", 1), (self.cluster_id(), 77)):
+            self.stream("/quorate.v1.Node/Raft", raft_pb.PeerBatch(
+                cluster_id=cluster_id, from_node=2, to_node=to_node,
+                messages=[vote]).SerializeToString())
+        harness.wait_for("three refused batches", lambda: self.refused(
+            "quorate_peer_batches_refused_total") >= before + 3)
+        before = self.refused('quorate_requests_refused_total{why="wrong_')
+        for cluster_id, to_node, code in (("f" * 32, 0, self.txn_pb.WRONG_CLUSTER),
+                                          (self.cluster_id(), 77, self.txn_pb.WRONG_NODE)):
+            call = node_pb.Call(id=5, request=node_pb.NodeRequest(
+                timeout_ms=1000, status=importlib.import_module("proto.admin_pb2").StatusRequest()))
+            batch = node_pb.CallBatch(cluster_id=cluster_id, to_node=to_node, calls=[call])
+            self.assertEqual(self.call_node(node_pb, batch).error.code, code)
+        self.assertEqual(self.refused('quorate_requests_refused_total{why="wrong_'), before + 2)
+        self.assertOk(self.execute(self.operation(put=(b"still", b"here"))))
+
+    def call_node(self, node_pb, batch):
+        """The answer to the one call of `batch`; the stream stays open until it is there."""
+        answered = threading.Event()
+
+        def requests():
+            yield batch.SerializeToString()
+            answered.wait(TIMEOUT)
+        answers = self.channels[0].stream_stream("/quorate.v1.Node/Calls")(requests(),
+                                                                           timeout=TIMEOUT)
+        try:
+            return node_pb.CallBatch.FromString(next(answers)).calls[0].response
+        finally:
+            answered.set()
+
+    def cluster_id(self):
+        return self.cluster.json("status")["cluster_id"]
 
     def test_status(self):
         status = self.assertOk(self.nodes[0].Status(
