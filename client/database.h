@@ -11,6 +11,7 @@
 //   ok                   committed, strictly serializable, durable on a majority of every shard
 //   UNKNOWN_OUTCOME      may have committed; CommitResult::unknown names it for Outcome()
 //   any other error      nothing was committed, now or later
+// A commit that was not answered is asked about before it is called unknown, and never made twice.
 // Conflicts (READ_CONFLICT, LOCK_CONFLICT, ...) are retried inside Transact with the transaction's
 // first priority kept, until the deadline. A closure may run several times: it must have no effect
 // of its own that it cannot repeat.
@@ -45,8 +46,10 @@ enum class Outcome : uint8_t { kCommitted, kAborted };
 
 class Database {
  public:
-  // Connects lazily; a wrong address shows in the first call. INVALID_ARGUMENT for malformed ones.
-  // Runs its own thread; the sync forms may be called from any number of threads.
+  // Connects lazily: a wrong address shows in the first call, as UNAVAILABLE after about a second.
+  // INVALID_ARGUMENT for malformed options. Runs its own thread; the sync forms may be called from
+  // any number of threads. Destroying it drops what its coroutines were doing; no sync call may be
+  // under way then.
   static Result<std::unique_ptr<Database>> Open(Options options);
   // Over the caller's executor and channel, no thread of its own: coroutine forms only. This is how
   // nodes and the simulator run it. `env` and `channel` outlive it.

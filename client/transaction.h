@@ -45,14 +45,17 @@ class Transaction {
  public:
   virtual ~Transaction() = default;
 
-  // nullopt: absent. Errors end the attempt: return them from the closure.
+  // nullopt: absent. Errors end the attempt: return them from the closure. (An attempt whose read
+  // failed is never committed, but INVALID_ARGUMENT does no harm.) Reads may run concurrently.
   virtual Task<Result<std::optional<std::string>>> Get(std::string key) = 0;
   // All keys in one round per shard, in parallel.
   virtual Task<Result<std::vector<std::optional<std::string>>>> GetMany(
       std::vector<std::string> keys) = 0;
-  // As Get, and takes an advisory lock, so that this transaction is not aborted by younger writers.
+  // As Get, and first takes an advisory lock, waiting for older holders, so that this transaction
+  // is not aborted by younger writers. The lock affects progress only.
   virtual Task<Result<std::optional<std::string>>> GetForUpdate(std::string key) = 0;
-  // Rows of [from, to); an empty `to` means to the end.
+  // Rows of [from, to), which must not be empty; an empty `to` means to the end. Depends on all
+  // keys of the range, absent ones too; with a limit, on those up to the last row.
   virtual Task<Result<std::vector<Row>>> Scan(std::string from, std::string to,
                                               ScanOptions options) = 0;
   virtual Status Put(std::string key, std::string value) = 0;

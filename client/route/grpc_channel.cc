@@ -10,6 +10,7 @@
 #include "base/backoff.h"
 #include "base/limits.h"
 #include "base/probe.h"
+#include "base/turns.h"
 #include "proto/rpc.grpc.pb.h"
 
 namespace quorate::client {
@@ -214,7 +215,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer> {
     stream_->Enqueue(id, std::move(request), bytes);
     if (!flush_posted_) {
       flush_posted_ = true;
-      env_.executor.Post([self = shared_from_this()] {
+      PostAfterTurns(env_.executor, kGatherTurns, [self = shared_from_this()] {
         self->flush_posted_ = false;
         if (self->stream_ != nullptr) self->stream_->Flush();
       });

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
+#include <array>
 #include <vector>
 
 #include "base/real_clock.h"
@@ -49,13 +49,20 @@ TEST(RealExecutor, TakesPostsFromManyThreads) {
   constexpr int kThreads = 4;
   constexpr int kPosts = 2000;
   int count = 0;  // executor's thread
-  std::vector<std::thread> threads;
+  std::array<RealExecutor, kThreads> posters;
+  std::array<client::Parcel<bool>, kThreads> done;
   for (int t = 0; t < kThreads; ++t) {
-    threads.emplace_back([&] {
+    posters[t].Post([&, t] {
       for (int i = 0; i < kPosts; ++i) executor.Post([&count] { ++count; });
+      done[t].Put(true);
     });
+    posters[t].Start();
   }
-  for (auto& thread : threads) thread.join();
+  for (int t = 0; t < kThreads; ++t) {
+    done[t].Take();
+    posters[t].Stop();
+    posters[t].Join();
+  }
   client::Parcel<int> last;
   executor.Post([&] { last.Put(count); });
   EXPECT_EQ(last.Take(), kThreads * kPosts);

@@ -1,7 +1,7 @@
 // The blocking forms, called from several threads over a library thread and an in-memory channel.
 #include <gtest/gtest.h>
 
-#include <thread>
+#include <array>
 
 #include "base/real_clock.h"
 #include "base/real_executor.h"
@@ -67,16 +67,23 @@ TEST_F(SyncTest, TransfersOfManyThreadsKeepTheSum) {
     RETURN_IF_ERROR(txn.Put("a", std::to_string(std::stoi(*(*both)[0]) - 1)));
     return txn.Put("z", std::to_string(std::stoi(*(*both)[1]) + 1));
   };
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
+  std::array<RealExecutor, 4> callers;
+  std::array<Parcel<bool>, 4> done;
+  for (size_t t = 0; t < callers.size(); ++t) {
+    callers[t].Post([&, t] {
       for (int i = 0; i < 25; ++i) {
         const CommitResult result = database_->Transact(transfer, {});
         EXPECT_TRUE(result.ok()) << result.status.ToString();
       }
+      done[t].Put(true);
     });
+    callers[t].Start();
   }
-  for (auto& thread : threads) thread.join();
+  for (size_t t = 0; t < callers.size(); ++t) {
+    done[t].Take();
+    callers[t].Stop();
+    callers[t].Join();
+  }
   std::vector<Row> rows;
   const Status status = database_->Snapshot(
       [&](SyncTransaction& txn) -> Status {
