@@ -39,7 +39,13 @@ class TxnId {
   std::string ToString() const { return ToHex(bytes()); }
   bool valid() const { return *this != TxnId(); }
 
-  friend auto operator<=>(const TxnId&, const TxnId&) = default;
+  // memcmp, since ids order the maps of every transaction in flight.
+  friend std::strong_ordering operator<=>(const TxnId& a, const TxnId& b) {
+    return std::memcmp(a.bytes_.data(), b.bytes_.data(), kBytes) <=> 0;
+  }
+  friend bool operator==(const TxnId& a, const TxnId& b) {
+    return std::memcmp(a.bytes_.data(), b.bytes_.data(), kBytes) == 0;
+  }
   template <class H>
   friend H AbslHashValue(H h, const TxnId& id) {
     return H::combine(std::move(h), id.bytes_);
