@@ -89,7 +89,7 @@ void Placement::JudgeWall() {
   wall_trusted_ = !logged || wall_ms <= bound || alone;
   if (!wall_trusted_) {
     PROBE("placement.wall_not_trusted");
-    env_.log.Warn(
+    env_.log.Info(
         "oracle: this node's wall clock is {} s ahead of the newest ceiling; not adopted "
         "before another node's clock agrees",
         (wall_ms - bound) / 1000 + limits::kTsoJumpMax / 1s);
