@@ -64,6 +64,8 @@ struct Runtime {
   void MarkDirty(Group* group);
   // Runs `fn` in a later turn, unless the host is gone by then.
   void Post(Closure fn);
+  // Whether one more snapshot may be copied (Options::snapshots_max).
+  bool RoomForSnapshot();
 
   Env& env;
   const Host::Options options;
@@ -75,7 +77,9 @@ struct Runtime {
   HostMetrics metrics;
   int64_t leaders = 0;
   int64_t quarantined = 0;
-  bool failed = false;  // storage: nothing moves any more
+  bool failed = false;                                     // storage: nothing moves any more
+  size_t copying = 0;                                      // groups that copy a snapshot
+  std::vector<std::weak_ptr<const SnapshotImage>> images;  // finished copies, while being sent
   std::vector<Group*> dirty;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 };
@@ -138,6 +142,7 @@ class Group final : public GroupHandle {
   void SendSnapshot(ReplicaId to, uint64_t stream_id);
   void CopyTurn();
   void AbortCopy();
+  void EndCopy();
   void ResumeApply();
   void StartStream(ReplicaId to, uint64_t stream_id, std::shared_ptr<const SnapshotImage> image);
   void OnStreamDone(ReplicaId to, LogIndex index, bool installed);

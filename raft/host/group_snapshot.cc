@@ -22,6 +22,11 @@ bool IsMember(const Configuration& configuration, ReplicaId id) {
 
 }  // namespace
 
+bool Runtime::RoomForSnapshot() {
+  std::erase_if(images, [](const auto& image) { return image.expired(); });
+  return copying + images.size() < options.snapshots_max;
+}
+
 // ---- sending -----------------------------------------------------------------------------------
 
 void Group::SendSnapshot(ReplicaId to, uint64_t stream_id) {
@@ -38,11 +43,18 @@ void Group::SendSnapshot(ReplicaId to, uint64_t stream_id) {
   if (!wanted && image != nullptr && image->meta.index + 1 >= node_->first_index()) {
     return StartStream(to, stream_id, image);
   }
+  if (!copy_ && !rt_.RoomForSnapshot()) {
+    PROBE("raft.host.snapshot-waits");
+    // The core tries again at a heartbeat, a quarantined replica by itself.
+    node_->SnapshotSent(to, false, applied_);
+    return;
+  }
   copy_for_[to] = stream_id;
   if (copy_) return;
   SnapshotMeta meta{applied_, meta_.applied_term, meta_.At(applied_)};
   CHECK(!meta.configuration.voters.empty(), "group {}: no configuration at {}", id_, applied_);
   copy_.emplace(std::move(meta), machine_.Spans());
+  ++rt_.copying;
   rt_.Post([this] { CopyTurn(); });
 }
 
@@ -57,8 +69,9 @@ void Group::CopyTurn() {
   if (!*complete) return rt_.Post([this] { CopyTurn(); });
   const auto image = copy_->Take();
   const auto receivers = std::exchange(copy_for_, {});
-  copy_.reset();
+  EndCopy();
   image_ = image;
+  rt_.images.push_back(image);
   for (const auto& [to, stream_id] : receivers) StartStream(to, stream_id, image);
   ResumeApply();
 }
@@ -66,11 +79,16 @@ void Group::CopyTurn() {
 void Group::AbortCopy() {
   if (!copy_) return;
   const LogIndex index = copy_->meta().index;
-  copy_.reset();
+  EndCopy();
   for (const auto& [to, stream_id] : std::exchange(copy_for_, {})) {
     node_->SnapshotSent(to, false, index);
   }
   ResumeApply();
+}
+
+void Group::EndCopy() {
+  copy_.reset();
+  --rt_.copying;
 }
 
 void Group::ResumeApply() {
@@ -102,7 +120,7 @@ void Group::StopSnapshots() {
   senders_.clear();
   copy_for_.clear();
   if (!copy_) return;
-  copy_.reset();
+  EndCopy();
   ResumeApply();
 }
 
@@ -199,7 +217,7 @@ void Group::Install(std::unique_ptr<SnapshotReceiver> received) {
   // back by a copy is in the snapshot.
   senders_.clear();
   copy_for_.clear();
-  copy_.reset();
+  if (copy_) EndCopy();
   held_.clear();
   meta_.applied_term = meta.term;
   meta_.changes = {{meta.index, meta.configuration}};

@@ -88,6 +88,8 @@ class Host : public TransportReceiver {
     uint64_t snapshot_bytes_per_second = 64 << 20;
     // What one turn copies of a group's state: a millisecond or two.
     size_t snapshot_turn_bytes = 1 << 20;
+    // Copies of states in memory, being made or sent; who needs another one waits.
+    size_t snapshots_max = 4;
   };
   // All references outlive the host. Recovers groups from `wal.recovered()`.
   Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& store,

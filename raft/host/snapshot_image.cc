@@ -33,9 +33,8 @@ bool TouchesReserved(std::string_view from, std::string_view to) {
 SnapshotCopy::SnapshotCopy(SnapshotMeta meta, Spans spans) : spans_(std::move(spans)) {
   image_.meta = std::move(meta);
   // The receiver takes pairs in store order only.
-  std::sort(spans_.begin(), spans_.end(), [](const auto& a, const auto& b) {
-    return storage::KeyLess()(a.first, b.first);
-  });
+  std::sort(spans_.begin(), spans_.end(),
+            [](const auto& a, const auto& b) { return storage::KeyLess()(a.first, b.first); });
   CHECK(spans_.size() <= kSpansMax, "{} spans", spans_.size());
   std::string head;
   PutVarint(&head, spans_.size());

@@ -236,6 +236,35 @@ TEST(HostSnapshot, IsTheStateAtOneIndex) {
   }
 }
 
+TEST(HostSnapshot, OnlySoManyAreInMemoryAtOnce) {
+  MiniCluster::Options options = ShortLog();
+  options.groups = 6;
+  options.host.snapshots_max = 1;
+  MiniCluster cluster(options);
+  const auto write_all = [&](const std::string& prefix) {
+    for (int g = 1; g <= 6; ++g) {
+      for (int i = 0; i < 80; ++i) {
+        const auto outcome = cluster.Propose(cluster.WaitForLeader(GroupId(g)),
+                                             fmt::format("{}{}=v", prefix, i), GroupId(g));
+        ASSERT_TRUE(cluster.RunUntil([&] { return outcome->ok(); }));
+      }
+    }
+  };
+  write_all("early");
+  cluster.Crash(3, Loss::kPower);
+  write_all("late");
+  cluster.Start(3);
+  const uint64_t before = Hits("raft.host.snapshot-waits");
+  ASSERT_TRUE(cluster.RunUntil([&] {
+    for (int g = 1; g <= 6; ++g) {
+      if (!cluster.Agree(GroupId(g))) return false;
+    }
+    return true;
+  }));
+  for (int g = 1; g <= 6; ++g) EXPECT_FALSE(cluster.machine(3, GroupId(g)).installed.empty());
+  EXPECT_GT(Hits("raft.host.snapshot-waits"), before);
+}
+
 // The receiver loses power at many moments from the arrival of the first chunk to well after the
 // installation; it must always come back to the others' state.
 TEST(HostSnapshot, SurvivesACrashOfTheReceiverAtAnyMoment) {

@@ -1,6 +1,7 @@
 // Peer messages over the wire: everything survives the way, nothing malformed gets in.
 #include "raft/host/wire.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <gtest/gtest.h>
 
 #include "base/random.h"
@@ -195,6 +196,7 @@ TEST(Wire, SurvivesFlippedBytes) {
   AddChunk({GroupId(17), kFrom, kTo, Term(6), Meta(), 5, 3, true, 1, "xyz"}, &batch);
   AddAck({GroupId(17), kFrom, kTo, 5, 4}, &batch);
   const std::string bytes = batch.SerializeAsString();
+  google::protobuf::LogSilencer silence;
   Random random(5);
   int refused = 0;
   for (int i = 0; i < 20000; ++i) {
