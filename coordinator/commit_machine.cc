@@ -30,6 +30,7 @@ Code AbortCode(Code cause) {
     case Code::kSchemaFenced:
     case Code::kOverloaded:
     case Code::kNoSpace:
+    case Code::kInvalidArgument:
       return cause;
     default:
       return Code::kAborted;

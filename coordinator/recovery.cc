@@ -79,6 +79,7 @@ Standing ToStanding(const shard::Applied& applied) {
 struct Recovery::Run {
   RecoveryMachine machine;
   std::unique_ptr<Registration> registration;
+  std::optional<Finding> told;
   ShardId shard;
   raft::Term term;
   shard::TxnName txn;
@@ -211,9 +212,14 @@ Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant dea
         *response.mutable_error()->mutable_txn() = ref;
         co_return response;
       case Finding::Kind::kLookAgain:
-        co_await Sleep(env_.executor, pause.Next(env_.random));
         break;
     }
+    if (env_.Now() >= deadline) {
+      StatusToError(DeadlineExceeded("the anchor's leader changes too often"),
+                    response.mutable_error());
+      co_return response;
+    }
+    co_await Sleep(env_.executor, pause.Next(env_.random));
   }
 }
 
@@ -230,7 +236,9 @@ Task<Finding> Recovery::Find(ShardId shard, raft::Term term, shard::TxnName txn,
     if (record.has_value() && record->state() == v1::ABORTED_STATE) {
       co_return Finding{.kind = Finding::Kind::kAborted};
     }
-    Start(shard, term, txn);
+    const RunPtr run = Start(shard, term, txn);
+    // Below the horizon there is nothing to wait for.
+    if (run->told.has_value()) co_return *run->told;
   } else {
     PROBE("recovery.push_waits_with_the_coordinator");
   }
@@ -254,11 +262,12 @@ Recovery::RunPtr Recovery::MakeRun(ShardId shard, raft::Term term, shard::TxnNam
   return run;
 }
 
-void Recovery::Start(ShardId shard, raft::Term term, shard::TxnName txn) {
+Recovery::RunPtr Recovery::Start(ShardId shard, raft::Term term, shard::TxnName txn) {
   const RunPtr run = MakeRun(shard, term, std::move(txn));
   recoveries_.Add();
   run->machine.Start(Look(run.get()));
   Perform(run);
+  return run;
 }
 
 RecoveryMachine::Record Recovery::Look(Run* run) {
@@ -276,6 +285,11 @@ void Recovery::Perform(const RunPtr& run) {
   if (run->machine.settled()) run->registration->End();
 }
 
+void Recovery::Tell(const RunPtr& run, Finding finding) {
+  run->told = finding;
+  run->registration->Tell(std::move(finding));
+}
+
 void Recovery::PerformOne(const RunPtr& run, const RecoveryMachine::Action& action) {
   using Kind = RecoveryMachine::Action::Kind;
   switch (action.kind) {
@@ -286,19 +300,19 @@ void Recovery::PerformOne(const RunPtr& run, const RecoveryMachine::Action& acti
       scope_.Spawn(LogDecide(run, action.commit, action.ts, action.again));
       return;
     case Kind::kAnswerCommitted:
-      run->registration->Tell({.kind = Finding::Kind::kCommitted,
-                               .commit_ts = action.ts,
-                               .participants = run->participants,
-                               .rounds = 2});
+      Tell(run, {.kind = Finding::Kind::kCommitted,
+                 .commit_ts = action.ts,
+                 .participants = run->participants,
+                 .rounds = 2});
       return;
     case Kind::kAnswerAborted:
-      run->registration->Tell({.kind = Finding::Kind::kAborted, .rounds = 2});
+      Tell(run, {.kind = Finding::Kind::kAborted, .rounds = 2});
       return;
     case Kind::kAnswerTooOld:
-      run->registration->Tell({.kind = Finding::Kind::kTooOld});
+      Tell(run, {.kind = Finding::Kind::kTooOld});
       return;
     case Kind::kLookAgain:
-      run->registration->Tell({.kind = Finding::Kind::kLookAgain});
+      Tell(run, {.kind = Finding::Kind::kLookAgain});
       return;
     case Kind::kResolve:
       resolver_.Resolve(run->Decided(), action.commit, action.ts, [this, run] {

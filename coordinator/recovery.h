@@ -61,12 +61,13 @@ class Recovery final : public shard::Pusher, public shard::ShardObserver {
   using RunPtr = std::shared_ptr<Run>;
 
   // Registers and starts; there must be no entry yet.
-  void Start(ShardId shard, raft::Term term, shard::TxnName txn);
+  RunPtr Start(ShardId shard, raft::Term term, shard::TxnName txn);
   // Looks after one unfinished record of a new term.
   void StartUnfinished(ShardId shard, raft::Term term, const v1::TxnRecord& record);
   RunPtr MakeRun(ShardId shard, raft::Term term, shard::TxnName txn);
   RecoveryMachine::Record Look(Run* run);
   void Perform(const RunPtr& run);
+  void Tell(const RunPtr& run, Finding finding);
   void PerformOne(const RunPtr& run, const RecoveryMachine::Action& action);
   Task<void> Query(RunPtr run, size_t participant, bool again);
   Task<void> LogDecide(RunPtr run, bool commit, Timestamp commit_ts, bool again);
