@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "base/limits.h"
+#include "base/turns.h"
 #include "server/write_gate.h"
 
 namespace quorate::server {
@@ -161,7 +162,7 @@ void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
   *call->mutable_response() = std::move(response);
   if (flush_posted) return;
   flush_posted = true;
-  core->env.executor.Post([stream = shared_from_this()] {
+  PostAfterTurns(core->env.executor, kGatherTurns, [stream = shared_from_this()] {
     stream->flush_posted = false;
     stream->Flush();
   });

@@ -9,6 +9,7 @@
 
 #include "base/backoff.h"
 #include "base/limits.h"
+#include "base/turns.h"
 #include "proto/rpc.grpc.pb.h"
 #include "raft/host/wire.h"
 #include "server/grpc_options.h"
@@ -163,7 +164,7 @@ class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
   void ScheduleFlush() {
     if (flush_posted_) return;
     flush_posted_ = true;
-    shared_->env.executor.Post([weak = weak_from_this()] {
+    PostAfterTurns(shared_->env.executor, kGatherTurns, [weak = weak_from_this()] {
       if (auto lane = weak.lock()) {
         lane->flush_posted_ = false;
         lane->Flush();
