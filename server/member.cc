@@ -111,16 +111,28 @@ Status Member::StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstr
   return Status::Ok();
 }
 
-shard::Shard* Member::FindByKey(std::string_view key) {
-  // A replica that was split but has not applied it yet overlaps the new one: the newer owns.
-  shard::Shard* found = nullptr;
+// A replica's first key does not change while it is here; its last one may.
+void Member::IndexShards() {
+  by_start_.clear();
+  indexed_ = shards_.size();
   for (const auto& [id, shard] : shards_) {
-    if (!shard->span().Contains(key)) continue;
-    if (found == nullptr || shard->descriptor().version() > found->descriptor().version()) {
-      found = shard.get();
+    const v1::ShardDescriptor& descriptor = shard->descriptor();
+    if (descriptor.version() == 0) {
+      indexed_ = 0;  // empty until its snapshot comes: look again
+      continue;
     }
+    shard::Shard*& at = by_start_[descriptor.from()];
+    if (at == nullptr || at->descriptor().version() < descriptor.version()) at = shard.get();
   }
-  return found;
+}
+
+shard::Shard* Member::FindByKey(std::string_view key) {
+  if (indexed_ != shards_.size()) IndexShards();
+  auto it = by_start_.upper_bound(key);
+  if (it == by_start_.begin()) return nullptr;
+  --it;
+  const std::string& to = it->second->descriptor().to();
+  return to.empty() || key < to ? it->second : nullptr;
 }
 
 shard::Shard* Member::Find(ShardId shard) {

@@ -77,6 +77,7 @@ class Member final : public coordinator::ShardDirectory {
  private:
   Status StartPlacement(const v1::BootstrapRequest* bootstrap);
   Status StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstrap);
+  void IndexShards();
   NodeId LocalLeader(GroupId group) const;
   void LearnNodes();
   Task<void> ReportLoop();
@@ -95,6 +96,8 @@ class Member final : public coordinator::ShardDirectory {
   std::unique_ptr<placement::Placement> placement_;
   std::map<ShardId, std::unique_ptr<shard::Shard>> shards_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
+  std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
+  size_t indexed_ = 0;                                          // shards in it; else it is old
   std::map<GroupId, raft::GroupHandle*> groups_;
   std::map<NodeId, std::string> addresses_;  // as told to the transport
   bool reported_ = false;   // the placement leader has answered a heartbeat since the start
