@@ -70,6 +70,7 @@ class Cluster(contextlib.AbstractContextManager):
         self.addresses = [f"127.0.0.1:{p}" for p in ports[:nodes]]
         self.http = [f"127.0.0.1:{p}" for p in ports[nodes:]]
         self.processes = [None] * nodes
+        self.flags = []  # more flags of every node that is started from now on
         self._init = ["--split-at", *split_at] if split_at else ["--shards", str(shards)]
 
     def __enter__(self):
@@ -102,7 +103,7 @@ class Cluster(contextlib.AbstractContextManager):
     def start(self, node):
         others = [a for i, a in enumerate(self.addresses) if i != node]
         command = [PROGRAM, "node", "--data", self.data(node), "--listen", self.addresses[node],
-                   "--http", self.http[node]]
+                   "--http", self.http[node], *self.flags]
         if others:
             command += ["--join", ",".join(others)]
         with open(os.path.join(self.directory, f"log-{node}"), "a") as log:

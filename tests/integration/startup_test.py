@@ -120,6 +120,26 @@ class Life(unittest.TestCase):
             cluster.wait_healthy()
             self.assertEqual(cluster.quorate("get", "a").stdout, "1\n")
 
+    def test_a_disk_that_is_nearly_full_refuses_writes_and_serves_reads(self):
+        with harness.Cluster() as cluster:
+            self.assertEqual(cluster.quorate("put", "a", "1").returncode, DONE)
+            cluster.flags = ["--min-free", "1000000G"]
+            for node in range(3):
+                cluster.stop(node)
+                cluster.start(node)
+            cluster.wait_healthy()
+            refused = cluster.quorate("put", "a", "2", "--timeout", "3s")
+            self.assertEqual(refused.returncode, FAILED, refused)
+            self.assertIn("NO_SPACE", refused.stderr)
+            self.assertEqual(cluster.quorate("get", "a").stdout, "1\n")
+            self.assertFalse(cluster.json("status")["accepts_writes"])
+            cluster.flags = []
+            for node in range(3):
+                cluster.stop(node)
+                cluster.start(node)
+            cluster.wait_healthy()
+            self.assertEqual(cluster.quorate("put", "a", "2").returncode, DONE)
+
     def test_before_init_a_node_says_what_to_do(self):
         with tempfile.TemporaryDirectory() as directory:
             ports = harness.free_ports(2)

@@ -1,0 +1,88 @@
+// server/config.h: the file's grammar, flags over file, and each refusal's words.
+#include "server/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+namespace quorate::server {
+namespace {
+
+using testing::HasSubstr;
+
+class ConfigFile : public testing::Test {
+ protected:
+  Result<Settings> Read(const std::string& text) {
+    const std::string path = testing::TempDir() + "/quorate_config_test";
+    std::ofstream(path) << text;
+    return ReadConfigFile(path);
+  }
+};
+
+TEST_F(ConfigFile, LinesAreKeysAndValuesWithComments) {
+  auto settings = Read("# all of it\n\n data = /d # here\nlisten=h:1\n\tjoin =a:1, b:2\r\n");
+  ASSERT_TRUE(settings.ok()) << settings.status().ToString();
+  EXPECT_EQ(*settings, (Settings{{"data", "/d"}, {"listen", "h:1"}, {"join", "a:1, b:2"}}));
+}
+
+TEST_F(ConfigFile, RefusalsNameTheLine) {
+  EXPECT_THAT(Read("data = x\nlisten\n").status().message(),
+              HasSubstr("_test:2: not `key = value`"));
+  EXPECT_THAT(Read("hue = red\n").status().message(), HasSubstr(":1: unknown key 'hue'"));
+  EXPECT_THAT(Read("data = x\n\ndata = y\n").status().message(),
+              HasSubstr(":3: 'data' stands twice"));
+  EXPECT_THAT(ReadConfigFile("/no/such/file").status().message(), HasSubstr("cannot read"));
+}
+
+TEST(Config, FlagsWinOverTheFile) {
+  auto config =
+      MakeConfig({{"listen", "h:1"}, {"locality", "zone=a, rack=3"}}, {{"listen", "h:2"},
+                                                                       {"data", "/d"},
+                                                                       {"join", "a:1,b:2"},
+                                                                       {"http", "h:3"},
+                                                                       {"min-free", "2M"},
+                                                                       {"read-mode", "quorum"},
+                                                                       {"log-level", "warn"}});
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  EXPECT_EQ(config->listen, "h:1");
+  EXPECT_EQ(config->node.address, "h:1");
+  EXPECT_EQ(config->node.data_dir, "/d");
+  EXPECT_EQ(config->node.http_address, "h:3");
+  EXPECT_THAT(config->node.join, testing::ElementsAre("a:1", "b:2"));
+  EXPECT_EQ(config->node.locality,
+            (std::map<std::string, std::string>{{"zone", "a"}, {"rack", "3"}}));
+  EXPECT_EQ(config->node.min_free_bytes, 2u << 20);
+  EXPECT_EQ(config->node.shard.read_mode, shard::ReadMode::kQuorum);
+  EXPECT_EQ(config->log_level, LogLevel::kWarn);
+}
+
+TEST(Config, OthersReachTheAdvertisedAddress) {
+  auto config =
+      MakeConfig({{"data", "/d"}, {"listen", "0.0.0.0:1"}, {"advertise", "10.0.0.1:2"}}, {});
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  EXPECT_EQ(config->listen, "0.0.0.0:1");
+  EXPECT_EQ(config->node.address, "10.0.0.1:2");
+}
+
+TEST(Config, EachRefusalNamesTheSettingAndIsAnInvalidArgument) {
+  const Settings good = {{"data", "/d"}, {"listen", "h:1"}};
+  ASSERT_TRUE(MakeConfig(good, {}).ok());
+  const std::pair<const char*, const char*> bad[] = {
+      {"data", ""},         {"listen", ""},         {"listen", "h"},         {"listen", "h:0"},
+      {"listen", "[::]:1"}, {"advertise", "h:x"},   {"http", "nowhere"},     {"http", "h:1"},
+      {"join", "a:1,b"},    {"locality", "zone"},   {"locality", "a=1,a=2"}, {"min-free", "1T"},
+      {"min-free", "-1"},   {"read-mode", "cheap"}, {"log-level", "loud"},
+  };
+  for (const auto& [key, value] : bad) {
+    Settings flags = good;
+    flags[key] = value;
+    auto config = MakeConfig(flags, {});
+    ASSERT_FALSE(config.ok()) << key << "=" << value;
+    EXPECT_EQ(config.status().code(), Code::kInvalidArgument);
+    EXPECT_THAT(config.status().message(), HasSubstr(key)) << value;
+  }
+}
+
+}  // namespace
+}  // namespace quorate::server
