@@ -90,6 +90,11 @@ void Checker::OnCommitted(ReplicaId id, const std::vector<Entry>& entries) {
   }
 }
 
+bool Checker::HasCommitted(const Disk& disk, LogIndex index) const {
+  auto entry = committed_.find(index);
+  return entry != committed_.end() && disk.TermAt(index) == entry->second.term;
+}
+
 void Checker::OnSnapshot(const SnapshotMeta& meta) const {
   auto entry = committed_.find(meta.index);
   Require(entry != committed_.end(), "snapshot at {}, which nobody has committed", meta.index);

@@ -55,6 +55,8 @@ class Checker {
   LogIndex committed() const {
     return committed_.empty() ? LogIndex() : committed_.rbegin()->first;
   }
+  // Whether `disk` holds the entry that was committed at `index`.
+  bool HasCommitted(const Disk& disk, LogIndex index) const;
   size_t leaders_seen() const { return leaders_.size(); }
   size_t reads_pending() const { return reads_.size(); }
   size_t reads_confirmed() const { return reads_confirmed_; }

@@ -164,6 +164,23 @@ TEST_F(RaftPaper, FollowerCampaignsAfterARandomTimeout) {
   EXPECT_EQ(timeouts.size(), size_t{limits::kElectionTicksMin}) << "all of them occur";
 }
 
+TEST_F(RaftPaper, BrokenConnectionToTheLeaderShortensTheWait) {
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    InitialState initial;
+    initial.snapshot.configuration.voters = {kSelf, kTwo, kThree};
+    Node node(config_, std::move(initial), Random(seed), true);
+    node.Step(now_, {kTwo, kSelf, Term(1), Heartbeat{}});
+    node.PeerUnreachable(kThree);
+    node.PeerUnreachable(kTwo);
+    int ticks = 0;
+    while (node.soft_state().role == Role::kFollower) {
+      node.Tick(now_ + ++ticks * limits::kTick);
+    }
+    EXPECT_GE(ticks, limits::kElectionTicksMin);
+    EXPECT_LE(ticks, limits::kElectionTicksMin * 5 / 4);
+  }
+}
+
 TEST_F(RaftPaper, PreVoteChangesNothing) {
   Start({1, 2}, 3);
   node_->Campaign(now_);

@@ -1,6 +1,7 @@
-// Random runs of a group of cores: messages lost, repeated, reordered; replicas crashed, paused,
-// partitioned; slow disks; clocks that drift; membership changes, transfers, compaction, snapshots,
-// reads. World checks after every step; at the end everything is healed and must agree soon.
+// Random runs of a group of cores: messages lost, repeated, reordered, late; replicas crashed,
+// paused, partitioned; slow disks; clocks that drift; membership changes, transfers, compaction,
+// snapshots, reads. World checks after every step; at the end everything is healed and must agree
+// soon.
 //
 // SEED=n runs one seed, SEEDS=n so many. A failure names its seed.
 #include <fmt/format.h>
@@ -26,6 +27,7 @@ struct Faults {
   double lose;
   double repeat;
   double reorder;
+  double late;   // chance to arrive only after up to two seconds
   double crash;  // per millisecond, as the rest
   double partition;
   double pause;
@@ -43,6 +45,7 @@ Faults DrawFaults(Random& random) {
   return {.lose = Draw(random, {0, 0, 0.01, 0.05, 0.2}),
           .repeat = Draw(random, {0, 0, 0.05, 0.3}),
           .reorder = Draw(random, {0, 0.1, 0.5, 1}),
+          .late = Draw(random, {0, 0.01, 0.1}),
           .crash = Draw(random, {0, 0.001, 0.005}),
           .partition = Draw(random, {0, 0.001, 0.005}),
           .pause = Draw(random, {0, 0, 0.0005}),
@@ -171,8 +174,20 @@ class Play {
       if (!random_.Chance(faults_.repeat)) {
         world_.network.erase(world_.network.begin() + static_cast<std::ptrdiff_t>(at));
       }
-      if (random_.Chance(faults_.lose) || !Running(message.to)) continue;
-      world_.Deliver(message);
+      if (random_.Chance(faults_.lose) || !world_.up(message.to)) continue;
+      // A paused process finds what was sent meanwhile when it wakes up.
+      int64_t until = state_[message.to].paused_until;
+      if (random_.Chance(faults_.late)) {
+        late_.emplace(now_ + static_cast<int64_t>(random_.Below(2000)), std::move(message));
+      } else if (until > now_) {
+        late_.emplace(until, std::move(message));
+      } else {
+        world_.Deliver(message);
+      }
+    }
+    while (!late_.empty() && late_.begin()->first <= now_) {
+      world_.network.push_back(std::move(late_.begin()->second));
+      late_.erase(late_.begin());
     }
   }
 
@@ -244,6 +259,7 @@ class Play {
   Faults faults_;
   std::map<ReplicaId, State> state_;
   World::Log log_;
+  std::multimap<int64_t, Message> late_;
   int64_t now_ = 0;
   uint64_t reads_ = 0;
   uint64_t proposals_ = 0;

@@ -122,7 +122,12 @@ void World::Crash(ReplicaId id) {
   // Reads that were asked there are never answered, like anything a crashed node was asked.
   replica.node.reset();
   replica.writes.clear();
-  replica.applied = std::clamp(replica.applied, replica.disk.snapshot.index, replica.disk.last());
+  // Entries are applied before this replica's own copy is durable; its disk may still hold others.
+  LogIndex mark = replica.disk.snapshot.index;
+  while (replica.applied > mark && !checker_.HasCommitted(replica.disk, replica.applied)) {
+    replica.applied = replica.applied - 1;
+  }
+  replica.applied = std::max(replica.applied, mark);
 }
 
 void World::Restart(ReplicaId id) { Start(replicas_.at(id), false); }
