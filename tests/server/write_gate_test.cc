@@ -5,6 +5,8 @@
 
 #include <thread>
 
+#include "base/real_executor.h"
+
 namespace quorate::server {
 namespace {
 
@@ -26,11 +28,14 @@ TEST(WriteGate, AWaiterIsAlwaysTold) {
   WriteGate gate;
   std::atomic<int> begun{0};
   std::atomic<int> told{0};
-  std::thread writer([&] {
+  RealExecutor writer;
+  writer.Start();
+  writer.Post([&] {
     for (int ended = 0; ended < kWrites; ++ended) {
       while (begun.load() == ended) std::this_thread::yield();
       if (gate.Done()) ++told;
     }
+    writer.Stop();
   });
   int waited = 0;
   for (int i = 0; i < kWrites; ++i) {
@@ -40,7 +45,7 @@ TEST(WriteGate, AWaiterIsAlwaysTold) {
     }
     ++begun;
   }
-  writer.join();
+  writer.Join();
   EXPECT_EQ(told.load(), waited);
 }
 
