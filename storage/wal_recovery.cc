@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/probe.h"
 #include "storage/wal_reader.h"
+#include "storage/wal_writer.h"
 
 namespace quorate::storage {
 namespace {
@@ -311,7 +312,8 @@ Status Recovery::CollectFree() {
     if (*it >= out_.oldest && *it <= last_) continue;
     ASSIGN_OR_RETURN(const auto file, files_.Open(Path(*it), OpenMode::kMustExist));
     ASSIGN_OR_RETURN(const uint64_t size, file->Size());
-    const bool keep = size == options_.segment_bytes && *it <= last_ + 1 && out_.free_files.empty();
+    const bool keep = size == options_.segment_bytes && *it <= last_ + 1 &&
+                      out_.free_files.size() < kFreeFilesMax;
     if (keep) {
       out_.free_files.push_back(SegmentName(*it));
     } else {

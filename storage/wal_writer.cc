@@ -13,8 +13,6 @@ namespace {
 constexpr uint64_t kFillBytes = 256 << 10;
 // A batch beyond this does not grow any more, so that its first callers do not wait for its last.
 constexpr size_t kBatchBytesMax = 4 << 20;
-// Files kept for reuse besides the prepared one.
-constexpr size_t kFreeFilesMax = 1;
 
 }  // namespace
 
@@ -192,8 +190,11 @@ Status WalWriter::BeginNext() {
   const std::string path = Path(SegmentName(number));
   bool reused = false;
   if (!config_.free_files.empty()) {
-    const std::string name = config_.free_files.back();
-    config_.free_files.pop_back();
+    // A file that has the name already goes first: it must not be replaced and stay in the list.
+    auto it = std::find(config_.free_files.begin(), config_.free_files.end(), SegmentName(number));
+    if (it == config_.free_files.end()) --it;
+    const std::string name = *it;
+    config_.free_files.erase(it);
     RETURN_IF_ERROR(files_.Rename(Path(name), path));
     reused = true;
     PROBE("wal segment recycled");

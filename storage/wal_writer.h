@@ -30,6 +30,9 @@
 namespace quorate::storage {
 
 inline constexpr Duration kAckMarkDelay = 1s;
+// Files kept for reuse besides the prepared one. Segments come free several at a time, when the one
+// group that held the oldest is copied forward.
+inline constexpr size_t kFreeFilesMax = 3;
 
 class WalWriter {
  public:

@@ -13,6 +13,7 @@ namespace {
 using Pairs = std::map<std::string, std::string, KeyLess>;
 constexpr GroupId kA{1};
 constexpr GroupId kB{2};
+const Duration kInterval = OrderedStore::Options().flush_interval;
 
 // Data keys have the tag 'd'; the store's own are left out.
 std::string DataKey(uint64_t n) { return MakeKey("d" + std::to_string(n)); }
@@ -73,18 +74,20 @@ TEST_F(OrderedStoreTest, AppliedIsVisibleAtOnceAndDurableAfterTheInterval) {
   EXPECT_TRUE(disk_.pairs().empty());
   int flushed = 0;
   store_->OnFlushed([&] { ++flushed; });
-  world_.executor.RunFor(300ms);
+  world_.executor.RunFor(kInterval - 1ms);
+  EXPECT_EQ(flushed, 0);
+  world_.executor.RunFor(10ms);
   EXPECT_EQ(flushed, 1);
   EXPECT_EQ(store_->FlushedIndex(kA), 1u);
   EXPECT_EQ(store_->OverlayBytes(), 0u);
   EXPECT_EQ(Get("x"), "1");
-  world_.executor.RunFor(10s);
+  world_.executor.RunFor(10 * kInterval);
   EXPECT_EQ(flushed, 1) << "an idle store does nothing";
 }
 
 TEST_F(OrderedStoreTest, AnEntryWithoutEffectIsCheckpointedToo) {
   store_->Apply(kA, 7, {});
-  world_.executor.RunFor(1s);
+  world_.executor.RunFor(2 * kInterval);
   EXPECT_EQ(store_->FlushedIndex(kA), 7u);
   Crash();
   EXPECT_EQ(store_->AppliedIndex(kA), 7u);
@@ -195,6 +198,7 @@ TEST_F(OrderedStoreTest, AFailedFlushIsReportedOnceAndToThoseWhoWait) {
   EXPECT_EQ(store_->FlushedIndex(kA), 0u);
   EXPECT_EQ(Get("x"), "1");
   Put(kA, 2, "x", "2");
+  world_.executor.RunFor(2 * kInterval);
   store_->Flush([&](Status status) { waited = std::move(status); });
   world_.executor.RunFor(1s);
   EXPECT_EQ(waited.code(), Code::kIoError);

@@ -339,6 +339,8 @@ TEST_F(WalTest, NothingIsAcknowledgedAfterAFailedSync) {
 
 TEST_F(WalTest, SegmentsAreReusedAndOldGroupsCopiedForward) {
   Open();
+  const uint64_t recycled = Probe::Report()["wal segment recycled"];
+  const uint64_t copied = Probe::Report()["wal copied forward"];
   WalRecord idle = Entries(1, 1, {"idle", "group"});
   idle.hard_state = {4, 1, 2};
   Write(std::move(idle));
@@ -347,10 +349,10 @@ TEST_F(WalTest, SegmentsAreReusedAndOldGroupsCopiedForward) {
     if (i % 5 == 0) ASSERT_NO_FATAL_FAILURE(Write(Marked(2, i)));
     ASSERT_LE(wal_->SegmentCount(), 6u);
   }
-  EXPECT_LE(disk_.Paths().size(), 8u);
+  EXPECT_LE(disk_.Paths().size(), 10u);
   EXPECT_FALSE(files_->Exists(kFirst).value());
-  EXPECT_GT(Probe::Report()["wal segment recycled"], 10u);
-  EXPECT_GT(Probe::Report()["wal copied forward"], 0u);
+  EXPECT_GT(Probe::Report()["wal segment recycled"] - recycled, 15u);
+  EXPECT_GT(Probe::Report()["wal copied forward"] - copied, 0u);
   Reopen();
   EXPECT_EQ(Payloads(1), (Strings{"idle", "group"}));
   EXPECT_EQ(wal_->recovered().at(GroupId(1)).hard_state, (WalHardState{4, 1, 2}));
