@@ -480,10 +480,10 @@ std::shared_ptr<v1::CommitRequest> Attempt::BuildCommit() const {
 
 Task<Settled> Attempt::Commit() {
   const auto aborted = [](Status status) {
-    return Settled{Settled::State::kAborted, std::move(status), Timestamp(), 0};
+    return Settled{Settled::State::kAborted, std::move(status)};
   };
   if (!doom_.ok()) co_return aborted(doom_);
-  if (writes_.empty()) co_return Settled{Settled::State::kCommitted, Status::Ok(), Timestamp(), 0};
+  if (writes_.empty()) co_return Settled{Settled::State::kCommitted};
   if (Status status = CheckAge(); !status.ok()) co_return aborted(std::move(status));
   if (reads_.empty()) {
     // Nothing was read, so nothing depends on where it starts.

@@ -19,20 +19,19 @@ constexpr int kAskReserveShare = 4;
 Settled Committed(Timestamp commit_ts, uint32_t shards) {
   return {Settled::State::kCommitted, Status::Ok(), commit_ts, static_cast<int>(shards)};
 }
-Settled Aborted(Status status) {
-  return {Settled::State::kAborted, std::move(status), Timestamp(), 0};
-}
-Settled Unknown(Status status) {
-  return {Settled::State::kUnknown, std::move(status), Timestamp(), 0};
-}
+Settled Aborted(Status status) { return {Settled::State::kAborted, std::move(status)}; }
+Settled Unknown(Status status) { return {Settled::State::kUnknown, std::move(status)}; }
 
-// What an answered error of a Commit means for the transaction as a whole, copies included.
+// What an answered error of a Commit means for the transaction as a whole, copies included. Only a
+// fact is one: a sending that was refused for another reason may have a copy that the network still
+// holds, and that copy may find everything in order.
 enum class Verdict : uint8_t {
-  kFact,          // no copy can take effect
-  kThisCopyOnly,  // this sending had no effect; earlier unanswered ones may
-  kNothingKnown,
+  kAborted,    // a fact
+  kSendAgain,  // the same Commit, after a pause
+  kAsk,
 };
-Verdict VerdictOf(Code code) {
+// `from_coordinator`: false if the node refused the request before it got there.
+Verdict VerdictOf(Code code, bool from_coordinator) {
   switch (code) {
     // The coordinator answers these once no copy can commit any more.
     case Code::kReadConflict:
@@ -41,37 +40,47 @@ Verdict VerdictOf(Code code) {
     // Judged on the request alone: every copy is refused alike.
     case Code::kInvalidArgument:
     case Code::kSchemaFenced:
-      return Verdict::kFact;
-    case Code::kStaleEpoch:
-    case Code::kNotLeader:
+      return Verdict::kAborted;
+    // From the coordinator, likewise facts: it aborts before it answers.
     case Code::kOverloaded:
+      return from_coordinator ? Verdict::kAborted : Verdict::kSendAgain;
     case Code::kNoSpace:
+      return from_coordinator ? Verdict::kAborted : Verdict::kAsk;
+    case Code::kStaleEpoch:
     case Code::kTimestampExhausted:
-    case Code::kWrongCluster:
-    case Code::kWrongNode:
-    case Code::kUninitialized:
-    case Code::kFailedPrecondition:
-    case Code::kNotFound:
-    case Code::kAlreadyExists:
-    case Code::kSnapshotTooOld:
-      return Verdict::kThisCopyOnly;
-    case Code::kOk:
-    case Code::kUnavailable:
-    case Code::kDeadlineExceeded:
-    case Code::kTooOld:
-    case Code::kUnknownOutcome:
     case Code::kIoError:
-    case Code::kCorruption:
     case Code::kCancelled:
     case Code::kInternal:
-      return Verdict::kNothingKnown;
+      return Verdict::kSendAgain;
+    default:
+      return Verdict::kAsk;
   }
-  return Verdict::kNothingKnown;
 }
 
-bool WorthSendingAgain(Code code) {
-  return code == Code::kCancelled || code == Code::kInternal || code == Code::kIoError;
+// Why an asked-about transaction did not commit: what its Commit was refused with, if that says
+// more than that it is aborted.
+Status Reason(const Settled& settled, const Status& refusal) {
+  if (settled.state == Settled::State::kUnknown) return refusal;
+  const bool refused = EffectOf(refusal.code()) == Effect::kNothingHappened &&
+                       RetryClassOf(refusal.code()) == RetryClass::kNone;
+  return refused ? refusal : settled.status;
 }
+
+// A Commit between its first sending and what is known of it.
+struct Sending {
+  std::shared_ptr<const v1::CommitRequest> request;
+  int times = 0;
+
+  v1::NodeRequest Make(uint64_t shard_id, uint64_t version) {
+    ++times;
+    v1::NodeRequest message;
+    *message.mutable_commit() = *request;
+    v1::ShardRoute* route = message.mutable_commit()->mutable_route();
+    route->set_shard_id(shard_id);
+    route->set_version(version);
+    return message;
+  }
+};
 
 }  // namespace
 
@@ -116,34 +125,40 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
   Env& env = core->env();
   const Duration left = deadline - env.Now();
   const Instant send_until = deadline - std::min(kAskReserveMax, left / kAskReserveShare);
-  bool maybe_done = false;
   Status last;
   Backoff pause(kPauseInitial, kPauseMax);
-  Caller::Fill fill = [request](uint64_t shard_id, uint64_t version) {
-    v1::NodeRequest message;
-    *message.mutable_commit() = *request;
-    v1::ShardRoute* route = message.mutable_commit()->mutable_route();
-    route->set_shard_id(shard_id);
-    route->set_version(version);
-    return message;
+  auto sending = std::make_shared<Sending>(Sending{request});
+  Caller::Fill fill = [sending](uint64_t shard_id, uint64_t version) {
+    return sending->Make(shard_id, version);
   };
-  const std::string anchor = request->anchor_key();
   while (true) {
-    Result<v1::NodeResponse> response = co_await core->Call(anchor, fill, send_until, &maybe_done);
-    if (response.ok()) {
+    const Result<v1::NodeResponse> response =
+        co_await core->caller().CallShard(request->anchor_key(), fill, send_until);
+    if (!response.ok()) {
+      last = response.status();
+      // Never sent, or refused at the door by a node of another cluster.
+      const bool nowhere =
+          sending->times == 0 || (sending->times == 1 && last.code() == Code::kWrongCluster);
+      if (nowhere) co_return Aborted(std::move(last));
+      break;
+    }
+    const v1::Error& error = ErrorOf(*response);
+    if (error.code() == v1::OK) {
       const v1::CommitResponse& commit = response->commit();
       core->slots().Observe(Timestamp(commit.commit_ts()));
       co_return Committed(Timestamp(commit.commit_ts()), commit.shards());
     }
-    last = response.status();
-    const Verdict verdict = VerdictOf(last.code());
-    if (verdict == Verdict::kFact) co_return Aborted(std::move(last));
-    // The caller's own UNAVAILABLE says that nothing was sent.
-    const bool unsent = last.code() == Code::kUnavailable && !maybe_done;
-    if (verdict == Verdict::kNothingKnown && !unsent) maybe_done = true;
-    if (!maybe_done) co_return Aborted(std::move(last));
-    if (!WorthSendingAgain(last.code())) break;
-    const Duration wait = pause.Next(env.random);
+    last = StatusFromError(error);
+    const Duration retry_after = std::chrono::milliseconds(error.retry_after_ms());
+    if (last.code() == Code::kWrongCluster && sending->times == 1) co_return Aborted(last);
+    const Verdict verdict = VerdictOf(last.code(), response->error().code() == v1::OK);
+    if (verdict == Verdict::kAborted) {
+      Settled settled = Aborted(std::move(last));
+      settled.retry_after = retry_after;
+      co_return settled;
+    }
+    if (verdict == Verdict::kAsk) break;
+    const Duration wait = std::max(retry_after, pause.Next(env.random));
     if (env.Now() + wait >= send_until) break;
     co_await Sleep(env.executor, wait);
   }
@@ -151,9 +166,9 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
   TxnHandle txn;
   txn.txn_id = *TxnId::FromBytes(request->txn_id());
   txn.start_ts = Timestamp(request->start_ts());
-  txn.anchor_key = anchor;
+  txn.anchor_key = request->anchor_key();
   Settled settled = co_await AskOutcome(core, std::move(txn), deadline);
-  if (settled.state == Settled::State::kUnknown) settled.status = std::move(last);
+  if (settled.state != Settled::State::kCommitted) settled.status = Reason(settled, last);
   co_return settled;
 }
 

@@ -42,11 +42,10 @@ Result<Instant> Core::DeadlineFor(Duration timeout) const {
   return env_.Now() + timeout;
 }
 
-Task<Result<v1::NodeResponse>> Core::Call(std::string key, Caller::Fill fill, Instant deadline,
-                                          bool* maybe_done) {
+Task<Result<v1::NodeResponse>> Core::Call(std::string key, Caller::Fill fill, Instant deadline) {
   Backoff pause(kPauseInitial, kPauseMax);
   while (true) {
-    Result<v1::NodeResponse> response = co_await caller_.CallShard(key, fill, deadline, maybe_done);
+    Result<v1::NodeResponse> response = co_await caller_.CallShard(key, fill, deadline);
     if (!response.ok()) co_return response;
     const v1::Error& error = ErrorOf(*response);
     if (error.code() == v1::OK) co_return response;

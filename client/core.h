@@ -38,10 +38,9 @@ class Core {
   Result<Instant> DeadlineFor(Duration timeout) const;
 
   // Caller::CallShard, sent again after STALE_EPOCH and OVERLOADED until the deadline. Any other
-  // error of the answer becomes the result's status; `maybe_done` as there.
+  // error of the answer becomes the result's status.
   // OVERLOADED: still refused at the deadline.
-  Task<Result<v1::NodeResponse>> Call(std::string key, Caller::Fill fill, Instant deadline,
-                                      bool* maybe_done = nullptr);
+  Task<Result<v1::NodeResponse>> Call(std::string key, Caller::Fill fill, Instant deadline);
 
   // Divides indices of `keys` by owning shard; shards not known yet are asked for.
   Task<Result<std::vector<std::vector<size_t>>>> GroupByShard(
@@ -71,6 +70,7 @@ struct Settled {
   Status status;        // kAborted: why, and whether another attempt may help; kUnknown: last error
   Timestamp commit_ts;  // kCommitted
   int shards = 0;
+  Duration retry_after{0};  // kAborted: the least pause before another attempt
 };
 
 // Asks the anchor's leader until the deadline. kUnknown: no answer, or TOO_OLD.

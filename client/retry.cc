@@ -10,6 +10,8 @@ namespace {
 
 constexpr Duration kPauseInitial = 1ms;
 constexpr Duration kPauseMax = 100ms;
+// Another attempt with less time than this would probably end unknown, which is worse than failed.
+constexpr Duration kAttemptMin = 100ms;
 // A transaction that wrote more than this is not locked before it is tried again: the locks would
 // cost more than the conflict.
 constexpr size_t kLockFirstMax = 1000;
@@ -60,9 +62,10 @@ Task<bool> TransactLoop::Advance(Status closure_status) {
   if (settled) co_return false;
   const Status status = result_.status;
   core_->counters().conflicts.Add();
-  const Duration wait = pause_.Next(core_->env().random);
+  const Duration wait =
+      std::max(std::exchange(retry_after_, Duration(0)), pause_.Next(core_->env().random));
   const bool out_of_attempts = options_.attempts_max > 0 && number_ >= options_.attempts_max;
-  if (out_of_attempts || core_->env().Now() + wait >= deadline_) {
+  if (out_of_attempts || core_->env().Now() + wait + kAttemptMin >= deadline_) {
     result_.status = Status(
         status.code(), fmt::format("{} (given up after {} attempts)", status.message(), number_));
     co_return false;
@@ -98,6 +101,7 @@ Task<bool> TransactLoop::Finish(Status closure_status) {
   }
   Settled settled = co_await attempt_->Commit();
   priority_ = attempt_->priority();
+  retry_after_ = settled.retry_after;
   const bool aborted = settled.state == Settled::State::kAborted;
   if (settled.state == Settled::State::kUnknown) core_->counters().unknown.Add();
   if (settled.commit_ts) core_->counters().commits.Add();

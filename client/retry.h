@@ -52,6 +52,7 @@ class TransactLoop {
   TxnPriority priority_;
   std::vector<std::string> lock_first_;
   int number_ = 0;
+  Duration retry_after_{0};
   CommitResult result_;
 };
 

@@ -123,13 +123,8 @@ struct Caller::Walk {
   std::vector<std::string> asked;  // addresses of this round
   int rounds = 0;
   bool maybe_done = false;  // a sending broke or stayed unanswered
-  bool* report_maybe_done = nullptr;
   bool want_map = false;
 
-  void MaybeDone() {
-    maybe_done = true;
-    if (report_maybe_done != nullptr) *report_maybe_done = true;
-  }
   Status last{Code::kUnavailable, "nobody could be asked"};
 };
 
@@ -145,11 +140,8 @@ Caller::Caller(Env& env, Channel& channel, RouteCache& routes)
 
 Caller::~Caller() = default;
 
-Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Instant deadline,
-                                                 bool* maybe_done) {
-  auto walk = std::make_shared<Walk>(std::move(key), std::move(fill), env_.Now(), deadline);
-  walk->report_maybe_done = maybe_done;
-  return Run(std::move(walk));
+Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Instant deadline) {
+  return Run(std::make_shared<Walk>(std::move(key), std::move(fill), env_.Now(), deadline));
 }
 
 Task<Result<v1::NodeResponse>> Caller::CallPlacement(v1::NodeRequest request, Instant deadline) {
@@ -268,7 +260,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
   if (!result.ok()) {
     const Code code = result.status().code();
     if (code == Code::kWrongCluster) return result;
-    walk.MaybeDone();
+    walk.maybe_done = true;
     walk.last = result.status();
     // Silence may be a long wait for a lock: others are asked, but the leader is not forgotten.
     if (code == Code::kDeadlineExceeded) {
@@ -294,7 +286,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
     case v1::UNAVAILABLE:
     case v1::CANCELLED:
       // The node could not or would not hand the request to its handler, or lost it there.
-      walk.MaybeDone();
+      walk.maybe_done = true;
       forget();
       break;
     case v1::WRONG_NODE:

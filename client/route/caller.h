@@ -46,12 +46,8 @@ class Caller {
   //   DEADLINE_EXCEEDED  no such answer in time; the request may have had its effect
   //   UNAVAILABLE        nothing happened: no sending of it can have reached a handler
   //   UNINITIALIZED, WRONG_CLUSTER  nothing happened
-  //
-  // `maybe_done`, if given, is set to true (never to false) as soon as some sending may have had
-  // its effect without an answer, whatever the result is; it must outlive the call.
   using Fill = std::function<v1::NodeRequest(uint64_t shard_id, uint64_t version)>;
-  Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline,
-                                           bool* maybe_done = nullptr);
+  Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline);
 
   // Calls the placement leader: same rules. Who does not know the placement nodes asks for the map
   // first.

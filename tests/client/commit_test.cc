@@ -1,4 +1,6 @@
 // Commits: conflicts, resends, unknown outcomes, single writes, sessions.
+#include <set>
+
 #include "client/retry.h"
 #include "tests/client/library_test.h"
 
@@ -116,11 +118,73 @@ TEST_F(CommitTest, AttemptsAndTheDeadlineBoundRetries) {
   EXPECT_FALSE(result.unknown.has_value());
 }
 
+// As the coordinator refuses: in the answer's body, with a fact behind it.
+Answer CommitRefused(v1::ErrorCode code, uint32_t retry_after_ms) {
+  v1::NodeResponse response;
+  response.mutable_commit()->mutable_error()->set_code(code);
+  response.mutable_commit()->mutable_error()->set_retry_after_ms(retry_after_ms);
+  return response;
+}
+
 TEST_F(CommitTest, AFinalErrorIsNotRetried) {
-  FailNext(v1::NodeRequest::kCommit, v1::NO_SPACE, 1000000);
+  cluster_.before = [](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_commit()) return std::nullopt;
+    return CommitRefused(v1::NO_SPACE, 0);
+  };
   const CommitResult result = Transact(Increment);
   EXPECT_EQ(result.status.code(), Code::kNoSpace);
   EXPECT_EQ(result.attempts, 1);
+  EXPECT_EQ(Sent("push"), 0u);
+}
+
+TEST_F(CommitTest, AnOverloadedCoordinatorHasAbortedAndIsGivenTime) {
+  std::vector<Instant> at;
+  std::set<std::string> ids;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_commit()) return std::nullopt;
+    at.push_back(world_.env.Now());
+    ids.insert(request.commit().txn_id());
+    if (at.size() > 2) return std::nullopt;
+    return CommitRefused(v1::OVERLOADED, 50);
+  };
+  const CommitResult result = Transact(Increment);
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(result.attempts, 3);
+  EXPECT_EQ(ids.size(), 3u) << "the refused ids are aborted for good";
+  EXPECT_GE(at[1] - at[0], Duration(50ms));
+}
+
+TEST_F(CommitTest, ANodeThatIsTooBusyToLookIsSentTheSameCommitAgain) {
+  std::set<std::string> ids;
+  cluster_.before = [&, left = 2](uint64_t,
+                                  const v1::NodeRequest& request) mutable -> std::optional<Answer> {
+    if (!request.has_commit()) return std::nullopt;
+    ids.insert(request.commit().txn_id());
+    if (left-- <= 0) return std::nullopt;
+    return Answer(ErrorResponse(v1::OVERLOADED));
+  };
+  const CommitResult result = Transact(Increment);
+  EXPECT_EQ(result.attempts, 1);
+  EXPECT_EQ(ids.size(), 1u);
+}
+
+// DX12: the network may still hold a copy of a Commit whose every answer was NOT_LEADER.
+TEST_F(CommitTest, OnlyAFactLetsASentCommitBeCalledUndone) {
+  EXPECT_TRUE(Put("a", "for the map and a timestamp").ok());
+  std::optional<v1::NodeRequest> copy;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_commit()) return std::nullopt;
+    copy = request;
+    return Answer(NotLeader(0, ""));
+  };
+  const CommitResult refused = Put("n", "1", 3s);
+  EXPECT_EQ(refused.status.code(), Code::kAborted);
+  EXPECT_GE(Sent("push"), 1u) << "which makes it a fact";
+  cluster_.before = nullptr;
+  const auto late = Run(channel_.Call("n2:1", *copy, 1s));
+  ASSERT_TRUE(late.ok());
+  EXPECT_EQ(late->error().code(), v1::ABORTED);
+  EXPECT_EQ(cluster_.Read("n"), std::nullopt);
 }
 
 TEST_F(CommitTest, AnUnreadableSnapshotIsRetriedWithoutLocks) {
