@@ -156,6 +156,27 @@ TEST(Node, StatusShowsReplicasAndTheMap) {
   EXPECT_EQ(led, (std::set<uint64_t>{1, 2, 3}));
 }
 
+TEST(Node, BelowTheLowSpaceWatermarkReadsAndDeletionsGoOn) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("k", "v").ok());
+  const uint64_t capacity = cluster.at(1).disk().options().capacity_bytes;
+  for (size_t i = 1; i <= 3; ++i) cluster.at(i).disk().options().capacity_bytes = 100 << 20;
+  cluster.RunFor(3s);
+  EXPECT_FALSE(cluster.node(1).Status().accepts_writes());
+  EXPECT_EQ(cluster.Put("k", "w").code(), Code::kNoSpace);
+  EXPECT_EQ(*cluster.Get("k"), "v");
+  const auto remove = [](client::Database* database) -> Task<Status> {
+    const client::CommitResult result = co_await database->DeleteAsync("k", 10s);
+    co_return result.status;
+  };
+  EXPECT_TRUE(cluster.Await(remove(&cluster.database())).ok());
+  EXPECT_EQ(*cluster.Get("k"), std::nullopt);
+  for (size_t i = 1; i <= 3; ++i) cluster.at(i).disk().options().capacity_bytes = capacity;
+  cluster.RunFor(3s);
+  EXPECT_TRUE(cluster.Put("k", "w").ok());
+}
+
 TEST(Node, ACleanStopHandsLeadershipsOver) {
   ClusterFixture cluster(3);
   cluster.StartAndInit(4);
