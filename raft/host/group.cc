@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/check.h"
-#include "base/probe.h"
 
 namespace quorate::raft {
 namespace {

@@ -1,10 +1,8 @@
 #include "raft/host/host.h"
 
-#include <algorithm>
 #include <set>
 
 #include "base/check.h"
-#include "base/probe.h"
 #include "raft/host/group.h"
 #include "raft/host/ticker.h"
 
