@@ -58,6 +58,7 @@ void CommitMachine::OwnProposed() {
   CHECK(phase_ == Phase::kEvaluating && parts_[0] == Part::kAsked);
   proposed_ = true;
   phase_ = Phase::kStaging;
+  if (out_of_time_) return Abort(Code::kDeadlineExceeded);
   for (size_t i = 1; i < parts_.size(); ++i) {
     parts_[i] = Part::kAsked;
     Emit({.kind = Action::Kind::kSendPrepare, .participant = i});
@@ -197,6 +198,7 @@ void CommitMachine::SlotFailed() {
 
 // The own evaluation ends by the same deadline, with a refusal; it must not be crossed.
 void CommitMachine::Deadline() {
+  out_of_time_ = true;
   if (phase_ == Phase::kStaging) Abort(Code::kDeadlineExceeded);
 }
 

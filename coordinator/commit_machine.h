@@ -149,6 +149,7 @@ class CommitMachine {
   bool committed_ = false;  // answered or known COMMITTED
   bool rights_ = true;
   bool fetching_slot_ = false;
+  bool out_of_time_ = false;
 };
 
 // The code that a client is told for an abort with this cause: only codes that mean "nothing, for

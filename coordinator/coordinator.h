@@ -76,6 +76,8 @@ class Coordinator {
   };
 
   Task<v1::CommitResponse> CommitHere(v1::CommitRequest request, Anchor anchor);
+  Task<void> StepHere(CommitMachine::Action action, shard::TxnName name, Anchor anchor,
+                      const Registration* registration, CommitMachine* machine);
   Task<v1::CommitResponse> CommitAcross(v1::CommitRequest request, Anchor anchor);
   // The min_ts of a commit that read nothing, or zero; also refuses a start_ts above every slot.
   Task<Result<Timestamp>> MinTimestamp(Timestamp start_ts, bool has_reads, Instant deadline);

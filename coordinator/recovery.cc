@@ -5,6 +5,7 @@
 #include "base/backoff.h"
 #include "base/check.h"
 #include "base/probe.h"
+#include "coordinator/commit_steps.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
 
@@ -49,31 +50,38 @@ RecoveryMachine::Record ToRecord(const v1::TxnRecord& record) {
           .done = record.done()};
 }
 
-}  // namespace
-
-Standing ToStanding(const shard::Applied& applied) {
-  Standing stands;
-  switch (applied.state) {
-    case shard::Applied::State::kNone:
-      break;
-    case shard::Applied::State::kPrepared:
-      stands.state = Standing::State::kPrepared;
-      break;
-    case shard::Applied::State::kStaged:
-      stands.state = Standing::State::kStaged;
-      break;
-    case shard::Applied::State::kCommitted:
-      stands.state = Standing::State::kCommitted;
-      break;
-    case shard::Applied::State::kAborted:
-      stands.state = Standing::State::kAborted;
-      break;
+// True if the finding answers the push.
+bool FillPushed(const Finding& finding, const v1::TxnRef& ref, v1::PushResponse* response) {
+  const auto fail = [&](Status status) {
+    StatusToError(status, response->mutable_error());
+    *response->mutable_error()->mutable_txn() = ref;
+    return true;
+  };
+  switch (finding.kind) {
+    case Finding::Kind::kCommitted:
+      response->set_state(v1::COMMITTED);
+      response->set_commit_ts(finding.commit_ts.bits());
+      if (finding.participants == nullptr) return true;
+      for (const shard::StagedParticipant& part : *finding.participants) {
+        v1::Participant* named = response->add_participants();
+        named->set_marker_key(part.marker_key);
+        named->set_digest(part.digest.value());
+      }
+      return true;
+    case Finding::Kind::kAborted:
+      response->set_state(v1::ABORTED_STATE);
+      return true;
+    case Finding::Kind::kTooOld:
+      return fail(Status(Code::kTooOld, "older than the horizon, and no record is left"));
+    case Finding::Kind::kTimeout:
+      return fail(DeadlineExceeded("the transaction is still being committed"));
+    case Finding::Kind::kLookAgain:
+      return false;
   }
-  stands.prepare_ts = applied.prepare_ts;
-  stands.commit_ts = applied.commit_ts;
-  stands.code = applied.status.code();
-  return stands;
+  CHECK(false, "finding {}", static_cast<int>(finding.kind));
 }
+
+}  // namespace
 
 // One recovery. Held by its coroutines and by the resolver's callbacks.
 struct Recovery::Run {
@@ -187,33 +195,7 @@ Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant dea
       co_return response;
     }
     const Finding finding = co_await Find(shard->id(), shard->serving_term(), txn, deadline);
-    switch (finding.kind) {
-      case Finding::Kind::kCommitted:
-        response.set_state(v1::COMMITTED);
-        response.set_commit_ts(finding.commit_ts.bits());
-        if (finding.participants == nullptr) co_return response;
-        for (const shard::StagedParticipant& part : *finding.participants) {
-          v1::Participant* named = response.add_participants();
-          named->set_marker_key(part.marker_key);
-          named->set_digest(part.digest.value());
-        }
-        co_return response;
-      case Finding::Kind::kAborted:
-        response.set_state(v1::ABORTED_STATE);
-        co_return response;
-      case Finding::Kind::kTooOld:
-        StatusToError(Status(Code::kTooOld, "older than the horizon, and no record is left"),
-                      response.mutable_error());
-        *response.mutable_error()->mutable_txn() = ref;
-        co_return response;
-      case Finding::Kind::kTimeout:
-        StatusToError(DeadlineExceeded("the transaction is still being committed"),
-                      response.mutable_error());
-        *response.mutable_error()->mutable_txn() = ref;
-        co_return response;
-      case Finding::Kind::kLookAgain:
-        break;
-    }
+    if (FillPushed(finding, ref, &response)) co_return response;
     if (env_.Now() >= deadline) {
       StatusToError(DeadlineExceeded("the anchor's leader changes too often"),
                     response.mutable_error());

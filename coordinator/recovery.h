@@ -84,6 +84,4 @@ class Recovery final : public shard::Pusher, public shard::ShardObserver {
   TaskScope scope_;
 };
 
-Standing ToStanding(const shard::Applied& applied);
-
 }  // namespace quorate::coordinator

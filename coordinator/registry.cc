@@ -24,13 +24,13 @@ class Expiry {
 }  // namespace
 
 bool Registry::Has(const TxnId& txn, ShardId shard, raft::Term term) const {
-  const auto it = entries_.find(txn);
-  return it != entries_.end() && it->second->shard_ == shard && it->second->term_ == term;
+  const auto it = entries_.find({txn, shard});
+  return it != entries_.end() && it->second->term_ == term;
 }
 
 Task<Finding> Registry::Join(TxnId txn, ShardId shard, raft::Term term, Instant deadline) {
   if (!Has(txn, shard, term)) co_return Finding{};
-  Registration* entry = entries_.find(txn)->second;
+  Registration* entry = entries_.find({txn, shard})->second;
   if (entry->told_.has_value()) co_return *entry->told_;
   const Duration left = deadline - env_.Now();
   if (left <= Duration(0)) co_return Finding{.kind = Finding::Kind::kTimeout};
@@ -41,11 +41,11 @@ Task<Finding> Registry::Join(TxnId txn, ShardId shard, raft::Term term, Instant 
 }
 
 void Registry::Insert(Registration* entry) {
-  const auto [it, inserted] = entries_.try_emplace(entry->txn_, entry);
+  const auto [it, inserted] = entries_.try_emplace({entry->txn_, entry->shard_}, entry);
   if (inserted) return;
   Registration* old = it->second;
-  CHECK(old->shard_ != entry->shard_ || old->term_ != entry->term_,
-        "transaction {} is registered twice in term {}", entry->txn_, entry->term_);
+  CHECK(old->term_ != entry->term_, "transaction {} is registered twice in term {}", entry->txn_,
+        entry->term_);
   // Word of the old term's end has not arrived yet.
   PROBE("registry.entry_of_an_older_term");
   it->second = entry;
@@ -91,7 +91,7 @@ void Registration::End() {
   if (!live_) return;
   live_ = false;
   on_rights_ended_ = nullptr;
-  registry_.entries_.erase(txn_);
+  registry_.entries_.erase({txn_, shard_});
   Wake({});
 }
 

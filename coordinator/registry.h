@@ -60,7 +60,8 @@ class Registry {
   void Insert(Registration* entry);
 
   Env& env_;
-  absl::btree_map<TxnId, Registration*> entries_;
+  // By shard as well: who names a wrong anchor key must not get in anybody's way.
+  absl::btree_map<std::pair<TxnId, ShardId>, Registration*> entries_;
 };
 
 // One entry; ends with this object at the latest.

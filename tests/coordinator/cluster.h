@@ -98,6 +98,8 @@ class Cluster {
 
   void Pump(Coordinator* c);
   void Do(Coordinator* c, const CommitMachine::Action& action);
+  void SendPrepare(Coordinator* c, int to, Timestamp ts);
+  void LogDecide(Coordinator* c, bool commit, Timestamp ts);
   void EvaluateOwn(Coordinator* c, Timestamp min_ts);
   void Answer(const std::string& who, Standing::State state, Timestamp ts, const std::string& text);
   void Pump(Recoverer* r);

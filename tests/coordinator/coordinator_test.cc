@@ -252,24 +252,6 @@ TEST_F(CoordinatorTest, SendsALostPrepareAgain) {
   EXPECT_EQ((*answer)->consensus_rounds(), 1u);
 }
 
-TEST_F(CoordinatorTest, BatchesResolutions) {
-  nodes.Lead(N::kB, 2, 0);
-  std::vector<testing::Awaited<v1::CommitResponse>> answers;
-  for (char id = 'A'; id <= 'Z'; ++id) {
-    const std::string suffix(1, id);
-    answers.push_back(nodes.Commit(
-        1, nodes.Request(id, nodes.newest(), {{"a" + suffix, "1"}, {"x" + suffix, "2"}})));
-  }
-  nodes.Settle();
-  for (const auto& answer : answers) {
-    ASSERT_TRUE(answer->has_value());
-    EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
-  }
-  EXPECT_LE(nodes.requests("resolve"), 2);
-  EXPECT_LE(nodes.requests("early"), 2);
-  EXPECT_EQ(nodes.leader(N::kB).prepared_count(), 0u);
-}
-
 TEST_F(CoordinatorTest, RefusesMalformedCommits) {
   const auto good = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"b", "2"}});
   std::vector<v1::CommitRequest> bad(7, good);

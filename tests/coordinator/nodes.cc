@@ -226,6 +226,31 @@ Task<void> Nodes::RunPush(int node, v1::PushRequest request, Instant deadline,
   *answer = co_await coordinator(node).HandlePush(std::move(request), deadline);
 }
 
+Awaited<Result<shard::PushOutcome>> Nodes::Ask(int node, const v1::CommitRequest& of,
+                                               Duration timeout) {
+  auto answer = std::make_shared<std::optional<Result<shard::PushOutcome>>>();
+  scope_.Spawn(RunAsk(node,
+                      {*TxnId::FromBytes(of.txn_id()), Timestamp(of.start_ts()), of.anchor_key()},
+                      env.executor.Now() + timeout, answer));
+  return answer;
+}
+
+Task<void> Nodes::RunAsk(int node, shard::TxnName txn, Instant deadline,
+                         Awaited<Result<shard::PushOutcome>> answer) {
+  answer->emplace(co_await coordinator(node).pusher().Push(std::move(txn), deadline));
+}
+
+void Nodes::Horizon(ShardName shard, Timestamp horizon) {
+  v1::ShardCommand command;
+  command.set_term(group(shard).term().value());
+  command.set_version(1);
+  command.mutable_advance_horizon()->set_horizon(horizon.bits());
+  group(shard).Append(command.SerializeAsString());
+  Quiet();
+  while (!group(shard).pending().empty()) group(shard).CommitOne();
+  Quiet();
+}
+
 std::string Nodes::Read(const std::string& key) {
   v1::ReadRequest request;
   request.set_read_ts(NextSlot().bits());

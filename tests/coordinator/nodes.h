@@ -27,6 +27,8 @@ using Awaited = std::shared_ptr<std::optional<T>>;
 
 class Nodes final : public SlotSource {
  public:
+  enum ShardName { kA = 0, kB = 1 };
+
   Nodes();
   ~Nodes() override;
 
@@ -35,6 +37,11 @@ class Nodes final : public SlotSource {
                             const std::vector<std::string>& reads = {});
   Awaited<v1::CommitResponse> Commit(int node, v1::CommitRequest request, Duration timeout = 10s);
   Awaited<v1::PushResponse> Push(int node, const v1::CommitRequest& of, Duration timeout = 10s);
+  // Through shard::Pusher, as a waiting reader on `node` asks.
+  Awaited<Result<shard::PushOutcome>> Ask(int node, const v1::CommitRequest& of,
+                                          Duration timeout = 10s);
+  // Logs and applies AdvanceHorizon.
+  void Horizon(ShardName shard, Timestamp horizon);
   // What a snapshot read at a fresh slot finds; "" for an absent key.
   std::string Read(const std::string& key);
 
@@ -55,7 +62,6 @@ class Nodes final : public SlotSource {
   // Everything that is on its way ends.
   void Settle();
 
-  enum ShardName { kA = 0, kB = 1 };
   ::quorate::testing::FakeGroup& group(ShardName shard) { return *groups_[shard]; }
   // `keep`: entries of the old leader that the new one has.
   void Lead(ShardName shard, int node, size_t keep);
@@ -95,6 +101,8 @@ class Nodes final : public SlotSource {
                        Awaited<v1::CommitResponse> answer);
   Task<void> RunPush(int node, v1::PushRequest request, Instant deadline,
                      Awaited<v1::PushResponse> answer);
+  Task<void> RunAsk(int node, shard::TxnName txn, Instant deadline,
+                    Awaited<Result<shard::PushOutcome>> answer);
   Task<void> RunRead(shard::Shard* shard, v1::ReadRequest request,
                      Awaited<v1::ReadResponse> answer);
 

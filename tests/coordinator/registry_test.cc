@@ -103,6 +103,15 @@ TEST_F(RegistryTest, AnEntryOfAnOlderTermGivesWay) {
   EXPECT_TRUE(registry.Has(kTxn, kShard, raft::Term(4))) << "the old one takes nothing along";
 }
 
+TEST_F(RegistryTest, AnotherShardsEntryOfTheSameTransactionIsApart) {
+  Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+  {
+    Registration wrong(registry, kTxn, ShardId(8), kTerm, nullptr);
+    EXPECT_TRUE(entry.live());
+  }
+  EXPECT_TRUE(registry.Has(kTxn, kShard, kTerm));
+}
+
 TEST_F(RegistryTest, AnOwnerMayGoWhenItsRightsEnd) {
   std::unique_ptr<Registration> entry;
   entry = std::make_unique<Registration>(registry, kTxn, kShard, kTerm, [&] { entry.reset(); });

@@ -1,0 +1,133 @@
+#include "coordinator/commit_steps.h"
+
+#include "base/check.h"
+#include "proto/shard.pb.h"
+#include "txn/errors.h"
+
+namespace quorate::coordinator {
+namespace {
+
+constexpr uint32_t kOverloadedRetryMs = 50;
+
+std::string_view Explain(Code code) {
+  switch (code) {
+    case Code::kReadConflict:
+      return "something read was overwritten since";
+    case Code::kLockConflict:
+      return "an older transaction holds or waits for a key";
+    case Code::kAborted:
+      return "aborted, for good";
+    case Code::kOverloaded:
+      return "too many transactions in flight on this shard or node";
+    case Code::kNoSpace:
+      return "the disk of a replica is almost full";
+    case Code::kNotLeader:
+      return "leadership of the anchor key's shard has moved";
+    case Code::kTooOld:
+      return "start_ts is below the horizon, and no record is left";
+    case Code::kDeadlineExceeded:
+      return "out of time while it was being committed";
+    default:
+      return "the coordinator lost its leadership before the outcome was known";
+  }
+}
+
+}  // namespace
+
+void FillError(Code code, const shard::TxnName& txn, v1::CommitResponse* response) {
+  v1::Error* error = response->mutable_error();
+  StatusToError(Status(code, std::string(Explain(code))), error);
+  if (code == Code::kOverloaded) error->set_retry_after_ms(kOverloadedRetryMs);
+  if (EffectOf(code) != Effect::kUnknown) return;
+  error->mutable_txn()->set_txn_id(std::string(txn.txn_id.bytes()));
+  error->mutable_txn()->set_start_ts(txn.start_ts.bits());
+  error->mutable_txn()->set_anchor_key(txn.anchor_key);
+}
+
+shard::TxnName NameOf(const v1::CommitRequest& request, const TxnId& id) {
+  return {id, Timestamp(request.start_ts()), request.anchor_key()};
+}
+
+bool FillFound(const Finding& finding, const shard::TxnName& txn, v1::CommitResponse* response) {
+  response->set_consensus_rounds(static_cast<uint32_t>(finding.rounds));
+  switch (finding.kind) {
+    case Finding::Kind::kCommitted:
+      response->set_commit_ts(finding.commit_ts.bits());
+      response->set_shards(finding.participants == nullptr || finding.participants->empty()
+                               ? 1
+                               : static_cast<uint32_t>(finding.participants->size()));
+      return true;
+    case Finding::Kind::kAborted:
+      FillError(AbortCode(finding.code), txn, response);
+      return true;
+    case Finding::Kind::kTooOld:
+      FillError(Code::kTooOld, txn, response);
+      return true;
+    case Finding::Kind::kTimeout:
+      FillError(Code::kDeadlineExceeded, txn, response);
+      return true;
+    case Finding::Kind::kLookAgain:
+      return false;
+  }
+  CHECK(false, "finding {}", static_cast<int>(finding.kind));
+}
+
+void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
+                const CommitMachine& machine, v1::CommitResponse* response) {
+  response->set_shards(static_cast<uint32_t>(machine.participants()));
+  response->set_consensus_rounds(static_cast<uint32_t>(machine.rounds()));
+  if (action.kind == CommitMachine::Action::Kind::kAnswerCommitted) {
+    response->set_commit_ts(action.ts.bits());
+  } else {
+    FillError(action.code, txn, response);
+  }
+}
+
+v1::PrepareRequest Routed(const v1::PrepareRequest& part, const shard::Shard& shard,
+                          Timestamp min_ts) {
+  v1::PrepareRequest request = part;
+  request.set_min_ts(min_ts.bits());
+  request.mutable_route()->set_shard_id(shard.id().value());
+  request.mutable_route()->set_version(shard.descriptor().version());
+  return request;
+}
+
+bool FeedEvaluation(const shard::AnchorEvaluation& evaluation, CommitMachine* machine) {
+  if (evaluation.existing.state != shard::Applied::State::kNone) {
+    machine->OwnFound(ToStanding(evaluation.existing));
+    return false;
+  }
+  if (!evaluation.ok()) {
+    machine->OwnRefused(evaluation.status.code());
+    return false;
+  }
+  CHECK(evaluation.applied.has_value(), "an evaluation that succeeds is proposed");
+  machine->OwnProposed();
+  return true;
+}
+
+Standing ToStanding(const shard::Applied& applied) {
+  Standing stands;
+  switch (applied.state) {
+    case shard::Applied::State::kNone:
+      break;
+    case shard::Applied::State::kPrepared:
+      stands.state = Standing::State::kPrepared;
+      break;
+    case shard::Applied::State::kStaged:
+      stands.state = Standing::State::kStaged;
+      break;
+    case shard::Applied::State::kCommitted:
+      stands.state = Standing::State::kCommitted;
+      break;
+    case shard::Applied::State::kAborted:
+      stands.state = Standing::State::kAborted;
+      break;
+  }
+  stands.prepare_ts = applied.prepare_ts;
+  stands.commit_ts = applied.commit_ts;
+  stands.code = applied.status.code();
+  return stands;
+}
+
+}  // namespace quorate::coordinator

@@ -1,0 +1,34 @@
+// Steps that commits on one shard and over several have in common: what a client is told, and what
+// a machine is told of its own shard.
+#pragma once
+
+#include "coordinator/commit_machine.h"
+#include "coordinator/registry.h"
+#include "shard/shard.h"
+
+namespace quorate::v1 {
+class CommitRequest;
+class CommitResponse;
+class PrepareRequest;
+}  // namespace quorate::v1
+
+namespace quorate::coordinator {
+
+shard::TxnName NameOf(const v1::CommitRequest& request, const TxnId& id);
+
+// Codes that leave the outcome open carry the transaction's name, to ask about it.
+void FillError(Code code, const shard::TxnName& txn, v1::CommitResponse* response);
+// True if the finding answers the Commit.
+bool FillFound(const Finding& finding, const shard::TxnName& txn, v1::CommitResponse* response);
+// One of the machine's answers.
+void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
+                const CommitMachine& machine, v1::CommitResponse* response);
+
+// The part as `shard` is asked for it.
+v1::PrepareRequest Routed(const v1::PrepareRequest& part, const shard::Shard& shard,
+                          Timestamp min_ts);
+// Hands the own evaluation to the machine; true if its entry was proposed.
+bool FeedEvaluation(const shard::AnchorEvaluation& evaluation, CommitMachine* machine);
+Standing ToStanding(const shard::Applied& applied);
+
+}  // namespace quorate::coordinator
