@@ -38,13 +38,13 @@ PrepareVerdict Existing(Applied existing) {
 std::optional<PrepareVerdict> OwnPast(const PrepareAsk& ask, const Table& table,
                                       const LockTable& locks) {
   if (ask.kind != PrepareKind::kParticipant) {
-    if (const auto record = GetTransactionRecord(table.store(), ask.anchor_key, ask.owner.txn_id)) {
+    if (const auto record = table.Transaction(ask.anchor_key, ask.owner.txn_id)) {
       PROBE("shard: a copy of a commit found the transaction record");
       return Existing(StandingOf(*record));
     }
   }
   if (ask.kind != PrepareKind::kOnePhase) {
-    if (const auto record = GetParticipantRecord(table.store(), ask.marker_key, ask.owner)) {
+    if (const auto record = table.Participant(ask.marker_key, ask.owner)) {
       PROBE("shard: a copy of a prepare found its record");
       // Without transaction record this part was prepared as somebody else's participant: it says
       // nothing about this Commit, and its locks go when it is pushed.

@@ -50,9 +50,8 @@ class Leadership {
   // Gives woken waiters their turn. After every change of the lock table.
   void Wake();
 
-  // ---- waiting
-  // ----------------------------------------------------------------------------------- Resumes
-  // when waiter `id` of the lock table is woken, the leadership ends, or at `until`.
+  // ---- waiting --------------------------------------------------------------------------------
+  // Resumes when waiter `id` of the lock table is woken, the leadership ends, or at `until`.
   static Task<void> Wait(std::shared_ptr<Leadership> lead, WaiterId id, Instant until);
   // Resumes when this leader serves or has ended, or at `until`.
   static Task<void> WaitServing(std::shared_ptr<Leadership> lead, Instant until);

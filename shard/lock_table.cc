@@ -143,6 +143,7 @@ void LockTable::Add(PreparedLock lock) {
     }
   }
   ReleaseAdvisory(added->owner.txn_id);
+  WakeCopies(*added);
 }
 
 const PreparedLock* LockTable::Find(const Owner& owner) const {
@@ -215,7 +216,7 @@ void LockTable::DropIfEmpty(std::string_view key) {
   if (it != keys_.end() && it->second.empty()) keys_.erase(it);
 }
 
-// ---- readers ------------------------------------------------------------------------------------
+// ---- readers ----------------------------------------------------------------------------------
 
 const PreparedLock* LockTable::ReadBlocker(std::string_view key, Timestamp at,
                                            const TxnId& reader) const {
@@ -258,7 +259,7 @@ std::vector<std::pair<std::string, const PreparedLock*>> LockTable::CommittedIn(
   return found;
 }
 
-// ---- advisory locks -----------------------------------------------------------------------------
+// ---- advisory locks ---------------------------------------------------------------------------
 
 void LockTable::TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
                              const std::vector<std::string_view>& keys, Instant expiry) {
@@ -268,7 +269,10 @@ void LockTable::TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
       PROBE("shard: an advisory lock was wounded or had ended");
       DropAdvisory(key);
     }
-    if (!locks.advisory) advisory_keys_[txn].emplace_back(key);
+    if (!locks.advisory) {
+      advisory_keys_[txn].emplace_back(key);
+      ++advisory_count_;
+    }
     locks.advisory = Advisory{txn, priority, expiry};
   }
 }
@@ -280,6 +284,7 @@ void LockTable::DropAdvisory(std::string_view key) {
   std::erase(it->second, key);
   if (it->second.empty()) advisory_keys_.erase(it);
   locks.advisory.reset();
+  --advisory_count_;
 }
 
 void LockTable::ReleaseAdvisory(const TxnId& txn) {
@@ -287,6 +292,7 @@ void LockTable::ReleaseAdvisory(const TxnId& txn) {
   if (it == advisory_keys_.end()) return;
   const std::vector<std::string> keys = std::move(it->second);
   advisory_keys_.erase(it);
+  advisory_count_ -= keys.size();
   for (const std::string& key : keys) {
     keys_.find(key)->second.advisory.reset();
     WakeKey(key);
@@ -320,7 +326,7 @@ bool LockTable::HoldsAdvisory(const TxnId& txn, std::string_view key, Instant no
          it->second.advisory->expiry > now;
 }
 
-// ---- waiting ------------------------------------------------------------------------------------
+// ---- waiting ----------------------------------------------------------------------------------
 
 WaiterId LockTable::Enqueue(const LockAsk& ask) {
   auto owned = std::make_unique<Waiter>();
@@ -333,6 +339,7 @@ WaiterId LockTable::Enqueue(const LockAsk& ask) {
   if (ask.guards != nullptr) owned->guards = *ask.guards;
   const Waiter* waiter = owned.get();
   waiters_.emplace(id, std::move(owned));
+  waiters_of_[waiter->owner].push_back(id);
 
   auto queue_at = [&](const std::string& key, bool exclusive) {
     std::vector<Queued>& queue = keys_[key].queue;
@@ -371,6 +378,9 @@ void LockTable::Dequeue(WaiterId id) {
   if (it == waiters_.end()) return;
   const std::unique_ptr<Waiter> waiter = std::move(it->second);
   waiters_.erase(it);
+  const auto copies = waiters_of_.find(waiter->owner);
+  copies->second.erase(std::find(copies->second.begin(), copies->second.end(), id));
+  if (copies->second.empty()) waiters_of_.erase(copies);
   auto leave = [&](const std::string& key) {
     std::erase_if(keys_.find(key)->second.queue,
                   [&](const Queued& queued) { return queued.waiter == waiter.get(); });
@@ -389,11 +399,21 @@ void LockTable::Dequeue(WaiterId id) {
   }
 }
 
+// All that no strictly older one for a write is in the way of: equal priorities do not block each
+// other.
 void LockTable::WakeQueue(const KeyLocks& locks) {
+  const Waiter* oldest_writer = nullptr;
   for (const Queued& queued : locks.queue) {
+    if (oldest_writer != nullptr && oldest_writer->priority < queued.waiter->priority) return;
     woken_.push_back(queued.waiter->id);
-    if (queued.exclusive) return;
+    if (queued.exclusive && oldest_writer == nullptr) oldest_writer = queued.waiter;
   }
+}
+
+// Copies of a request need not wait for its outcome: it is their own past now.
+void LockTable::WakeCopies(const PreparedLock& lock) {
+  const auto it = waiters_of_.find(lock.owner);
+  if (it != waiters_of_.end()) woken_.insert(woken_.end(), it->second.begin(), it->second.end());
 }
 
 void LockTable::WakeKey(std::string_view key) {

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <absl/container/btree_map.h>
+#include <absl/container/flat_hash_map.h>
 #include <absl/container/inlined_vector.h>
 
 #include <map>
@@ -75,9 +76,8 @@ struct LockVerdict {
 
 class LockTable {
  public:
-  // ---- prepared locks
-  // ---------------------------------------------------------------------------- Whether `ask` may
-  // take its locks now. `self`: the waiter that asks again.
+  // ---- prepared locks -------------------------------------------------------------------------
+  // Whether `ask` may take its locks now. `self`: the waiter that asks again.
   LockVerdict Judge(const LockAsk& ask, Instant now, WaiterId self) const;
   // Precondition: judged kGo in this step (or rebuilding from records). Takes the advisory locks of
   // others on its keys, and drops those of its own transaction.
@@ -92,9 +92,8 @@ class LockTable {
 
   const std::map<Owner, std::unique_ptr<PreparedLock>>& prepared() const { return prepared_; }
 
-  // ---- readers
-  // ----------------------------------------------------------------------------------- A write
-  // lock of another transaction in the way of a read at `at`.
+  // ---- readers --------------------------------------------------------------------------------
+  // A write lock of another transaction in the way of a read at `at`.
   const PreparedLock* ReadBlocker(const Span& span, Timestamp at, const TxnId& reader) const;
   const PreparedLock* ReadBlocker(std::string_view key, Timestamp at, const TxnId& reader) const;
   // The committed lock whose intent on `key` is to be read as a version.
@@ -103,19 +102,18 @@ class LockTable {
   std::vector<std::pair<std::string, const PreparedLock*>> CommittedIn(const Span& span) const;
   bool any_committed() const { return committed_ > 0; }
 
-  // ---- advisory locks
-  // ---------------------------------------------------------------------------- Precondition:
-  // judged kGo in this step, as Asker::kAdvisory.
+  // ---- advisory locks -------------------------------------------------------------------------
+  // Precondition: judged kGo in this step, as Asker::kAdvisory.
   void TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
                     const std::vector<std::string_view>& keys, Instant expiry);
   void ReleaseAdvisory(const TxnId& txn);
   // Drops the advisory locks that have ended; returns how many are left.
   size_t ExpireAdvisory(Instant now);
   bool any_advisory() const { return !advisory_keys_.empty(); }
+  size_t advisory_count() const { return advisory_count_; }
   bool HoldsAdvisory(const TxnId& txn, std::string_view key, Instant now) const;
 
-  // ---- waiting
-  // -----------------------------------------------------------------------------------
+  // ---- waiting --------------------------------------------------------------------------------
   WaiterId Enqueue(const LockAsk& ask);
   // Woken when the lock changes: applied, committed, or gone. Precondition: it is there.
   WaiterId Observe(const Owner& owner);
@@ -164,6 +162,7 @@ class LockTable {
   void WakeKey(std::string_view key);
   void WakeSpan(const Span& span);
   void WakeQueue(const KeyLocks& locks);
+  void WakeCopies(const PreparedLock& lock);
   void WakeObservers(PreparedLock* lock);
   void DropAdvisory(std::string_view key);
 
@@ -172,7 +171,9 @@ class LockTable {
   Keys keys_;
   std::vector<std::pair<Span, PreparedLock*>> range_guards_;
   std::map<TxnId, std::vector<std::string>> advisory_keys_;
+  size_t advisory_count_ = 0;
   std::map<WaiterId, std::unique_ptr<Waiter>> waiters_;
+  absl::flat_hash_map<Owner, absl::InlinedVector<WaiterId, 1>> waiters_of_;  // looked up only
   std::vector<std::pair<Span, const Waiter*>> range_waiters_;
   std::map<WaiterId, Owner> observers_;
   WaiterId next_waiter_ = 1;

@@ -162,7 +162,7 @@ Task<Status> Shard::Rep::QueryPrepare(v1::QueryPrepareRequest request, Instant d
 
   const Owner owner{*txn_id, Digest(request.digest())};
   Applied stands;
-  if (const auto record = GetParticipantRecord(table.store(), request.marker_key(), owner)) {
+  if (const auto record = table.Participant(request.marker_key(), owner)) {
     stands = StandingOf(*record);
   } else if (Timestamp(request.start_ts()) < table.horizon()) {
     PROBE("shard: a query below the horizon was answered ABORTED");
@@ -191,7 +191,7 @@ std::vector<v1::Resolution> Shard::Rep::Unresolved(std::vector<v1::Resolution> r
   std::erase_if(resolutions, [&](const v1::Resolution& resolution) {
     const Owner owner{*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest())};
     if (table.FindPrepared(owner) != nullptr) return false;
-    if (GetParticipantRecord(table.store(), resolution.marker_key(), owner)) return true;
+    if (table.Participant(resolution.marker_key(), owner)) return true;
     return resolution.outcome() != v1::COMMITTED &&
            Timestamp(resolution.start_ts()) < table.horizon();
   });

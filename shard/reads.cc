@@ -13,7 +13,8 @@ namespace {
 
 constexpr Duration kAdvisoryTtlDefault = 5s;
 constexpr Duration kAdvisoryTtlMax = 30s;
-constexpr size_t kAdvisoryKeysMax = 1'000;  // in one request
+constexpr size_t kAdvisoryKeysMax = 1'000;     // in one request
+constexpr size_t kAdvisoryLocksMax = 100'000;  // in one shard
 
 Task<void> RunBarrier(raft::GroupHandle* group, Promise<Status> done) {
   done.Set(co_await group->ReadBarrier());
@@ -152,6 +153,9 @@ Task<Status> Shard::Rep::Lock(v1::LockRequest request, Instant deadline) {
     const LockVerdict verdict = under->locks().Judge(ask, Now(), place.id());
     CHECK(verdict.kind != LockVerdict::Kind::kDie, "an advisory request dies of nobody");
     if (verdict.kind == LockVerdict::Kind::kGo) {
+      if (under->locks().advisory_count() + ask.writes.size() > kAdvisoryLocksMax) {
+        co_return Status(Code::kOverloaded, "too many advisory locks");
+      }
       under->locks().TakeAdvisory(*txn_id, ask.priority, ask.writes, Now() + ttl);
       under->Wake();
       ArmUpkeep();

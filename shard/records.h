@@ -16,6 +16,7 @@ inline Owner OwnerOf(const ParticipantRecord& record) { return {record.txn_id, r
 void PutRecord(const ParticipantRecord& record, storage::WriteBatch* batch);
 void PutRecord(const TransactionRecord& record, storage::WriteBatch* batch);
 
+// From the store; see Table for the ones that use its index.
 std::optional<ParticipantRecord> GetParticipantRecord(const storage::KvReader& store,
                                                       std::string_view marker_key,
                                                       const Owner& owner);

@@ -20,8 +20,7 @@ struct Shard::Rep {
   Rep(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);
   ~Rep();
 
-  // ---- shard.cc
-  // ----------------------------------------------------------------------------------
+  // ---- shard.cc -------------------------------------------------------------------------------
   bool serving() const { return lead != nullptr && lead->serving(); }
   Instant Now() const { return deps.env.Now(); }
   void BeginLeadership(raft::Term term);
@@ -42,8 +41,7 @@ struct Shard::Rep {
   Future<Applied> Propose(const std::shared_ptr<Leadership>& under, v1::ShardCommand command,
                           std::optional<Owner> owner, std::optional<Instant> deadline);
 
-  // ---- reads.cc
-  // ----------------------------------------------------------------------------------
+  // ---- reads.cc -------------------------------------------------------------------------------
   Task<Status> Read(v1::ReadRequest request, Instant deadline, v1::ReadResponse* response);
   // Raises read_high and waits until nothing is in the way at `at`. The leadership it looked under.
   Task<Result<std::shared_ptr<Leadership>>> ClearWay(const ReadAsk* ask, Timestamp at,
@@ -52,8 +50,7 @@ struct Shard::Rep {
   Task<Status> ConfirmLeadership(std::shared_ptr<Leadership> under, Instant deadline);
   Task<Status> Lock(v1::LockRequest request, Instant deadline);
 
-  // ---- prepares.cc
-  // -------------------------------------------------------------------------------
+  // ---- prepares.cc ----------------------------------------------------------------------------
   Task<AnchorEvaluation> Evaluate(v1::PrepareRequest request, PrepareKind kind,
                                   std::vector<StagingPart> participants, Instant deadline);
   Future<Applied> LockAndPropose(const std::shared_ptr<Leadership>& under, const PrepareAsk& ask,
@@ -66,8 +63,7 @@ struct Shard::Rep {
   // The part of `resolutions` that is not known to be applied or void.
   std::vector<v1::Resolution> Unresolved(std::vector<v1::Resolution> resolutions) const;
 
-  // ---- upkeep.cc
-  // ---------------------------------------------------------------------------------
+  // ---- upkeep.cc ------------------------------------------------------------------------------
   Task<void> StartServing(std::shared_ptr<Leadership> under);
   // Starts the loops that have something to do.
   void ArmUpkeep();

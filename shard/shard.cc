@@ -60,7 +60,7 @@ NodeId Shard::leader() const { return rep_->soft.leader; }
 size_t Shard::prepared_count() const { return rep_->table.prepared().size(); }
 uint64_t Shard::StateDigest() const { return DigestOf(rep_->table); }
 
-// ---- leadership ---------------------------------------------------------------------------------
+// ---- leadership -------------------------------------------------------------------------------
 
 void Shard::OnSoftState(const raft::SoftState& state) {
   rep_->soft = state;
@@ -145,7 +145,7 @@ Task<Status> Shard::Rep::CheckNamed(Timestamp named, Instant deadline) {
       fmt::format("timestamp {} is above every slot issued ({})", named, *slot));
 }
 
-// ---- the log ------------------------------------------------------------------------------------
+// ---- the log ----------------------------------------------------------------------------------
 
 Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under,
                                     v1::ShardCommand command, std::optional<Owner> owner,
@@ -207,7 +207,7 @@ void Shard::OnSnapshotInstalled(raft::LogIndex) {
   rep_->table.Load();
 }
 
-// ---- facade -------------------------------------------------------------------------------------
+// ---- facade -----------------------------------------------------------------------------------
 
 Task<v1::ReadResponse> Shard::Read(v1::ReadRequest request, Instant deadline) {
   v1::ReadResponse response;
@@ -337,7 +337,7 @@ v1::TxnRecord ToProto(const TransactionRecord& record) {
 
 std::optional<v1::TxnRecord> Shard::FindTxnRecord(const TxnId& id,
                                                   std::string_view anchor_key) const {
-  const auto record = GetTransactionRecord(rep_->table.store(), anchor_key, id);
+  const auto record = rep_->table.Transaction(anchor_key, id);
   if (!record) return std::nullopt;
   return ToProto(*record);
 }

@@ -118,15 +118,13 @@ class Shard final : public raft::StateMachine {
   NodeId leader() const;
   size_t prepared_count() const;
 
-  // ---- readers (section 3)
-  // -----------------------------------------------------------------------
+  // ---- readers (section 3) --------------------------------------------------------------------
   Task<v1::ReadResponse> Read(v1::ReadRequest request, Instant deadline);
   Task<v1::LockResponse> Lock(v1::LockRequest request, Instant deadline);
 
-  // ---- the coordinator on its own shard, the anchor (section 4)
-  // ---------------------------------- Waits for locks, then evaluates and proposes in one step.
-  // `prepare` names the anchor's own part. One shard: CommitOnePhase. Several: Prepare +
-  // Stage{participants}, own part included.
+  // ---- the coordinator on its own shard, the anchor (section 4) -------------------------------
+  // Waits for locks, then evaluates and proposes in one step. `prepare` names the anchor's own
+  // part. One shard: CommitOnePhase. Several: Prepare + Stage{participants}, own part included.
   Task<AnchorEvaluation> CommitOnePhase(v1::PrepareRequest prepare, Instant deadline);
   Task<AnchorEvaluation> PrepareAndStage(v1::PrepareRequest prepare,
                                          std::vector<StagingPart> participants, Instant deadline);
@@ -138,8 +136,7 @@ class Shard final : public raft::StateMachine {
   // All STAGED ones and the COMMITTED ones without Done: what a new leader of the anchor pushes.
   std::vector<v1::TxnRecord> UnfinishedTxnRecords() const;
 
-  // ---- participants (sections 4 and 5)
-  // -----------------------------------------------------------
+  // ---- participants (sections 4 and 5) --------------------------------------------------------
   Task<v1::PrepareResponse> Prepare(v1::PrepareRequest request, Instant deadline);
   Task<v1::QueryPrepareResponse> QueryPrepare(v1::QueryPrepareRequest request, Instant deadline);
   // Logs the resolutions in one entry; OK once applied.
@@ -147,8 +144,7 @@ class Shard final : public raft::StateMachine {
   // COMMITTED is a fact: treat the intents as versions from now on.
   void EarlyOutcome(const std::vector<v1::Resolution>& resolutions);
 
-  // ---- raft::StateMachine
-  // ------------------------------------------------------------------------
+  // ---- raft::StateMachine ---------------------------------------------------------------------
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
                           storage::WriteBatch* batch) override;
   void OnSoftState(const raft::SoftState& state) override;

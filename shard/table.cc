@@ -32,6 +32,7 @@ void Table::Load() {
   intents_.clear();
   unfinished_.clear();
   collectable_.clear();
+  records_.clear();
   auto scan = [&](Tag tag, auto record) {
     const auto [from, to] = StoreSpan(tag, span_.from, span_.to);
     const Status status =
@@ -80,6 +81,7 @@ void Table::Store(ParticipantRecord record, storage::WriteBatch* batch) {
 }
 
 void Table::Index(const ParticipantRecord& record) {
+  records_.insert(OwnerOf(record));
   switch (record.state) {
     case TxnState::kPrepared: {
       const Owner owner = OwnerOf(record);
@@ -110,6 +112,7 @@ void Table::Store(TransactionRecord record, storage::WriteBatch* batch) {
 
 void Table::Index(const TransactionRecord& record) {
   const Owner owner{record.txn_id, Digest()};
+  records_.insert(owner);
   switch (record.state) {
     case TxnState::kStaged:
       unfinished_.insert_or_assign(record.txn_id, record);
@@ -137,7 +140,20 @@ void Table::ForgetCollected(const Collectable& collected, storage::WriteBatch* b
   CHECK(collected.at < horizon_, "nothing at or above the horizon is collected");
   batch->Delete(collected.participant ? ParticipantKey(collected.key, collected.owner)
                                       : TransactionKey(collected.key, collected.owner.txn_id));
+  records_.erase(collected.owner);
   collectable_.erase(Collectable(collected));
+}
+
+std::optional<ParticipantRecord> Table::Participant(std::string_view marker_key,
+                                                    const Owner& owner) const {
+  if (!records_.contains(owner)) return std::nullopt;
+  return GetParticipantRecord(store_, marker_key, owner);
+}
+
+std::optional<TransactionRecord> Table::Transaction(std::string_view anchor_key,
+                                                    const TxnId& txn_id) const {
+  if (!records_.contains({txn_id, Digest()})) return std::nullopt;
+  return GetTransactionRecord(store_, anchor_key, txn_id);
 }
 
 const ParticipantRecord* Table::FindPrepared(const Owner& owner) const {

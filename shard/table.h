@@ -6,9 +6,11 @@
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "shard/keys.h"
@@ -48,8 +50,7 @@ class Table {
   Timestamp horizon() const { return horizon_; }
   Timestamp floor() const { return floor_; }
 
-  // ---- changes, in Apply only
-  // --------------------------------------------------------------------
+  // ---- changes, in Apply only -----------------------------------------------------------------
   void SetHorizon(Timestamp horizon, storage::WriteBatch* batch);
   void SetFloor(Timestamp floor, storage::WriteBatch* batch);
   // Stores the record and keeps the indexes below in step. A record in a final state is never
@@ -58,10 +59,14 @@ class Table {
   void Store(TransactionRecord record, storage::WriteBatch* batch);
   void ForgetCollected(const Collectable& collected, storage::WriteBatch* batch);
 
-  // ---- indexes
-  // ----------------------------------------------------------------------------------- PREPARED
-  // participant records.
+  // ---- indexes --------------------------------------------------------------------------------
+  // PREPARED participant records.
   const std::map<Owner, ParticipantRecord>& prepared() const { return prepared_; }
+  // Records as stored. Hot paths ask for those that are not there, which the index answers.
+  std::optional<ParticipantRecord> Participant(std::string_view marker_key,
+                                               const Owner& owner) const;
+  std::optional<TransactionRecord> Transaction(std::string_view anchor_key,
+                                               const TxnId& txn_id) const;
   const ParticipantRecord* FindPrepared(const Owner& owner) const;
   // Whose intent is on `key`; nullptr: nobody's.
   const Owner* IntentOn(std::string_view key) const;
@@ -90,6 +95,7 @@ class Table {
   absl::flat_hash_map<std::string, Owner, StringHash, std::equal_to<>> intents_;  // looked up only
   std::map<TxnId, TransactionRecord> unfinished_;
   absl::btree_set<Collectable> collectable_;
+  absl::flat_hash_set<Owner> records_;  // all there are; looked up only; digest 0: transactions
 };
 
 }  // namespace quorate::shard

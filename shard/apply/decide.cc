@@ -12,7 +12,7 @@ Applied ApplyDecide(ApplyContext context, const v1::Decide& command) {
   const auto txn_id = TxnId::FromBytes(command.txn_id());
   CHECK(txn_id.has_value(), "a decision without transaction");
   const bool commit = command.outcome() == v1::COMMITTED;
-  auto record = GetTransactionRecord(table.store(), command.anchor_key(), *txn_id);
+  auto record = table.Transaction(command.anchor_key(), *txn_id);
   const Timestamp start_ts(command.start_ts());
   if (!record.has_value()) {
     // Below the horizon an outcome may have been dropped: nobody may say now what it was.

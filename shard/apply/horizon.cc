@@ -51,11 +51,8 @@ void Collect(ApplyContext context, size_t budget) {
     --budget;
     const bool whole =
         due.participant
-            ? CollectRecord(context, due, GetParticipantRecord(table.store(), due.key, due.owner),
-                            &budget)
-            : CollectRecord(context, due,
-                            GetTransactionRecord(table.store(), due.key, due.owner.txn_id),
-                            &budget);
+            ? CollectRecord(context, due, table.Participant(due.key, due.owner), &budget)
+            : CollectRecord(context, due, table.Transaction(due.key, due.owner.txn_id), &budget);
     // What one entry deletes it does not see as deleted, so it does not come back to a record.
     if (!whole) return;
   }

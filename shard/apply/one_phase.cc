@@ -12,7 +12,7 @@ Applied ApplyCommitOnePhase(ApplyContext context, const v1::CommitOnePhase& comm
   Table& table = context.table;
   const auto txn_id = TxnId::FromBytes(command.txn_id());
   CHECK(txn_id.has_value() && command.writes_size() > 0, "a malformed one-phase commit");
-  if (const auto past = GetTransactionRecord(table.store(), command.anchor_key(), *txn_id)) {
+  if (const auto past = table.Transaction(command.anchor_key(), *txn_id)) {
     PROBE("shard: a one-phase commit was applied behind its own outcome");
     return StandingOf(*past);
   }

@@ -52,12 +52,12 @@ Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
   const Owner owner{*txn_id, Digest(command.digest())};
 
   if (command.stage()) {
-    if (const auto past = GetTransactionRecord(table.store(), command.anchor_key(), *txn_id)) {
+    if (const auto past = table.Transaction(command.anchor_key(), *txn_id)) {
       PROBE("shard: a stage was applied behind its transaction's record");
       return StandingOf(*past);
     }
   }
-  if (const auto past = GetParticipantRecord(table.store(), command.marker_key(), owner)) {
+  if (const auto past = table.Participant(command.marker_key(), owner)) {
     PROBE("shard: a prepare was applied behind its own record");
     // A stage without its own prepare would stage what others can refuse: both or none.
     if (command.stage()) return Refused(Code::kLockConflict, "prepared elsewhere");

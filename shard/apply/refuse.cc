@@ -12,7 +12,7 @@ Applied ApplyRefuse(ApplyContext context, const v1::Refuse& command) {
   const auto txn_id = TxnId::FromBytes(command.txn_id());
   CHECK(txn_id.has_value(), "a refusal without transaction");
   const Owner owner{*txn_id, Digest(command.digest())};
-  if (const auto past = GetParticipantRecord(table.store(), command.marker_key(), owner)) {
+  if (const auto past = table.Participant(command.marker_key(), owner)) {
     PROBE("shard: a refusal was applied behind the record");
     return StandingOf(*past);
   }

@@ -54,7 +54,7 @@ bool ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Ow
   if (commit) return true;
   // Below the horizon nothing can be prepared any more, so there is nothing to prevent.
   if (Timestamp(resolution.start_ts()) < table.horizon()) return true;
-  if (GetParticipantRecord(table.store(), resolution.marker_key(), owner).has_value()) return true;
+  if (table.Participant(resolution.marker_key(), owner).has_value()) return true;
   PROBE("shard: an abort came before its prepare");
   ParticipantRecord refusal;
   refusal.state = NextState(TxnState::kNone, event);

@@ -472,7 +472,7 @@ std::string ScenarioWorld::State(const std::string& letter) {
   return text.empty() ? "empty\n" : text;
 }
 
-// ---- tasks --------------------------------------------------------------------------------------
+// ---- tasks ------------------------------------------------------------------------------------
 
 void ScenarioWorld::Launch(std::string label, Task<std::string> task) {
   if (!waiting_.insert(label).second) {
@@ -583,7 +583,7 @@ Task<Result<PushOutcome>> ScenarioWorld::Push(TxnName txn, Instant) {
 void ScenarioWorld::OnServing(ShardId, raft::Term) {}
 void ScenarioWorld::OnDeposed(ShardId) {}
 
-// ---- invariants ---------------------------------------------------------------------------------
+// ---- invariants -------------------------------------------------------------------------------
 
 void ScenarioWorld::CheckInvariants() {
   for (auto& [letter, cluster] : clusters_) {

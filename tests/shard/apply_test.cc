@@ -1,0 +1,268 @@
+// Random logs through ApplyEntry: what is in memory is what Load would read (so replicas that
+// restarted agree with those that did not), all or none of a transaction is visible (A3), nothing
+// needed above the horizon is dropped (G1), records keep their outcome (P1), and garbage goes.
+#include "shard/apply/apply.h"
+
+#include <gtest/gtest.h>
+
+#include "base/random.h"
+#include "proto/shard.pb.h"
+#include "shard/mvcc.h"
+#include "shard/state_machine.h"
+#include "tests/shard/map_reader.h"
+
+namespace quorate::shard {
+namespace {
+
+class ApplyTest : public ::testing::Test {
+ protected:
+  ApplyTest() : table_(store_, Descriptor()) {}
+
+  static v1::ShardDescriptor Descriptor() {
+    v1::ShardDescriptor descriptor;
+    descriptor.set_shard_id(7);
+    descriptor.set_version(1);
+    return descriptor;
+  }
+
+  Applied Apply(v1::ShardCommand command, uint64_t entry_term = 1) {
+    if (command.term() == 0) command.set_term(1);
+    if (command.version() == 0) command.set_version(1);
+    storage::WriteBatch batch;
+    Applied applied = ApplyEntry({table_, &batch}, raft::Term(entry_term), command);
+    ops_max_ = std::max(ops_max_, batch.ops.size());
+    store_.Apply(std::move(batch));
+    return applied;
+  }
+
+  struct Txn {
+    TxnId id;
+    uint64_t start;
+    std::map<std::string, bool> writes;  // key -> deletion
+    std::string digest_key;
+    bool staged = false;
+  };
+
+  Txn Draw() {
+    Txn txn;
+    txn.id = TxnId::Make(random_);
+    now_ += 1 + random_.Below(3);
+    txn.start = now_;
+    for (uint64_t i = 1 + random_.Below(3); i > 0; --i) {
+      txn.writes[std::string(1, static_cast<char>('a' + random_.Below(8)))] = random_.Chance(0.3);
+    }
+    return txn;
+  }
+  void FillWrites(const Txn& txn, google::protobuf::RepeatedPtrField<v1::Write>* writes) {
+    for (const auto& [key, deletion] : txn.writes) {
+      v1::Write* write = writes->Add();
+      write->set_key(key);
+      write->set_value(txn.id.ToString());
+      write->set_deletion(deletion);
+    }
+  }
+  // What a committed transaction writes is what every read from its commit_ts on must find.
+  void Committed(const Txn& txn, uint64_t ts) {
+    for (const auto& [key, deletion] : txn.writes) {
+      naive_[key][ts] = deletion ? "" : txn.id.ToString();
+    }
+  }
+
+  Applied OnePhase(const Txn& txn, uint64_t ts) {
+    v1::ShardCommand command;
+    v1::CommitOnePhase* commit = command.mutable_commit_one_phase();
+    commit->set_txn_id(std::string(txn.id.bytes()));
+    commit->set_start_ts(txn.start);
+    commit->set_commit_ts(ts);
+    commit->set_anchor_key(txn.writes.begin()->first);
+    FillWrites(txn, commit->mutable_writes());
+    return Apply(std::move(command));
+  }
+  Applied Prepare(const Txn& txn, uint64_t ts) {
+    v1::ShardCommand command;
+    v1::PrepareCommand* prepare = command.mutable_prepare();
+    prepare->set_txn_id(std::string(txn.id.bytes()));
+    prepare->set_digest(9);
+    prepare->set_marker_key(txn.writes.begin()->first);
+    prepare->set_anchor_key(txn.writes.begin()->first);
+    prepare->set_start_ts(txn.start);
+    prepare->set_prepare_ts(ts);
+    prepare->mutable_priority()->set_txn_id(std::string(txn.id.bytes()));
+    prepare->set_stage(txn.staged);
+    if (txn.staged) {
+      v1::Participant* self = prepare->add_participants();
+      self->set_marker_key(txn.writes.begin()->first);
+      self->set_digest(9);
+    }
+    FillWrites(txn, prepare->mutable_writes());
+    return Apply(std::move(command));
+  }
+  void Finish(const Txn& txn, bool commit, uint64_t ts) {
+    if (txn.staged) {
+      v1::ShardCommand decide;
+      decide.mutable_decide()->set_txn_id(std::string(txn.id.bytes()));
+      decide.mutable_decide()->set_start_ts(txn.start);
+      decide.mutable_decide()->set_anchor_key(txn.writes.begin()->first);
+      decide.mutable_decide()->set_outcome(commit ? v1::COMMITTED : v1::ABORTED_STATE);
+      decide.mutable_decide()->set_commit_ts(ts);
+      EXPECT_TRUE(Apply(std::move(decide)).status.ok());
+    }
+    v1::ShardCommand command;
+    for (int copies = 0; copies < 2; ++copies) {
+      v1::Resolution* resolution = command.mutable_resolve()->add_resolutions();
+      resolution->set_txn_id(std::string(txn.id.bytes()));
+      resolution->set_digest(9);
+      resolution->set_marker_key(txn.writes.begin()->first);
+      resolution->set_start_ts(txn.start);
+      resolution->set_outcome(commit ? v1::COMMITTED : v1::ABORTED_STATE);
+      resolution->set_commit_ts(ts);
+    }
+    EXPECT_TRUE(Apply(std::move(command)).status.ok());
+    if (!txn.staged) return;
+    v1::ShardCommand done;
+    done.mutable_done()->set_txn_id(std::string(txn.id.bytes()));
+    done.mutable_done()->set_anchor_key(txn.writes.begin()->first);
+    Apply(std::move(done));
+  }
+  void Advance(uint64_t horizon) {
+    v1::ShardCommand command;
+    command.mutable_advance_horizon()->set_horizon(horizon);
+    Apply(std::move(command));
+  }
+
+  void Check() {
+    for (int i = 0; i < 4; ++i) {
+      const uint64_t at =
+          table_.horizon().bits() + random_.Below(now_ + 5 - table_.horizon().bits());
+      for (const auto& [key, versions] : naive_) {
+        auto it = versions.upper_bound(at);
+        const std::string expected = it == versions.begin() ? "" : std::prev(it)->second;
+        const auto version = VersionAt(store_, key, Timestamp(at));
+        ASSERT_EQ(version && !version->deletion ? version->value : "", expected)
+            << key << " at " << at << ", horizon " << table_.horizon().bits();
+      }
+    }
+    Table reloaded(store_, Descriptor());
+    ASSERT_EQ(reloaded.horizon(), table_.horizon());
+    ASSERT_TRUE(reloaded.collectable() == table_.collectable());
+    ASSERT_EQ(reloaded.prepared().size(), table_.prepared().size());
+    for (const auto& [owner, record] : table_.prepared()) {
+      const ParticipantRecord* other = reloaded.FindPrepared(owner);
+      ASSERT_NE(other, nullptr);
+      EXPECT_EQ(other->writes, record.writes);
+      for (const std::string& key : record.writes) {
+        ASSERT_NE(reloaded.IntentOn(key), nullptr);
+        EXPECT_EQ(*reloaded.IntentOn(key), owner);
+      }
+    }
+    ASSERT_EQ(reloaded.unfinished().size(), table_.unfinished().size());
+    ASSERT_EQ(DigestOf(reloaded), DigestOf(table_));
+  }
+
+  Random random_{3};
+  testing::MapReader store_;
+  Table table_;
+  uint64_t now_ = 10;
+  std::map<std::string, std::map<uint64_t, std::string>> naive_;
+  size_t ops_max_ = 0;
+};
+
+TEST_F(ApplyTest, RandomLogsKeepTheInvariants) {
+  std::vector<std::pair<Txn, uint64_t>> prepared;
+  for (int step = 0; step < 4000; ++step) {
+    const uint64_t what = random_.Below(10);
+    if (what < 4) {
+      const Txn txn = Draw();
+      const Applied applied = OnePhase(txn, ++now_);
+      bool blocked = false;
+      for (const auto& [other, ts] : prepared) {
+        for (const auto& [key, deletion] : other.writes) blocked |= txn.writes.contains(key);
+      }
+      ASSERT_EQ(applied.status.code(), blocked ? Code::kLockConflict : Code::kOk);
+      if (!blocked) Committed(txn, now_);
+      // A copy of it gets what stands; of a refused one, the same refusal or a later success.
+      if (!blocked) EXPECT_EQ(OnePhase(txn, now_ + 5).commit_ts, Timestamp(now_));
+    } else if (what < 7) {
+      Txn txn = Draw();
+      txn.staged = random_.Chance(0.5);
+      const uint64_t ts = ++now_;
+      if (Prepare(txn, ts).status.ok()) prepared.emplace_back(txn, ts);
+    } else if (what < 9 && !prepared.empty()) {
+      const size_t i = random_.Below(prepared.size());
+      const auto [txn, ts] = prepared[i];
+      prepared.erase(prepared.begin() + static_cast<ptrdiff_t>(i));
+      const bool commit = random_.Chance(0.7);
+      const uint64_t commit_ts = ts + random_.Below(3);
+      now_ = std::max(now_, commit_ts);
+      // Only then is the history below the horizon still told apart by reads above it.
+      if (commit) Committed(txn, commit_ts);
+      Finish(txn, commit, commit_ts);
+      const Applied again = Prepare(txn, now_ + 9);
+      EXPECT_TRUE(again.status.code() == Code::kTooOld ||
+                  again.state == (commit ? Applied::State::kCommitted : Applied::State::kAborted));
+    } else if (what == 9 && random_.Chance(0.5)) {
+      // Held back by what is prepared, as a lifetime does in the large.
+      uint64_t horizon = now_ > 30 ? now_ - 30 : 1;
+      for (const auto& [txn, ts] : prepared) horizon = std::min(horizon, txn.start);
+      if (horizon > table_.horizon().bits()) Advance(horizon);
+    }
+    Check();
+    ASSERT_FALSE(HasFatalFailure()) << "step " << step;
+  }
+  // At the end everything is resolved, and what is left is one version per key that is there.
+  for (const auto& [txn, ts] : prepared) Finish(txn, false, 0);
+  now_ += 100;
+  for (int i = 0; i < 2000 && !table_.collectable().empty(); ++i) Advance(now_ - 1);
+  Check();
+  EXPECT_TRUE(table_.collectable().empty());
+  size_t present = 0;
+  for (const auto& [key, versions] : naive_) present += versions.rbegin()->second.empty() ? 0 : 1;
+  EXPECT_EQ(store_.pairs().size(), present + 1) << "one version per key, and the shard's scalars";
+}
+
+TEST_F(ApplyTest, NoEntryCollectsMuch) {
+  // One key with thousands of versions, and records that name many keys.
+  Txn txn = Draw();
+  for (int i = 0; i < 3000; ++i) {
+    txn.id = TxnId::Make(random_);
+    txn.start = ++now_;
+    ASSERT_TRUE(OnePhase(txn, ++now_).status.ok());
+    Committed(txn, now_);
+  }
+  ops_max_ = 0;
+  int entries = 0;
+  for (; !table_.collectable().empty(); ++entries) Advance(now_ + 1);
+  EXPECT_LE(ops_max_, 2 * kCollectPerAdvance);
+  EXPECT_LE(entries, 100);
+  EXPECT_EQ(table_.collectable().size(), 0u);
+}
+
+TEST_F(ApplyTest, OrdinaryEntriesKeepUpWithTheGarbageTheyMake) {
+  for (int i = 0; i < 5000; ++i) {
+    Txn txn;
+    txn.id = TxnId::Make(random_);
+    txn.start = ++now_;
+    txn.writes[fmt::format("k{}", random_.Below(20))] = false;
+    ASSERT_TRUE(OnePhase(txn, ++now_).status.ok());
+    if (i % 100 == 0 && now_ > 400) Advance(now_ - 400);
+  }
+  // 200 transactions live above the horizon, 50 came since it moved; the rest was collected by the
+  // way.
+  EXPECT_LE(table_.collectable().size(), 300u);
+}
+
+TEST_F(ApplyTest, AnEntryOfAnotherTermOrVersionIsVoid) {
+  v1::ShardCommand command;
+  command.mutable_advance_horizon()->set_horizon(5);
+  command.set_term(2);
+  EXPECT_EQ(Apply(command, 3).status.code(), Code::kNotLeader);
+  command.set_version(2);
+  EXPECT_EQ(Apply(command, 2).status.code(), Code::kStaleEpoch);
+  EXPECT_TRUE(store_.pairs().empty());
+  command.set_version(1);
+  EXPECT_TRUE(Apply(command, 2).status.ok());
+  EXPECT_EQ(table_.horizon(), Timestamp(5));
+}
+
+}  // namespace
+}  // namespace quorate::shard

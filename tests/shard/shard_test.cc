@@ -1,0 +1,357 @@
+// The facade's edges: limits and malformed requests, errors and their hints, read modes, what the
+// observer hears, and what a leader does by itself. The stories are in the scenarios.
+#include "shard/shard.h"
+
+#include <gtest/gtest.h>
+
+#include "base/limits.h"
+#include "proto/shard.pb.h"
+#include "tests/support/fake_group.h"
+#include "tests/support/test_env.h"
+
+namespace quorate::shard {
+namespace {
+
+class ShardTest : public ::testing::Test, public SlotSource, public Pusher, public ShardObserver {
+ protected:
+  static constexpr uint64_t kBase = 10'000'000;
+
+  ShardTest() { Build(Settings()); }
+  ~ShardTest() override { scope_.Clear(); }
+
+  void Build(Settings settings) {
+    group_ = std::make_unique<testing::FakeGroup>(env_.env, GroupId(7), 2);
+    v1::ShardDescriptor descriptor;
+    descriptor.set_shard_id(7);
+    descriptor.set_to("y");
+    descriptor.set_version(4);
+    for (int i = 1; i <= 2; ++i) {
+      v1::Replica* replica = descriptor.add_replicas();
+      replica->set_node_id(i);
+      replica->set_address(fmt::format("host:{}", i));
+    }
+    shards_.clear();
+    for (size_t i = 0; i < 2; ++i) {
+      Shard::Deps deps{
+          env_.env, group_->store(i), *this, *this, *this, [this] { return low_space_; }};
+      shards_.push_back(std::make_unique<Shard>(deps, settings, descriptor));
+      shards_[i]->Attach(group_->handle(i));
+      group_->Start(i, shards_[i].get());
+    }
+    group_->Elect(0);
+    Run();
+    Commit();
+  }
+  void Run() { env_.executor.RunFor(Duration(0)); }
+  void Commit() {
+    while (!group_->pending().empty()) group_->CommitOne();
+    Run();
+  }
+  Shard& leader() { return *shards_[group_->leader()]; }
+
+  // Runs a task of the shard until nothing is left to do now; nullopt: it still waits.
+  template <class T>
+  std::shared_ptr<std::optional<T>> Start(Task<T> task) {
+    auto result = std::make_shared<std::optional<T>>();
+    scope_.Spawn(Into(std::move(task), result));
+    Run();
+    return result;
+  }
+  template <class T>
+  static Task<void> Into(Task<T> task, std::shared_ptr<std::optional<T>> result) {
+    result->emplace(co_await std::move(task));
+  }
+
+  v1::PrepareRequest Part(const std::string& key, uint64_t start) {
+    v1::PrepareRequest request;
+    const TxnId id = TxnId::Make(env_.random);
+    request.set_txn_id(std::string(id.bytes()));
+    request.set_digest(1);
+    request.set_marker_key(key);
+    request.set_anchor_key(key);
+    request.set_start_ts(start);
+    request.mutable_priority()->set_txn_id(std::string(id.bytes()));
+    request.mutable_priority()->set_start_ts(start);
+    v1::Write* write = request.add_writes();
+    write->set_key(key);
+    write->set_value("v");
+    return request;
+  }
+  Instant Deadline() const { return env_.executor.Now() + 10s; }
+  Timestamp NextSlot() { return newest_ = newest_.NextSlot(); }
+
+  Task<Result<Timestamp>> Fetch(Duration) override {
+    ++fetches_;
+    if (!slots_.ok()) co_return slots_;
+    co_return NextSlot();
+  }
+  Timestamp newest() const override { return newest_; }
+  Task<Result<PushOutcome>> Push(TxnName txn, Instant) override {
+    pushed_.push_back(txn.anchor_key);
+    if (!push_outcome_) co_return Unavailable("no anchor");
+    co_return *push_outcome_;
+  }
+  void OnServing(ShardId, raft::Term term) override { events_.push_back(fmt::format("+{}", term)); }
+  void OnDeposed(ShardId) override { events_.push_back("-"); }
+
+  TestEnv env_;
+  Timestamp newest_ = Timestamp::FromParts(kBase, 0);
+  Status slots_;
+  int fetches_ = 0;
+  bool low_space_ = false;
+  std::optional<PushOutcome> push_outcome_;
+  std::vector<std::string> pushed_;
+  std::vector<std::string> events_;
+  std::unique_ptr<testing::FakeGroup> group_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  TaskScope scope_{env_.executor};
+};
+
+TEST_F(ShardTest, RefusesWhatBreaksALimitWithoutAnyEffect) {
+  const uint64_t start = NextSlot().bits();
+  std::vector<v1::PrepareRequest> bad;
+  auto add = [&](auto change) {
+    v1::PrepareRequest request = Part("k", start);
+    change(&request);
+    bad.push_back(std::move(request));
+  };
+  add([](auto* r) { r->set_txn_id("short"); });
+  add([](auto* r) { r->set_txn_id(std::string(16, '\0')); });
+  add([](auto* r) { r->mutable_priority()->set_txn_id(""); });
+  add([](auto* r) { r->set_start_ts(0); });
+  add([](auto* r) { r->set_start_ts(~0ull); });
+  add([](auto* r) { r->set_min_ts(~0ull); });
+  add([](auto* r) { r->set_digest(0); });
+  add([](auto* r) { r->set_anchor_key(""); });
+  add([](auto* r) { r->clear_writes(); });
+  add([](auto* r) { r->mutable_writes(0)->set_key(""); });
+  add([](auto* r) { r->mutable_writes(0)->set_key(std::string(limits::kKeyBytesMax + 1, 'k')); });
+  add([](auto* r) {
+    r->mutable_writes(0)->set_value(std::string(limits::kValueBytesMax + 1, 'v'));
+  });
+  add([](auto* r) { r->add_writes()->set_key("k"); });
+  add([](auto* r) { r->add_writes()->set_key("a"); });
+  add([](auto* r) {
+    v1::KeySpan* guard = r->add_guards();
+    guard->set_from("b");
+    guard->set_to("a");
+  });
+  add([](auto* r) {
+    for (size_t i = 0; i <= limits::kTxnKeysMax; ++i) r->add_guards()->set_from("a");
+  });
+  for (size_t i = 0; i < bad.size(); ++i) {
+    const auto answer = Start(leader().Prepare(bad[i], Deadline()));
+    ASSERT_TRUE(answer->has_value()) << i;
+    EXPECT_EQ((*answer)->error().code(), v1::INVALID_ARGUMENT) << i;
+    EXPECT_FALSE((*answer)->error().message().empty());
+  }
+  EXPECT_TRUE(group_->pending().empty());
+  v1::ReadRequest read;
+  for (size_t i = 0; i <= limits::kScanRowsMax; ++i) read.add_keys("k");
+  EXPECT_EQ((*Start(leader().Read(read, Deadline())))->error().code(), v1::INVALID_ARGUMENT);
+  v1::QueryPrepareRequest query;
+  query.set_txn_id("x");
+  EXPECT_EQ((*Start(leader().QueryPrepare(query, Deadline())))->error().code(),
+            v1::INVALID_ARGUMENT);
+  v1::Resolution resolution;
+  resolution.set_txn_id("x");
+  EXPECT_EQ((*Start(leader().Resolve({resolution})))->code(), Code::kInvalidArgument);
+}
+
+TEST_F(ShardTest, TheSubBitsOfASlotRunOutWithoutCarry) {
+  const uint64_t start = NextSlot().bits();
+  for (uint64_t i = 1; i <= Timestamp::kSubMax; ++i) {
+    const auto evaluation = Start(leader().CommitOnePhase(Part("k", start), Deadline()));
+    ASSERT_TRUE((*evaluation)->ok());
+    EXPECT_EQ((*evaluation)->prepare_ts.bits(), start + i);
+    Commit();
+  }
+  const auto exhausted = Start(leader().CommitOnePhase(Part("k", start), Deadline()));
+  EXPECT_EQ((*exhausted)->status.code(), Code::kTimestampExhausted);
+  // T1: the next slot is above all of them, and with it as min_ts it goes on.
+  v1::PrepareRequest again = Part("k", start);
+  again.set_min_ts(NextSlot().bits());
+  const auto evaluation = Start(leader().CommitOnePhase(again, Deadline()));
+  EXPECT_EQ((*evaluation)->prepare_ts.bits(), newest_.bits() + 1);
+}
+
+TEST_F(ShardTest, ErrorsBringWhatTheCallerNeeds) {
+  v1::ReadRequest read;
+  read.add_keys("k");
+  const auto follower = Start(shards_[1]->Read(read, Deadline()));
+  EXPECT_EQ((*follower)->error().code(), v1::NOT_LEADER);
+  EXPECT_EQ((*follower)->error().leader().node_id(), 1u);
+  EXPECT_EQ((*follower)->error().leader().address(), "host:1");
+
+  read.add_keys("z");
+  const auto stale = Start(leader().Read(read, Deadline()));
+  EXPECT_EQ((*stale)->error().code(), v1::STALE_EPOCH);
+  ASSERT_EQ((*stale)->error().descriptors_size(), 1);
+  EXPECT_EQ((*stale)->error().descriptors(0).version(), 4u);
+  EXPECT_EQ((*stale)->gets_size(), 0);
+}
+
+TEST_F(ShardTest, OnANearlyFullDiskOnlyDeletionsGoOn) {
+  low_space_ = true;
+  const uint64_t start = NextSlot().bits();
+  const auto put = Start(leader().CommitOnePhase(Part("k", start), Deadline()));
+  EXPECT_EQ((*put)->status.code(), Code::kNoSpace);
+  v1::PrepareRequest deletion = Part("k", start);
+  deletion.mutable_writes(0)->set_deletion(true);
+  EXPECT_TRUE((*Start(leader().CommitOnePhase(deletion, Deadline())))->ok());
+}
+
+TEST_F(ShardTest, AReadWithoutTimestampTakesASlotAndOneWithDoesNot) {
+  v1::ReadRequest read;
+  read.add_keys("k");
+  const int before = fetches_;
+  const auto fresh = Start(leader().Read(read, Deadline()));
+  EXPECT_EQ((*fresh)->read_ts(), newest_.bits());
+  EXPECT_EQ(fetches_, before + 1);
+  read.set_read_ts(newest_.bits());
+  EXPECT_EQ((*Start(leader().Read(read, Deadline())))->error().code(), v1::OK);
+  EXPECT_EQ(fetches_, before + 1);
+  slots_ = Unavailable("no oracle");
+  read.set_read_ts(0);
+  EXPECT_EQ((*Start(leader().Read(read, Deadline())))->error().code(), v1::UNAVAILABLE);
+}
+
+TEST_F(ShardTest, QuorumModeConfirmsEveryRead) {
+  Settings settings;
+  settings.read_mode = ReadMode::kQuorum;
+  Build(settings);
+  v1::ReadRequest read;
+  read.add_keys("k");
+  EXPECT_EQ((*Start(leader().Read(read, Deadline())))->error().code(), v1::OK);
+  // Deposed without knowing it, with a lease that (by a broken clock) still holds.
+  group_->Elect(1, 0, true);
+  Run();
+  EXPECT_EQ((*Start(shards_[0]->Read(read, Deadline())))->error().code(), v1::NOT_LEADER);
+}
+
+TEST_F(ShardTest, TheObserverHearsOfServingOnceItCanBeUsed) {
+  EXPECT_EQ(events_, (std::vector<std::string>{"+1"}));
+  EXPECT_EQ(leader().serving_term(), raft::Term(1));
+  group_->Elect(1);
+  EXPECT_EQ(events_.back(), "-");
+  EXPECT_FALSE(shards_[0]->serving());
+  EXPECT_FALSE(shards_[1]->serving());
+  Run();
+  Commit();
+  EXPECT_EQ(events_, (std::vector<std::string>{"+1", "-", "+2"}));
+  EXPECT_TRUE(shards_[1]->serving());
+  // A term that ends before it served is not heard of.
+  group_->Elect(0);
+  group_->Elect(1);
+  Run();
+  Commit();
+  EXPECT_EQ(events_, (std::vector<std::string>{"+1", "-", "+2", "-", "+4"}));
+}
+
+TEST_F(ShardTest, ANewLeaderAsksForItsFloorUntilItGetsOne) {
+  slots_ = Unavailable("no oracle");
+  group_->Elect(1);
+  env_.executor.RunFor(3s);
+  EXPECT_FALSE(shards_[1]->serving());
+  slots_ = Status::Ok();
+  env_.executor.RunFor(1s);
+  Commit();
+  EXPECT_TRUE(shards_[1]->serving());
+  // A request that came a little early is served then.
+  group_->Elect(0);
+  v1::ReadRequest read;
+  read.add_keys("k");
+  const auto early = Start(leader().Read(read, Deadline()));
+  EXPECT_FALSE(early->has_value());
+  Commit();
+  EXPECT_EQ((*early)->error().code(), v1::OK);
+}
+
+TEST_F(ShardTest, OldPreparedRecordsArePushedUntilTheyAreResolved) {
+  const auto answer = Start(leader().Prepare(Part("k", NextSlot().bits()), Deadline()));
+  Commit();
+  ASSERT_EQ((*answer)->state(), v1::PREPARED);
+  EXPECT_EQ(leader().prepared_count(), 1u);
+  env_.executor.RunFor(10s);
+  EXPECT_GT(pushed_.size(), 2u);  // silence: asked again
+  push_outcome_.emplace();        // ABORTED
+  env_.executor.RunFor(2s);
+  Commit();
+  EXPECT_EQ(leader().prepared_count(), 0u);
+  const size_t pushes = pushed_.size();
+  env_.executor.RunFor(60s);
+  EXPECT_EQ(pushed_.size(), pushes);
+}
+
+TEST_F(ShardTest, AnIdleShardDoesNothingByItself) {
+  const auto evaluation = Start(leader().CommitOnePhase(Part("k", NextSlot().bits()), Deadline()));
+  Commit();
+  // The horizon passes what was written; then nothing is left to do, for ever.
+  newest_ = Timestamp::FromParts(kBase + 200'000, 0);
+  for (int i = 0; i < 300; ++i) {
+    env_.executor.RunFor(100ms);
+    Commit();
+  }
+  EXPECT_GT(leader().horizon(), Timestamp::FromParts(kBase, 0));
+  const int fetched = fetches_;
+  EXPECT_FALSE(env_.executor.Step()) << "a timer is left on an idle shard";
+  EXPECT_EQ(fetches_, fetched);
+}
+
+TEST_F(ShardTest, AWaitEndsAtItsDeadlineAndLeavesTheQueue) {
+  Start(leader().Prepare(Part("k", NextSlot().bits()), Deadline()));
+  Commit();
+  const auto waiting =
+      Start(leader().CommitOnePhase(Part("k", NextSlot().bits()), env_.executor.Now() + 100ms));
+  EXPECT_FALSE(waiting->has_value());
+  env_.executor.RunFor(100ms);
+  EXPECT_EQ((*waiting)->status.code(), Code::kDeadlineExceeded);
+  // Whoever is gone does not hold up the others: a younger one elsewhere dies of the holder only.
+  v1::ReadRequest read;
+  read.add_keys("k");
+  const auto reading = Start(leader().Read(read, env_.executor.Now() + 100ms));
+  env_.executor.RunFor(100ms);
+  EXPECT_EQ((*reading)->error().code(), v1::DEADLINE_EXCEEDED);
+}
+
+TEST_F(ShardTest, ADestroyedWaiterLeavesTheQueue) {
+  Start(leader().Prepare(Part("k", NextSlot().bits()), Deadline()));
+  Commit();
+  push_outcome_.emplace();
+  {
+    TaskScope gone(env_.executor);
+    auto result = std::make_shared<std::optional<AnchorEvaluation>>();
+    gone.Spawn(Into(leader().CommitOnePhase(Part("k", NextSlot().bits()), Deadline()), result));
+    Run();
+  }
+  const auto next = Start(leader().CommitOnePhase(Part("k", NextSlot().bits()), Deadline()));
+  EXPECT_FALSE(next->has_value());
+  env_.executor.RunFor(1s);  // pushed
+  Commit();                  // resolved
+  ASSERT_TRUE(next->has_value());
+  EXPECT_TRUE((*next)->ok());
+}
+
+TEST_F(ShardTest, ReplicasAndRestartedReplicasAgree) {
+  for (int i = 0; i < 50; ++i) {
+    const std::string key(1, static_cast<char>('a' + env_.random.Below(5)));
+    if (env_.random.Chance(0.5)) {
+      Start(leader().CommitOnePhase(Part(key, NextSlot().bits()), env_.executor.Now() + 1ms));
+    } else {
+      Start(leader().Prepare(Part(key, NextSlot().bits()), env_.executor.Now() + 1ms));
+    }
+    Commit();
+    EXPECT_EQ(shards_[0]->StateDigest(), shards_[1]->StateDigest());
+  }
+  Shard::Deps deps{env_.env, group_->store(1), *this, *this, *this, nullptr};
+  v1::ShardDescriptor other;
+  other.set_shard_id(7);
+  const Shard restarted(deps, Settings(), other);
+  EXPECT_EQ(restarted.StateDigest(), shards_[0]->StateDigest());
+  EXPECT_EQ(restarted.prepared_count(), shards_[0]->prepared_count());
+  EXPECT_EQ(restarted.descriptor().version(), 4u);
+  EXPECT_EQ(restarted.Spans(), shards_[0]->Spans());
+}
+
+}  // namespace
+}  // namespace quorate::shard
