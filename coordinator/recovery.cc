@@ -50,6 +50,12 @@ RecoveryMachine::Record ToRecord(const v1::TxnRecord& record) {
           .done = record.done()};
 }
 
+bool IsDecided(const shard::Shard* anchor, const shard::TxnName& txn) {
+  if (anchor == nullptr) return false;
+  const auto record = anchor->FindTxnRecord(txn.txn_id, txn.anchor_key);
+  return record.has_value() && record->state() == v1::COMMITTED;
+}
+
 // True if the finding answers the push.
 bool FillPushed(const Finding& finding, const v1::TxnRef& ref, v1::PushResponse* response) {
   const auto fail = [&](Status status) {
@@ -195,7 +201,16 @@ Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant dea
       co_return response;
     }
     const Finding finding = co_await Find(shard->id(), shard->serving_term(), txn, deadline);
-    if (FillPushed(finding, ref, &response)) co_return response;
+    // A live coordinator tells COMMITTED as a fact, perhaps before its Decide is applied. Who holds
+    // a part resolves it by this answer, and only an applied Decide allows that (early_resolve).
+    const bool undecided = finding.kind == Finding::Kind::kCommitted &&
+                           finding.participants != nullptr &&
+                           !IsDecided(directory_.FindServing(txn.anchor_key), txn);
+    if (undecided) {
+      PROBE("recovery.push_waits_for_the_decide");
+    } else if (FillPushed(finding, ref, &response)) {
+      co_return response;
+    }
     if (env_.Now() >= deadline) {
       StatusToError(DeadlineExceeded("the anchor's leader changes too often"),
                     response.mutable_error());
