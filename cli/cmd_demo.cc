@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -7,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
-#include <thread>
 
 #include "base/real_clock.h"
 #include "cli/cluster_view.h"
@@ -59,13 +59,35 @@ int FindPorts(int first, int nodes) {
   return first;
 }
 
+// SIGINT and SIGTERM, waited for instead of delivered, so that an interrupted demo still stops its
+// nodes and takes its data away. Made before any thread.
+class Interrupt {
+ public:
+  Interrupt() {
+    sigemptyset(&signals_);
+    sigaddset(&signals_, SIGINT);
+    sigaddset(&signals_, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  }
+  // Sleeps until `until`; true if it was interrupted.
+  bool SleepUntil(Instant until) const {
+    const Duration left = std::max<Duration>(until - RealClock::BootNow(), Duration(0));
+    const timespec timeout{.tv_sec = left / 1s, .tv_nsec = (left % 1s).count()};
+    return sigtimedwait(&signals_, nullptr, &timeout) > 0;
+  }
+
+ private:
+  sigset_t signals_;
+};
+
 // Runs the 30 seconds: the display and the kills.
 class Show {
  public:
   Show(Context& context, LocalCluster& cluster, Admin& admin, Bank& bank, int seconds)
       : context_(context), cluster_(cluster), admin_(admin), bank_(bank), seconds_(seconds) {}
 
-  void Run() {
+  // CANCELLED if it was interrupted.
+  Status Run(const Interrupt& interrupt) {
     const Instant start = RealClock::BootNow();
     uint64_t before = 0;
     for (int second = 1; second <= seconds_; ++second) {
@@ -75,7 +97,7 @@ class Show {
         event += fmt::format(" node {} ENDED BY ITSELF, see {}", dead, cluster_.log_path(dead));
         ++self_ended_;
       }
-      std::this_thread::sleep_for(std::max<Duration>(until - RealClock::BootNow(), Duration(0)));
+      if (interrupt.SleepUntil(until)) return Cancelled("interrupted");
       const uint64_t commits = bank_.commits();
       if (!context_.json) {
         fmt::print("{:>4} s {:>8} commits/s {:>9} commits  {:>5} totals checked, {} wrong  {}\n",
@@ -87,6 +109,7 @@ class Show {
     }
     // Whoever is still down comes back before the audit.
     Act(1);
+    return Status::Ok();
   }
 
   const std::vector<Fault>& faults() const { return faults_; }
@@ -214,7 +237,8 @@ void PrintTable(const Show& show, BankReport& report) {
 }
 
 // All of it on a running cluster. The report is judged by the caller.
-Status RunShow(Context& context, const DemoFlags& flags, LocalCluster& cluster, int* exit_code) {
+Status RunShow(Context& context, const DemoFlags& flags, const Interrupt& interrupt,
+               LocalCluster& cluster, int* exit_code) {
   Admin admin;
   bool created = false;
   RETURN_IF_ERROR(cluster.Init(admin, flags.bank.shards, BankSplitKeys(flags.bank), &created));
@@ -232,8 +256,9 @@ Status RunShow(Context& context, const DemoFlags& flags, LocalCluster& cluster, 
   }
   Show show(context, cluster, admin, bank, flags.seconds);
   bank.Start();
-  show.Run();
+  const Status ran = show.Run(interrupt);
   bank.Stop();
+  RETURN_IF_ERROR(ran);
   RETURN_IF_ERROR(cluster.WaitHealthy(admin, 30s));
   BankReport report;
   RETURN_IF_ERROR(bank.Audit(&report));
@@ -262,18 +287,20 @@ int Demo(Context& context, DemoFlags& flags) {
     }
     flags.data = name;
   }
+  const Interrupt interrupt;
   LocalCluster cluster(
       {.directory = flags.data, .nodes = kNodes, .port = FindPorts(flags.port, kNodes)});
   int exit_code = kExitFailed;
   auto status = cluster.Start();
-  if (status.ok()) status = RunShow(context, flags, cluster, &exit_code);
+  if (status.ok()) status = RunShow(context, flags, interrupt, cluster, &exit_code);
   if (!status.ok()) exit_code = Fail(context, status);
   const bool clean = cluster.Stop(15s);
   if (exit_code == kExitDone && !clean) {
     std::cerr << "quorate: a node did not stop cleanly\n";
     exit_code = kExitFailed;
   }
-  if (own_directory && !flags.keep && exit_code == kExitDone) {
+  const bool interesting = exit_code != kExitDone && status.code() != Code::kCancelled;
+  if (own_directory && !flags.keep && !interesting) {
     std::error_code ignored;
     std::filesystem::remove_all(flags.data, ignored);
   } else if (!context.json) {
