@@ -76,8 +76,8 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
       break;
     }
     PROBE("commit.copy_joins");
-    const Finding finding =
-        co_await registry_.Join(anchor.txn, anchor.shard, anchor.term, anchor.deadline);
+    const Finding finding = co_await registry_.Join(anchor.txn, anchor.shard, anchor.term,
+                                                    JoinUntil::kFact, anchor.deadline);
     if (FillFound(finding, NameOf(request, anchor.txn), &response)) co_return response;
     co_await Sleep(env_.executor, pause.Next(env_.random));
   }
@@ -176,8 +176,8 @@ Task<v1::CommitResponse> Coordinator::CommitHere(v1::CommitRequest request, Anch
         break;
       case Action::Kind::kJoinRecovery: {
         registration.End();
-        const Finding finding =
-            co_await recovery_.Find(anchor.shard, anchor.term, name, anchor.deadline);
+        const Finding finding = co_await recovery_.Find(anchor.shard, anchor.term, name,
+                                                        JoinUntil::kFact, anchor.deadline);
         if (!FillFound(finding, name, &response)) {
           FillError(Code::kUnavailable, name, &response);
         }

@@ -50,12 +50,6 @@ RecoveryMachine::Record ToRecord(const v1::TxnRecord& record) {
           .done = record.done()};
 }
 
-bool IsDecided(const shard::Shard* anchor, const shard::TxnName& txn) {
-  if (anchor == nullptr) return false;
-  const auto record = anchor->FindTxnRecord(txn.txn_id, txn.anchor_key);
-  return record.has_value() && record->state() == v1::COMMITTED;
-}
-
 // True if the finding answers the push.
 bool FillPushed(const Finding& finding, const v1::TxnRef& ref, v1::PushResponse* response) {
   const auto fail = [&](Status status) {
@@ -194,33 +188,29 @@ Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant dea
     }
   }
   Backoff pause(kPauseInitial, kPauseMax);
+  bool again = false;
   while (true) {
     shard::Shard* shard = directory_.FindServing(txn.anchor_key);
     if (shard == nullptr) {
       FillNotServing(directory_, txn.anchor_key, response.mutable_error());
       co_return response;
     }
-    const Finding finding = co_await Find(shard->id(), shard->serving_term(), txn, deadline);
-    // A live coordinator tells COMMITTED as a fact, perhaps before its Decide is applied. Who holds
-    // a part resolves it by this answer, and only an applied Decide allows that (early_resolve).
-    const bool undecided = finding.kind == Finding::Kind::kCommitted &&
-                           finding.participants != nullptr &&
-                           !IsDecided(directory_.FindServing(txn.anchor_key), txn);
-    if (undecided) {
-      PROBE("recovery.push_waits_for_the_decide");
-    } else if (FillPushed(finding, ref, &response)) {
-      co_return response;
-    }
+    const Finding finding =
+        co_await Find(shard->id(), shard->serving_term(), txn, JoinUntil::kEnd, deadline);
+    if (FillPushed(finding, ref, &response)) co_return response;
     if (env_.Now() >= deadline) {
       StatusToError(DeadlineExceeded("the anchor's leader changes too often"),
                     response.mutable_error());
       co_return response;
     }
-    co_await Sleep(env_.executor, pause.Next(env_.random));
+    // The first time it is the end of what was waited for, and the record tells.
+    if (again) co_await Sleep(env_.executor, pause.Next(env_.random));
+    again = true;
   }
 }
 
-Task<Finding> Recovery::Find(ShardId shard, raft::Term term, shard::TxnName txn, Instant deadline) {
+Task<Finding> Recovery::Find(ShardId shard, raft::Term term, shard::TxnName txn, JoinUntil until,
+                             Instant deadline) {
   if (!registry_.Has(txn.txn_id, shard, term)) {
     shard::Shard* here = directory_.FindServing(shard, term);
     if (here == nullptr) co_return Finding{};
@@ -237,9 +227,9 @@ Task<Finding> Recovery::Find(ShardId shard, raft::Term term, shard::TxnName txn,
     // Below the horizon there is nothing to wait for.
     if (run->told.has_value()) co_return *run->told;
   } else {
-    PROBE("recovery.push_waits_with_the_coordinator");
+    PROBE("recovery.push_waits_for_the_decide");
   }
-  co_return co_await registry_.Join(txn.txn_id, shard, term, deadline);
+  co_return co_await registry_.Join(txn.txn_id, shard, term, until, deadline);
 }
 
 // ---- recovering ---------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ class Recovery final : public shard::Pusher, public shard::ShardObserver {
 
   // What became of a transaction anchored in `shard`, which serves here in `term`: by its record,
   // with whoever is at it, or by starting a recovery.
-  Task<Finding> Find(ShardId shard, raft::Term term, shard::TxnName txn, Instant deadline);
+  Task<Finding> Find(ShardId shard, raft::Term term, shard::TxnName txn, JoinUntil until,
+                     Instant deadline);
 
   // shard::ShardObserver.
   void OnServing(ShardId shard, raft::Term term) override;

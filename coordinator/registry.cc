@@ -28,14 +28,16 @@ bool Registry::Has(const TxnId& txn, ShardId shard, raft::Term term) const {
   return it != entries_.end() && it->second->term_ == term;
 }
 
-Task<Finding> Registry::Join(TxnId txn, ShardId shard, raft::Term term, Instant deadline) {
+Task<Finding> Registry::Join(TxnId txn, ShardId shard, raft::Term term, JoinUntil until,
+                             Instant deadline) {
   if (!Has(txn, shard, term)) co_return Finding{};
   Registration* entry = entries_.find({txn, shard})->second;
-  if (entry->told_.has_value()) co_return *entry->told_;
+  const bool fact = until == JoinUntil::kFact;
+  if (fact && entry->told_.has_value()) co_return *entry->told_;
   const Duration left = deadline - env_.Now();
   if (left <= Duration(0)) co_return Finding{.kind = Finding::Kind::kTimeout};
   Promise<Finding> promise(env_.executor);
-  entry->waiters_.push_back(promise);
+  (fact ? entry->waiters_ : entry->end_waiters_).push_back(promise);
   const Expiry expiry(env_.executor, left, promise);
   co_return co_await promise.future();
 }
@@ -50,7 +52,7 @@ void Registry::Insert(Registration* entry) {
   PROBE("registry.entry_of_an_older_term");
   it->second = entry;
   old->live_ = false;
-  old->Wake({});
+  old->WakeAll();
   if (const auto callback = std::exchange(old->on_rights_ended_, nullptr)) callback();
 }
 
@@ -64,7 +66,7 @@ void Registry::EndShard(ShardId shard) {
     }
     it = entries_.erase(it);
     entry->live_ = false;
-    entry->Wake({});
+    entry->WakeAll();
     if (entry->on_rights_ended_) {
       callbacks.push_back(std::exchange(entry->on_rights_ended_, nullptr));
     }
@@ -84,7 +86,7 @@ Registration::Registration(Registry& registry, TxnId txn, ShardId shard, raft::T
 
 void Registration::Tell(Finding finding) {
   told_ = std::move(finding);
-  Wake(*told_);
+  Wake(&waiters_, *told_);
 }
 
 void Registration::End() {
@@ -92,11 +94,16 @@ void Registration::End() {
   live_ = false;
   on_rights_ended_ = nullptr;
   registry_.entries_.erase({txn_, shard_});
-  Wake({});
+  WakeAll();
 }
 
-void Registration::Wake(const Finding& finding) {
-  for (const Promise<Finding>& waiter : std::exchange(waiters_, {})) waiter.Set(finding);
+void Registration::Wake(std::vector<Promise<Finding>>* waiters, const Finding& finding) {
+  for (const Promise<Finding>& waiter : std::exchange(*waiters, {})) waiter.Set(finding);
+}
+
+void Registration::WakeAll() {
+  Wake(&waiters_, {});
+  Wake(&end_waiters_, {});
 }
 
 }  // namespace quorate::coordinator

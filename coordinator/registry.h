@@ -26,6 +26,11 @@ namespace quorate::coordinator {
 
 using StagedParts = std::shared_ptr<const std::vector<shard::StagedParticipant>>;
 
+// What one who joins waits for. COMMITTED is a fact, to be told to a client, before its Decide is
+// applied; but who was told by a push resolves, and Resolve is sent only from an applied Decide
+// (early_resolve). So a push waits for the end of the entry, and then looks at the record.
+enum class JoinUntil : uint8_t { kFact, kEnd };
+
 // What those who joined are told.
 struct Finding {
   enum class Kind : uint8_t {
@@ -49,8 +54,8 @@ class Registry {
   explicit Registry(Env& env) : env_(env) {}
 
   bool Has(const TxnId& txn, ShardId shard, raft::Term term) const;
-  // Waits with the entry, until it tells or ends; kLookAgain at once if there is none.
-  Task<Finding> Join(TxnId txn, ShardId shard, raft::Term term, Instant deadline);
+  // Waits with the entry, until it tells (kFact) or ends; kLookAgain at once if there is none.
+  Task<Finding> Join(TxnId txn, ShardId shard, raft::Term term, JoinUntil until, Instant deadline);
   // Leadership of `shard` has gone: its entries end, their owners are told.
   void EndShard(ShardId shard);
   size_t size() const { return entries_.size(); }
@@ -76,13 +81,14 @@ class Registration {
 
   // The right to decide, as far as it is known here.
   bool live() const { return live_; }
-  // The outcome, for those who wait and those who will until the entry ends.
+  // The outcome, for those who wait for it and those who will until the entry ends.
   void Tell(Finding finding);
   void End();
 
  private:
   friend class Registry;
-  void Wake(const Finding& finding);
+  static void Wake(std::vector<Promise<Finding>>* waiters, const Finding& finding);
+  void WakeAll();
 
   Registry& registry_;
   const TxnId txn_;
@@ -91,7 +97,8 @@ class Registration {
   std::function<void()> on_rights_ended_;
   bool live_ = true;
   std::optional<Finding> told_;
-  std::vector<Promise<Finding>> waiters_;
+  std::vector<Promise<Finding>> waiters_;      // kFact
+  std::vector<Promise<Finding>> end_waiters_;  // kEnd
 };
 
 }  // namespace quorate::coordinator

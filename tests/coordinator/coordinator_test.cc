@@ -217,12 +217,18 @@ TEST_F(CoordinatorTest, APushWithoutRecordAbortsForGood) {
   EXPECT_EQ((*answer)->error().code(), v1::ABORTED);
 }
 
-TEST_F(CoordinatorTest, APushWaitsWithTheLiveCoordinator) {
+// Who pushes may resolve, and Resolve is sent only from an applied Decide.
+TEST_F(CoordinatorTest, APushWaitsForTheDecideOfTheLiveCoordinator) {
   const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}});
   auto answer = nodes.Commit(1, request);
   nodes.Quiet();
   auto outcome = nodes.Push(1, request);
+  EXPECT_EQ(nodes.RoundsUntil(answer), 1);
+  auto late = nodes.Push(1, request);
+  nodes.Quiet();
+  EXPECT_FALSE(outcome->has_value() || late->has_value());
   EXPECT_EQ(nodes.RoundsUntil(outcome), 1);
+  EXPECT_EQ(nodes.RoundsUntil(late), 0);
   EXPECT_EQ((*outcome)->state(), v1::COMMITTED);
   EXPECT_EQ((*outcome)->commit_ts(), (*answer)->commit_ts());
   EXPECT_EQ((*outcome)->participants_size(), 2);

@@ -23,7 +23,7 @@ TEST_F(RecoveryTest, APushReachesTheAnchorsLeaderFromAnyNode) {
   auto answer = nodes.Commit(1, request);
   nodes.Quiet();
   auto outcome = nodes.Ask(2, request);
-  ASSERT_EQ(nodes.RoundsUntil(outcome), 1) << "it waits with the coordinator";
+  ASSERT_EQ(nodes.RoundsUntil(outcome), 2) << "it waits for the Decide";
   ASSERT_TRUE((*outcome)->ok()) << (*outcome)->status().ToString();
   EXPECT_EQ((**outcome)->state, PushOutcome::State::kCommitted);
   EXPECT_EQ((**outcome)->commit_ts, Timestamp((*answer)->commit_ts()));

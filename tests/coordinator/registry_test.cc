@@ -19,15 +19,16 @@ class RegistryTest : public ::testing::Test {
 
   // Joins, and returns where the finding will be.
   std::shared_ptr<std::optional<Finding>> Join(const TxnId& txn, raft::Term term = kTerm,
-                                               Duration timeout = 1s) {
+                                               Duration timeout = 1s,
+                                               JoinUntil until = JoinUntil::kFact) {
     auto found = std::make_shared<std::optional<Finding>>();
-    scope.Spawn(Wait(this, txn, term, env.executor.Now() + timeout, found));
+    scope.Spawn(Wait(this, txn, term, until, env.executor.Now() + timeout, found));
     env.executor.RunFor(Duration(0));
     return found;
   }
-  static Task<void> Wait(RegistryTest* test, TxnId txn, raft::Term term, Instant deadline,
-                         std::shared_ptr<std::optional<Finding>> found) {
-    *found = co_await test->registry.Join(txn, kShard, term, deadline);
+  static Task<void> Wait(RegistryTest* test, TxnId txn, raft::Term term, JoinUntil until,
+                         Instant deadline, std::shared_ptr<std::optional<Finding>> found) {
+    *found = co_await test->registry.Join(txn, kShard, term, until, deadline);
   }
   void Run() { env.executor.RunFor(Duration(0)); }
 
@@ -66,6 +67,19 @@ TEST_F(RegistryTest, LooksAgainWhenAnEntryEndsWithoutAnOutcome) {
   ASSERT_TRUE(found->has_value());
   EXPECT_EQ((*found)->kind, Finding::Kind::kLookAgain);
   EXPECT_EQ(registry.size(), 0u);
+}
+
+TEST_F(RegistryTest, AFactDoesNotWakeWhoWaitsForTheEnd) {
+  Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+  const auto early = Join(kTxn, kTerm, 1s, JoinUntil::kEnd);
+  entry.Tell({.kind = Finding::Kind::kCommitted, .commit_ts = Timestamp(9)});
+  const auto late = Join(kTxn, kTerm, 1s, JoinUntil::kEnd);
+  EXPECT_FALSE(early->has_value());
+  EXPECT_FALSE(late->has_value());
+  entry.End();
+  Run();
+  ASSERT_TRUE(early->has_value() && late->has_value());
+  EXPECT_EQ((*early)->kind, Finding::Kind::kLookAgain);
 }
 
 TEST_F(RegistryTest, EndsAWaitByItsDeadline) {
