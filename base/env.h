@@ -1,7 +1,7 @@
 // Env: everything that touches the world, handed to each component by reference. There are two
 // worlds, the real one and the simulated one; the same node and client code runs in both.
 //
-// Files come through storage/file.h, peers through raft/host/transport.h and client/route/channel.h:
+// Files come through storage/file.h, peers through raft/host/transport.h, client/route/channel.h:
 // those seams need types of their layers, so they are handed over beside the Env (server/node.h).
 #pragma once
 

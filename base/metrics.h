@@ -1,6 +1,6 @@
 // Counters, gauges and histograms of one node, with Prometheus text exposition.
 //
-// A metric is looked up once, when its component is built, and then only incremented. Increments are
+// A metric is looked up once, when its component is built, then only incremented. Increments are
 // relaxed atomics, since the WAL and flush threads count too.
 #pragma once
 

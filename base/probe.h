@@ -1,4 +1,4 @@
-// Named probes: a rare branch carries a name, and simulation reports which were reached. Counting is
+// Named probes: a rare branch carries a name; simulation reports which were reached. Counting is
 // process-wide and has no effect on behaviour.
 #pragma once
 

@@ -22,12 +22,12 @@ namespace quorate {
 // The numbers are on the wire (proto/txn.proto, ErrorCode): never renumber.
 enum class Code : uint8_t {
   kOk = 0,
-  kInvalidArgument = 1,     // the request itself is wrong; the message names the field and the limit
+  kInvalidArgument = 1,     // the request is wrong; the message names the field and the limit
   kNotFound = 2,            // asked-for thing does not exist
   kAlreadyExists = 3,       // e.g. a second `init`
   kFailedPrecondition = 4,  // a `check` line did not hold; nothing was written
   kNotLeader = 5,           // ask the hinted leader; nothing happened
-  kStaleEpoch = 6,          // routed with an old shard map; current descriptors come with the answer
+  kStaleEpoch = 6,          // routed with an old map; current descriptors come with the answer
   kOverloaded = 7,          // a bound was reached; retry after a while
   kUnavailable = 8,         // no answer from the other side: it may have acted
   kDeadlineExceeded = 9,    // out of time: it may have acted

@@ -1,7 +1,7 @@
 // Task<T>: a lazily started coroutine with one owner; Promise/Future: a one-shot value between
 // handlers; TaskScope: the owner of spawned tasks.
 //
-// Rules (docs/decisions/0002): parameters by value or owned by something that outlives the scope; no
+// Rules (docs/decisions/0002): parameters by value, or owned by what outlives the scope; no
 // capturing lambda coroutines; no lock and no reference into a container held over co_await. After
 // every suspension the world may have moved: re-check term, epoch and lease.
 //
