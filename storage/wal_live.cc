@@ -77,8 +77,9 @@ void WalLive::Apply(WalRecord record, bool damaged, uint32_t seq, uint64_t segme
   if (IsBase(record)) group.log.damaged = false;
   if (damaged) group.log.damaged = true;
 
-  if (record.hard_state) {
-    group.log.hard_state = *record.hard_state;
+  if (record.hard_state) group.log.hard_state = *record.hard_state;
+  // A group that has nothing yet is kept, too: that it exists.
+  if (record.hard_state || group.hard_state_segment == 0) {
     Move(&group.hard_state_segment, segment);
   }
   if (record.reset) {

@@ -259,6 +259,13 @@ void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
     }
   }
   checked_[record.group] = gaps_;
+  // Numbers start again behind a destruction, which itself may be lost.
+  if (item.frame.seq == 1 && group != nullptr) {
+    WalRecord gone;
+    gone.group = record.group;
+    gone.destroy = true;
+    out_.live.Apply(std::move(gone), false, 0, segment);
+  }
   out_.live.Apply(std::move(record), damaged, item.frame.seq, segment);
   if (damaged) out_.damaged = true;
 }
@@ -270,7 +277,8 @@ void Recovery::BadBody(const ScanItem& item) {
   out_.damaged = true;
   WalLive::Group& group = out_.live.At(item.frame.group);
   group.log.damaged = true;
-  group.seq = item.frame.seq;
+  // Its number stays missing: the record may have begun a new incarnation, so that the next one,
+  // which then seems to, is no proof of a fresh start.
   checked_[item.frame.group] = gaps_;
 }
 

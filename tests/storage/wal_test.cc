@@ -266,6 +266,29 @@ TEST_F(WalTest, DamagedFrameConcernsAllGroupsThatCannotProveOtherwise) {
   EXPECT_TRUE(wal_->lost_records());
 }
 
+// A lost record that began a new incarnation must not make the one behind it look like the start.
+TEST_F(WalTest, ALostFirstRecordOfAnIncarnationIsNoticed) {
+  for (const uint64_t lost : {0, 1}) {
+    SCOPED_TRACE(lost);
+    Kill();
+    disk_ = RamDisk();
+    Open();
+    Write(Entries(1, 1, {"first life"}));
+    WalRecord second = Entries(1, 1, {"second life"});
+    second.incarnation = 2;
+    Write(std::move(second));
+    WalRecord vote;
+    vote.group = GroupId(1);
+    vote.incarnation = 2;
+    vote.hard_state = {5, 2, 0};
+    Write(std::move(vote));
+    Kill();
+    (*disk_.Find(kFirst))[Items()[lost].end - 1] ^= 1;
+    Open();
+    EXPECT_EQ(Damaged(1), true);
+  }
+}
+
 TEST_F(WalTest, DamageOutlivesRestartsUntilASnapshotReplacesTheLog) {
   Open();
   Write(Entries(1, 1, {"a"}));
