@@ -232,12 +232,7 @@ Task<void> Coordinator::LogDecide(LivePtr live, bool commit, Timestamp commit_ts
 }
 
 Task<void> Coordinator::JoinRecovery(LivePtr live) {
-  v1::CommitResponse response;
-  const Finding finding = co_await recovery_.Find(live->anchor.shard, live->anchor.term, live->name,
-                                                  JoinUntil::kFact, live->anchor.deadline);
-  if (!FillFound(finding, live->name, &response)) {
-    FillError(Code::kUnavailable, live->name, &response);
-  }
+  v1::CommitResponse response = co_await AskRecovery(live->name, live->anchor);
   live->answer.Set(std::move(response));
 }
 

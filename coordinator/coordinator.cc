@@ -109,6 +109,14 @@ Task<Standing> Coordinator::DecideOnce(shard::TxnName txn, Anchor anchor, bool c
   co_return ToStanding(co_await shard->Decide(std::move(txn), commit, commit_ts));
 }
 
+Task<v1::CommitResponse> Coordinator::AskRecovery(shard::TxnName name, Anchor anchor) {
+  v1::CommitResponse response;
+  const Finding finding =
+      co_await recovery_.Find(anchor.shard, anchor.term, name, JoinUntil::kFact, anchor.deadline);
+  if (!FillFound(finding, name, &response)) FillError(Code::kUnavailable, name, &response);
+  co_return response;
+}
+
 // ---- one shard ----------------------------------------------------------------------------------
 
 // The steps that are rarely needed. The pointers are into the awaiting frame.
@@ -174,21 +182,15 @@ Task<v1::CommitResponse> Coordinator::CommitHere(v1::CommitRequest request, Anch
       case Action::Kind::kLogDecide:
         co_await StepHere(*action, name, anchor, &registration, &machine);
         break;
-      case Action::Kind::kJoinRecovery: {
+      case Action::Kind::kJoinRecovery:
         registration.End();
-        const Finding finding = co_await recovery_.Find(anchor.shard, anchor.term, name,
-                                                        JoinUntil::kFact, anchor.deadline);
-        if (!FillFound(finding, name, &response)) {
-          FillError(Code::kUnavailable, name, &response);
-        }
+        response = co_await AskRecovery(name, anchor);
         break;
-      }
       case Action::Kind::kAnswerCommitted:
         registration.Tell({.kind = Finding::Kind::kCommitted,
                            .commit_ts = action->ts,
                            .rounds = machine.rounds()});
-        FillAction(*action, name, machine, &response);
-        break;
+        [[fallthrough]];
       case Action::Kind::kAnswerAborted:
       case Action::Kind::kAnswerUnknown:
         FillAction(*action, name, machine, &response);

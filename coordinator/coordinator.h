@@ -81,6 +81,8 @@ class Coordinator {
   Task<v1::CommitResponse> CommitAcross(v1::CommitRequest request, Anchor anchor);
   // The min_ts of a commit that read nothing, or zero; also refuses a start_ts above every slot.
   Task<Result<Timestamp>> MinTimestamp(Timestamp start_ts, bool has_reads, Instant deadline);
+  // What recovery makes of a transaction that somebody staged before.
+  Task<v1::CommitResponse> AskRecovery(shard::TxnName name, Anchor anchor);
   Task<Standing> DecideOnce(shard::TxnName txn, Anchor anchor, bool commit, Timestamp commit_ts);
 
   void Perform(const LivePtr& live);
