@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "proto/node.pb.h"
+#include "server/public_api.h"
+#include "tests/sim/workloads/thin_client.h"
 
 namespace quorate::sim {
 
@@ -30,6 +32,7 @@ struct SimNode::Incarnation {
   std::unique_ptr<raft::Transport> transport;
   std::unique_ptr<client::Channel> channel;
   std::unique_ptr<server::Node> node;
+  std::unique_ptr<server::PublicApi> api;
   TaskScope scope;  // requests being served; destroyed before the node they use
 };
 
@@ -40,7 +43,7 @@ SimNode::SimNode(World& world, SimNetwork& network, const Options& options, int 
       name_(fmt::format("n{}", index + 1)),
       address_(fmt::format("{}:7400", name_)),
       log_(world, name_, trace),
-      disk_(world, world.Fork("disk" + name_), options.disk),
+      disk_(world, name_, options.disk),
       crash_random_(world.Fork("crash" + name_)) {
   Random random = world.Fork("clock" + name_);
   clock_.drift = (random.Unit() * 2 - 1) * options.drift_max;
@@ -52,12 +55,20 @@ SimNode::~SimNode() { Crash(); }
 
 namespace {
 
-Task<void> ServeOne(server::Node* node, std::string cluster_id, uint64_t to_node, std::string bytes,
-                    SimNetwork::Reply reply) {
-  v1::NodeRequest request;
-  CHECK(request.ParseFromString(bytes), "a request does not parse");
+Task<void> ServeOne(Observer* observer, server::Node* node, server::PublicApi* api,
+                    SimNetwork::Request request, SimNetwork::Reply reply) {
+  if (!request.method.empty()) {
+    reply(co_await ServePublic(api, std::move(request)));
+    co_return;
+  }
+  v1::NodeRequest parsed;
+  CHECK(parsed.ParseFromString(request.bytes), "a request does not parse");
+  const std::string committing = parsed.commit().txn_id();
   const v1::NodeResponse response =
-      co_await node->Handle(std::move(cluster_id), to_node, std::move(request));
+      co_await node->Handle(std::move(request.cluster_id), 0, std::move(parsed));
+  if (observer != nullptr && response.has_commit() && response.commit().error().code() == v1::OK) {
+    observer->OnCommitted(committing);
+  }
   reply(response.SerializeAsString());
 }
 
@@ -68,13 +79,12 @@ Status SimNode::Start(std::vector<std::string> join) {
   ++incarnations_;
   incarnation_ = std::make_unique<Incarnation>(*this, world_.Fork(name_).Next());
   Incarnation& now = *incarnation_;
-  network_.Listen(
-      address_, now.process,
-      [&now](std::string cluster_id, uint64_t to, std::string request, SimNetwork::Reply reply) {
-        if (now.node == nullptr) return;
-        now.scope.Spawn(ServeOne(now.node.get(), std::move(cluster_id), to, std::move(request),
-                                 std::move(reply)));
-      });
+  network_.Listen(address_, now.process,
+                  [this, &now](SimNetwork::Request request, SimNetwork::Reply reply) {
+                    if (now.node == nullptr) return;
+                    now.scope.Spawn(ServeOne(observer_, now.node.get(), now.api.get(),
+                                             std::move(request), std::move(reply)));
+                  });
   now.transport = network_.MakeTransport(now.process, address_);
   now.channel = network_.MakeChannel(now.process, address_);
   server::World world{now.process.env(), *now.files,
@@ -99,6 +109,7 @@ Status SimNode::Start(std::vector<std::string> join) {
     return status;
   }
   now.node = std::move(*node);
+  now.api = std::make_unique<server::PublicApi>(now.process.env(), *now.node);
   now.node->OnFatal([this](Status status) {
     log_.Error("fatal: {}", status.ToString());
     // A node whose storage failed stops; the machine is restarted by the fault injector.
@@ -112,6 +123,7 @@ void SimNode::Crash() {
   if (!up()) return;
   network_.Close(address_);
   incarnation_->scope.Clear();
+  incarnation_->api.reset();
   incarnation_->node.reset();
   incarnation_.reset();
   store_disk_.Crash(crash_random_);
@@ -124,6 +136,7 @@ void SimNode::PowerLoss() {
 
 Process* SimNode::process() { return up() ? &incarnation_->process : nullptr; }
 server::Node* SimNode::node() { return up() ? incarnation_->node.get() : nullptr; }
+server::PublicApi* SimNode::api() { return up() ? incarnation_->api.get() : nullptr; }
 
 // ---- clients ------------------------------------------------------------------------------------
 
@@ -131,11 +144,12 @@ SimClient::SimClient(World& world, SimNetwork& network, const std::string& name,
                      std::vector<std::string> cluster, bool trace)
     : network_(network),
       address_(name + ":1"),
+      cluster_(std::move(cluster)),
       log_(world, name, trace),
       process_(std::make_unique<Process>(world, name, world.Fork(name).Next(), &clock_, log_)) {
   network_.Listen(address_, *process_, nullptr);
   channel_ = network_.MakeChannel(*process_, address_);
-  database_ = client::Database::Create(process_->env(), *channel_, {.cluster = std::move(cluster)});
+  database_ = client::Database::Create(process_->env(), *channel_, {.cluster = cluster_});
   scope_ = std::make_unique<TaskScope>(*process_);
 }
 

@@ -13,6 +13,10 @@
 #include "tests/sim/sim_network.h"
 #include "tests/sim/world.h"
 
+namespace quorate::server {
+class PublicApi;
+}
+
 namespace quorate::sim {
 
 // Log lines of all processes, with virtual time; silent unless tracing.
@@ -45,8 +49,14 @@ class SimNode {
   const std::string& address() const { return address_; }
   Process* process();
   server::Node* node();
+  server::PublicApi* api();
   ClockModel& clock() { return clock_; }
   SimDisk& disk() { return disk_; }
+  // Told what becomes durable and what is answered here; outlives the node's use of it.
+  void Watch(Observer* observer) {
+    observer_ = observer;
+    disk_.Watch(observer);
+  }
 
  private:
   struct Incarnation;
@@ -61,6 +71,7 @@ class SimNode {
   SimDisk disk_;
   storage::MemoryDisk store_disk_;
   Random crash_random_;
+  Observer* observer_ = nullptr;
   int incarnations_ = 0;
   std::unique_ptr<Incarnation> incarnation_;
 };
@@ -73,12 +84,16 @@ class SimClient {
   ~SimClient();
   client::Database& database() { return *database_; }
   client::Channel& channel() { return *channel_; }
+  SimNetwork& network() { return network_; }
+  const std::string& address() const { return address_; }
+  const std::vector<std::string>& cluster() const { return cluster_; }
   Process& process() { return *process_; }
   TaskScope& scope() { return *scope_; }
 
  private:
   SimNetwork& network_;
   std::string address_;
+  std::vector<std::string> cluster_;
   SimLogger log_;
   ClockModel clock_;
   std::unique_ptr<Process> process_;

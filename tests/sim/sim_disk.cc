@@ -27,8 +27,11 @@ class SimLock final : public storage::DirectoryLock {
 
 }  // namespace
 
-SimDisk::SimDisk(World& world, Random random, DiskOptions options)
-    : world_(world), random_(random), options_(options) {}
+SimDisk::SimDisk(World& world, std::string name, DiskOptions options)
+    : world_(world),
+      name_(std::move(name)),
+      random_(world.Fork("disk" + name_)),
+      options_(options) {}
 
 Status SimDisk::WriteTo(Inode& inode, uint64_t offset, std::string_view bytes) {
   uint64_t used = 0;
@@ -47,6 +50,11 @@ Status SimDisk::WriteTo(Inode& inode, uint64_t offset, std::string_view bytes) {
 
 void SimDisk::Synced(Inode& inode, uint64_t up_to) {
   ++syncs_;
+  if (observer_ != nullptr) {
+    for (const PendingWrite& write : inode.pending) {
+      if (write.id <= up_to) observer_->OnDurable(name_, write.offset, write.after);
+    }
+  }
   std::erase_if(inode.pending, [&](const PendingWrite& w) { return w.id <= up_to; });
   inode.durable_size = inode.content.size();
 }

@@ -15,6 +15,7 @@
 
 #include "base/random.h"
 #include "storage/file.h"
+#include "tests/sim/checks/observer.h"
 #include "tests/sim/world.h"
 
 namespace quorate::sim {
@@ -31,13 +32,15 @@ struct DiskOptions {
 // Outlives the node's incarnations.
 class SimDisk {
  public:
-  SimDisk(World& world, Random random, DiskOptions options);
+  SimDisk(World& world, std::string name, DiskOptions options);
 
   // Files of one incarnation; callbacks run on its executor and only while it lives.
   std::unique_ptr<storage::FileSystem> Mount(Executor& executor);
   void PowerLoss();
   DiskOptions& options() { return options_; }
   uint64_t syncs() const { return syncs_; }
+  // Told of every byte range that becomes durable; outlives the disk's use of it.
+  void Watch(Observer* observer) { observer_ = observer; }
 
  private:
   friend class SimFile;
@@ -68,12 +71,14 @@ class SimDisk {
   Duration SyncLatency();
 
   World& world_;
+  const std::string name_;
   Random random_;
   DiskOptions options_;
   std::map<std::string, std::shared_ptr<Inode>> files_;
   std::map<std::string, bool> directories_;
   std::vector<DirectoryOp> directory_pending_;
   std::map<std::string, std::weak_ptr<int>> locks_;
+  Observer* observer_ = nullptr;
   uint64_t last_write_ = 0;
   uint64_t syncs_ = 0;
 };

@@ -61,67 +61,78 @@ bool SimNetwork::Transfer(const std::string& from, const std::string& to,
 
 // ---- calls --------------------------------------------------------------------------------------
 
+namespace {
+
+Task<void> FailLater(Executor* executor, Promise<Result<std::string>> answer, Duration delay,
+                     Status status) {
+  co_await Sleep(*executor, delay);
+  answer.Set(status);
+}
+
+// Tells callbacks that the frame they would answer to is gone.
+struct Alive {
+  std::shared_ptr<bool> token = std::make_shared<bool>(true);
+  ~Alive() { *token = false; }
+};
+
+}  // namespace
+
+Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string from, std::string to,
+                                               Request request) {
+  ++calls_;
+  const Alive alive;
+  Promise<Result<std::string>> answer(*process);
+  const Duration timeout = request.timeout;
+  world_.Trace(Crc32c(request.bytes), request.bytes.size());
+
+  // Runs on the server, perhaps when the caller is gone; the way back has the same faults.
+  const auto reply_to = [this, from, to, alive = alive.token, answer](std::string response) {
+    Transfer(to, from, [alive, answer, response](Endpoint& e) {
+      e.process->Post([alive, answer, response] {
+        if (*alive) answer.Set(response);
+      });
+    });
+  };
+  const bool sent = Transfer(from, to, [request, reply_to](Endpoint& endpoint) {
+    if (!endpoint.serve) return;
+    endpoint.process->Post(
+        [serve = endpoint.serve, request, reply_to] { serve(request, reply_to); });
+  });
+  TaskScope timers(*process);
+  if (!sent) {
+    timers.Spawn(FailLater(process, answer, std::chrono::milliseconds(1),
+                           Unavailable(to + ": connection refused")));
+  } else if (world_.network_random().Chance(options_.reset)) {
+    timers.Spawn(FailLater(process, answer, Latency(), Unavailable(to + ": connection reset")));
+  }
+  timers.Spawn(FailLater(process, answer, timeout, DeadlineExceeded(to + ": no answer in time")));
+  co_return co_await answer.future();
+}
+
 class SimChannel final : public client::Channel {
  public:
   SimChannel(SimNetwork& network, Process& process, std::string address)
       : network_(network), process_(process), address_(std::move(address)) {}
-  ~SimChannel() override { *alive_ = false; }
 
   void SetClusterId(const std::string& cluster_id) override { cluster_id_ = cluster_id; }
 
   Task<Result<v1::NodeResponse>> Call(std::string address, v1::NodeRequest request,
                                       Duration timeout) override {
-    ++network_.calls_;
-    Promise<Result<v1::NodeResponse>> answer(process_);
     request.set_timeout_ms(static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(timeout))));
-    std::string bytes = request.SerializeAsString();
-    network_.world_.Trace(Crc32c(bytes), bytes.size());
-
-    // Runs on the server, perhaps when this channel is gone; the way back has the same faults.
-    const auto reply_to = [network = &network_, self = address_, alive = alive_, answer,
-                           server = address](std::string response) {
-      network->Transfer(server, self, [alive, answer, response](SimNetwork::Endpoint& e) {
-        e.process->Post([alive, answer, response] {
-          if (!*alive) return;
-          v1::NodeResponse parsed;
-          CHECK(parsed.ParseFromString(response), "a response does not parse");
-          answer.Set(std::move(parsed));
-        });
-      });
-    };
-    const bool sent = network_.Transfer(
-        address_, address,
-        [cluster_id = cluster_id_, bytes, reply_to](SimNetwork::Endpoint& endpoint) {
-          if (!endpoint.serve) return;
-          endpoint.process->Post([serve = endpoint.serve, cluster_id, bytes, reply_to] {
-            serve(cluster_id, 0, bytes, reply_to);
-          });
-        });
-    TaskScope timers(process_);
-    if (!sent) {
-      timers.Spawn(FailLater(process_, answer, std::chrono::milliseconds(1),
-                             Unavailable(address + ": connection refused")));
-    } else if (network_.world_.network_random().Chance(network_.options_.reset)) {
-      timers.Spawn(FailLater(process_, answer, network_.Latency(),
-                             Unavailable(address + ": connection reset")));
-    }
-    timers.Spawn(
-        FailLater(process_, answer, timeout, DeadlineExceeded(address + ": no answer in time")));
-    co_return co_await answer.future();
+    const auto response = co_await network_.Exchange(
+        &process_, address_, std::move(address),
+        {cluster_id_, /*method=*/"", request.SerializeAsString(), timeout});
+    if (!response.ok()) co_return response.status();
+    v1::NodeResponse parsed;
+    CHECK(parsed.ParseFromString(*response), "a response does not parse");
+    co_return parsed;
   }
 
  private:
-  static Task<void> FailLater(Executor& executor, Promise<Result<v1::NodeResponse>> answer,
-                              Duration delay, Status status) {
-    co_await Sleep(executor, delay);
-    answer.Set(status);
-  }
-
   SimNetwork& network_;
   Process& process_;
   std::string address_;
   std::string cluster_id_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 // ---- peers --------------------------------------------------------------------------------------

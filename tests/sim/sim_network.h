@@ -38,8 +38,13 @@ class SimNetwork {
  public:
   // What a listening process does with a request; answers through `reply` (at most once).
   using Reply = std::function<void(std::string response)>;
-  using Serve = std::function<void(std::string cluster_id, uint64_t to_node, std::string request,
-                                   Reply reply)>;
+  struct Request {
+    std::string cluster_id;
+    std::string method;  // of the public service; empty: a NodeRequest of the cluster's own stream
+    std::string bytes;
+    Duration timeout{0};
+  };
+  using Serve = std::function<void(Request request, Reply reply)>;
 
   SimNetwork(World& world, NetworkOptions options);
 
@@ -54,6 +59,10 @@ class SimNetwork {
 
   std::unique_ptr<client::Channel> MakeChannel(Process& process, const std::string& address);
   std::unique_ptr<raft::Transport> MakeTransport(Process& process, const std::string& address);
+  // One request and its answer, with the faults of both ways. What comes after the caller's frame
+  // is gone is dropped.
+  Task<Result<std::string>> Exchange(Process* process, std::string from, std::string to,
+                                     Request request);
 
   // ---- faults
   // ------------------------------------------------------------------------------------
@@ -66,7 +75,6 @@ class SimNetwork {
   uint64_t peer_batches() const { return peer_batches_; }
 
  private:
-  friend class SimChannel;
   friend class SimTransport;
 
   struct Endpoint {

@@ -1,0 +1,45 @@
+// The public service (proto/client.proto) over the simulated network, both ends: what a program in
+// any language would do with its gRPC stub, and the dispatch that gRPC's server would do.
+#pragma once
+
+#include <string>
+
+#include "base/task.h"
+#include "proto/client.pb.h"
+#include "tests/sim/sim_network.h"
+
+namespace quorate::server {
+class PublicApi;
+}
+
+namespace quorate::sim {
+
+// The server's end: one call of `request.method`.
+Task<std::string> ServePublic(server::PublicApi* api, SimNetwork::Request request);
+
+// The client's end. A call that fails at the transport (UNAVAILABLE, DEADLINE_EXCEEDED) may have
+// had its effect, as with gRPC. The network and the process outlive it.
+class ThinClient {
+ public:
+  ThinClient(SimNetwork& network, Process& process, std::string address)
+      : network_(network), process_(process), address_(std::move(address)) {}
+
+  template <typename Request, typename Response>
+  Task<Result<Response>> Call(std::string node, std::string method, Request request,
+                              Duration timeout) {
+    const auto answer = co_await network_.Exchange(
+        &process_, address_, std::move(node),
+        {/*cluster_id=*/"", std::move(method), request.SerializeAsString(), timeout});
+    if (!answer.ok()) co_return answer.status();
+    Response response;
+    CHECK(response.ParseFromString(*answer), "a public response does not parse");
+    co_return response;
+  }
+
+ private:
+  SimNetwork& network_;
+  Process& process_;
+  std::string address_;
+};
+
+}  // namespace quorate::sim
