@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
@@ -87,7 +88,9 @@ Task<Result<v1::ReadResponse>> Attempt::SendRead(std::string route_key, Fill fil
 
 Task<Result<v1::ReadResponse>> Attempt::ReadShard(std::string route_key, Fill fill) {
   CO_RETURN_IF_ERROR(co_await AwaitStart());
-  if (start_ts_) co_return co_await SendRead(std::move(route_key), std::move(fill), start_ts_);
+  if (start_ts_ && !MUTANT("client-reads-at-several-timestamps")) {
+    co_return co_await SendRead(std::move(route_key), std::move(fill), start_ts_);
+  }
   const StartClaim claim(this);
   Result<v1::ReadResponse> response =
       co_await SendRead(std::move(route_key), std::move(fill), Timestamp());
@@ -100,7 +103,8 @@ Task<Result<v1::ReadResponse>> Attempt::ReadShard(std::string route_key, Fill fi
 
 Task<Result<std::optional<std::string>>> Attempt::Get(std::string key) {
   CO_RETURN_IF_ERROR(CheckKey(key));
-  if (const auto* own = writes_.Find(key)) co_return *own;
+  const auto* own = MUTANT("client-own-writes-not-seen") ? nullptr : writes_.Find(key);
+  if (own != nullptr) co_return *own;
   CO_RETURN_IF_ERROR(NoteRead(Span::OfKey(key)));
   Fill fill = [key](v1::ReadRequest* read) { read->add_keys(key); };
   Result<v1::ReadResponse> response = co_await ReadShard(key, std::move(fill));

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/backoff.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "client/core.h"
 #include "proto/node.pb.h"
@@ -162,6 +163,8 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
     if (env.Now() + wait >= send_until) break;
     co_await Sleep(env.executor, wait);
   }
+  if (MUTANT("client-unknown-retried-anew")) co_return Aborted(Status(Code::kAborted, "no answer"));
+  if (MUTANT("client-unknown-is-failed")) co_return Aborted(DeadlineExceeded("no answer"));
   PROBE("client.commit_asks_for_outcome");
   TxnHandle txn;
   txn.txn_id = *TxnId::FromBytes(request->txn_id());

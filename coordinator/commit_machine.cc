@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 
 namespace quorate::coordinator {
@@ -215,15 +216,22 @@ void CommitMachine::Abort(Code reason) {
   abort_proposed_ = true;
   reason_ = reason;
   phase_ = Phase::kAborting;
+  if (MUTANT("txn-abort-answered-before-logged")) {
+    answered_ = true;
+    Emit({.kind = Action::Kind::kAnswerAborted, .code = AbortCode(reason)});
+  }
   Emit({.kind = Action::Kind::kLogDecide});
 }
 
 void CommitMachine::CommitIfFacts() {
   CHECK(phase_ == Phase::kStaging && !abort_proposed_);
-  if (!std::all_of(parts_.begin(), parts_.end(), [](Part p) { return p == Part::kPrepared; })) {
-    return;
-  }
+  const auto prepared = [](Part p) { return p == Part::kPrepared; };
+  const bool own_suffices = prepared(parts_[0]) && MUTANT("txn-commit-before-all-prepared");
+  if (!std::all_of(parts_.begin(), parts_.end(), prepared) && !own_suffices) return;
   AnswerCommitted(commit_ts_);
+  if (MUTANT("txn-resolve-before-decide")) {
+    Emit({.kind = Action::Kind::kResolve, .ts = commit_ts_, .commit = true});
+  }
   Emit({.kind = Action::Kind::kSendEarly, .ts = commit_ts_});
   if (!rights_) {
     PROBE("commit.deposed_coordinator_has_the_facts");
@@ -243,10 +251,9 @@ void CommitMachine::SettleByFact(Timestamp commit_ts) {
 
 // The record is ABORTED.
 void CommitMachine::SettleAborted(Code code) {
-  CHECK(!answered_);
-  answered_ = true;
+  CHECK(!answered_ || MUTANT("txn-abort-answered-before-logged"));
   phase_ = Phase::kFinished;
-  Emit({.kind = Action::Kind::kAnswerAborted, .code = code});
+  if (!std::exchange(answered_, true)) Emit({.kind = Action::Kind::kAnswerAborted, .code = code});
   // Participants that were never asked hold nothing of this coordinator.
   if (proposed_ && parts_.size() > 1) Emit({.kind = Action::Kind::kResolve});
 }

@@ -6,6 +6,7 @@
 
 #include "base/backoff.h"
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "coordinator/commit_steps.h"
 #include "proto/node.pb.h"
@@ -98,7 +99,8 @@ Task<Result<Timestamp>> Coordinator::MinTimestamp(Timestamp start_ts, bool has_r
   auto slot = co_await slots_.Fetch(std::min<Duration>(deadline - env_.Now(), kSlotTimeout));
   if (!slot.ok()) co_return Unavailable("no timestamp slot: " + slot.status().ToString());
   if (start_ts > *slot) co_return InvalidArgument("start_ts is above every slot issued");
-  co_return has_reads ? Timestamp() : *slot;
+  const bool without = has_reads || MUTANT("txn-blind-write-without-slot");
+  co_return without ? Timestamp() : *slot;
 }
 
 Task<Standing> Coordinator::DecideOnce(shard::TxnName txn, Anchor anchor, bool commit,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 
 namespace quorate::coordinator {
@@ -70,6 +71,7 @@ void RecoveryMachine::Answered(size_t participant, const PartAnswer& answer) {
     case PartAnswer::Kind::kRefused:
     case PartAnswer::Kind::kSilence:
       if (!rights_) return LookAgain();
+      if (MUTANT("recovery-silence-is-refusal")) return Decide(false, Timestamp());
       Emit({.kind = Action::Kind::kQuery, .participant = participant, .again = true});
       return;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 namespace quorate::placement {
 
@@ -43,7 +44,7 @@ void Oracle::BeginTerm(Timestamp ceiling) {
   active_ = true;
   ceiling_ = std::max(ceiling_, ceiling);
   // A slot equal to the logged ceiling was never issued, but neither is it now.
-  last_ = std::max(last_, ceiling_);
+  if (!MUTANT("tso-starts-at-wall-clock")) last_ = std::max(last_, ceiling_);
 }
 
 void Oracle::EndTerm() { active_ = false; }

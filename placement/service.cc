@@ -7,6 +7,7 @@
 
 #include "base/deadline.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 
 namespace quorate::placement {
@@ -125,7 +126,7 @@ Task<v1::SlotResponse> Placement::Slot(Instant deadline) {
     if (slot) {
       // Only now: had the lease been looked at first, a pause in between could let a successor
       // issue higher slots before this one (PL2).
-      if (!LeaseHolds()) {
+      if (!LeaseHolds() && !MUTANT("tso-lease-not-checked")) {
         PROBE("placement.slot_without_lease");
         // A quorum that still follows this leader after the slot was taken means the same.
         const Status confirmed =
@@ -167,6 +168,7 @@ Task<void> Placement::RenewCeiling(raft::Term term) {
   while (leading_ == term) {
     const std::optional<Timestamp> ceiling = oracle_.WantCeiling(NowMillis());
     if (!ceiling) break;
+    if (MUTANT("tso-ceiling-before-logged")) oracle_.RaiseCeiling(*ceiling);
     const Frontend::Applied applied = co_await frontend_.RaiseCeiling(term, *ceiling);
     if (applied.ok()) break;
     co_await Sleep(env_.executor, kRetryStart);

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/mvcc.h"
@@ -38,7 +39,9 @@ PrepareVerdict Existing(Applied existing) {
 std::optional<PrepareVerdict> OwnPast(const PrepareAsk& ask, const Table& table,
                                       const LockTable& locks) {
   if (ask.kind != PrepareKind::kParticipant) {
-    if (const auto record = table.Transaction(ask.anchor_key, ask.owner.txn_id)) {
+    const auto record = table.Transaction(ask.anchor_key, ask.owner.txn_id);
+    const bool staged = record && record->state == TxnState::kStaged;
+    if (record && !(staged && MUTANT("txn-restart-over-staged"))) {
       PROBE("shard: a copy of a commit found the transaction record");
       return Existing(StandingOf(*record));
     }
@@ -78,8 +81,9 @@ bool OwnsAll(const PrepareAsk& ask, const Span& span) {
 
 // Step 3. A committed intent is a version that is not stored as one yet.
 bool ReadsAreValid(const PrepareAsk& ask, const Table& table, const LockTable& locks) {
+  if (MUTANT("txn-reads-not-validated")) return true;
   for (const Span& guard : ask.guards) {
-    if (locks.any_committed()) {
+    if (locks.any_committed() && !MUTANT("txn-committed-intents-not-validated")) {
       for (const auto& [key, lock] : locks.CommittedIn(guard)) {
         if (lock->commit_ts > ask.start_ts) return false;
       }
@@ -202,6 +206,7 @@ PrepareVerdict EvaluatePrepare(const PrepareAsk& ask, const Table& table, const 
 
   Timestamp base = std::max({ask.start_ts, ask.min_ts, read_high});  // step 4
   for (std::string_view key : ask.writes) {
+    if (MUTANT("txn-prepare-below-newest-version")) break;
     base = std::max(base, NewestVersion(table.store(), key));
   }
   const auto prepare_ts = base.NextSub();

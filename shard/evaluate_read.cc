@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/intents.h"
@@ -102,7 +103,7 @@ bool OwnsAll(const ReadAsk& ask, const Span& span) {
 }
 
 const PreparedLock* BlockerOf(const ReadAsk& ask, Timestamp at, const LockTable& locks) {
-  if (locks.prepared().empty()) return nullptr;
+  if (locks.prepared().empty() || MUTANT("txn-read-ignores-locks")) return nullptr;
   for (std::string_view key : ask.keys) {
     if (const PreparedLock* lock = locks.ReadBlocker(key, at, ask.reader)) return lock;
   }

@@ -1,6 +1,7 @@
 #include "shard/leadership.h"
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "proto/shard.pb.h"
 #include "shard/applied.h"
 
@@ -15,8 +16,9 @@ Owner OwnerIn(const std::string& txn_id, uint64_t digest) {
 
 void Leadership::Serve(Timestamp floor, const Table& table) {
   CHECK(active_ && !serving_ && locks_.prepared().empty(), "a leader starts once");
-  RaiseReadHigh(floor);
+  if (!MUTANT("txn-no-refloor")) RaiseReadHigh(floor);
   for (const auto& [owner, record] : table.prepared()) {
+    if (MUTANT("txn-locks-not-rebuilt")) break;
     PreparedLock lock;
     lock.owner = owner;
     lock.priority = record.priority;
@@ -49,7 +51,9 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
       const Owner owner = OwnerIn(command.commit_one_phase().txn_id(), 0);
       if (locks_.Find(owner) == nullptr) return;
       // Its guards go now, and must go on protecting what it read up to its commit_ts.
-      if (applied.state == Applied::State::kCommitted) RaiseReadHigh(applied.commit_ts);
+      if (applied.state == Applied::State::kCommitted && !MUTANT("txn-one-phase-no-raise")) {
+        RaiseReadHigh(applied.commit_ts);
+      }
       Release(owner);
       break;
     }
@@ -78,7 +82,9 @@ void Leadership::OnResolved(const v1::ShardCommand& command, const Table& table)
     const PreparedLock* lock = locks_.Find(owner);
     // One in flight goes when its own entry is applied, behind this one.
     if (lock == nullptr || !lock->applied || table.FindPrepared(owner) != nullptr) continue;
-    if (resolution.outcome() == v1::COMMITTED) RaiseReadHigh(Timestamp(resolution.commit_ts()));
+    if (resolution.outcome() == v1::COMMITTED && !MUTANT("txn-resolve-no-raise")) {
+      RaiseReadHigh(Timestamp(resolution.commit_ts()));
+    }
     Release(owner);
   }
 }
@@ -94,7 +100,7 @@ void Leadership::Commit(const Owner& owner, Timestamp commit_ts) {
   const PreparedLock* lock = locks_.Find(owner);
   if (lock == nullptr || !lock->applied || lock->committed || commit_ts < lock->prepare_ts) return;
   // First: from now on its guards hold nobody up.
-  RaiseReadHigh(commit_ts);
+  if (!MUTANT("txn-resolve-no-raise")) RaiseReadHigh(commit_ts);
   locks_.MarkCommitted(owner, commit_ts);
   Wake();
 }

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/records.h"
@@ -117,7 +118,9 @@ v1::ShardCommand CommandOf(const PrepareAsk& ask, Timestamp prepare_ts, v1::Prep
   prepare->mutable_priority()->Swap(request->mutable_priority());
   prepare->set_anchor_key(std::move(*request->mutable_anchor_key()));
   prepare->mutable_writes()->Swap(request->mutable_writes());
-  prepare->mutable_guards()->Swap(request->mutable_guards());
+  if (!MUTANT("txn-guards-not-logged")) {
+    prepare->mutable_guards()->Swap(request->mutable_guards());
+  }
   prepare->set_stage(ask.kind == PrepareKind::kStage);
   for (const StagingPart& part : participants) {
     v1::Participant* participant = prepare->add_participants();
@@ -141,7 +144,7 @@ Future<Applied> Shard::Rep::LockAndPropose(const std::shared_ptr<Leadership>& un
   lock.marker_key = ask.marker_key;
   lock.anchor_key = ask.anchor_key;
   lock.writes.assign(ask.writes.begin(), ask.writes.end());
-  lock.guards = ask.guards;
+  if (!MUTANT("txn-guards-not-locked")) lock.guards = ask.guards;
   lock.one_phase = ask.kind == PrepareKind::kOnePhase;
   lock.since = Now();
   under->locks().Add(std::move(lock));
@@ -164,7 +167,7 @@ Task<Status> Shard::Rep::QueryPrepare(v1::QueryPrepareRequest request, Instant d
   Applied stands;
   if (const auto record = table.Participant(request.marker_key(), owner)) {
     stands = StandingOf(*record);
-  } else if (Timestamp(request.start_ts()) < table.horizon()) {
+  } else if (Timestamp(request.start_ts()) < table.horizon() || MUTANT("txn-refusal-not-logged")) {
     PROBE("shard: a query below the horizon was answered ABORTED");
     stands.state = Applied::State::kAborted;
   } else {

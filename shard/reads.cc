@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/rep.h"
@@ -77,7 +78,7 @@ Task<Result<std::shared_ptr<Leadership>>> Shard::Rep::ClearWay(const ReadAsk* as
     if (!under->serving()) co_return NotLeader();
     if (!OwnsAll(*ask, table.span())) co_return StaleEpoch(table);
     // One step with the look at the locks: what is evaluated later is above `at`.
-    under->RaiseReadHigh(at);
+    if (!MUTANT("txn-read-no-raise")) under->RaiseReadHigh(at);
     const PreparedLock* blocker = BlockerOf(*ask, at, under->locks());
     if (blocker == nullptr) co_return under;
     const Owner owner = blocker->owner;
@@ -98,6 +99,7 @@ Task<Result<std::shared_ptr<Leadership>>> Shard::Rep::ClearWay(const ReadAsk* as
 
 Task<Status> Shard::Rep::ConfirmLeadership(std::shared_ptr<Leadership> under, Instant deadline) {
   if (!under->serving()) co_return NotLeader();
+  if (MUTANT("txn-lease-not-checked")) co_return Status::Ok();
   if (settings.read_mode == ReadMode::kLease && Now() < group->lease_until()) {
     co_return Status::Ok();
   }

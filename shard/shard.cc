@@ -3,6 +3,7 @@
 #include <google/protobuf/arena.h>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/records.h"
@@ -241,7 +242,12 @@ Task<v1::PrepareResponse> Shard::Prepare(v1::PrepareRequest request, Instant dea
       co_await rep_->Evaluate(std::move(request), PrepareKind::kParticipant, {}, deadline);
   v1::PrepareResponse response;
   Applied stands = evaluation.existing;
-  if (evaluation.ok() && evaluation.applied) stands = co_await *std::move(evaluation.applied);
+  if (evaluation.ok() && evaluation.applied && MUTANT("txn-prepared-before-applied")) {
+    stands.state = Applied::State::kPrepared;
+    stands.prepare_ts = evaluation.prepare_ts;
+  } else if (evaluation.ok() && evaluation.applied) {
+    stands = co_await *std::move(evaluation.applied);
+  }
   const Status& status = evaluation.ok() ? stands.status : evaluation.status;
   if (!status.ok()) {
     rep_->FillError(status, response.mutable_error());

@@ -4,6 +4,7 @@
 
 #include "base/backoff.h"
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/rep.h"
@@ -26,6 +27,7 @@ constexpr Duration kCollectPause = 5ms;  // between entries that only collect
 Task<void> Shard::Rep::StartServing(std::shared_ptr<Leadership> under) {
   Backoff backoff(20ms, 500ms);
   while (under->active() && !under->serving()) {
+    if (MUTANT("txn-serve-before-leader-start")) co_return OnServing();
     const Result<Timestamp> slot = co_await deps.slots.Fetch(kSlotTimeout);
     if (!under->active()) co_return;
     if (slot.ok()) {

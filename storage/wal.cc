@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "storage/wal_format.h"
 #include "storage/wal_live.h"
@@ -108,7 +109,8 @@ class WalImpl final : public Wal {
     uint64_t oldest = noted_oldest_;
     const auto& segments = live_.segments();
     for (auto it = segments.lower_bound(oldest); it != segments.end(); ++it) {
-      if (it->second != 0 || it->first >= writer_.segment()) break;
+      const bool needed = it->second != 0 && !MUTANT("wal-segment-freed-early");
+      if (needed || it->first >= writer_.segment()) break;
       oldest = it->first + 1;
     }
     if (oldest == noted_oldest_) return;

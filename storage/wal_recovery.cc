@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "storage/wal_reader.h"
 #include "storage/wal_writer.h"
@@ -19,6 +20,7 @@ constexpr uint64_t kFillBytes = 1 << 20;
 // Where the valid part of the newest segment ends: at the first place in its last batch that is not
 // a valid record. The last item has a valid frame by construction of the scan.
 uint64_t TailCut(const std::vector<ScanItem>& items) {
+  if (MUTANT("wal-torn-tail-kept")) return items.back().end;
   const uint64_t last_batch = items.back().frame.batch;
   for (const ScanItem& item : items) {
     if (item.kind != ScanItem::Kind::kRecord && item.end > last_batch) {

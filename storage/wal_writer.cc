@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 
 namespace quorate::storage {
@@ -77,6 +78,7 @@ uint64_t WalWriter::Add(GroupId group, uint32_t seq, EncodeFn encode, Wal::Durab
   if (offset_ > config_.segment_bytes) oversized_.insert(segment_);
   ++segment_records_;
   ++batch->records;
+  if (durable && MUTANT("wal-reply-before-sync")) env_.executor.Post(std::exchange(durable, {}));
   if (durable) batch->durable.push_back(std::move(durable));
   ack_marked_ = false;
   if (offset_ > config_.segment_bytes / 2) PrepareNext();
@@ -138,7 +140,7 @@ void WalWriter::Write() {
 
 void WalWriter::Written(Status status, uint64_t size, Instant begun) {
   writing_ = false;
-  if (!status.ok()) return Fail(std::move(status));
+  if (!status.ok() && !MUTANT("wal-failed-sync-ignored")) return Fail(std::move(status));
   syncs_.Add();
   bytes_.Add(size);
   records_.Add(in_flight_.records);
@@ -201,7 +203,9 @@ Status WalWriter::BeginNext() {
   }
   ASSIGN_OR_RETURN(next_file_, files_.Open(path, OpenMode::kCreate));
   // The name must be durable before the first record in the file is acknowledged (ST9).
-  RETURN_IF_ERROR(files_.SyncDirectory(config_.directory));
+  if (!MUTANT("wal-directory-not-synced")) {
+    RETURN_IF_ERROR(files_.SyncDirectory(config_.directory));
+  }
   next_file_->WriteAndSync(0, EncodeSegmentHeader({number, config_.log_id}),
                            Alive([this, reused](Status status) {
                              if (!status.ok()) return Fail(std::move(status));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
 
@@ -31,6 +32,9 @@ class Expiry {
 
 Task<Result<Timestamp>> Slots::Fetch(Duration timeout) {
   timeout = std::max(timeout, Duration(0));
+  if (MUTANT("tso-slot-used-again")) {
+    if (const auto known = NewestWithin(50ms)) co_return *known;
+  }
   Promise<Result<Timestamp>> promise(env_.executor);
   waiting_.push_back({promise, env_.Now() + timeout});
   if (!fetching_) {
@@ -50,6 +54,9 @@ Task<void> Slots::FetchLoop() {
     const Result<Timestamp> slot = co_await FetchOnce(deadline);
     if (slot.ok()) Observe(*slot);
     for (const Waiter& waiter : batch) waiter.promise.Set(slot);
+    if (MUTANT("tso-slot-fetched-before-begin")) {
+      for (const Waiter& waiter : std::exchange(waiting_, {})) waiter.promise.Set(slot);
+    }
   }
   fetching_ = false;
 }

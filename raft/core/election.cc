@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "raft/core/node_impl.h"
 
@@ -129,8 +130,9 @@ void Node::Impl::BecomeLeader() {
 }
 
 void Node::Impl::Handle(ReplicaId from, Term term, const RequestVote& request) {
-  bool up_to_date = log_.UpToDate(request.last_log_index, request.last_log_term);
-  bool free = vote_ == from || (!vote_ && !leader_);
+  bool up_to_date = log_.UpToDate(request.last_log_index, request.last_log_term) ||
+                    MUTANT("raft-vote-for-shorter-log");
+  bool free = vote_ == from || (!vote_ && !leader_) || MUTANT("raft-vote-twice");
   if (request.pre_vote) {
     if (up_to_date && (term > term_ || free)) {
       RequestVoteResponse grant{.pre_vote = true, .granted = true};
@@ -147,7 +149,8 @@ void Node::Impl::Handle(ReplicaId from, Term term, const RequestVote& request) {
     vote_ = from;
     election_ticks_ = 0;
   }
-  Send(from, RequestVoteResponse{.granted = granted}, Needs::kTermAndVote);
+  const Needs needs = MUTANT("raft-vote-before-durable") ? Needs::kNothing : Needs::kTermAndVote;
+  Send(from, RequestVoteResponse{.granted = granted}, needs);
 }
 
 void Node::Impl::Handle(ReplicaId from, Term term, const RequestVoteResponse& response) {

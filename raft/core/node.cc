@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "raft/core/invariants.h"
 #include "raft/core/node_impl.h"
@@ -27,7 +28,7 @@ Node::Impl::Impl(const Config& config, InitialState initial, Random random, bool
       vote_(initial.hard_state.vote),
       log_(initial.snapshot, std::move(initial.entries)),
       promise_(config.lease, config.election_ticks_min),
-      promise_at_start_(!fresh),
+      promise_at_start_(!fresh && !MUTANT("raft-no-promise-after-restart")),
       taken_(initial.hard_state),
       durable_term_(term_),
       durable_vote_(vote_) {
@@ -75,7 +76,7 @@ bool Node::Impl::Receive(const Message& message) {
   bool from_leader = std::holds_alternative<AppendEntries>(body) ||
                      std::holds_alternative<Heartbeat>(body) ||
                      std::holds_alternative<InstallSnapshot>(body);
-  if (message.term < term_) {
+  if (message.term < term_ && !(from_leader && MUTANT("raft-stale-leader-obeyed"))) {
     // Whoever is behind learns the term, a leader above all: it may be cut off from all others, and
     // its followers could not be told otherwise.
     if (from_leader) {
@@ -90,7 +91,7 @@ bool Node::Impl::Receive(const Message& message) {
     // Stickiness (thesis 4.2.3): no answer and no new term while a leader may count on this
     // replica.
     bool sticky = role_ == Role::kLeader || promise_.Forbids(now_, message.from);
-    if (sticky && !request->leadership_transfer) {
+    if (sticky && !request->leadership_transfer && !MUTANT("raft-promise-ignored")) {
       PROBE("raft.vote_refused_sticky");
       return false;
     }
@@ -279,7 +280,7 @@ Ready Node::Impl::TakeReady() {
   if (role_ == Role::kLeader) {
     // One round covers every read asked, and one append every entry proposed, since the last Ready.
     if (reads_.HasAsked()) {
-      reads_.Start(round_ + 1, commit_);
+      reads_.Start(MUTANT("raft-read-confirmed-by-older-round") ? round_ : round_ + 1, commit_);
       StartRound();
       ConfirmReads();
     }
@@ -328,7 +329,8 @@ Instant Node::Impl::lease_until() const {
     const Progress* progress = Find(id);
     return progress == nullptr ? Instant::min() : progress->contact;
   });
-  return contact == Instant::min() ? Instant() : contact + config_.lease;
+  const int leases = MUTANT("raft-lease-outlives-promise") ? 4 : 1;
+  return contact == Instant::min() ? Instant() : contact + leases * config_.lease;
 }
 
 std::vector<ProgressView> Node::Impl::ProgressViews() const {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "raft/core/node_impl.h"
 
@@ -96,7 +97,8 @@ void Node::Impl::SendAppend(Progress& p, size_t bytes_max) {
 }
 
 void Node::Impl::SendHeartbeat(Progress& p) {
-  LogIndex commit = std::min(commit_, p.match);
+  LogIndex commit =
+      MUTANT("raft-heartbeat-commit-unchecked") ? commit_ : std::min(commit_, p.match);
   p.commit_sent = std::max(p.commit_sent, commit);
   Send(p.id, Heartbeat{.leader_commit = commit, .round = round_}, Needs::kNothing);
 }
@@ -156,9 +158,11 @@ bool Node::Impl::HeardByQuorum() const {
 void Node::Impl::MaybeCommit() {
   LogIndex index = QuorumValue<LogIndex>(log_.configuration(), [this](ReplicaId id) {
     const Progress* p = Find(id);
-    return id == config_.self ? log_.stable() : p == nullptr ? LogIndex() : p->match;
+    const LogIndex own = MUTANT("raft-own-append-before-durable") ? log_.last() : log_.stable();
+    return id == config_.self ? own : p == nullptr ? LogIndex() : p->match;
   });
-  if (index <= commit_ || !log_.Matches(index, term_)) return;
+  const bool own_term = log_.Matches(index, term_) || MUTANT("raft-commit-of-older-term");
+  if (index <= commit_ || !own_term) return;
   LogIndex configuration_index = log_.configuration_index();
   // Usually the next append or tick carries it. Membership and transfers wait for it.
   bool urgent = (configuration_index > commit_ && configuration_index <= index) ||
@@ -255,7 +259,8 @@ void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
   }
   LogIndex prev = request.prev_log_index;
   LogIndex end = prev + request.entries.size();
-  if (prev >= commit_ && !log_.Matches(prev, request.prev_log_term)) {
+  const bool unchecked = prev <= log_.last() && MUTANT("raft-log-matching-skipped");
+  if (prev >= commit_ && !log_.Matches(prev, request.prev_log_term) && !unchecked) {
     // Thesis 3.5: skips a whole term of disagreement at once, and never what is committed.
     LogIndex hint =
         log_.LastWithTermUpTo(prev > LogIndex() ? prev - 1 : prev, request.prev_log_term);
@@ -269,6 +274,7 @@ void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
   for (Entry& entry : request.entries) {
     if (entry.index <= commit_ || log_.Matches(entry.index, entry.term)) continue;
     if (entry.index <= log_.last()) {
+      if (MUTANT("raft-truncation-keeps-tail")) continue;
       PROBE("raft.truncate");
       configuration_changed |= log_.configuration_index() >= entry.index;
       log_.TruncateFrom(entry.index);
@@ -280,7 +286,8 @@ void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
   AdvanceCommit(std::min(request.leader_commit, end));
   // Exactly what the request named, never more: the leader dates its lease by it (progress.h).
   AppendEntriesResponse answer{.success = true, .match_index = end, .applied_index = applied_};
-  bool durable = end <= log_.stable() && !SnapshotUnwritten();
+  bool durable =
+      (end <= log_.stable() && !SnapshotUnwritten()) || MUTANT("raft-append-before-durable");
   Send(from, answer, durable ? Needs::kTermAndVote : Needs::kLog);
 }
 

@@ -2,6 +2,7 @@
 #include <optional>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
@@ -17,8 +18,10 @@ bool CollectWrites(ApplyContext context, std::vector<std::string>* writes, size_
   while (!writes->empty()) {
     if (*budget == 0) return false;
     const size_t max = *budget;
-    const size_t deleted = CollectVersions(context.table.store(), writes->back(),
-                                           context.table.horizon(), max, context.batch);
+    const size_t deleted =
+        CollectVersions(context.table.store(), writes->back(),
+                        MUTANT("gc-above-horizon") ? Timestamp(~0ull) : context.table.horizon(),
+                        max, context.batch);
     *budget -= std::min(max, std::max<size_t>(1, deleted));
     // Perhaps not all of the key: again, once these deletions are stored.
     if (deleted >= max) return false;

@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
@@ -12,7 +13,8 @@ Applied ApplyRefuse(ApplyContext context, const v1::Refuse& command) {
   const auto txn_id = TxnId::FromBytes(command.txn_id());
   CHECK(txn_id.has_value(), "a refusal without transaction");
   const Owner owner{*txn_id, Digest(command.digest())};
-  if (const auto past = table.Participant(command.marker_key(), owner)) {
+  const auto past = table.Participant(command.marker_key(), owner);
+  if (past && !MUTANT("txn-refuse-over-prepared")) {
     PROBE("shard: a refusal was applied behind the record");
     return StandingOf(*past);
   }

@@ -3,6 +3,7 @@
 //   quorate_sim --seeds 100 --seconds 60        a batch; every 20th seed is run twice and compared
 //   quorate_sim --seed 42 --seconds 60          one seed, twice, hashes compared
 //   quorate_sim --seed 42 --trace               with log lines of every process
+//   quorate_sim --mutants                       known bugs, each until a seed fails (mutants.h)
 //
 // Exit codes: 0 clean; 1 a violation; 2 bad usage; 3 a stall; 4 two runs of a seed differ.
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include <csignal>
 
 #include "base/probe.h"
+#include "tests/sim/mutants.h"
 #include "tests/sim/run.h"
 
 namespace quorate::sim {
@@ -84,11 +86,21 @@ void RunOne(uint64_t seed, Duration chaos, bool twice, Flags flags, bool verbose
   }
 }
 
+// What one seed shows of the bug that is switched on.
+std::string FirstFinding(uint64_t seed, Duration chaos) {
+  current_seed = static_cast<std::sig_atomic_t>(seed);
+  const auto kind = seed % 2 == 0 ? WorkloadKind::kBank : WorkloadKind::kListAppend;
+  const Verdict verdict = RunSeed(Options::Draw(seed, chaos), kind, false);
+  if (!verdict.violations.empty()) return verdict.violations.front();
+  return verdict.stalls.empty() ? std::string() : "stall: " + verdict.stalls.front();
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Deterministic simulation of whole quorate clusters.");
   uint64_t seeds = 0, first = 1, seed = 0;
   int seconds = 60;
-  bool probes = false;
+  bool probes = false, mutants = false;
+  MutantHunt hunt;
   Flags flags;
   app.add_option("--seeds", seeds, "how many seeds to run");
   app.add_option("--first", first, "the first seed of a batch (default 1)");
@@ -98,10 +110,22 @@ int Main(int argc, char** argv) {
   app.add_flag("--calm", flags.calm, "the seed's topology without faults");
   app.add_flag("--trace", flags.trace, "print every process's log lines");
   app.add_flag("--probes", probes, "list the rare branches that were reached");
+  app.add_flag("--mutants", mutants, "hunt known bugs: each gets seeds until one fails");
+  app.add_option("--mutant", hunt.names, "switch this known bug on; with --mutants: hunt these");
+  app.add_option("--max-seeds", hunt.seeds_max, "with --mutants: seeds for each (default 1000)");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  }
+  hunt.first_seed = first;
+  if (mutants) {
+    return HuntMutants(
+        hunt, [seconds](uint64_t s) { return FirstFinding(s, std::chrono::seconds(seconds)); });
+  }
+  if (!hunt.names.empty() && !SwitchOn(hunt.names.front())) {
+    fmt::print(stderr, "no such mutant; they need a build with -DQUORATE_MUTANTS=ON\n");
+    return 2;
   }
   if (seeds == 0 && seed == 0) {
     fmt::print(stderr, "name --seeds N or --seed N; --help says more\n");

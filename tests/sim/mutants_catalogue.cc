@@ -1,0 +1,75 @@
+// What the mutants are. tests/sim/mutants_check.py holds the names here against those in the code.
+#include "base/mutant.h"
+#include "tests/sim/mutants.h"
+
+#ifdef QUORATE_MUTANTS
+
+namespace quorate::sim {
+
+const std::vector<Mutant>& AllMutants() {
+  static const std::vector<Mutant> all = {
+      // ---- Raft
+      {"raft-vote-before-durable", "a vote is answered before it is durable"},
+      {"raft-vote-twice", "a second vote in one term"},
+      {"raft-vote-for-shorter-log", "a vote for a candidate whose log is behind"},
+      {"raft-own-append-before-durable", "the leader counts its own entry before it is durable"},
+      {"raft-append-before-durable", "a follower acknowledges entries before they are durable"},
+      {"raft-commit-of-older-term", "an entry of an older term is committed by counting"},
+      {"raft-log-matching-skipped", "entries are taken though the one before does not match"},
+      {"raft-truncation-keeps-tail", "conflicting entries are kept"},
+      {"raft-heartbeat-commit-unchecked", "a heartbeat commits beyond what is known to match"},
+      {"raft-stale-leader-obeyed", "messages of a leader of an older term are obeyed"},
+      {"raft-read-confirmed-by-older-round", "ReadIndex counts acks of a round sent before it"},
+      {"raft-promise-ignored", "votes, and pre-votes, while the leader may count on its lease"},
+      {"raft-no-promise-after-restart", "a vote right after a restart, within the old lease"},
+      {"raft-lease-outlives-promise", "the lease is longer than what followers promise"},
+      // ---- storage
+      {"wal-reply-before-sync", "records count as durable before the sync"},
+      {"wal-failed-sync-ignored", "after a failed sync the log goes on"},
+      {"wal-directory-not-synced", "a new segment's name is not synced"},
+      {"wal-segment-freed-early", "segments are reused while records in them are needed"},
+      {"wal-torn-tail-kept", "a torn tail is kept, and appended behind"},
+      {"wal-recycled-records-valid", "a reused segment's old records pass for new ones"},
+      // ---- transactions: evaluation
+      {"txn-reads-not-validated", "what was read is not validated"},
+      {"txn-committed-intents-not-validated", "validation overlooks committed intents"},
+      {"txn-restart-over-staged", "a copy of a Commit starts again over a STAGED record"},
+      {"txn-prepare-below-newest-version", "prepare_ts ignores the newest version of a key"},
+      {"txn-read-ignores-locks", "a read does not wait for prepared transactions"},
+      {"txn-no-refloor", "a new leader does not raise read_high to a fresh slot"},
+      {"txn-serve-before-leader-start", "a new leader serves before its LeaderStart is applied"},
+      {"txn-locks-not-rebuilt", "a new leader does not rebuild the lock table"},
+      {"txn-one-phase-no-raise", "a one-phase commit lets guards go without raising read_high"},
+      {"txn-resolve-no-raise", "an outcome lets guards go without raising read_high"},
+      {"txn-guards-not-logged", "read guards are not replicated"},
+      {"txn-guards-not-locked", "read guards lock nothing"},
+      {"txn-read-no-raise", "a read does not raise read_high"},
+      {"txn-lease-not-checked", "a read is answered without a lease"},
+      {"txn-prepared-before-applied", "PREPARED is answered when proposed"},
+      {"txn-blind-write-without-slot", "a blind write takes no fresh slot"},
+      // ---- transactions: outcome
+      {"txn-commit-before-all-prepared", "COMMITTED as soon as the own part is prepared"},
+      {"txn-resolve-before-decide", "Resolve is sent before Decide is applied"},
+      {"txn-abort-answered-before-logged", "ABORTED is answered before Decide is applied"},
+      {"txn-refusal-not-logged", "a recoverer hears of a refusal that is not logged"},
+      {"txn-refuse-over-prepared", "a refusal is applied over a PREPARED record"},
+      {"recovery-silence-is-refusal", "recovery takes silence for a refusal"},
+      {"gc-above-horizon", "versions above the horizon are collected"},
+      // ---- the oracle
+      {"tso-starts-at-wall-clock", "a new oracle starts at its clock, not above the ceiling"},
+      {"tso-ceiling-before-logged", "slots are issued below a ceiling that is not logged yet"},
+      {"tso-lease-not-checked", "a slot is answered without a lease"},
+      {"tso-slot-used-again", "a slot serves transactions that begin later"},
+      {"tso-slot-fetched-before-begin", "a fetch serves transactions that began after it was sent"},
+      // ---- the client
+      {"client-unknown-retried-anew", "an unanswered Commit is tried again under a new id"},
+      {"client-unknown-is-failed", "an unanswered Commit is reported as failed"},
+      {"client-reads-at-several-timestamps", "each read takes a timestamp of its own"},
+      {"client-own-writes-not-seen", "a transaction does not see its own writes"},
+  };
+  return all;
+}
+
+}  // namespace quorate::sim
+
+#endif
