@@ -11,10 +11,12 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
+#include <set>
 
 #include "base/probe.h"
 #include "tests/sim/mutants.h"
 #include "tests/sim/run.h"
+#include "tests/sim/workloads/workload.h"
 
 namespace quorate::sim {
 namespace {
@@ -40,7 +42,8 @@ struct Totals {
   std::map<std::string, int> faults;
 };
 
-void Report(const Options& options, const char* workload, const Verdict& verdict, Totals* totals) {
+void Report(const Options& options, const std::string& workload, const Verdict& verdict,
+            Totals* totals) {
   totals->simulated += verdict.simulated;
   totals->acknowledged += verdict.acknowledged;
   totals->unknown += verdict.unknown;
@@ -60,23 +63,25 @@ void Report(const Options& options, const char* workload, const Verdict& verdict
 struct Flags {
   bool calm = false;
   bool trace = false;
+  std::vector<std::string> workloads;  // empty: drawn from each seed
 };
 
-void RunOne(uint64_t seed, Duration chaos, bool twice, Flags flags, bool verbose, Totals* totals) {
+void RunOne(uint64_t seed, Duration chaos, bool twice, const Flags& flags, bool verbose,
+            Totals* totals) {
   current_seed = static_cast<std::sig_atomic_t>(seed);
   const Options drawn = Options::Draw(seed, chaos);
   const Options options = flags.calm ? drawn.Calm() : drawn;
-  const auto kind = seed % 2 == 0 ? WorkloadKind::kBank : WorkloadKind::kListAppend;
-  const char* name = seed % 2 == 0 ? "bank" : "list-append";
+  const auto workloads = flags.workloads.empty() ? DrawWorkloads(seed) : flags.workloads;
+  const std::string name = fmt::format("{}", fmt::join(workloads, "+"));
   if (verbose) fmt::print("seed {} {} {}\n", seed, name, options.ToString());
-  const Verdict verdict = RunSeed(options, kind, flags.trace);
+  const Verdict verdict = RunSeed(options, workloads, flags.trace);
   Report(options, name, verdict, totals);
   if (verbose) {
     fmt::print("seed {} trace hash {:016x}, {} events, {} acknowledged, {} unknown\n", seed,
                verdict.trace_hash, verdict.events, verdict.acknowledged, verdict.unknown);
   }
   if (!twice) return;
-  const Verdict again = RunSeed(options, kind, false);
+  const Verdict again = RunSeed(options, workloads, false);
   if (again.trace_hash != verdict.trace_hash || again.next_draw != verdict.next_draw) {
     fmt::print("seed {} is not deterministic: trace hash {:016x}, then {:016x}\n", seed,
                verdict.trace_hash, again.trace_hash);
@@ -109,6 +114,10 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(1, 3600));
   app.add_flag("--calm", flags.calm, "the seed's topology without faults");
   app.add_flag("--trace", flags.trace, "print every process's log lines");
+  std::set<std::string> known;
+  for (const auto& kind : AllWorkloads()) known.emplace(kind.name);
+  app.add_option("--workload", flags.workloads, "these side by side; else drawn from each seed")
+      ->check(CLI::IsMember(known));
   app.add_flag("--probes", probes, "list the rare branches that were reached");
   app.add_flag("--mutants", mutants, "hunt known bugs: each gets seeds until one fails");
   app.add_option("--mutant", hunt.names, "switch this known bug on; with --mutants: hunt these");

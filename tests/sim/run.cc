@@ -9,7 +9,7 @@
 #include "proto/txn.pb.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/faults.h"
-#include "tests/sim/workloads/workload.h"
+#include "tests/sim/workloads/set.h"
 
 namespace quorate::sim {
 namespace {
@@ -18,11 +18,11 @@ constexpr Duration kConvergeWithin = 60s;
 
 class Run {
  public:
-  Run(const Options& options, WorkloadKind kind, bool trace)
-      : options_(options), world_(options.seed), cluster_(world_, options_, trace) {
-    workload_ = kind == WorkloadKind::kBank ? MakeBank(options.accounts)
-                                            : MakeListAppend(world_, options.lists);
-  }
+  Run(const Options& options, const std::vector<std::string>& workloads, bool trace)
+      : options_(options),
+        world_(options.seed),
+        cluster_(world_, options_, trace),
+        workloads_({world_, options_}, workloads) {}
 
   Verdict Go() {
     const Instant start = world_.now();
@@ -31,8 +31,8 @@ class Run {
     verdict_.next_draw = world_.scheduler_random().Next() ^ world_.network_random().Next();
     verdict_.events = world_.events();
     verdict_.simulated = world_.now() - start;
-    verdict_.acknowledged = workload_->Acknowledged();
-    verdict_.unknown = workload_->Unknown();
+    verdict_.acknowledged = workloads_.Acknowledged();
+    verdict_.unknown = workloads_.Unknown();
     return std::move(verdict_);
   }
 
@@ -43,7 +43,7 @@ class Run {
       return;
     }
     auto auditor = cluster_.MakeClient("auditor");
-    if (!Until(auditor.get(), &Workload::Setup, 30s)) {
+    if (!Until(auditor.get(), &WorkloadSet::Setup, 30s)) {
       verdict_.stalls.push_back("setup did not finish: " + last_status_.ToString());
       return;
     }
@@ -61,14 +61,14 @@ class Run {
     if (running_ != 0) {
       verdict_.stalls.push_back(fmt::format("{} clients still wait for an answer", running_));
     }
-    if (!Until(auditor.get(), &Workload::Audit, kConvergeWithin)) {
+    if (!Until(auditor.get(), &WorkloadSet::Audit, kConvergeWithin)) {
       verdict_.stalls.push_back("audit did not finish: " + last_status_.ToString());
       return;
     }
     world_.RunUntil(world_.now() + kConvergeWithin, [this] { return AtRest(); });
     if (!AtRest()) verdict_.stalls.push_back("L1: not at rest: " + RestReport());
     CompareReplicas();
-    for (std::string& violation : workload_->Violations()) {
+    for (std::string& violation : workloads_.Violations()) {
       verdict_.violations.push_back(std::move(violation));
     }
   }
@@ -92,15 +92,14 @@ class Run {
   static Task<void> ClientLoop(Run* run, SimClient* client, int index) {
     Random random = run->world_.Fork(client->process().name());
     while (!run->stopping_) {
-      co_await run->workload_->Step(&client->database(), index, &random);
+      co_await run->workloads_.Step(client, index, &random);
       co_await Sleep(client->process(), Duration(random.Below(20'000'000)));
     }
     --run->running_;
   }
 
   // Repeats a workload phase until it succeeds or `timeout` of virtual time has passed.
-  bool Until(SimClient* client, Task<Status> (Workload::*phase)(client::Database*),
-             Duration timeout) {
+  bool Until(SimClient* client, Task<Status> (WorkloadSet::*phase)(SimClient*), Duration timeout) {
     bool done = false;
     TaskScope scope(client->process());
     scope.Spawn(Retry(this, client, phase, &done));
@@ -108,9 +107,9 @@ class Run {
     return done;
   }
   static Task<void> Retry(Run* run, SimClient* client,
-                          Task<Status> (Workload::*phase)(client::Database*), bool* done) {
+                          Task<Status> (WorkloadSet::*phase)(SimClient*), bool* done) {
     while (true) {
-      run->last_status_ = co_await (run->workload_.get()->*phase)(&client->database());
+      run->last_status_ = co_await (run->workloads_.*phase)(client);
       if (run->last_status_.ok()) break;
       co_await Sleep(client->process(), 100ms);
     }
@@ -196,7 +195,7 @@ class Run {
   const Options options_;
   World world_;
   Cluster cluster_;
-  std::unique_ptr<Workload> workload_;
+  WorkloadSet workloads_;
   std::map<int, std::unique_ptr<SimClient>> clients_;
   std::map<uint64_t, std::map<std::string, uint64_t>> applied_;
   int running_ = 0;
@@ -207,8 +206,8 @@ class Run {
 
 }  // namespace
 
-Verdict RunSeed(const Options& options, WorkloadKind workload, bool trace) {
-  return Run(options, workload, trace).Go();
+Verdict RunSeed(const Options& options, const std::vector<std::string>& workloads, bool trace) {
+  return Run(options, workloads, trace).Go();
 }
 
 }  // namespace quorate::sim

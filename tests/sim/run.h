@@ -24,8 +24,7 @@ struct Verdict {
   bool ok() const { return violations.empty() && stalls.empty(); }
 };
 
-enum class WorkloadKind : uint8_t { kBank, kListAppend };
-
-Verdict RunSeed(const Options& options, WorkloadKind workload, bool trace);
+// `workloads`: names in AllWorkloads(), side by side.
+Verdict RunSeed(const Options& options, const std::vector<std::string>& workloads, bool trace);
 
 }  // namespace quorate::sim

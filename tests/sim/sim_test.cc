@@ -11,8 +11,8 @@ namespace {
 
 constexpr Duration kChaos = 15s;
 
-void ExpectClean(const Options& options, WorkloadKind kind) {
-  const Verdict verdict = RunSeed(options, kind, false);
+void ExpectClean(const Options& options, const std::vector<std::string>& workloads) {
+  const Verdict verdict = RunSeed(options, workloads, false);
   for (const auto& violation : verdict.violations) ADD_FAILURE() << violation;
   for (const auto& stall : verdict.stalls) ADD_FAILURE() << stall;
   EXPECT_GT(verdict.acknowledged, 20u) << "the run did next to nothing";
@@ -22,24 +22,24 @@ void ExpectClean(const Options& options, WorkloadKind kind) {
 
 TEST(Simulation, BankSurvivesChaos) {
   for (uint64_t seed = 1'000; seed < 1'006; ++seed) {
-    ExpectClean(Options::Draw(seed, kChaos), WorkloadKind::kBank);
+    ExpectClean(Options::Draw(seed, kChaos), {"bank"});
   }
 }
 
 TEST(Simulation, ListAppendSurvivesChaos) {
   for (uint64_t seed = 2'000; seed < 2'006; ++seed) {
-    ExpectClean(Options::Draw(seed, kChaos), WorkloadKind::kListAppend);
+    ExpectClean(Options::Draw(seed, kChaos), {"list-append"});
   }
 }
 
 TEST(Simulation, OneSeedIsOneRun) {
   const Options options = Options::Draw(7, kChaos);
-  const Verdict first = RunSeed(options, WorkloadKind::kBank, false);
-  const Verdict second = RunSeed(options, WorkloadKind::kBank, false);
+  const Verdict first = RunSeed(options, {"bank"}, false);
+  const Verdict second = RunSeed(options, {"bank"}, false);
   EXPECT_EQ(first.trace_hash, second.trace_hash);
   EXPECT_EQ(first.next_draw, second.next_draw);
   EXPECT_EQ(first.events, second.events);
-  const Verdict other = RunSeed(Options::Draw(8, kChaos), WorkloadKind::kBank, false);
+  const Verdict other = RunSeed(Options::Draw(8, kChaos), {"bank"}, false);
   EXPECT_NE(first.trace_hash, other.trace_hash);
 }
 

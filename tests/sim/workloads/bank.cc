@@ -3,32 +3,16 @@
 // be exactly what the ledger says.
 #include <fmt/format.h>
 
-#include <charconv>
 #include <map>
 
-#include "base/coding.h"
-#include "tests/sim/workloads/workload.h"
+#include "base/bytes.h"
+#include "tests/sim/workloads/catalogue.h"
 
 namespace quorate::sim {
-
-std::string SpreadKey(std::string_view prefix, int index, int count) {
-  const int position = static_cast<int>(static_cast<int64_t>(index) * 65536 / count);
-  std::string key;
-  key.push_back(static_cast<char>(position >> 8));
-  key.push_back(static_cast<char>(position & 0xff));
-  return key + std::string(prefix) + fmt::format("{:04}", index);
-}
 
 namespace {
 
 constexpr int64_t kInitialBalance = 100;
-
-int64_t ToInt(const std::string& text) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  CHECK(error == std::errc() && end == text.data() + text.size(), "not a balance: {}", text);
-  return value;
-}
 
 struct Transfer {
   int from = 0;
@@ -41,17 +25,18 @@ struct Transfer {
 
 class Bank final : public Workload {
  public:
-  explicit Bank(int accounts) : accounts_(accounts) {}
+  explicit Bank(const WorkloadContext& context)
+      : Workload(context.world, "bank"), accounts_(context.options.accounts) {}
 
-  std::string name() const override { return "bank"; }
-
-  Task<Status> Setup(client::Database* database) override {
-    const auto result = co_await database->TransactAsync(
+  Task<Status> Setup(Hands* hands) override {
+    const auto result = co_await hands->database->TransactAsync(
         [this](client::Transaction& txn) { return PutInitial(this, &txn); }, {});
     co_return result.status;
   }
 
-  Task<void> Step(client::Database* database, int client, Random* random) override {
+  Task<void> Step(Hands* hands) override {
+    client::Database* database = hands->database;
+    Random* random = hands->random;
     if (random->Chance(0.2)) {
       co_await CheckTotal(database);
       co_return;
@@ -62,7 +47,7 @@ class Bank final : public Workload {
         static_cast<int>((transfer->from + 1 + random->Below(accounts_ - 1)) % accounts_);
     transfer->amount = random->Between(1, 5);
     transfer->ledger_key = SpreadKey("ledger", static_cast<int>(random->Below(64)), 64) +
-                           fmt::format("/{}/{}", client, ++sequence_);
+                           fmt::format("/{}/{}", hands->client, ++sequence_);
     transfers_.push_back(transfer);
     const bool lock = random->Chance(0.2);
     const auto result = co_await database->TransactAsync(
@@ -70,11 +55,11 @@ class Bank final : public Workload {
           return Move(this, &txn, transfer, lock);
         },
         {});
+    Count(result.status);
     if (result.ok()) {
       transfer->why = fmt::format("(attempt {}, {} shards, at {})", result.attempts, result.shards,
                                   result.commit_ts);
       transfer->state = Transfer::State::kCommitted;
-      ++acknowledged_;
       co_return;
     }
     transfer->why = result.status.ToString();
@@ -82,9 +67,8 @@ class Bank final : public Workload {
       transfer->state = Transfer::State::kFailed;
       co_return;
     }
-    ++unknown_;
     if (!result.unknown) {
-      violations_.push_back("UNKNOWN_OUTCOME without a handle to ask with");
+      Violation("UNKNOWN_OUTCOME without a handle to ask with");
       co_return;
     }
     const auto outcome = co_await database->OutcomeAsync(*result.unknown, 10s);
@@ -95,8 +79,8 @@ class Bank final : public Workload {
     }
   }
 
-  Task<Status> Audit(client::Database* database) override {
-    co_return co_await database->SnapshotAsync(
+  Task<Status> Audit(Hands* hands) override {
+    co_return co_await hands->database->SnapshotAsync(
         [this](client::Transaction& txn) { return ReadFinal(this, &txn); }, {});
   }
 
@@ -133,9 +117,6 @@ class Bank final : public Workload {
     return found;
   }
 
-  uint64_t Acknowledged() const override { return acknowledged_; }
-  uint64_t Unknown() const override { return unknown_; }
-
  private:
   std::string Account(int i) const { return SpreadKey("account", i, accounts_); }
 
@@ -154,7 +135,7 @@ class Bank final : public Workload {
     auto to = co_await txn->Get(bank->Account(transfer->to));
     if (!to.ok()) co_return to.status();
     if (!from->has_value() || !to->has_value()) {
-      bank->violations_.push_back("a transfer found no account");
+      bank->Violation("a transfer found no account");
       co_return Internal("account missing");
     }
     CO_RETURN_IF_ERROR(
@@ -168,11 +149,10 @@ class Bank final : public Workload {
     auto total = std::make_shared<int64_t>(0);
     const Status status = co_await database->SnapshotAsync(
         [this, total](client::Transaction& txn) { return Sum(this, &txn, total); }, {});
-    if (!status.ok()) co_return;
-    ++acknowledged_;
-    if (*total != accounts_ * kInitialBalance) {
-      violations_.push_back(fmt::format("a snapshot's total is {} instead of {}", *total,
-                                        accounts_ * kInitialBalance));
+    Count(status);
+    if (status.ok() && *total != accounts_ * kInitialBalance) {
+      Violation(fmt::format("a snapshot's total is {} instead of {}", *total,
+                            accounts_ * kInitialBalance));
     }
   }
 
@@ -202,16 +182,15 @@ class Bank final : public Workload {
 
   const int accounts_;
   uint64_t sequence_ = 0;
-  uint64_t acknowledged_ = 0;
-  uint64_t unknown_ = 0;
   std::vector<std::shared_ptr<Transfer>> transfers_;
-  std::vector<std::string> violations_;
   std::map<int, int64_t> final_balances_;
   std::map<std::string, int64_t> final_ledger_;
 };
 
 }  // namespace
 
-std::unique_ptr<Workload> MakeBank(int accounts) { return std::make_unique<Bank>(accounts); }
+std::unique_ptr<Workload> MakeBank(const WorkloadContext& context) {
+  return std::make_unique<Bank>(context);
+}
 
 }  // namespace quorate::sim

@@ -8,7 +8,7 @@
 #include <map>
 
 #include "base/coding.h"
-#include "tests/sim/workloads/workload.h"
+#include "tests/sim/workloads/catalogue.h"
 
 namespace quorate::sim {
 namespace {
@@ -33,14 +33,14 @@ struct Record {
 
 class ListAppend final : public Workload {
  public:
-  ListAppend(World& world, int lists) : world_(world), lists_(lists) {}
+  explicit ListAppend(const WorkloadContext& context)
+      : Workload(context.world, "list-append"), lists_(context.options.lists) {}
 
-  std::string name() const override { return "list-append"; }
-  Task<Status> Setup(client::Database*) override { co_return Status::Ok(); }
-
-  Task<void> Step(client::Database* database, int client, Random* random) override {
+  Task<void> Step(Hands* hands) override {
+    client::Database* database = hands->database;
+    Random* random = hands->random;
     auto record = std::make_shared<Record>();
-    record->transaction.process = client;
+    record->transaction.process = hands->client;
     auto plan = std::make_shared<std::vector<history::MicroOp>>();
     const int steps = static_cast<int>(random->Between(1, 5));
     const bool read_only = random->Chance(0.3);
@@ -74,18 +74,11 @@ class ListAppend final : public Workload {
       record->commit_ts = result.commit_ts;
     }
     record->transaction.completed = Now();
-    if (status.ok()) {
-      record->transaction.outcome = history::Outcome::kOk;
-      ++acknowledged_;
-    } else if (status.code() == Code::kUnknownOutcome) {
-      ++unknown_;
-    } else {
-      record->transaction.outcome = history::Outcome::kFail;
-    }
+    record->transaction.outcome = Count(status);
   }
 
   // The last word: one read of every list, as a transaction of the history.
-  Task<Status> Audit(client::Database* database) override {
+  Task<Status> Audit(Hands* hands) override {
     auto record = std::make_shared<Record>();
     auto plan = std::make_shared<std::vector<history::MicroOp>>();
     for (int i = 0; i < lists_; ++i) {
@@ -93,7 +86,7 @@ class ListAppend final : public Workload {
     }
     record->transaction.process = -1;
     record->transaction.invoked = Now();
-    const Status status = co_await database->SnapshotAsync(
+    const Status status = co_await hands->database->SnapshotAsync(
         [this, record, plan](client::Transaction& txn) {
           return Perform(this, &txn, record, plan);
         },
@@ -115,15 +108,10 @@ class ListAppend final : public Workload {
     for (const auto& anomaly : history::CheckListAppend(transactions)) {
       found.push_back(anomaly.name + ": " + anomaly.explanation);
     }
-    JudgeTimestamps(&found);
     return found;
   }
 
-  uint64_t Acknowledged() const override { return acknowledged_; }
-  uint64_t Unknown() const override { return unknown_; }
-
  private:
-  int64_t Now() const { return world_.now().time_since_epoch().count(); }
   std::string Key(const std::string& list) const {
     return SpreadKey("list", std::stoi(list), lists_);
   }
@@ -147,68 +135,16 @@ class ListAppend final : public Workload {
     co_return Status::Ok();
   }
 
-  // S1 as the database claims it: acknowledged commit timestamps follow real time (T1), and the
-  // order of each list is the order of its writers' commit timestamps.
-  void JudgeTimestamps(std::vector<std::string>* found) const {
-    std::vector<const Record*> committed;
-    for (const auto& record : records_) {
-      if (record->transaction.outcome == history::Outcome::kOk && record->wrote) {
-        committed.push_back(record.get());
-      }
-    }
-    std::vector<const Record*> by_completed = committed;
-    const auto completed = [](const Record* a, const Record* b) {
-      return a->transaction.completed < b->transaction.completed;
-    };
-    const auto invoked = [](const Record* a, const Record* b) {
-      return a->transaction.invoked < b->transaction.invoked;
-    };
-    std::stable_sort(by_completed.begin(), by_completed.end(), completed);
-    std::stable_sort(committed.begin(), committed.end(), invoked);
-    Timestamp highest;
-    size_t next = 0;
-    std::map<int64_t, Timestamp> commit_of;
-    for (const Record* record : committed) {
-      while (next < by_completed.size() &&
-             by_completed[next]->transaction.completed < record->transaction.invoked) {
-        highest = std::max(highest, by_completed[next++]->commit_ts);
-      }
-      if (record->commit_ts <= highest) {
-        found->push_back(fmt::format("T1: a commit at {} was invoked after one at {} was answered",
-                                     record->commit_ts, highest));
-      }
-      for (const auto& op : record->transaction.ops) {
-        if (op.kind == history::MicroOp::Kind::kAppend) commit_of[op.element] = record->commit_ts;
-      }
-    }
-    for (const auto& record : records_) {
-      for (const auto& op : record->transaction.ops) {
-        Timestamp last;
-        for (const int64_t element : op.list) {
-          const auto it = commit_of.find(element);
-          if (it == commit_of.end()) continue;
-          if (it->second < last) {
-            found->push_back(fmt::format("list {} is not in commit timestamp order", op.key));
-          }
-          last = it->second;
-        }
-      }
-    }
-  }
-
-  World& world_;
   const int lists_;
   int64_t next_element_ = 0;
-  uint64_t acknowledged_ = 0;
-  uint64_t unknown_ = 0;
   bool audited_ = false;
   std::vector<std::shared_ptr<Record>> records_;
 };
 
 }  // namespace
 
-std::unique_ptr<Workload> MakeListAppend(World& world, int lists) {
-  return std::make_unique<ListAppend>(world, lists);
+std::unique_ptr<Workload> MakeListAppend(const WorkloadContext& context) {
+  return std::make_unique<ListAppend>(context);
 }
 
 }  // namespace quorate::sim
