@@ -94,8 +94,7 @@ void RunOne(uint64_t seed, Duration chaos, bool twice, const Flags& flags, bool 
 // What one seed shows of the bug that is switched on.
 std::string FirstFinding(uint64_t seed, Duration chaos) {
   current_seed = static_cast<std::sig_atomic_t>(seed);
-  const auto kind = seed % 2 == 0 ? WorkloadKind::kBank : WorkloadKind::kListAppend;
-  const Verdict verdict = RunSeed(Options::Draw(seed, chaos), kind, false);
+  const Verdict verdict = RunSeed(Options::Draw(seed, chaos), DrawWorkloads(seed), false);
   if (!verdict.violations.empty()) return verdict.violations.front();
   return verdict.stalls.empty() ? std::string() : "stall: " + verdict.stalls.front();
 }
