@@ -1,8 +1,9 @@
-// A directed graph of transactions with labelled edges, and its shortest cycles.
+// A directed graph of transactions with labelled edges, in compressed rows: memory is linear in the
+// edges, which are linear in the history.
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,39 +12,70 @@ namespace quorate::history {
 enum class EdgeKind : uint8_t {
   kWw,        // wrote the version before the other's
   kWr,        // wrote what the other read
-  kRw,        // read the version before the other's write
+  kRw,        // read a version before the other's write
+  kProcess,   // the client's transaction before
   kRealtime,  // completed before the other was invoked
+  // The same, where the order of the versions is known through the client's or real time only.
+  kWwProcess,
+  kRwProcess,
+  kWwRealtime,
+  kRwRealtime,
+  kThrough,  // from a gap between versions to a write behind it; the rest of a read-write edge
+};
+
+// Why an edge: the key (an index into the names), and the values on both sides.
+struct Reason {
+  static constexpr int64_t kInitial = INT64_MIN;  // before any write
+  uint32_t key = 0;
+  int64_t from = kInitial;
+  int64_t to = kInitial;
 };
 
 struct Edge {
+  uint32_t from;
   uint32_t to;
+  uint32_t reason;  // an index, see Graph::reason; meaningless for kProcess and kRealtime
   EdgeKind kind;
-  std::string why;
 };
+
+using EdgeKinds = uint16_t;  // a bit set
+constexpr EdgeKinds Bit(EdgeKind kind) { return EdgeKinds(1u << static_cast<int>(kind)); }
+constexpr EdgeKinds kAllRw =
+    Bit(EdgeKind::kRw) | Bit(EdgeKind::kRwProcess) | Bit(EdgeKind::kRwRealtime);
+constexpr bool IsRw(EdgeKind kind) { return (Bit(kind) & kAllRw) != 0; }
 
 class Graph {
  public:
-  explicit Graph(size_t nodes) : edges_(nodes) {}
-  void Add(uint32_t from, Edge edge);
-  size_t size() const { return edges_.size(); }
-  const std::vector<Edge>& From(uint32_t node) const { return edges_[node]; }
+  explicit Graph(uint32_t transactions) : transactions_(transactions), nodes_(transactions) {}
 
-  // Strongly connected components with more than one node, over edges whose kind is in `kinds`
-  // (a bit set, see Bit).
-  static constexpr uint8_t Bit(EdgeKind kind) { return uint8_t(1u << static_cast<int>(kind)); }
-  std::vector<std::vector<uint32_t>> Components(uint8_t kinds) const;
-
-  struct Step {
-    uint32_t from;
-    const Edge* edge;
+  void Add(uint32_t from, uint32_t to, EdgeKind kind, const Reason& reason = {});
+  // Each of `readers` read `version` of the key, and each of `writers` wrote a version behind it
+  // (reason.to per writer). Linear in both, with gap nodes where the pairs would be too many.
+  struct Write {
+    uint32_t writer;
+    int64_t value;
   };
-  // A shortest cycle through a node of `component`, using edges in `kinds`, with at most `rw_max`
-  // read-write edges (-1: any) and at least `rw_min`.
-  std::optional<std::vector<Step>> FindCycle(const std::vector<uint32_t>& component, uint8_t kinds,
-                                             int rw_min, int rw_max) const;
+  void AddReadsBefore(const std::vector<uint32_t>& readers, const std::vector<Write>& writers,
+                      EdgeKind kind, uint32_t key, int64_t version);
+  // Ends building; the rest may be called only after it.
+  void Freeze();
+
+  uint32_t size() const { return nodes_; }
+  bool is_transaction(uint32_t node) const { return node < transactions_; }
+  std::span<const Edge> From(uint32_t node) const {
+    return {edges_.data() + row_[node], edges_.data() + row_[node + 1]};
+  }
+  const Reason& reason(const Edge& edge) const { return reasons_[edge.reason]; }
+
+  // Strongly connected components with more than one node, over the edges of these kinds.
+  std::vector<std::vector<uint32_t>> Components(EdgeKinds kinds) const;
 
  private:
-  std::vector<std::vector<Edge>> edges_;
+  const uint32_t transactions_;
+  uint32_t nodes_;  // transactions first, then gaps
+  std::vector<Edge> edges_;
+  std::vector<Reason> reasons_;
+  std::vector<size_t> row_;
 };
 
 }  // namespace quorate::history

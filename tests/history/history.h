@@ -1,34 +1,45 @@
-// A history: what clients saw, as data. Shares no code with the database it judges.
+// A history: what clients asked for and saw, as data. Shares no code with the database it judges.
 #pragma once
 
 #include <cstdint>
-#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace quorate::history {
 
-// One step of a list-append transaction.
+// One step of a transaction. Which fields count depends on the workload (check.h): a read saw a
+// `list` (list-append, set) or a `value` (everything else; none: the key did not exist).
 struct MicroOp {
-  enum class Kind : uint8_t { kAppend, kRead } kind = Kind::kRead;
+  enum class Kind : uint8_t {
+    kAppend,  // `element` behind the list, or into the set, of `key`
+    kRead,
+    kWrite,  // the register `key` becomes `element`
+    kAdd,    // `element` is added to the counter or balance `key`
+  } kind = Kind::kRead;
   std::string key;
-  int64_t element = 0;        // append: unique over the whole history of the key
-  std::vector<int64_t> list;  // read: what was seen
+  int64_t element = 0;  // append and write: unique among those to the key
+  std::vector<int64_t> list;
+  std::optional<int64_t> value;
 };
 
-enum class Outcome : uint8_t { kOk, kFail, kUnknown };
+enum class Outcome : uint8_t {
+  kOk,
+  kFail,     // certainly without effect
+  kUnknown,  // may have happened, may still happen; what it read does not count
+};
 
 struct Transaction {
-  int process = 0;
-  int64_t invoked = 0;    // any monotone clock shared by all clients
+  int process = 0;        // a client: one transaction at a time, unless the one before is unknown
+  int64_t invoked = 0;    // any monotone clock shared by all clients; equal times are concurrent
   int64_t completed = 0;  // meaningful for kOk only
   Outcome outcome = Outcome::kUnknown;
   std::vector<MicroOp> ops;
 };
 
 struct Anomaly {
-  std::string name;         // Adya's and Elle's words: G0, G1a, G1b, G1c, G-single, G2, ...
-  std::string explanation;  // a sentence a person can follow
+  std::string name;         // as Adya and Elle call it; all names: model.h
+  std::string explanation;  // for a person: what was seen, and why it cannot be
 };
 
 }  // namespace quorate::history

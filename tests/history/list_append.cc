@@ -1,257 +1,275 @@
-#include "tests/history/list_append.h"
-
+// List-append: each read shows the order of all writes before it, so the order of versions is
+// known, not guessed. What was appended and never read lies behind everything that was read.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <optional>
-#include <set>
+#include <map>
+#include <span>
 #include <unordered_map>
+#include <unordered_set>
 
-#include "tests/history/graph.h"
+#include "tests/history/dependencies.h"
+#include "tests/history/workloads.h"
 
 namespace quorate::history {
 namespace {
 
 struct Writer {
   uint32_t transaction = 0;
-  size_t position = 0;  // among the transaction's appends to the key
-  size_t of = 0;        // how many appends to the key the transaction made
+  uint32_t position = 0;  // among the transaction's appends to the key
+  uint32_t of = 0;        // how many appends to the key the transaction made
 };
 
-struct KeyState {
+struct Read {
+  uint32_t transaction;
+  std::span<const int64_t> list;  // without the transaction's own appends before it
+};
+
+struct Key {
   std::unordered_map<int64_t, Writer> writers;
-  std::vector<int64_t> order;  // longest list read
-  struct Read {
-    uint32_t transaction;
-    std::vector<int64_t> list;  // without the transaction's own appends before it
-  };
+  std::vector<std::pair<int64_t, uint32_t>> appends;  // (element, transaction), as in the history
   std::vector<Read> reads;
+  std::span<const int64_t> order;  // the longest list read
 };
 
-class Checker {
- public:
-  explicit Checker(const std::vector<Transaction>& transactions)
-      : transactions_(transactions), graph_(transactions.size()) {}
+// What a transaction knows of a key while it runs.
+struct Known {
+  const std::vector<int64_t>* read = nullptr;
+  std::vector<int64_t> appended;  // since then
+};
 
-  std::vector<Anomaly> Run() {
-    CollectAppends();
-    for (uint32_t t = 0; t < transactions_.size(); ++t) CollectReads(t);
-    for (auto& [name, key] : keys_) {
-      InferOrder(name, key);
-      JudgeReads(name, key);
-      AddDependencies(name, key);
+class Judge {
+ public:
+  Judge(const std::vector<Transaction>& transactions, Findings* findings)
+      : transactions_(transactions), findings_(findings), dependencies_(transactions) {}
+
+  void Run() {
+    for (uint32_t t = 0; t < transactions_.size(); ++t) CollectAppends(t);
+    for (uint32_t t = 0; t < transactions_.size(); ++t) {
+      if (transactions_[t].outcome == Outcome::kOk) CollectReads(t);
     }
-    AddRealtime();
-    FindCycles();
-    return std::move(anomalies_);
+    for (uint32_t k = 0; k < keys_.size(); ++k) {
+      InferOrder(k);
+      JudgeElements(k);
+      JudgeReads(k);
+      JudgeUpdates(k);
+      AddDependencies(k);
+      AddTail(k);
+    }
+    AddOrders(findings_->model(), &dependencies_);
+    ReportCycles(Workload::kListAppend, &dependencies_, findings_);
   }
 
  private:
-  std::string Name(uint32_t t) const { return fmt::format("T{}", t); }
-  void Report(std::string name, std::string explanation) {
-    if (anomalies_.size() < 50) anomalies_.push_back({std::move(name), std::move(explanation)});
+  uint32_t KeyOf(const std::string& name) {
+    const uint32_t number = dependencies_.keys.Number(name);
+    if (number == keys_.size()) keys_.emplace_back();
+    return number;
   }
+  const std::string& NameOf(uint32_t key) const { return dependencies_.keys[key]; }
+  Outcome OutcomeOf(uint32_t t) const { return transactions_[t].outcome; }
+  const Writer* WriterOf(const Key& key, int64_t element) const {
+    const auto it = key.writers.find(element);
+    return it == key.writers.end() ? nullptr : &it->second;
+  }
+  std::string Say(uint32_t t) const { return Describe(Workload::kListAppend, transactions_, t); }
 
-  void CollectAppends() {
-    for (uint32_t t = 0; t < transactions_.size(); ++t) {
-      std::map<std::string, size_t> count;
-      for (const MicroOp& op : transactions_[t].ops) {
-        if (op.kind != MicroOp::Kind::kAppend) continue;
-        keys_[op.key].writers[op.element] = {t, count[op.key]++, 0};
+  void CollectAppends(uint32_t t) {
+    std::map<uint32_t, std::vector<int64_t>> mine;
+    for (const MicroOp& op : transactions_[t].ops) {
+      if (op.kind != MicroOp::Kind::kAppend) continue;
+      const uint32_t k = KeyOf(op.key);
+      auto& elements = mine[k];
+      const Writer writer{t, static_cast<uint32_t>(elements.size()), 0};
+      if (!keys_[k].writers.try_emplace(op.element, writer).second) {
+        findings_->Add("ambiguous-write", fmt::format("{} was appended to {} twice; once by\n  {}",
+                                                      op.element, op.key, Say(t)));
+        continue;
       }
-      for (const MicroOp& op : transactions_[t].ops) {
-        if (op.kind == MicroOp::Kind::kAppend) {
-          keys_[op.key].writers[op.element].of = count[op.key];
-        }
+      elements.push_back(op.element);
+      keys_[k].appends.emplace_back(op.element, t);
+    }
+    for (const auto& [k, elements] : mine) {
+      for (const int64_t element : elements) {
+        keys_[k].writers[element].of = static_cast<uint32_t>(elements.size());
       }
     }
   }
 
-  // Only what acknowledged transactions saw counts as seen.
   void CollectReads(uint32_t t) {
-    const Transaction& transaction = transactions_[t];
-    if (transaction.outcome != Outcome::kOk) return;
-    std::map<std::string, std::vector<int64_t>> own;
-    for (const MicroOp& op : transaction.ops) {
+    std::map<uint32_t, Known> known_by_key;
+    for (const MicroOp& op : transactions_[t].ops) {
+      const uint32_t k = KeyOf(op.key);
+      Known& known = known_by_key[k];
       if (op.kind == MicroOp::Kind::kAppend) {
-        own[op.key].push_back(op.element);
+        known.appended.push_back(op.element);
         continue;
       }
-      const auto& mine = own[op.key];
-      std::vector<int64_t> list = op.list;
-      if (list.size() < mine.size() ||
-          !std::equal(mine.begin(), mine.end(), list.end() - static_cast<long>(mine.size()))) {
-        Report("internal", fmt::format("{} appended {} to {} and then read {}", Name(t), mine,
-                                       op.key, op.list));
-        continue;
+      std::span<const int64_t> before(op.list);
+      const auto& mine = known.appended;
+      bool agrees = before.size() >= mine.size() &&
+                    std::equal(mine.begin(), mine.end(), before.end() - mine.size());
+      if (agrees) {
+        before = before.first(before.size() - mine.size());
+        const Writer* last = before.empty() ? nullptr : WriterOf(keys_[k], before.back());
+        agrees = known.read != nullptr ? std::ranges::equal(before, *known.read)
+                                       : last == nullptr || last->transaction != t;
       }
-      list.resize(list.size() - mine.size());
-      keys_[op.key].reads.push_back({t, std::move(list)});
+      if (!agrees) {
+        findings_->Add("internal", fmt::format("what it read of {} does not follow from its own "
+                                               "steps before\n  {}",
+                                               op.key, Say(t)));
+      } else if (known.read == nullptr) {
+        keys_[k].reads.push_back({t, before});
+      }
+      known = {&op.list, {}};
     }
   }
 
-  void InferOrder(const std::string& name, KeyState& key) {
-    for (const auto& read : key.reads) {
+  void InferOrder(uint32_t k) {
+    Key& key = keys_[k];
+    for (const Read& read : key.reads) {
       if (read.list.size() > key.order.size()) key.order = read.list;
     }
-    const std::set<int64_t> distinct(key.order.begin(), key.order.end());
+    const std::unordered_set<int64_t> distinct(key.order.begin(), key.order.end());
     if (distinct.size() != key.order.size()) {
-      Report("duplicate-element", fmt::format("{} holds an element twice: {}", name, key.order));
+      findings_->Add("duplicate-elements",
+                     fmt::format("{} was read as {}", NameOf(k), fmt::join(key.order, " ")));
     }
-    for (const auto& read : key.reads) {
+    for (const Read& read : key.reads) {
       if (!std::equal(read.list.begin(), read.list.end(), key.order.begin())) {
-        Report("incompatible-order",
-               fmt::format("{} read {} as {}, another read saw {}", Name(read.transaction), name,
-                           read.list, key.order));
+        findings_->Add("incompatible-order",
+                       fmt::format("{} was read as [{}] by\n  {}\n  and as [{}] by another",
+                                   NameOf(k), fmt::join(read.list, " "), Say(read.transaction),
+                                   fmt::join(key.order, " ")));
       }
     }
   }
 
-  void JudgeReads(const std::string& name, const KeyState& key) {
+  void JudgeElements(uint32_t k) {
+    const Key& key = keys_[k];
+    const auto judge = [&](int64_t element, uint32_t reader) {
+      const Writer* writer = WriterOf(key, element);
+      if (writer == nullptr) {
+        findings_->Add("garbage-read",
+                       fmt::format("nobody appended {} to {}, but it was read by\n  {}", element,
+                                   NameOf(k), Say(reader)));
+      } else if (OutcomeOf(writer->transaction) == Outcome::kFail) {
+        findings_->Add("G1a",
+                       fmt::format("(aborted read) {} of {} was appended by\n  {}\n  and "
+                                   "read by\n  {}",
+                                   element, NameOf(k), Say(writer->transaction), Say(reader)));
+      }
+    };
+    // Reads that are no longer than one judged before show nothing new.
+    size_t judged = 0;
+    for (const Read& read : key.reads) {
+      for (; judged < read.list.size(); ++judged) judge(read.list[judged], read.transaction);
+    }
+    uint32_t failed = UINT32_MAX;
+    int64_t failed_element = 0;
     for (const int64_t element : key.order) {
-      const auto writer = key.writers.find(element);
-      if (writer == key.writers.end()) {
-        Report("garbage-read", fmt::format("{} holds {}, which nobody appended", name, element));
-      } else if (transactions_[writer->second.transaction].outcome == Outcome::kFail) {
-        Report("G1a", fmt::format("{} holds {} of {}, which failed", name, element,
-                                  Name(writer->second.transaction)));
-      }
-    }
-    for (const auto& read : key.reads) {
-      if (read.list.empty()) continue;
-      const auto writer = key.writers.find(read.list.back());
-      if (writer == key.writers.end()) continue;
-      const Writer& w = writer->second;
-      if (w.position + 1 != w.of && w.transaction != read.transaction) {
-        Report("G1b", fmt::format("{} read {} as {}, a state inside {}", Name(read.transaction),
-                                  name, read.list, Name(w.transaction)));
-      }
-    }
-    // An append acknowledged before a read was invoked must be in it.
-    const std::set<int64_t> present(key.order.begin(), key.order.end());
-    int64_t last_read_invoked = INT64_MIN;
-    for (const auto& read : key.reads) {
-      last_read_invoked = std::max(last_read_invoked, transactions_[read.transaction].invoked);
-    }
-    for (const auto& [element, writer] :
-         std::map<int64_t, Writer>(key.writers.begin(), key.writers.end())) {
-      const Transaction& t = transactions_[writer.transaction];
-      if (t.outcome == Outcome::kOk && t.completed < last_read_invoked &&
-          !present.contains(element)) {
-        Report("lost-append", fmt::format("{} acknowledged appending {} to {}, and a later read "
-                                          "does not see it",
-                                          Name(writer.transaction), element, name));
+      const Writer* writer = WriterOf(key, element);
+      if (writer == nullptr) continue;
+      if (OutcomeOf(writer->transaction) == Outcome::kFail) {
+        failed = writer->transaction;
+        failed_element = element;
+      } else if (failed != UINT32_MAX && OutcomeOf(writer->transaction) == Outcome::kOk) {
+        findings_->Add(
+            "dirty-update",
+            fmt::format("{} of {} lies below {}, which was acknowledged\n  {}\n  {}",
+                        failed_element, NameOf(k), element, Say(failed), Say(writer->transaction)));
+        failed = UINT32_MAX;
       }
     }
   }
 
-  std::optional<uint32_t> WriterOf(const KeyState& key, int64_t element) const {
-    const auto it = key.writers.find(element);
-    if (it == key.writers.end()) return std::nullopt;
-    return it->second.transaction;
+  void JudgeReads(uint32_t k) {
+    const Key& key = keys_[k];
+    for (const Read& read : key.reads) {
+      const Writer* writer = read.list.empty() ? nullptr : WriterOf(key, read.list.back());
+      if (writer == nullptr || writer->position + 1 == writer->of) continue;
+      findings_->Add("G1b", fmt::format("(intermediate read) {} of {} is not the last append of\n"
+                                        "  {}\n  but the last that is seen by\n  {}",
+                                        read.list.back(), NameOf(k), Say(writer->transaction),
+                                        Say(read.transaction)));
+    }
   }
 
-  void AddDependencies(const std::string& name, const KeyState& key) {
+  // Transactions that read the same list and appended to it: all but one overlooked another.
+  void JudgeUpdates(uint32_t k) {
+    const Key& key = keys_[k];
+    std::map<size_t, uint32_t> updater;  // by the length read
+    std::unordered_set<uint32_t> appended;
+    for (const auto& [element, t] : key.appends) appended.insert(t);
+    for (const Read& read : key.reads) {
+      if (!appended.contains(read.transaction)) continue;
+      const auto [it, first] = updater.try_emplace(read.list.size(), read.transaction);
+      if (first || it->second == read.transaction) continue;
+      findings_->Add("lost-update",
+                     fmt::format("both read {} {} long and appended to it\n  {}\n  {}", NameOf(k),
+                                 read.list.size(), Say(it->second), Say(read.transaction)));
+    }
+  }
+
+  void AddDependencies(uint32_t k) {
+    const Key& key = keys_[k];
     for (size_t i = 1; i < key.order.size(); ++i) {
-      const auto a = WriterOf(key, key.order[i - 1]), b = WriterOf(key, key.order[i]);
-      if (a && b) {
-        graph_.Add(*a, {*b, EdgeKind::kWw,
-                        fmt::format("{} put {} behind its {} in {}", Name(*b), key.order[i],
-                                    key.order[i - 1], name)});
-      }
+      const Writer *a = WriterOf(key, key.order[i - 1]), *b = WriterOf(key, key.order[i]);
+      if (a == nullptr || b == nullptr) continue;
+      dependencies_.graph.Add(a->transaction, b->transaction, EdgeKind::kWw,
+                              {k, key.order[i - 1], key.order[i]});
     }
-    for (const auto& read : key.reads) {
-      if (!read.list.empty()) {
-        if (const auto w = WriterOf(key, read.list.back())) {
-          graph_.Add(*w, {read.transaction, EdgeKind::kWr,
-                          fmt::format("{} read its {} in {}", Name(read.transaction),
-                                      read.list.back(), name)});
-        }
+    for (const Read& read : key.reads) {
+      const int64_t last = read.list.empty() ? Reason::kInitial : read.list.back();
+      if (const Writer* writer = read.list.empty() ? nullptr : WriterOf(key, last)) {
+        dependencies_.graph.Add(writer->transaction, read.transaction, EdgeKind::kWr,
+                                {k, last, last});
       }
-      if (read.list.size() < key.order.size()) {
-        const int64_t next = key.order[read.list.size()];
-        if (const auto w = WriterOf(key, next)) {
-          graph_.Add(read.transaction, {*w, EdgeKind::kRw,
-                                        fmt::format("{} appended {} to {}, which it did not see",
-                                                    Name(*w), next, name)});
-        }
+      if (read.list.size() == key.order.size()) continue;
+      const int64_t next = key.order[read.list.size()];
+      if (const Writer* writer = WriterOf(key, next)) {
+        dependencies_.graph.Add(read.transaction, writer->transaction, EdgeKind::kRw,
+                                {k, last, next});
       }
     }
   }
 
-  // Completed before invoked. Only the edges to the next "frontier" are added: the rest follow.
-  void AddRealtime() {
-    std::vector<uint32_t> by_invoked;
-    for (uint32_t t = 0; t < transactions_.size(); ++t) {
-      if (transactions_[t].outcome != Outcome::kFail) by_invoked.push_back(t);
+  // Acknowledged appends that nobody read come after all that was read.
+  void AddTail(uint32_t k) {
+    const Key& key = keys_[k];
+    const std::unordered_set<int64_t> seen(key.order.begin(), key.order.end());
+    std::vector<Graph::Write> tail;
+    for (const auto& [element, t] : key.appends) {
+      if (OutcomeOf(t) != Outcome::kOk || seen.contains(element)) continue;
+      if (tail.empty() || tail.back().writer != t) tail.push_back({t, element});
     }
-    std::vector<uint32_t> by_completed;
-    for (const uint32_t t : by_invoked) {
-      if (transactions_[t].outcome == Outcome::kOk) by_completed.push_back(t);
+    if (tail.empty()) return;
+    std::vector<uint32_t> readers;
+    for (const Read& read : key.reads) {
+      if (read.list.size() == key.order.size()) readers.push_back(read.transaction);
     }
-    std::sort(by_invoked.begin(), by_invoked.end(), [&](uint32_t a, uint32_t b) {
-      return std::pair(transactions_[a].invoked, a) < std::pair(transactions_[b].invoked, b);
-    });
-    std::sort(by_completed.begin(), by_completed.end(), [&](uint32_t a, uint32_t b) {
-      return std::pair(transactions_[a].completed, a) < std::pair(transactions_[b].completed, b);
-    });
-    std::vector<uint32_t> frontier;  // completed, not yet covered by a later completed one
-    size_t next = 0;
-    for (const uint32_t t : by_invoked) {
-      while (next < by_completed.size() &&
-             transactions_[by_completed[next]].completed < transactions_[t].invoked) {
-        const uint32_t done = by_completed[next++];
-        std::erase_if(frontier, [&](uint32_t f) {
-          return transactions_[f].completed < transactions_[done].invoked;
-        });
-        frontier.push_back(done);
-      }
-      for (const uint32_t f : frontier) {
-        graph_.Add(
-            f, {t, EdgeKind::kRealtime, fmt::format("{} was invoked after it completed", Name(t))});
-      }
-    }
-  }
-
-  bool ReportCycle(const std::string& name, uint8_t kinds, int rw_min, int rw_max) {
-    for (const auto& component : graph_.Components(kinds)) {
-      const auto cycle = graph_.FindCycle(component, kinds, rw_min, rw_max);
-      if (!cycle) continue;
-      std::string text;
-      for (const auto& step : *cycle) {
-        if (!text.empty()) text += "; ";
-        text += fmt::format("{} comes before {}: {}", Name(step.from), Name(step.edge->to),
-                            step.edge->why);
-      }
-      Report(name, text);
-      return true;
-    }
-    return false;
-  }
-
-  void FindCycles() {
-    constexpr uint8_t ww = Graph::Bit(EdgeKind::kWw), wr = Graph::Bit(EdgeKind::kWr),
-                      rw = Graph::Bit(EdgeKind::kRw), rt = Graph::Bit(EdgeKind::kRealtime);
-    for (const uint8_t realtime : {uint8_t{0}, rt}) {
-      const std::string suffix = realtime != 0 ? "-realtime" : "";
-      if (ReportCycle("G0" + suffix, ww | realtime, 0, 0)) return;
-      if (ReportCycle("G1c" + suffix, ww | wr | realtime, 0, 0)) return;
-      if (ReportCycle("G-single" + suffix, ww | wr | rw | realtime, 1, 1)) return;
-      if (ReportCycle("G2" + suffix, ww | wr | rw | realtime, 2, -1)) return;
+    const int64_t last = key.order.empty() ? Reason::kInitial : key.order.back();
+    dependencies_.graph.AddReadsBefore(readers, tail, EdgeKind::kRw, k, last);
+    const Writer* writer = key.order.empty() ? nullptr : WriterOf(key, last);
+    if (writer == nullptr) return;
+    for (const Graph::Write& write : tail) {
+      dependencies_.graph.Add(writer->transaction, write.writer, EdgeKind::kWw,
+                              {k, last, write.value});
     }
   }
 
   const std::vector<Transaction>& transactions_;
-  Graph graph_;
-  std::map<std::string, KeyState> keys_;
-  std::vector<Anomaly> anomalies_;
+  Findings* const findings_;
+  Dependencies dependencies_;
+  std::vector<Key> keys_;
 };
 
 }  // namespace
 
-std::vector<Anomaly> CheckListAppend(const std::vector<Transaction>& transactions) {
-  return Checker(transactions).Run();
+void CheckListAppend(const std::vector<Transaction>& transactions, Findings* findings) {
+  Judge(transactions, findings).Run();
 }
 
 }  // namespace quorate::history
