@@ -1,5 +1,5 @@
-// Named probes: a rare branch carries a name; simulation reports which were reached. Counting is
-// process-wide and has no effect on behaviour.
+// Named probes: a rare branch carries a name; simulation reports which were reached, and which
+// never were. Counting is process-wide and has no effect on behaviour.
 #pragma once
 
 #include <atomic>
@@ -11,23 +11,23 @@ namespace quorate {
 
 class Probe {
  public:
-  explicit Probe(const char* name);
+  constexpr explicit Probe(const char* name) : name_(name) {}
   void Hit() { hits_.fetch_add(1, std::memory_order_relaxed); }
-  const char* name() const { return name_; }
-  uint64_t hits() const { return hits_.load(std::memory_order_relaxed); }
-  // Hits of every probe that was reached at least once in this process, by name.
+
+  // Hits of every probe that is linked into this binary, by name; those never reached have 0.
   static std::map<std::string, uint64_t> Report();
 
  private:
   const char* name_;
   std::atomic<uint64_t> hits_{0};
-  Probe* next_;
 };
 
 }  // namespace quorate
 
-#define PROBE(name)                           \
-  do {                                        \
-    static ::quorate::Probe probe_here(name); \
-    probe_here.Hit();                         \
+// All lie in one section, so that they are known without being reached.
+#define PROBE(name)                                              \
+  do {                                                           \
+    static constinit ::quorate::Probe probe_here                 \
+        __attribute__((section("quorate_probes"), used)) (name); \
+    probe_here.Hit();                                            \
   } while (false)
