@@ -53,22 +53,37 @@ def wait_for(what, condition, seconds=30):
         time.sleep(0.05)
 
 
-def run(*arguments, input=None, timeout=60, env=None):
+def run(*arguments, input=None, timeout=60, env=None, enter=die_with_parent):
     """The program with `arguments`; its exit code and output are the caller's to judge."""
     return subprocess.run([PROGRAM, *arguments], input=input, capture_output=True, text=True,
-                          timeout=timeout, preexec_fn=die_with_parent,
-                          env={**os.environ, **(env or {})})
+                          timeout=timeout, preexec_fn=enter, env={**os.environ, **(env or {})})
+
+
+class Loopback:
+    """Where the processes of a cluster live: here, side by side. See nemesis/network.py for another."""
+
+    def __init__(self, nodes):
+        ports = free_ports(2 * nodes)
+        self.addresses = [f"127.0.0.1:{p}" for p in ports[:nodes]]
+        self.http = [f"127.0.0.1:{p}" for p in ports[nodes:]]
+
+    def enter_node(self, node):
+        """What the process of a node runs before the program."""
+        die_with_parent()
+
+    def enter_client(self):
+        die_with_parent()
 
 
 class Cluster(contextlib.AbstractContextManager):
     """`nodes` processes in a temporary directory; numbered from 0."""
 
-    def __init__(self, nodes=3, shards=8, split_at=None):
+    def __init__(self, nodes=3, shards=8, split_at=None, network=None):
         self._directory = tempfile.TemporaryDirectory(prefix="quorate-test-")
         self.directory = self._directory.name
-        ports = free_ports(2 * nodes)
-        self.addresses = [f"127.0.0.1:{p}" for p in ports[:nodes]]
-        self.http = [f"127.0.0.1:{p}" for p in ports[nodes:]]
+        self.network = network or Loopback(nodes)
+        self.addresses = self.network.addresses
+        self.http = self.network.http
         self.processes = [None] * nodes
         self.flags = []  # more flags of every node that is started from now on
         self._init = ["--split-at", *split_at] if split_at else ["--shards", str(shards)]
@@ -107,8 +122,8 @@ class Cluster(contextlib.AbstractContextManager):
         if others:
             command += ["--join", ",".join(others)]
         with open(os.path.join(self.directory, f"log-{node}"), "a") as log:
-            self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log,
-                                                    preexec_fn=die_with_parent)
+            self.processes[node] = subprocess.Popen(
+                command, stdout=log, stderr=log, preexec_fn=lambda: self.network.enter_node(node))
 
     def kill(self, node):
         self.processes[node].kill()
@@ -142,7 +157,8 @@ class Cluster(contextlib.AbstractContextManager):
         wait_for("a healthy cluster", lambda: self.quorate("status").returncode == DONE)
 
     def quorate(self, command, *arguments, **options):
-        return run(command, "--cluster", self.cluster, *arguments, **options)
+        return run(command, "--cluster", self.cluster, *arguments, enter=self.network.enter_client,
+                   **options)
 
     def json(self, command, *arguments, **options):
         result = self.quorate(command, "--json", *arguments, **options)
