@@ -4,6 +4,7 @@
 #include "base/backoff.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/steps.h"
 #include "client/core.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
@@ -112,6 +113,9 @@ Task<Settled> AskOutcome(Core* core, TxnHandle txn, Instant deadline) {
       last = Internal("the anchor's leader answered without an outcome");
     } else {
       last = response.status();
+      if (last.code() == Code::kTooOld && MUTANT("client-too-old-is-aborted")) {
+        co_return Aborted(Status(Code::kAborted, "too old"));
+      }
       if (last.code() == Code::kTooOld || last.code() == Code::kInvalidArgument) break;
     }
     const Duration left = deadline - env.Now();
@@ -133,6 +137,7 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
     return sending->Make(shard_id, version);
   };
   while (true) {
+    MarkStep(env.executor, CommitStep::kSent, request->txn_id());
     const Result<v1::NodeResponse> response =
         co_await core->caller().CallShard(request->anchor_key(), fill, send_until);
     if (!response.ok()) {

@@ -5,6 +5,7 @@
 
 #include "base/backoff.h"
 #include "base/probe.h"
+#include "base/steps.h"
 #include "coordinator/commit_steps.h"
 #include "coordinator/coordinator.h"
 #include "proto/shard.pb.h"
@@ -125,6 +126,7 @@ void Coordinator::PerformOne(const LivePtr& live, const Action& action) {
       scope_.Spawn(EvaluateOwn(live, action.ts));
       return;
     case Action::Kind::kSendPrepare:
+      MarkStep(env_.executor, CommitStep::kPreparesSent, live->name.txn_id.bytes());
       scope_.Spawn(SendPrepare(live, action.participant, action.ts, action.again));
       return;
     case Action::Kind::kFetchSlot:
@@ -143,9 +145,11 @@ void Coordinator::PerformOne(const LivePtr& live, const Action& action) {
       resolver_.Early(live->Decided(), action.ts);
       return;
     case Action::Kind::kLogDecide:
+      MarkStep(env_.executor, CommitStep::kDecideProposed, live->name.txn_id.bytes());
       scope_.Spawn(LogDecide(live, action.commit, action.ts, action.again));
       return;
     case Action::Kind::kResolve:
+      MarkStep(env_.executor, CommitStep::kResolveSent, live->name.txn_id.bytes());
       resolver_.Resolve(live->Decided(), action.commit, action.ts, [this, live] {
         live->machine->Resolved();
         Perform(live);
@@ -162,6 +166,7 @@ void Coordinator::Answer(const LivePtr& live, const Action& action) {
   v1::CommitResponse response;
   FillAction(action, live->name, *live->machine, &response);
   if (action.kind == Action::Kind::kAnswerCommitted) {
+    MarkStep(env_.executor, CommitStep::kAnswered, live->name.txn_id.bytes());
     live->registration->Tell({.kind = Finding::Kind::kCommitted,
                               .commit_ts = action.ts,
                               .participants = live->staged,
@@ -194,6 +199,7 @@ Task<void> Coordinator::EvaluateOwn(LivePtr live, Timestamp min_ts) {
         co_await shard->PrepareAndStage(std::move(own), std::move(staging), live->anchor.deadline);
   }
   const bool proposed = FeedEvaluation(evaluation, &*live->machine);
+  if (proposed) MarkStep(env_.executor, CommitStep::kStageProposed, live->name.txn_id.bytes());
   Perform(live);
   if (!proposed) co_return;
   live->machine->OwnApplied(ToStanding(co_await std::move(*evaluation.applied)));

@@ -146,7 +146,8 @@ void CommitMachine::Answered(size_t participant, const PartAnswer& answer) {
   switch (answer.kind) {
     case PartAnswer::Kind::kPrepared:
       parts_[participant] = Part::kPrepared;
-      commit_ts_ = std::max(commit_ts_, answer.ts);
+      commit_ts_ =
+          MUTANT("txn-commit-ts-not-highest") ? answer.ts : std::max(commit_ts_, answer.ts);
       CommitIfFacts();
       return;
     case PartAnswer::Kind::kAborted:

@@ -107,6 +107,7 @@ Task<Standing> Coordinator::DecideOnce(shard::TxnName txn, Anchor anchor, bool c
                                        Timestamp commit_ts) {
   // The right to decide is that of this term's leader alone, whoever leads when this runs.
   shard::Shard* shard = directory_.FindServing(anchor.shard, anchor.term);
+  if (MUTANT("txn-coordinator-outlives-term")) shard = directory_.FindServing(txn.anchor_key);
   if (shard == nullptr) co_return Standing{.code = Code::kNotLeader};
   co_return ToStanding(co_await shard->Decide(std::move(txn), commit, commit_ts));
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
@@ -150,6 +151,7 @@ Task<Result<std::vector<Part>>> Participants::Group(std::shared_ptr<v1::CommitRe
   std::vector<Part> parts;
   bool own_found = false;
   for (const FootprintPart& piece : *divided) {
+    if (piece.writes.empty() && MUTANT("txn-readers-not-participants")) continue;
     auto part = std::make_shared<v1::PrepareRequest>();
     FillCommon(*commit, part.get());
     part->set_marker_key(piece.marker_key);

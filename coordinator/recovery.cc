@@ -5,6 +5,7 @@
 #include "base/backoff.h"
 #include "base/check.h"
 #include "base/probe.h"
+#include "base/steps.h"
 #include "coordinator/commit_steps.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
@@ -174,6 +175,7 @@ Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant dea
     co_return response;
   }
   const shard::TxnName txn{*id, Timestamp(ref.start_ts()), ref.anchor_key()};
+  MarkStep(env_.executor, CommitStep::kPushed, txn.txn_id.bytes());
   if (NeedsFreshSlot(txn.start_ts, slots_.newest())) {
     // A record with a wild start_ts would outlive every horizon.
     const auto slot = co_await slots_.Fetch(kSlotTimeout);
@@ -281,9 +283,11 @@ void Recovery::PerformOne(const RunPtr& run, const RecoveryMachine::Action& acti
   using Kind = RecoveryMachine::Action::Kind;
   switch (action.kind) {
     case Kind::kQuery:
+      MarkStep(env_.executor, CommitStep::kQueried, run->txn.txn_id.bytes());
       scope_.Spawn(Query(run, action.participant, action.again));
       return;
     case Kind::kLogDecide:
+      MarkStep(env_.executor, CommitStep::kRecoveryDecides, run->txn.txn_id.bytes());
       scope_.Spawn(LogDecide(run, action.commit, action.ts, action.again));
       return;
     case Kind::kAnswerCommitted:

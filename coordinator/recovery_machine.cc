@@ -57,7 +57,8 @@ void RecoveryMachine::Answered(size_t participant, const PartAnswer& answer) {
     case PartAnswer::Kind::kPrepared:
       if (std::exchange(prepared_[participant], true)) return;
       commit_ts_ = std::max(commit_ts_, answer.ts);
-      if (std::all_of(prepared_.begin(), prepared_.end(), [](bool p) { return p; })) {
+      if (MUTANT("recovery-commits-without-all") ||
+          std::all_of(prepared_.begin(), prepared_.end(), [](bool p) { return p; })) {
         Decide(true, commit_ts_);
       }
       return;

@@ -1,6 +1,7 @@
 #include "coordinator/registry.h"
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 
 namespace quorate::coordinator {
@@ -57,6 +58,7 @@ void Registry::Insert(Registration* entry) {
 }
 
 void Registry::EndShard(ShardId shard) {
+  if (MUTANT("txn-coordinator-outlives-term")) return;
   std::vector<std::function<void()>> callbacks;
   for (auto it = entries_.begin(); it != entries_.end();) {
     Registration* entry = it->second;

@@ -52,6 +52,7 @@ void Oracle::EndTerm() { active_ = false; }
 void Oracle::RaiseCeiling(Timestamp ceiling) { ceiling_ = std::max(ceiling_, ceiling); }
 
 Timestamp Oracle::Candidate(int64_t now_ms) const {
+  if (MUTANT("tso-follows-clock-back")) return AtMillis(now_ms);
   return std::max(AtMillis(now_ms), last_.NextSlot());
 }
 

@@ -41,13 +41,17 @@ std::optional<PrepareVerdict> OwnPast(const PrepareAsk& ask, const Table& table,
   if (ask.kind != PrepareKind::kParticipant) {
     const auto record = table.Transaction(ask.anchor_key, ask.owner.txn_id);
     const bool staged = record && record->state == TxnState::kStaged;
-    if (record && !(staged && MUTANT("txn-restart-over-staged"))) {
+    const bool again = (staged && MUTANT("txn-restart-over-staged")) ||
+                       (ask.kind == PrepareKind::kOnePhase && MUTANT("txn-one-phase-twice"));
+    if (record && !again) {
       PROBE("shard: a copy of a commit found the transaction record");
       return Existing(StandingOf(*record));
     }
   }
   if (ask.kind != PrepareKind::kOnePhase) {
-    if (const auto record = table.Participant(ask.marker_key, ask.owner)) {
+    const auto record = table.Participant(ask.marker_key, ask.owner);
+    const bool resolved = record && record->state != TxnState::kPrepared;
+    if (record && !(resolved && MUTANT("txn-outcome-forgotten"))) {
       PROBE("shard: a copy of a prepare found its record");
       // Without transaction record this part was prepared as somebody else's participant: it says
       // nothing about this Commit, and its locks go when it is pushed.

@@ -33,7 +33,7 @@ std::optional<Version> CommittedIntent(std::string_view key, Timestamp at, const
 std::optional<std::string> ScanMerged(const Span& span, Timestamp at, const Table& table,
                                       const LockTable& locks, VersionVisitor visit) {
   std::map<std::string, Version, std::less<>> intents;
-  if (locks.any_committed()) {
+  if (locks.any_committed() && !MUTANT("txn-scan-misses-committed-intents")) {
     for (const auto& [key, lock] : locks.CommittedIn(span)) {
       if (auto version = CommittedIntent(key, at, table, locks)) {
         intents.emplace(key, *std::move(version));
@@ -108,6 +108,7 @@ const PreparedLock* BlockerOf(const ReadAsk& ask, Timestamp at, const LockTable&
     if (const PreparedLock* lock = locks.ReadBlocker(key, at, ask.reader)) return lock;
   }
   for (const ScanAsk& scan : ask.scans) {
+    if (MUTANT("txn-scan-ignores-locks")) break;
     if (const PreparedLock* lock = locks.ReadBlocker(scan.span, at, ask.reader)) return lock;
   }
   return nullptr;

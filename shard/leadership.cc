@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/steps.h"
 #include "proto/shard.pb.h"
 #include "shard/applied.h"
 
@@ -61,6 +62,10 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
       const Owner owner = OwnerIn(command.prepare().txn_id(), command.prepare().digest());
       if (locks_.Find(owner) == nullptr) return;
       if (const ParticipantRecord* prepared = table.FindPrepared(owner)) {
+        MarkStep(
+            env_.executor,
+            command.prepare().stage() ? CommitStep::kStageApplied : CommitStep::kPrepareApplied,
+            owner.txn_id.bytes());
         locks_.MarkApplied(owner, prepared->prepare_ts);
       } else {
         Release(owner);
@@ -70,6 +75,15 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
     case v1::ShardCommand::kResolve:
       OnResolved(command, table);
       break;
+    case v1::ShardCommand::kDecide:
+      MarkStep(env_.executor, CommitStep::kDecideApplied, command.decide().txn_id());
+      return;
+    case v1::ShardCommand::kRefuse:
+      MarkStep(env_.executor, CommitStep::kRefusalLogged, command.refuse().txn_id());
+      return;
+    case v1::ShardCommand::kDone:
+      MarkStep(env_.executor, CommitStep::kDone, command.done().txn_id());
+      return;
     default:
       return;
   }
@@ -79,6 +93,7 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
 void Leadership::OnResolved(const v1::ShardCommand& command, const Table& table) {
   for (const v1::Resolution& resolution : command.resolve().resolutions()) {
     const Owner owner = OwnerIn(resolution.txn_id(), resolution.digest());
+    MarkStep(env_.executor, CommitStep::kResolveApplied, resolution.txn_id());
     const PreparedLock* lock = locks_.Find(owner);
     // One in flight goes when its own entry is applied, behind this one.
     if (lock == nullptr || !lock->applied || table.FindPrepared(owner) != nullptr) continue;

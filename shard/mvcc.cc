@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "shard/keys.h"
 
 namespace quorate::shard {
@@ -120,7 +121,7 @@ size_t CollectVersions(const storage::KvReader& store, std::string_view key, Tim
   bool complete = true;
   Scan(store, VersionKey(key, horizon), to,
        [&](std::string_view store_key, std::string_view stored) {
-         if (first) {
+         if (first && !MUTANT("gc-newest-version-collected")) {
            first = false;
            if (IsDeletion(stored)) deletion.emplace(store_key);
            return true;

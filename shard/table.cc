@@ -1,6 +1,7 @@
 #include "shard/table.h"
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "proto/shard.pb.h"
 #include "shard/records.h"
 
@@ -118,7 +119,7 @@ void Table::Index(const TransactionRecord& record) {
       unfinished_.insert_or_assign(record.txn_id, record);
       return;
     case TxnState::kCommitted:
-      if (!record.done) {
+      if (!record.done && !MUTANT("gc-unresolved-record-dropped")) {
         unfinished_.insert_or_assign(record.txn_id, record);
         return;
       }

@@ -341,6 +341,10 @@ Result<WalRecovery> Recovery::Run() {
   }
   RETURN_IF_ERROR(FindRange());
   RETURN_IF_ERROR(ReplayAll());
+  if (MUTANT("wal-damage-overlooked")) {
+    out_.damaged = out_.lost = false;
+    for (const auto& [id, group] : out_.live.groups()) out_.live.At(id).log.damaged = false;
+  }
   RETURN_IF_ERROR(CollectFree());
   return std::move(out_);
 }

@@ -1,5 +1,7 @@
 #include "raft/core/quorum.h"
 
+#include "base/mutant.h"
+
 namespace quorate::raft {
 
 void Votes::Record(ReplicaId from, bool granted) {
@@ -18,7 +20,7 @@ Votes::Outcome Votes::TallyOf(const std::vector<ReplicaId>& voters) const {
     if (!std::binary_search(voters.begin(), voters.end(), from)) continue;
     ++(yes ? granted : refused);
   }
-  size_t majority = voters.size() / 2 + 1;
+  size_t majority = voters.size() / 2 + (MUTANT("raft-elected-by-minority") ? 0 : 1);
   if (granted >= majority) return Outcome::kWon;
   return voters.size() - refused < majority ? Outcome::kLost : Outcome::kPending;
 }

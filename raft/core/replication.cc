@@ -162,6 +162,7 @@ void Node::Impl::MaybeCommit() {
     return id == config_.self ? own : p == nullptr ? LogIndex() : p->match;
   });
   const bool own_term = log_.Matches(index, term_) || MUTANT("raft-commit-of-older-term");
+  if (MUTANT("raft-commit-before-quorum") && log_.stable() > LogIndex()) index = log_.stable();
   if (index <= commit_ || !own_term) return;
   LogIndex configuration_index = log_.configuration_index();
   // Usually the next append or tick carries it. Membership and transfers wait for it.

@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
@@ -12,7 +13,8 @@ Applied ApplyCommitOnePhase(ApplyContext context, const v1::CommitOnePhase& comm
   Table& table = context.table;
   const auto txn_id = TxnId::FromBytes(command.txn_id());
   CHECK(txn_id.has_value() && command.writes_size() > 0, "a malformed one-phase commit");
-  if (const auto past = table.Transaction(command.anchor_key(), *txn_id)) {
+  const auto past = table.Transaction(command.anchor_key(), *txn_id);
+  if (past && !MUTANT("txn-one-phase-twice")) {
     PROBE("shard: a one-phase commit was applied behind its own outcome");
     return StandingOf(*past);
   }

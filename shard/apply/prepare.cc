@@ -1,4 +1,5 @@
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
@@ -57,7 +58,9 @@ Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
       return StandingOf(*past);
     }
   }
-  if (const auto past = table.Participant(command.marker_key(), owner)) {
+  const auto past = table.Participant(command.marker_key(), owner);
+  const bool resolved = past && past->state != TxnState::kPrepared;
+  if (past && !(resolved && MUTANT("txn-outcome-forgotten"))) {
     PROBE("shard: a prepare was applied behind its own record");
     // A stage without its own prepare would stage what others can refuse: both or none.
     if (command.stage()) return Refused(Code::kLockConflict, "prepared elsewhere");

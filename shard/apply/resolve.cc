@@ -1,6 +1,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
@@ -20,7 +21,8 @@ void ResolvePrepared(ApplyContext context, ParticipantRecord record, TxnState ou
     if (outcome == TxnState::kCommitted) {
       const auto intent = GetIntent(context.table.store(), key);
       CHECK(intent.has_value() && intent->owner == owner, "a prepared write without its intent");
-      PutVersion(key, commit_ts, intent->deletion, intent->value, context.batch);
+      const Timestamp at = MUTANT("txn-resolved-at-prepare-ts") ? record.prepare_ts : commit_ts;
+      PutVersion(key, at, intent->deletion, intent->value, context.batch);
     }
     context.batch->Delete(IntentKey(key));
   }

@@ -23,6 +23,8 @@ const std::vector<Mutant>& AllMutants() {
       {"raft-promise-ignored", "votes, and pre-votes, while the leader may count on its lease"},
       {"raft-no-promise-after-restart", "a vote right after a restart, within the old lease"},
       {"raft-lease-outlives-promise", "the lease is longer than what followers promise"},
+      {"raft-elected-by-minority", "one vote less than a majority elects"},
+      {"raft-commit-before-quorum", "an entry is committed once it is durable on the leader"},
       // ---- storage
       {"wal-reply-before-sync", "records count as durable before the sync"},
       {"wal-failed-sync-ignored", "after a failed sync the log goes on"},
@@ -30,6 +32,7 @@ const std::vector<Mutant>& AllMutants() {
       {"wal-segment-freed-early", "segments are reused while records in them are needed"},
       {"wal-torn-tail-kept", "a torn tail is kept, and appended behind"},
       {"wal-recycled-records-valid", "a reused segment's old records pass for new ones"},
+      {"wal-damage-overlooked", "a damaged log goes on as if it were whole"},
       // ---- transactions: evaluation
       {"txn-reads-not-validated", "what was read is not validated"},
       {"txn-committed-intents-not-validated", "validation overlooks committed intents"},
@@ -47,6 +50,10 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-lease-not-checked", "a read is answered without a lease"},
       {"txn-prepared-before-applied", "PREPARED is answered when proposed"},
       {"txn-blind-write-without-slot", "a blind write takes no fresh slot"},
+      {"txn-one-phase-twice", "a copy of a one-phase commit commits once more"},
+      {"txn-readers-not-participants", "shards that were only read are not asked to prepare"},
+      {"txn-scan-misses-committed-intents", "a scan overlooks committed intents"},
+      {"txn-scan-ignores-locks", "a scan does not wait for prepared transactions"},
       // ---- transactions: outcome
       {"txn-commit-before-all-prepared", "COMMITTED as soon as the own part is prepared"},
       {"txn-resolve-before-decide", "Resolve is sent before Decide is applied"},
@@ -55,17 +62,28 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-refuse-over-prepared", "a refusal is applied over a PREPARED record"},
       {"recovery-silence-is-refusal", "recovery takes silence for a refusal"},
       {"gc-above-horizon", "versions above the horizon are collected"},
+      {"txn-outcome-forgotten", "a participant forgets its outcome after Resolve"},
+      {"txn-commit-ts-not-highest", "commit_ts is the last prepare_ts to arrive"},
+      {"txn-resolved-at-prepare-ts", "intents become versions at their own prepare_ts"},
+      {"txn-coordinator-outlives-term", "a coordinator keeps its rights after its leader's term"},
+      {"recovery-commits-without-all", "recovery commits once one participant is prepared"},
+      {"gc-unresolved-record-dropped", "a COMMITTED record goes before all have resolved"},
+      {"gc-newest-version-collected", "the newest version at the horizon is collected, too"},
+      {"gc-read-below-horizon", "a snapshot below the horizon is served"},
       // ---- the oracle
       {"tso-starts-at-wall-clock", "a new oracle starts at its clock, not above the ceiling"},
       {"tso-ceiling-before-logged", "slots are issued below a ceiling that is not logged yet"},
       {"tso-lease-not-checked", "a slot is answered without a lease"},
       {"tso-slot-used-again", "a slot serves transactions that begin later"},
       {"tso-slot-fetched-before-begin", "a fetch serves transactions that began after it was sent"},
+      {"tso-follows-clock-back", "slots follow the wall clock when it goes back"},
       // ---- the client
       {"client-unknown-retried-anew", "an unanswered Commit is tried again under a new id"},
       {"client-unknown-is-failed", "an unanswered Commit is reported as failed"},
       {"client-reads-at-several-timestamps", "each read takes a timestamp of its own"},
       {"client-own-writes-not-seen", "a transaction does not see its own writes"},
+      {"client-ranges-not-guarded", "a scanned range is no part of the reads"},
+      {"client-too-old-is-aborted", "TOO_OLD is reported as aborted"},
   };
   return all;
 }
