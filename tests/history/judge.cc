@@ -19,7 +19,7 @@ Judges a history in Jepsen's format. Exits 0 if the model allows it, 1 if not (w
 the names of Adya and Elle, and why), 2 if the file is not a history of the workload.
 
   --workload  list-append (default), rw-register, bank, set, counter, long-fork
-  --model     strict-serializable (default), serializable, snapshot-isolation, ...; all: tests/history/model.h
+  --model     strict-serializable (default), serializable, snapshot-isolation, ... (model.h)
   --total     bank: the sum of all balances (default: what the first read saw)
 )";
 

@@ -42,15 +42,18 @@ struct Known {
 class Judge {
  public:
   Judge(const std::vector<Transaction>& transactions, Findings* findings)
-      : transactions_(transactions), findings_(findings), dependencies_(transactions) {}
+      : transactions_(transactions),
+        findings_(findings),
+        dependencies_(transactions),
+        seen_(transactions.size()) {}
 
   void Run() {
     for (uint32_t t = 0; t < transactions_.size(); ++t) CollectAppends(t);
     for (uint32_t t = 0; t < transactions_.size(); ++t) {
       if (transactions_[t].outcome == Outcome::kOk) CollectReads(t);
     }
+    for (uint32_t k = 0; k < keys_.size(); ++k) InferOrder(k);
     for (uint32_t k = 0; k < keys_.size(); ++k) {
-      InferOrder(k);
       JudgeElements(k);
       JudgeReads(k);
       JudgeUpdates(k);
@@ -131,6 +134,9 @@ class Judge {
     Key& key = keys_[k];
     for (const Read& read : key.reads) {
       if (read.list.size() > key.order.size()) key.order = read.list;
+    }
+    for (const int64_t element : key.order) {
+      if (const Writer* writer = WriterOf(key, element)) seen_[writer->transaction] = true;
     }
     const std::unordered_set<int64_t> distinct(key.order.begin(), key.order.end());
     if (distinct.size() != key.order.size()) {
@@ -218,6 +224,11 @@ class Judge {
     for (size_t i = 1; i < key.order.size(); ++i) {
       const Writer *a = WriterOf(key, key.order[i - 1]), *b = WriterOf(key, key.order[i]);
       if (a == nullptr || b == nullptr) continue;
+      if (a->transaction == b->transaction && a->position + 1 != b->position && a != b) {
+        findings_->Add("incompatible-order",
+                       fmt::format("{} stands behind {} in {}, and not as it was appended by\n  {}",
+                                   key.order[i], key.order[i - 1], NameOf(k), Say(a->transaction)));
+      }
       dependencies_.graph.Add(a->transaction, b->transaction, EdgeKind::kWw,
                               {k, key.order[i - 1], key.order[i]});
     }
@@ -236,13 +247,14 @@ class Judge {
     }
   }
 
-  // Acknowledged appends that nobody read come after all that was read.
+  // Appends that certainly happened and that nobody read come after all that was read.
   void AddTail(uint32_t k) {
     const Key& key = keys_[k];
     const std::unordered_set<int64_t> seen(key.order.begin(), key.order.end());
     std::vector<Graph::Write> tail;
     for (const auto& [element, t] : key.appends) {
-      if (OutcomeOf(t) != Outcome::kOk || seen.contains(element)) continue;
+      const bool happened = OutcomeOf(t) == Outcome::kOk || seen_[t];
+      if (!happened || seen.contains(element)) continue;
       if (tail.empty() || tail.back().writer != t) tail.push_back({t, element});
     }
     if (tail.empty()) return;
@@ -264,6 +276,7 @@ class Judge {
   Findings* const findings_;
   Dependencies dependencies_;
   std::vector<Key> keys_;
+  std::vector<bool> seen_;  // by transaction: something that it appended was read
 };
 
 }  // namespace

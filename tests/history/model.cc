@@ -11,7 +11,8 @@ std::pair<std::string_view, Order> Split(std::string_view anomaly) {
       return {anomaly.substr(0, anomaly.size() - suffix.size()), order};
     }
   }
-  for (const std::string_view name : {"stale-read", "non-monotonic-read", "future-read"}) {
+  for (const std::string_view name :
+       {"causal-reverse", "lost-element", "stale-read", "non-monotonic-read", "future-read"}) {
     if (anomaly == name) return {anomaly, Order::kRealtime};
   }
   return {anomaly, Order::kNone};
@@ -31,10 +32,7 @@ bool Model::Forbids(std::string_view anomaly) const {
   for (const std::string_view name : {"G-nonadjacent", "long-fork"}) {
     if (base == name) return g_nonadjacent;
   }
-  for (const std::string_view name : {"G2-item", "write-skew"}) {
-    if (base == name) return g2_item;
-  }
-  return true;
+  return base != "G2-item" || g2_item;
 }
 
 const std::vector<Model>& Models() {

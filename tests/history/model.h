@@ -3,11 +3,13 @@
 // Every model forbids what no order of transactions explains:
 //   garbage-read        a value that nobody wrote
 //   duplicate-elements  an element twice in one list
-//   incompatible-order  two reads of a list of which neither is a prefix of the other
+//   incompatible-order  two reads of a list of which neither is a prefix of the other, or one in
+//                       which the appends of a transaction stand in another order than it made them
 //   cyclic-versions     reads and real time give the versions of a key no order
 //   ambiguous-write     a value written twice to one key: the history cannot be judged
+//   cycle-search-gave-up  too many cycles to tell whether one of them is forbidden
 //   wrong-total, negative-balance, missing-account    bank
-//   lost-element, phantom-element                     set
+//   phantom-element                                   set
 //   lost-increment, phantom-increment                 counter
 //   G0                  write cycle (dirty write)
 // Read committed and stronger:
@@ -21,16 +23,17 @@
 //   G-single            a cycle with exactly one read-write edge (read skew)
 // Snapshot isolation, repeatable read and stronger:
 //   G-nonadjacent       a cycle whose read-write edges never follow each other
-//   long-fork           the commonest of them: two readers see two writes in opposite orders
-// Repeatable read and serializable:
-//   G2-item             any other cycle of item reads
-//   write-skew          the commonest of them: two transactions, each reads what the other writes
+//   long-fork           the same of sets and of pairs of reads: each saw what the other did not
+// Repeatable read and stronger:
+//   G2-item             any other cycle (write skew: two transactions, each overlooks the other)
 // The cycles also exist with the suffixes -process (they need the order of one client's
 // transactions; the strong-session models forbid them) and -realtime (they need the order of
-// transactions that did not overlap; the strong and strict models forbid them), as do
-// stale-read and non-monotonic-read of sets and counters:
+// transactions that did not overlap; the strong and strict models forbid them). So do these, of
+// sets and counters:
+//   lost-element        an acknowledged element was never seen again
 //   stale-read          an acknowledged write is missing from a later read
 //   non-monotonic-read  a read is older than what an earlier one saw
+//   causal-reverse      a read saw a write, and not what was acknowledged before that was asked for
 //   future-read         a write was seen before it was asked for
 #pragma once
 

@@ -93,8 +93,8 @@ class Judge {
     }
   }
 
-  // An element is owed to every read that begins after its addition was acknowledged, or after a
-  // read that saw it was.
+  // An element is owed to every read that began after its addition was acknowledged, or after a
+  // read that saw it was; and to every read that saw an element asked for after that.
   void JudgeTime() {
     struct Owed {
       int64_t since;
@@ -129,18 +129,28 @@ class Judge {
     std::sort(owed.begin(), owed.end());
     for (const Read& read : reads_) {
       const Transaction& reader = transactions_[read.transaction];
+      int64_t newest = reader.invoked;
+      for (const int64_t element : read.elements) {
+        if (const auto it = adder_.find(element); it != adder_.end()) {
+          newest = std::max(newest, transactions_[it->second].invoked);
+        }
+      }
       for (const auto& [debt, element] : owed) {
-        if (debt.since >= reader.invoked) break;
+        if (debt.since >= newest) break;
         if (std::binary_search(read.elements.begin(), read.elements.end(), element)) continue;
         const auto last = seen_last.find(element);
         const bool seen_later =
             last != seen_last.end() && transactions_[last->second].invoked > reader.invoked;
-        findings_->Add(!debt.acknowledged ? "non-monotonic-read"
-                       : seen_later       ? "stale-read"
-                                          : "lost-element",
-                       fmt::format("{} was {} before a read that does not hold it{}{}", element,
-                                   debt.acknowledged ? "acknowledged" : "seen", Say(debt.by),
-                                   Say(read.transaction)));
+        findings_->Add(debt.since >= reader.invoked ? "causal-reverse"
+                       : !debt.acknowledged         ? "non-monotonic-read"
+                       : seen_later                 ? "stale-read"
+                                                    : "lost-element",
+                       fmt::format("{} was {} before {}{}{}", element,
+                                   debt.acknowledged ? "acknowledged" : "seen",
+                                   debt.since >= reader.invoked
+                                       ? "another was asked for, of which a read saw only that"
+                                       : "a read that does not hold it",
+                                   Say(debt.by), Say(read.transaction)));
       }
     }
   }
