@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/probe.h"
+#include "storage/lmdb_check.h"
 
 namespace quorate::storage {
 namespace {
@@ -57,10 +58,12 @@ struct LmdbStore::Rep {
     CommitCallback done;
   };
 
-  Rep(Env& env, Options options) : executor(env.executor), options(std::move(options)) {}
+  Rep(Env& env, Options options)
+      : executor(env.executor), log(env.log), options(std::move(options)) {}
   ~Rep();
 
   Status Open();
+  Status SetAsideIfDamaged();
   void Run();
   Status Apply(const SortedOps& ops);
   int TryApply(const SortedOps& ops);
@@ -71,6 +74,7 @@ struct LmdbStore::Rep {
   Status Read(Body body) const;
 
   Executor& executor;
+  Logger& log;
   const Options options;
   MDB_env* env = nullptr;
   MDB_dbi dbi = 0;
@@ -103,11 +107,26 @@ LmdbStore::Rep::~Rep() {
   if (env != nullptr) mdb_env_close(env);
 }
 
+// A damaged store is worth nothing: the replicas find that theirs is behind the log, and have their
+// state sent by others. Kept for whoever wants to know what happened.
+Status LmdbStore::Rep::SetAsideIfDamaged() {
+  const Status checked = CheckLmdb(options.directory);
+  if (checked.code() != Code::kCorruption) return checked;
+  PROBE("lmdb damaged store set aside");
+  log.Error("store: {}; it is set aside as data.mdb.damaged", checked.ToString());
+  const std::string file = options.directory + "/data.mdb";
+  if (::rename(file.c_str(), (file + ".damaged").c_str()) != 0) {
+    return Failed("rename", options.directory, errno);
+  }
+  return MakeDurable(options.directory);
+}
+
 Status LmdbStore::Rep::Open() {
   const std::string& directory = options.directory;
   if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
     return Failed("mkdir", directory, errno);
   }
+  RETURN_IF_ERROR(SetAsideIfDamaged());
   const auto failed = [&](int error) { return Failed("open", directory, error); };
   if (int error = mdb_env_create(&env)) return failed(error);
   map_bytes = options.map_bytes;
@@ -176,8 +195,9 @@ int LmdbStore::Rep::TryApply(const SortedOps& ops) {
     MDB_val k = Val(key);
     int error;
     if (value) {
-      MDB_val v = Val(*value);
-      error = mdb_put(txn, dbi, &k, &v, 0);
+      MDB_val v{value->size() + kSealBytes, nullptr};
+      error = mdb_put(txn, dbi, &k, &v, MDB_RESERVE);
+      if (error == 0) Seal(key, *value, static_cast<char*>(v.mv_data));
     } else {
       error = mdb_del(txn, dbi, &k, nullptr);
       if (error == MDB_NOTFOUND) error = 0;
@@ -246,9 +266,12 @@ Result<std::optional<std::string>> LmdbStore::Get(std::string_view key) const {
   const Status status = rep_->Read([&](MDB_txn* txn) {
     MDB_val k = Val(key);
     MDB_val v;
-    const int error = mdb_get(txn, rep_->dbi, &k, &v);
-    if (error == 0) value.emplace(View(v));
-    return error;
+    int error = mdb_get(txn, rep_->dbi, &k, &v);
+    if (error != 0) return error;
+    const auto unsealed = Unseal(key, View(v));
+    if (!unsealed) return MDB_CORRUPTED;
+    value.emplace(*unsealed);
+    return 0;
   });
   if (!status.ok()) return status;
   return value;
@@ -265,7 +288,9 @@ Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor v
     error = mdb_cursor_get(cursor, &k, &v, from.empty() ? MDB_FIRST : MDB_SET_RANGE);
     while (error == 0) {
       if (!to.empty() && CompareKeys(View(k), to) >= 0) break;
-      if (!visit(View(k), View(v))) break;
+      const auto value = Unseal(View(k), View(v));
+      if (!value) error = MDB_CORRUPTED;
+      if (!value || !visit(View(k), *value)) break;
       error = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     }
     if (nested) mdb_cursor_close(cursor);

@@ -51,7 +51,7 @@ bool ValidId(std::string_view id) {
   return id.size() == 32 && FromHex(id, &bytes);
 }
 
-enum class Parsed : uint8_t { kOk, kDamaged, kNewer };
+enum class Parsed : uint8_t { kOk, kDamaged, kOlder, kNewer };
 
 Parsed Decode(std::string_view text, NodeIdentity* identity) {
   const std::string_view whole = text;
@@ -61,6 +61,7 @@ Parsed Decode(std::string_view text, NodeIdentity* identity) {
   uint32_t format = 0;
   if (!TakeLine(&text, "format", &value) || !ParseNumber(value, &format)) return Parsed::kDamaged;
   if (format > kDataFormat) return Parsed::kNewer;
+  if (format < kDataFormat) return Parsed::kOlder;
   std::string_view cluster;
   std::string_view storage;
   std::string_view stopped;
@@ -126,6 +127,11 @@ Status DataDirectory::Load(Random& random) {
       return Status(
           Code::kFailedPrecondition,
           fmt::format("{} was written by a newer version of quorate; start that version", path_));
+    case Parsed::kOlder:
+      return Status(Code::kFailedPrecondition,
+                    fmt::format("{} was written by an older version of quorate, whose files this "
+                                "one does not read; start that version",
+                                path_));
     case Parsed::kDamaged:
       break;
   }

@@ -24,7 +24,7 @@
 
 namespace quorate::storage {
 
-inline constexpr uint32_t kDataFormat = 1;
+inline constexpr uint32_t kDataFormat = 2;
 
 struct NodeIdentity {
   std::string cluster_id;  // 32 hex digits; empty: none yet

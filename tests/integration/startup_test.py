@@ -83,7 +83,7 @@ class BadInput(unittest.TestCase):
     def test_a_damaged_identity_is_a_failure(self):
         os.mkdir(self.path("n"))
         with open(self.path("n/IDENTITY"), "w") as file:
-            file.write("quorate identity\nformat 1\ncrc 00000000\n")
+            file.write("quorate identity\nformat 2\ncrc 00000000\n")
         result = harness.run("node", "--data", self.path("n"), "--listen", self.listen)
         self.assertEqual(result.returncode, FAILED, result)
         self.assertIn("IDENTITY is damaged", result.stderr)

@@ -70,11 +70,13 @@ TEST_F(NodeIdentityTest, RefusesForeignDirectories) {
   EXPECT_FALSE(files_.Exists(kFile).value());
 }
 
-TEST_F(NodeIdentityTest, RefusesNewerFormats) {
+TEST_F(NodeIdentityTest, RefusesOtherFormats) {
   ASSERT_TRUE(Open().ok());
   std::string& text = *disk_.Find(kFile);
-  text.replace(text.find("format 1"), 8, "format 2");
+  text.replace(text.find("format 2"), 8, "format 3");
   ExpectRefused(Code::kFailedPrecondition, "newer version");
+  text.replace(text.find("format 3"), 8, "format 1");
+  ExpectRefused(Code::kFailedPrecondition, "older version");
 }
 
 TEST_F(NodeIdentityTest, NoticesEveryDamagedByte) {
