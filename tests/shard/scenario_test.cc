@@ -13,6 +13,8 @@ script::Handler MakeWorld() {
 }
 
 TEST(ShardScenarios, Rules) { script::RunFolder(SCENARIO_DIR "/rules", MakeWorld); }
+// What broke other systems, by its id in docs/testing.md.
+TEST(ShardScenarios, Incidents) { script::RunFolder(SCENARIO_DIR "/incidents", MakeWorld); }
 TEST(ShardScenarios, Counterexamples) {
   script::RunFolder(SCENARIO_DIR "/counterexamples", MakeWorld);
 }
