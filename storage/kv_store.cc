@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "storage/overlay.h"
 
 namespace quorate::storage {
 namespace {
@@ -42,9 +43,9 @@ int CompareKeys(std::string_view a, std::string_view b) {
 }
 
 void KvStore::Commit(WriteBatch batch, CommitCallback done) {
-  auto ops = std::make_shared<SortedOps>();
-  for (WriteBatch::Op& op : batch.ops) (*ops)[std::move(op.key)] = std::move(op.value);
-  CommitSorted(std::move(ops), std::move(done));
+  auto ops = std::make_shared<Overlay>();
+  for (WriteBatch::Op& op : batch.ops) ops->Put(std::move(op.key), std::move(op.value));
+  CommitOverlay(std::move(ops), std::move(done));
 }
 
 }  // namespace quorate::storage

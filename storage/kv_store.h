@@ -16,7 +16,6 @@
 // whose callback has run or is about to: what is in flight is the overlay's business.
 #pragma once
 
-#include <absl/container/btree_map.h>
 #include <absl/functional/any_invocable.h>
 #include <absl/functional/function_ref.h>
 
@@ -61,8 +60,7 @@ struct WriteBatch {
   void Delete(std::string key) { ops.push_back({std::move(key), std::nullopt}); }
 };
 
-// The same, in the order of the store: how a large batch is handed over without a copy.
-using SortedOps = absl::btree_map<std::string, std::optional<std::string>, KeyLess>;
+class Overlay;
 
 // Called for each pair in order; false ends the scan. The views live only during the call. A
 // visitor may read, but not write.
@@ -86,8 +84,8 @@ class KvStore : public KvReader {
   // Makes `batch` durable off the executor's thread. After a failure the store refuses everything:
   // the node must stop serving.
   void Commit(WriteBatch batch, CommitCallback done);
-  // The same. The store may read `ops` on another thread until `done` runs.
-  virtual void CommitSorted(std::shared_ptr<const SortedOps> ops, CommitCallback done) = 0;
+  // The same, without a copy. The store may read `ops` on another thread until `done` runs.
+  virtual void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) = 0;
   // Bytes of the store on disk, for the low-space rule and metrics.
   virtual uint64_t SizeBytes() const = 0;
 };

@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "base/probe.h"
 #include "storage/lmdb_check.h"
+#include "storage/overlay.h"
 
 namespace quorate::storage {
 namespace {
@@ -54,7 +55,7 @@ Status MakeDurable(const std::string& directory) {
 
 struct LmdbStore::Rep {
   struct Job {
-    std::shared_ptr<const SortedOps> ops;
+    std::shared_ptr<const Overlay> ops;
     CommitCallback done;
   };
 
@@ -65,9 +66,9 @@ struct LmdbStore::Rep {
   Status Open();
   Status SetAsideIfDamaged();
   void Run();
-  Status Apply(const SortedOps& ops);
-  int TryApply(const SortedOps& ops);
-  Status EnsureRoom(const SortedOps& ops);
+  Status Apply(const Overlay& overlay);
+  int TryApply(const std::vector<const Overlay::Op*>& ops);
+  Status EnsureRoom(const std::vector<const Overlay::Op*>& ops);
   Status Grow();
   // Runs `body(MDB_txn*)` in a read transaction.
   template <class Body>
@@ -177,7 +178,8 @@ void LmdbStore::Rep::Run() {
   }
 }
 
-Status LmdbStore::Rep::Apply(const SortedOps& ops) {
+Status LmdbStore::Rep::Apply(const Overlay& overlay) {
+  const std::vector<const Overlay::Op*> ops = overlay.Ordered();
   RETURN_IF_ERROR(EnsureRoom(ops));
   int error = TryApply(ops);
   while (error == MDB_MAP_FULL) {
@@ -188,10 +190,11 @@ Status LmdbStore::Rep::Apply(const SortedOps& ops) {
   return error == 0 ? Status::Ok() : Failed("commit", options.directory, error);
 }
 
-int LmdbStore::Rep::TryApply(const SortedOps& ops) {
+int LmdbStore::Rep::TryApply(const std::vector<const Overlay::Op*>& ops) {
   MDB_txn* txn = nullptr;
   if (int error = mdb_txn_begin(env, nullptr, 0, &txn)) return error;
-  for (const auto& [key, value] : ops) {
+  for (const Overlay::Op* op : ops) {
+    const auto& [key, value] = *op;
     MDB_val k = Val(key);
     int error;
     if (value) {
@@ -212,13 +215,15 @@ int LmdbStore::Rep::TryApply(const SortedOps& ops) {
 
 // Grows the map ahead of need, so that MAP_FULL in the middle of a batch stays rare. Copy-on-write
 // may touch a path of pages for each key; pages on the free list are not counted on.
-Status LmdbStore::Rep::EnsureRoom(const SortedOps& ops) {
+Status LmdbStore::Rep::EnsureRoom(const std::vector<const Overlay::Op*>& ops) {
   MDB_envinfo info;
   MDB_stat stat;
   mdb_env_info(env, &info);
   mdb_env_stat(env, &stat);
   uint64_t bytes = 0;
-  for (const auto& [key, value] : ops) bytes += key.size() + (value ? value->size() : 0);
+  for (const Overlay::Op* op : ops) {
+    bytes += op->key.size() + (op->value ? op->value->size() : 0);
+  }
   const uint64_t used = (info.me_last_pgno + 1) * stat.ms_psize;
   while (used + 2 * bytes + 2 * ops.size() * stat.ms_psize + (1 << 20) > map_bytes) {
     RETURN_IF_ERROR(Grow());
@@ -298,7 +303,7 @@ Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor v
   });
 }
 
-void LmdbStore::CommitSorted(std::shared_ptr<const SortedOps> ops, CommitCallback done) {
+void LmdbStore::CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) {
   {
     std::lock_guard lock(rep_->queue_mutex);
     rep_->queue.push_back({std::move(ops), std::move(done)});

@@ -28,7 +28,7 @@ class LmdbStore final : public KvStore {
 
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
-  void CommitSorted(std::shared_ptr<const SortedOps> ops, CommitCallback done) override;
+  void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
   uint64_t SizeBytes() const override;
 
  private:

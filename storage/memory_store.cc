@@ -3,11 +3,13 @@
 #include <utility>
 
 #include "base/check.h"
+#include "storage/overlay.h"
 
 namespace quorate::storage {
 
 void MemoryDisk::ApplyFirst() {
-  for (const auto& [key, value] : *in_flight_.front()) {
+  for (const WriteBatch::Op* op : in_flight_.front()->Ordered()) {
+    const auto& [key, value] = *op;
     const auto it = pairs_.find(key);
     if (it != pairs_.end()) {
       bytes_ -= key.size() + it->second.size();
@@ -55,7 +57,7 @@ Status MemoryStore::Scan(std::string_view from, std::string_view to, ScanVisitor
   return Status::Ok();
 }
 
-void MemoryStore::CommitSorted(std::shared_ptr<const SortedOps> ops, CommitCallback done) {
+void MemoryStore::CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) {
   if (disk_.failure_) {
     env_.executor.Post([alive = std::weak_ptr<bool>(alive_), status = *disk_.failure_,
                         done = std::move(done)]() mutable {

@@ -31,7 +31,7 @@ class MemoryDisk {
   void ApplyFirst();
 
   std::map<std::string, std::string, KeyLess> pairs_;
-  std::deque<std::shared_ptr<const SortedOps>> in_flight_;
+  std::deque<std::shared_ptr<const Overlay>> in_flight_;
   std::optional<Status> failure_;
   uint64_t bytes_ = 0;
   uint64_t commits_ = 0;
@@ -50,7 +50,7 @@ class MemoryStore final : public KvStore {
 
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
-  void CommitSorted(std::shared_ptr<const SortedOps> ops, CommitCallback done) override;
+  void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
   uint64_t SizeBytes() const override { return disk_.bytes_; }
 
  private:

@@ -7,12 +7,10 @@
 #include "base/limits.h"
 #include "base/metrics.h"
 #include "base/probe.h"
+#include "storage/overlay.h"
 
 namespace quorate::storage {
 namespace {
-
-// What a pair costs in the overlay besides its bytes.
-constexpr size_t kPairOverhead = 96;
 
 std::string AppliedPrefix() { return std::string(1, kStorageTag) + "applied"; }
 
@@ -20,10 +18,6 @@ std::string AppliedKey(GroupId group) {
   std::string body = AppliedPrefix();
   PutOrdered64(&body, group.value());
   return MakeKey(body);
-}
-
-size_t Cost(std::string_view key, const std::optional<std::string>& value) {
-  return kPairOverhead + key.size() + (value ? value->size() : 0);
 }
 
 }  // namespace
@@ -44,7 +38,6 @@ struct OrderedStore::Rep {
   };
 
   Status Load();
-  void Put(std::string key, std::optional<std::string> value);
   void Touch(GroupId group, uint64_t index);
   void DeleteSpans(const OrderedStore& reader,
                    const std::vector<std::pair<std::string, std::string>>& spans);
@@ -58,10 +51,10 @@ struct OrderedStore::Rep {
   KvStore& store;
   const Options options;
 
-  SortedOps active;
-  size_t active_bytes = 0;
-  std::shared_ptr<const SortedOps> immutable;  // being flushed, or null
-  size_t immutable_bytes = 0;
+  size_t Bytes() const { return active.bytes() + (immutable ? immutable->bytes() : 0); }
+
+  Overlay active;
+  std::shared_ptr<const Overlay> immutable;  // being flushed, or null
   std::map<GroupId, Group> groups;
   std::vector<GroupId> dirty;
   std::vector<std::pair<GroupId, uint64_t>> flushing;  // applied indexes in `immutable`
@@ -100,14 +93,6 @@ Status OrderedStore::Rep::Load() {
   return read.ok() ? bad : read;
 }
 
-void OrderedStore::Rep::Put(std::string key, std::optional<std::string> value) {
-  const size_t cost = Cost(key, value);
-  const auto [it, fresh] = active.try_emplace(std::move(key));
-  if (!fresh) active_bytes -= Cost(it->first, it->second);
-  it->second = std::move(value);
-  active_bytes += cost;
-}
-
 void OrderedStore::Rep::Touch(GroupId id, uint64_t index) {
   Group& group = groups[id];
   group.applied = index;
@@ -115,9 +100,9 @@ void OrderedStore::Rep::Touch(GroupId id, uint64_t index) {
 }
 
 void OrderedStore::Rep::Changed() {
-  overlay.Set(static_cast<int64_t>(active_bytes + immutable_bytes));
+  overlay.Set(static_cast<int64_t>(Bytes()));
   if (immutable != nullptr || failure) return;
-  if (active_bytes >= options.flush_bytes) return StartFlush();
+  if (active.bytes() >= options.flush_bytes) return StartFlush();
   if (timer != 0) return;
   timer = env.executor.After(options.flush_interval, [this] {
     timer = 0;
@@ -140,15 +125,14 @@ void OrderedStore::Rep::StartFlush() {
     it->second.dirty = false;
     std::optional<std::string> value;
     if (it->second.applied != 0) PutFixed64(&value.emplace(), it->second.applied);
-    Put(AppliedKey(id), std::move(value));
+    active.Put(AppliedKey(id), std::move(value));
   }
-  immutable_bytes = std::exchange(active_bytes, 0);
-  immutable = std::make_shared<const SortedOps>(std::exchange(active, {}));
+  immutable = std::make_shared<const Overlay>(std::exchange(active, {}));
   immutable_waiters = std::exchange(active_waiters, {});
-  store.CommitSorted(immutable,
-                     [this, alive = std::weak_ptr<bool>(alive), begun = env.Now()](Status status) {
-                       if (!alive.expired()) Flushed(std::move(status), begun);
-                     });
+  store.CommitOverlay(immutable,
+                      [this, alive = std::weak_ptr<bool>(alive), begun = env.Now()](Status status) {
+                        if (!alive.expired()) Flushed(std::move(status), begun);
+                      });
 }
 
 void OrderedStore::Rep::Flushed(Status status, Instant begun) {
@@ -157,7 +141,6 @@ void OrderedStore::Rep::Flushed(Status status, Instant begun) {
   flush_us.Record(static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::microseconds>(env.Now() - begun).count()));
   immutable.reset();
-  immutable_bytes = 0;
   std::vector<CommitCallback> waiters = std::exchange(immutable_waiters, {});
   for (const auto& [id, index] : std::exchange(flushing, {})) {
     const auto it = groups.find(id);
@@ -171,7 +154,7 @@ void OrderedStore::Rep::Flushed(Status status, Instant begun) {
   } else if (!Clean()) {
     Changed();
   }
-  overlay.Set(static_cast<int64_t>(active_bytes + immutable_bytes));
+  overlay.Set(static_cast<int64_t>(Bytes()));
   const std::weak_ptr<bool> still = alive;
   for (CommitCallback& done : waiters) done(Status::Ok());
   if (!still.expired() && on_flushed) on_flushed();
@@ -205,7 +188,7 @@ OrderedStore::~OrderedStore() { rep_->env.executor.Cancel(rep_->timer); }
 void OrderedStore::Apply(GroupId group, uint64_t index, WriteBatch batch) {
   CHECK(index >= AppliedIndex(group) && index > 0, "group {}: apply {} after {}", group, index,
         AppliedIndex(group));
-  for (WriteBatch::Op& op : batch.ops) rep_->Put(std::move(op.key), std::move(op.value));
+  for (WriteBatch::Op& op : batch.ops) rep_->active.Put(std::move(op.key), std::move(op.value));
   rep_->Touch(group, index);
   rep_->Changed();
 }
@@ -222,7 +205,7 @@ void OrderedStore::Rep::DeleteSpans(const OrderedStore& reader,
     });
     if (!status.ok()) return Fail(status);
   }
-  for (std::string& key : keys) Put(std::move(key), std::nullopt);
+  for (std::string& key : keys) active.Put(std::move(key), std::nullopt);
 }
 
 void OrderedStore::Replace(GroupId group, uint64_t index,
@@ -231,7 +214,7 @@ void OrderedStore::Replace(GroupId group, uint64_t index,
   CHECK(index > 0);
   PROBE("store span replaced");
   rep_->DeleteSpans(*this, spans);
-  for (WriteBatch::Op& op : batch.ops) rep_->Put(std::move(op.key), std::move(op.value));
+  for (WriteBatch::Op& op : batch.ops) rep_->active.Put(std::move(op.key), std::move(op.value));
   rep_->Touch(group, index);
   rep_->Changed();
 }
@@ -261,11 +244,9 @@ std::vector<GroupId> OrderedStore::Groups() const {
 }
 
 Result<std::optional<std::string>> OrderedStore::Get(std::string_view key) const {
-  if (const auto it = rep_->active.find(key); it != rep_->active.end()) return it->second;
+  if (const auto* value = rep_->active.Find(key)) return *value;
   if (rep_->immutable != nullptr) {
-    if (const auto it = rep_->immutable->find(key); it != rep_->immutable->end()) {
-      return it->second;
-    }
+    if (const auto* value = rep_->immutable->Find(key)) return *value;
   }
   return rep_->store.Get(key);
 }
@@ -275,52 +256,38 @@ namespace {
 // The two overlays as one ordered sequence; where both have a key, the newer one counts.
 class OverlayCursor {
  public:
-  OverlayCursor(const SortedOps& active, const SortedOps* immutable, std::string_view from,
+  OverlayCursor(const Overlay& active, const Overlay* immutable, std::string_view from,
                 std::string_view to)
-      : newer_(active, from, to), older_(immutable != nullptr ? *immutable : Empty(), from, to) {
+      : newer_(active, from, to) {
+    if (immutable != nullptr) older_.emplace(*immutable, from, to);
     Choose();
   }
 
   bool valid() const { return current_ != nullptr; }
-  std::string_view key() const { return current_->at->first; }
-  const std::optional<std::string>& value() const { return current_->at->second; }
+  std::string_view key() const { return current_->op().key; }
+  const std::optional<std::string>& value() const { return current_->op().value; }
   void Next() {
-    if (both_) ++older_.at;
-    ++current_->at;
+    if (both_) older_->Next();
+    current_->Next();
     Choose();
   }
 
  private:
-  struct Side {
-    Side(const SortedOps& ops, std::string_view from, std::string_view to)
-        : at(from.empty() ? ops.begin() : ops.lower_bound(from)),
-          end(to.empty() ? ops.end() : ops.lower_bound(to)) {
-      if (!from.empty() && !to.empty() && CompareKeys(from, to) >= 0) at = end;
-    }
-    bool done() const { return at == end; }
-    SortedOps::const_iterator at;
-    SortedOps::const_iterator end;
-  };
-
-  static const SortedOps& Empty() {
-    static const SortedOps kEmpty;
-    return kEmpty;
-  }
-
   void Choose() {
     both_ = false;
-    if (newer_.done() || older_.done()) {
-      current_ = !newer_.done() ? &newer_ : !older_.done() ? &older_ : nullptr;
+    const bool older = older_ && older_->valid();
+    if (!newer_.valid() || !older) {
+      current_ = newer_.valid() ? &newer_ : older ? &*older_ : nullptr;
       return;
     }
-    const int order = CompareKeys(newer_.at->first, older_.at->first);
+    const int order = CompareKeys(newer_.op().key, older_->op().key);
     both_ = order == 0;
-    current_ = order <= 0 ? &newer_ : &older_;
+    current_ = order <= 0 ? &newer_ : &*older_;
   }
 
-  Side newer_;
-  Side older_;
-  Side* current_ = nullptr;
+  Overlay::Cursor newer_;
+  std::optional<Overlay::Cursor> older_;
+  Overlay::Cursor* current_ = nullptr;
   bool both_ = false;
 };
 
@@ -352,7 +319,7 @@ Status OrderedStore::Scan(std::string_view from, std::string_view to, ScanVisito
 
 bool OrderedStore::OverBound() const { return OverlayBytes() > limits::kOverlayBytesMax; }
 
-size_t OrderedStore::OverlayBytes() const { return rep_->active_bytes + rep_->immutable_bytes; }
+size_t OrderedStore::OverlayBytes() const { return rep_->Bytes(); }
 
 void OrderedStore::Flush(CommitCallback done) {
   const bool failed = rep_->failure.has_value();
