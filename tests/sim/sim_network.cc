@@ -1,6 +1,7 @@
 #include "tests/sim/sim_network.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/crc32c.h"
@@ -93,8 +94,10 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
       });
     });
   };
-  const bool sent = Transfer(from, to, [request, reply_to](Endpoint& endpoint) {
-    if (!endpoint.serve) return;
+  // A call of the public service is a stream of a connection: it arrives once or not at all.
+  const auto arrived = request.method.empty() ? nullptr : std::make_shared<bool>(false);
+  const bool sent = Transfer(from, to, [request, reply_to, arrived](Endpoint& endpoint) {
+    if (!endpoint.serve || (arrived && std::exchange(*arrived, true))) return;
     endpoint.process->Post(
         [serve = endpoint.serve, request, reply_to] { serve(request, reply_to); });
   });

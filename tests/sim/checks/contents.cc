@@ -240,7 +240,8 @@ class Judge {
           const std::string& last = read.rows.back().first;
           if (read.reverse ? it->first < last : it->first > last) continue;
         }
-        JudgeUnchanged(attempt, it->first, it->second);
+        // What it had written itself it did not read from the database.
+        if (!read.own.contains(it->first)) JudgeUnchanged(attempt, it->first, it->second);
       }
     }
   }

@@ -12,6 +12,26 @@ const std::vector<WorkloadKind>& AllWorkloads() {
   static const std::vector<WorkloadKind> kAll = {
       {"bank", "transfers, totals at snapshots, a ledger row per transfer", MakeBank},
       {"list-append", "reads and appends to lists, judged by tests/history", MakeListAppend},
+      {"rw-register", "reads and writes of registers, judged by tests/history", MakeRwRegister},
+      {"single-key", "calls on one key outside of transactions: linearizable", MakeSingleKey},
+      {"set", "elements added one by one, all read at once", MakeSet},
+      {"counter", "increments sent again when their answer is lost count once", MakeCounter},
+      {"long-fork", "readers agree on the order of two independent writes", MakeLongFork},
+      {"causal-reverse", "a write is not seen without those acknowledged before it began",
+       MakeCausalReverse},
+      {"write-skew", "two transactions that read what the other writes", MakeWriteSkew},
+      {"phantom", "scan, then insert if nothing was found", MakePhantom},
+      {"monotonic", "a number only rises, in the order of commit timestamps", MakeMonotonic},
+      {"internal", "a transaction sees its own writes, in every way of reading", MakeInternal},
+      {"large", "hundreds of keys at once, all or none; keys and values at their limits",
+       MakeLarge},
+      {"hot", "everybody increments one key", MakeHot},
+      {"locks", "GetForUpdate on several keys in any order", MakeLocks},
+      {"long-snapshot", "old snapshots against garbage collection", MakeLongSnapshot},
+      {"client-death", "clients that die while they commit; others ask what became of it",
+       MakeClientDeath},
+      {"outcome", "clients that give up; the answer about it is final and true", MakeOutcome},
+      {"thin", "Execute and sessions of the public service, with lost answers", MakeThin},
   };
   return kAll;
 }

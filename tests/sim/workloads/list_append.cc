@@ -1,17 +1,17 @@
-// List-append: transactions read and append to lists over many shards. Judged twice: by the
-// stand-alone checker of tests/history, and by timestamps, which the database itself claims.
-#include "tests/history/list_append.h"
-
-#include <fmt/format.h>
-
+// List-append: transactions read and append to lists over many shards. The strongest history for
+// the stand-alone checker, since each read tells the order of all writes before it.
 #include <algorithm>
-#include <map>
 
+#include "base/check.h"
 #include "base/coding.h"
 #include "tests/sim/workloads/catalogue.h"
+#include "tests/sim/workloads/histories.h"
 
 namespace quorate::sim {
 namespace {
+
+using MicroOp = history::MicroOp;
+using Plan = std::shared_ptr<const std::vector<MicroOp>>;
 
 std::vector<int64_t> Decode(const std::optional<std::string>& value) {
   std::vector<int64_t> list;
@@ -25,107 +25,65 @@ std::vector<int64_t> Decode(const std::optional<std::string>& value) {
   return list;
 }
 
-struct Record {
-  history::Transaction transaction;
-  Timestamp commit_ts;
-  bool wrote = false;
-};
-
 class ListAppend final : public Workload {
  public:
   explicit ListAppend(const WorkloadContext& context)
-      : Workload(context.world, "list-append"), lists_(context.options.lists) {}
+      : Workload(context.world, "list-append"),
+        lists_(context.options.lists),
+        history_(context.world, history::Workload::kListAppend) {}
 
   Task<void> Step(Hands* hands) override {
-    client::Database* database = hands->database;
     Random* random = hands->random;
-    auto record = std::make_shared<Record>();
-    record->transaction.process = hands->client;
-    auto plan = std::make_shared<std::vector<history::MicroOp>>();
-    const int steps = static_cast<int>(random->Between(1, 5));
+    std::vector<MicroOp> ops(static_cast<size_t>(random->Between(1, 5)));
     const bool read_only = random->Chance(0.3);
-    for (int i = 0; i < steps; ++i) {
-      history::MicroOp op;
+    for (MicroOp& op : ops) {
       op.key = std::to_string(random->Below(lists_));
       if (!read_only && random->Chance(0.6)) {
-        op.kind = history::MicroOp::Kind::kAppend;
-        op.element = ++next_element_;
-        record->wrote = true;
+        op.kind = MicroOp::Kind::kAppend;
+        op.element = ++last_element_;
       }
-      plan->push_back(op);
     }
-    record->transaction.ops = *plan;
-    record->transaction.invoked = Now();
-    records_.push_back(record);
-    Status status;
-    if (!record->wrote) {
-      status = co_await database->SnapshotAsync(
-          [this, record, plan](client::Transaction& txn) {
-            return Perform(this, &txn, record, plan);
-          },
-          {});
-    } else {
-      const auto result = co_await database->TransactAsync(
-          [this, record, plan](client::Transaction& txn) {
-            return Perform(this, &txn, record, plan);
-          },
-          {});
-      status = result.status;
-      record->commit_ts = result.commit_ts;
-    }
-    record->transaction.completed = Now();
-    record->transaction.outcome = Count(status);
+    (void)co_await Run(hands, std::move(ops));
   }
 
   // The last word: one read of every list, as a transaction of the history.
   Task<Status> Audit(Hands* hands) override {
-    auto record = std::make_shared<Record>();
-    auto plan = std::make_shared<std::vector<history::MicroOp>>();
-    for (int i = 0; i < lists_; ++i) {
-      plan->push_back({history::MicroOp::Kind::kRead, std::to_string(i), 0, {}});
+    std::vector<MicroOp> ops;
+    for (int i = 0; i < lists_; ++i) ops.push_back({.key = std::to_string(i)});
+    co_return co_await Run(hands, std::move(ops));
+  }
+
+  std::vector<std::string> Violations() const override { return history_.Judge(); }
+
+ private:
+  Task<Status> Run(Hands* hands, std::vector<MicroOp> ops) {
+    const bool writes = std::any_of(ops.begin(), ops.end(), [](const MicroOp& op) {
+      return op.kind == MicroOp::Kind::kAppend;
+    });
+    const auto plan = std::make_shared<const std::vector<MicroOp>>(std::move(ops));
+    history::Transaction* seen = history_.Invoke(hands->client, *plan);
+    const auto closure = [this, seen, plan](client::Transaction& txn) {
+      return Perform(lists_, &txn, seen, plan);
+    };
+    Status status;
+    if (writes) {
+      status = (co_await hands->database->TransactAsync(closure, {})).status;
+    } else {
+      status = co_await hands->database->SnapshotAsync(closure, {});
     }
-    record->transaction.process = -1;
-    record->transaction.invoked = Now();
-    const Status status = co_await hands->database->SnapshotAsync(
-        [this, record, plan](client::Transaction& txn) {
-          return Perform(this, &txn, record, plan);
-        },
-        {});
-    if (status.ok()) {
-      record->transaction.completed = Now();
-      record->transaction.outcome = history::Outcome::kOk;
-      records_.push_back(record);
-      audited_ = true;
-    }
+    history_.Complete(seen, Count(status));
     co_return status;
   }
 
-  std::vector<std::string> Violations() const override {
-    std::vector<std::string> found;
-    if (!audited_) found.push_back("no audit");
-    std::vector<history::Transaction> transactions;
-    for (const auto& record : records_) transactions.push_back(record->transaction);
-    for (const auto& anomaly : history::CheckListAppend(transactions)) {
-      found.push_back(anomaly.name + ": " + anomaly.explanation);
-    }
-    return found;
-  }
-
- private:
-  std::string Key(const std::string& list) const {
-    return SpreadKey("list", std::stoi(list), lists_);
-  }
-
-  static Task<Status> Perform(ListAppend* self, client::Transaction* txn,
-                              std::shared_ptr<Record> record,
-                              std::shared_ptr<std::vector<history::MicroOp>> plan) {
-    record->transaction.ops = *plan;
+  static Task<Status> Perform(int lists, client::Transaction* txn, history::Transaction* seen,
+                              Plan plan) {
+    seen->ops = *plan;
     for (size_t i = 0; i < plan->size(); ++i) {
-      const std::string key = self->Key((*plan)[i].key);
+      const std::string key = SpreadKey("list", std::stoi((*plan)[i].key), lists);
       auto value = co_await txn->Get(key);
       if (!value.ok()) co_return value.status();
-      if ((*plan)[i].kind == history::MicroOp::Kind::kRead) {
-        record->transaction.ops[i].list = Decode(*value);
+      if ((*plan)[i].kind == MicroOp::Kind::kRead) {
+        seen->ops[i].list = Decode(*value);
         continue;
       }
       std::string list = value->value_or("");
@@ -136,9 +94,8 @@ class ListAppend final : public Workload {
   }
 
   const int lists_;
-  int64_t next_element_ = 0;
-  bool audited_ = false;
-  std::vector<std::shared_ptr<Record>> records_;
+  int64_t last_element_ = 0;
+  History history_;
 };
 
 }  // namespace

@@ -1,0 +1,28 @@
+#include "tests/sim/workloads/histories.h"
+
+namespace quorate::sim {
+
+history::Transaction* History::Invoke(int process, std::vector<history::MicroOp> ops) {
+  auto& transaction = transactions_.emplace_back(std::make_unique<history::Transaction>());
+  transaction->process = process;
+  transaction->invoked = Now();
+  transaction->ops = std::move(ops);
+  return transaction.get();
+}
+
+void History::Complete(history::Transaction* transaction, history::Outcome outcome) {
+  transaction->completed = Now();
+  transaction->outcome = outcome;
+}
+
+std::vector<std::string> History::Judge() const {
+  std::vector<history::Transaction> transactions;
+  for (const auto& transaction : transactions_) transactions.push_back(*transaction);
+  std::vector<std::string> found;
+  for (const auto& anomaly : history::Check(kind_, transactions).anomalies) {
+    found.push_back(anomaly.name + ": " + anomaly.explanation);
+  }
+  return found;
+}
+
+}  // namespace quorate::sim

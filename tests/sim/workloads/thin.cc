@@ -1,0 +1,275 @@
+// Thin clients: the public service over the network, one-shot calls and sessions, as a program in
+// any language would use it. Increments, each with a row of its own. A one-shot call whose answer
+// is lost is sent again to another node: the condition that the row is absent makes that safe.
+#include <fmt/format.h>
+
+#include <set>
+
+#include "tests/sim/workloads/catalogue.h"
+#include "tests/sim/workloads/thin_client.h"
+#include "txn/errors.h"
+
+namespace quorate::sim {
+namespace {
+
+constexpr int kCounters = 3;
+constexpr int kSends = 4;
+constexpr Duration kTimeout = 5s;
+
+struct Increment {
+  std::string key;
+  std::string row;
+  bool acknowledged = false;
+  bool maybe = false;
+};
+
+Value ValueOf(const v1::KeyValue& read) {
+  return read.found() ? Value(read.value()) : std::nullopt;
+}
+
+void SeenKey(AttemptSeen* attempt, const std::string& key, const Value& value) {
+  attempt->reads.push_back({key, key + '\0', 0, false, {{key, value}}, {}});
+}
+
+class Thin final : public Workload {
+ public:
+  explicit Thin(const WorkloadContext& context) : Workload(context.world, "thin") {}
+
+  Task<void> Step(Hands* hands) override {
+    const int counter = static_cast<int>(hands->random->Below(kCounters));
+    auto increment = std::make_shared<Increment>();
+    increment->key = SpreadKey("thin", counter, kCounters);
+    increment->row = SpreadKey("thinrow", static_cast<int>(increments_.size() % 8), 8) +
+                     fmt::format("/{}", increments_.size());
+    increments_.push_back(increment);
+    if (hands->random->Chance(0.4)) {
+      co_await BySession(hands, increment);
+      co_return;
+    }
+    for (int send = 0; send < kSends && !increment->acknowledged; ++send) {
+      if (!co_await OneShot(hands, increment)) break;
+    }
+  }
+
+  Task<Status> Audit(Hands* hands) override {
+    co_return co_await hands->database->SnapshotAsync(
+        [this](client::Transaction& txn) { return ReadFinal(this, &txn); }, {});
+  }
+
+  std::vector<std::string> Violations() const override {
+    std::vector<std::string> found = violations_;
+    if (final_sum_ != static_cast<int64_t>(final_rows_.size())) {
+      found.push_back(fmt::format("the counters hold {} in all, but {} increments left a row",
+                                  final_sum_, final_rows_.size()));
+    }
+    for (const auto& increment : increments_) {
+      const bool there = final_rows_.contains(increment->row);
+      if (increment->acknowledged && !there) {
+        found.push_back("an acknowledged increment is missing: " + increment->row.substr(2));
+      }
+      if (!increment->acknowledged && !increment->maybe && there) {
+        found.push_back("an increment that failed for good counts: " + increment->row.substr(2));
+      }
+    }
+    return found;
+  }
+
+ private:
+  static const std::string& AnyNode(Hands* hands) {
+    return (*hands->nodes)[hands->random->Below(hands->nodes->size())];
+  }
+  static std::string Who(Hands* hands) { return fmt::format("c{} thin", hands->client); }
+
+  // Tells record and increment what an answer to a commit means.
+  void Settle(Hands* hands, AttemptSeen* attempt, Increment* increment, const Status& status,
+              Timestamp commit_ts) {
+    if (status.ok()) {
+      increment->acknowledged = true;
+      hands->record->Committed(attempt, commit_ts);
+      Count(Status::Ok());
+    } else if (RetryClassOf(status.code()) == RetryClass::kAskOutcome) {
+      increment->maybe = true;
+      Count(Status(Code::kUnknownOutcome, ""));
+    } else {
+      hands->record->Aborted(attempt);
+    }
+  }
+
+  // ---- Execute
+  // -----------------------------------------------------------------------------------
+
+  Task<Result<v1::ExecuteResponse>> Execute(Hands* hands, v1::ExecuteRequest request) {
+    request.set_timeout_ms(static_cast<uint32_t>(ToMillis(kTimeout)));
+    return hands->thin->Call<v1::ExecuteRequest, v1::ExecuteResponse>(AnyNode(hands), "Execute",
+                                                                      std::move(request), kTimeout);
+  }
+
+  // Reads the counter, then writes it if nobody else has meanwhile. False: no use in going on.
+  Task<bool> OneShot(Hands* hands, std::shared_ptr<Increment> increment) {
+    v1::ExecuteRequest look;
+    look.add_operations()->set_get(increment->row);
+    look.add_operations()->set_get(increment->key);
+    AttemptSeen& looking = hands->record->Begin(Who(hands));
+    const auto seen = co_await Execute(hands, std::move(look));
+    if (!seen.ok() || seen->error().code() != v1::OK) co_return true;
+    looking.start_ts = Timestamp(seen->read_ts());
+    const Value row = ValueOf(seen->results(0).value()), count = ValueOf(seen->results(1).value());
+    SeenKey(&looking, increment->row, row);
+    SeenKey(&looking, increment->key, count);
+    hands->record->Committed(&looking, Timestamp());
+    if (row) {
+      increment->acknowledged = true;  // by an earlier send whose answer was lost
+      co_return false;
+    }
+    co_await Write(hands, increment, count);
+    co_return true;
+  }
+
+  Task<void> Write(Hands* hands, std::shared_ptr<Increment> increment, Value count) {
+    AttemptSeen& attempt = hands->record->Begin(Who(hands));
+    v1::ExecuteRequest request;
+    request.add_conditions()->set_key(increment->row);
+    request.mutable_conditions(0)->set_absent(true);
+    request.add_conditions()->set_key(increment->key);
+    if (count) {
+      request.mutable_conditions(1)->set_equals(*count);
+    } else {
+      request.mutable_conditions(1)->set_absent(true);
+    }
+    for (const auto& [key, value] : {std::pair(increment->row, std::string("done")),
+                                     std::pair(increment->key, std::to_string(ToInt(count) + 1))}) {
+      v1::Write* write = request.add_operations()->mutable_put();
+      write->set_key(key);
+      write->set_value(value);
+      attempt.writes[key] = value;
+    }
+    if (hands->random->Chance(0.5)) {
+      request.set_txn_id(std::string(TxnId::Make(*hands->random).bytes()));
+    }
+    attempt.state = AttemptSeen::State::kCommitting;
+    const auto answer = co_await Execute(hands, std::move(request));
+    const Status status = answer.ok() ? StatusFromError(answer->error()) : answer.status();
+    if (status.ok()) {
+      attempt.start_ts = Timestamp(answer->read_ts());
+      SeenKey(&attempt, increment->row, std::nullopt);
+      SeenKey(&attempt, increment->key, count);
+    }
+    const Timestamp commit_ts = status.ok() ? Timestamp(answer->commit_ts()) : Timestamp();
+    Settle(hands, &attempt, increment.get(), status, commit_ts);
+    if (status.code() == Code::kUnknownOutcome) {
+      co_await Ask(hands, answer->error().txn(), &attempt, increment);
+    }
+  }
+
+  Task<void> Ask(Hands* hands, v1::TxnRef txn, AttemptSeen* attempt,
+                 std::shared_ptr<Increment> increment) {
+    v1::GetOutcomeRequest request;
+    *request.mutable_txn() = std::move(txn);
+    const auto answer = co_await hands->thin->Call<v1::GetOutcomeRequest, v1::GetOutcomeResponse>(
+        AnyNode(hands), "GetOutcome", std::move(request), kTimeout);
+    if (!answer.ok() || answer->error().code() != v1::OK) co_return;
+    if (answer->state() == v1::COMMITTED) {
+      hands->record->Committed(attempt, Timestamp(answer->commit_ts()));
+      increment->acknowledged = true;
+    } else {
+      hands->record->Aborted(attempt);
+    }
+  }
+
+  // ---- sessions
+  // ----------------------------------------------------------------------------------
+
+  template <class Response, class Request>
+  static Task<Result<Response>> InSession(Hands* hands, std::string node, std::string method,
+                                          Request request) {
+    auto answer = co_await hands->thin->Call<Request, Response>(std::move(node), std::move(method),
+                                                                std::move(request), kTimeout);
+    if (answer.ok() && answer->error().code() != v1::OK) {
+      co_return StatusFromError(answer->error());
+    }
+    co_return answer;
+  }
+
+  Task<void> BySession(Hands* hands, std::shared_ptr<Increment> increment) {
+    const std::string node = AnyNode(hands);
+    AttemptSeen& attempt = hands->record->Begin(Who(hands));
+    const auto begun =
+        co_await InSession<v1::BeginResponse>(hands, node, "Begin", v1::BeginRequest());
+    if (!begun.ok()) co_return;
+    if (const auto id = TxnId::FromBytes(begun->txn().txn_id())) attempt.id = *id;
+
+    v1::SessionReadRequest read;
+    read.set_session_id(begun->session_id());
+    read.add_keys(increment->key);
+    read.set_for_update(hands->random->Chance(0.5));
+    const auto seen = co_await InSession<v1::SessionReadResponse>(hands, node, "Read", read);
+    if (!seen.ok()) co_return;
+    const Value count = ValueOf(seen->values(0));
+
+    v1::SessionWriteRequest write;
+    write.set_session_id(begun->session_id());
+    write.add_writes()->set_key(increment->key);
+    write.mutable_writes(0)->set_value(std::to_string(ToInt(count) + 1));
+    write.add_writes()->set_key(increment->row);
+    write.mutable_writes(1)->set_value("done");
+    if (!(co_await InSession<v1::SessionWriteResponse>(hands, node, "Write", write)).ok())
+      co_return;
+    if (hands->random->Chance(0.1)) {
+      v1::SessionRollbackRequest rollback;
+      rollback.set_session_id(begun->session_id());
+      (void)co_await InSession<v1::SessionRollbackResponse>(hands, node, "Rollback", rollback);
+      co_return;
+    }
+    for (const v1::Write& each : write.writes()) attempt.writes[each.key()] = each.value();
+    attempt.state = AttemptSeen::State::kCommitting;
+    co_await CommitSession(hands, node, begun->session_id(), &attempt, increment, count);
+  }
+
+  Task<void> CommitSession(Hands* hands, std::string node, uint64_t session, AttemptSeen* attempt,
+                           std::shared_ptr<Increment> increment, Value count) {
+    v1::SessionCommitRequest commit;
+    commit.set_session_id(session);
+    const auto answer =
+        co_await hands->thin->Call<v1::SessionCommitRequest, v1::SessionCommitResponse>(
+            node, "Commit", commit, kTimeout);
+    const Status status = answer.ok() ? StatusFromError(answer->error()) : answer.status();
+    if (status.ok()) {
+      attempt->start_ts = Timestamp(answer->txn().start_ts());
+      SeenKey(attempt, increment->key, count);
+    }
+    const Timestamp commit_ts = status.ok() ? Timestamp(answer->commit_ts()) : Timestamp();
+    Settle(hands, attempt, increment.get(), status, commit_ts);
+    if (status.code() == Code::kUnknownOutcome) {
+      co_await Ask(hands, answer->error().txn(), attempt, increment);
+    }
+  }
+
+  static Task<Status> ReadFinal(Thin* self, client::Transaction* txn) {
+    self->final_rows_.clear();
+    self->final_sum_ = 0;
+    for (int i = 0; i < kCounters; ++i) {
+      const auto count = co_await txn->Get(SpreadKey("thin", i, kCounters));
+      if (!count.ok()) co_return count.status();
+      self->final_sum_ += ToInt(*count);
+    }
+    for (int i = 0; i < 8; ++i) {
+      const std::string prefix = SpreadKey("thinrow", i, 8);
+      const auto rows = co_await txn->Scan(prefix + "/", prefix + "0", {});
+      if (!rows.ok()) co_return rows.status();
+      for (const client::Row& row : *rows) self->final_rows_.insert(row.key);
+    }
+    co_return Status::Ok();
+  }
+
+  std::vector<std::shared_ptr<Increment>> increments_;
+  int64_t final_sum_ = 0;
+  std::set<std::string> final_rows_;
+};
+
+}  // namespace
+
+std::unique_ptr<Workload> MakeThin(const WorkloadContext& context) {
+  return std::make_unique<Thin>(context);
+}
+
+}  // namespace quorate::sim
