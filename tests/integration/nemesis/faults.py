@@ -1,6 +1,7 @@
 """Faults by name. Each injects, holds, and heals; Session.suffer waits for the rest."""
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -273,10 +274,16 @@ class Damage(Fault):
         node = session.random.choice(list(session.nodes))
         window.start = time.monotonic()
         session.cluster.kill(node)
+        before = len(session.cluster.log(node))
         detail = damage(session.random, self.files(session.cluster.data(node)))
         time.sleep(session.random.uniform(0.2, 1))
         session.cluster.start(node)
-        return f"node {node}, {detail}"
+        harness.wait_for("the node", lambda: "node: member" in session.cluster.log(node)[before:])
+        # Until then the group must not lose another replica.
+        harness.wait_for("repair by the peers",
+                         lambda: not quarantined(session.cluster.log(node)[before:]))
+        fetched = session.cluster.log(node)[before:].count("out of quarantine")
+        return f"node {node}, {detail}; {fetched} replicas fetched"
 
 
 class DamageWal(Damage):
@@ -294,6 +301,12 @@ class DamageStore(Damage):
 
     def files(self, data):
         return [os.path.join(data, "store", "data.mdb")]
+
+
+def quarantined(log):
+    """The groups that wait for a snapshot, by the log of a node since its start."""
+    return (set(re.findall(r"raft group (\d+): replica is quarantined", log)) -
+            set(re.findall(r"raft group (\d+): out of quarantine", log)))
 
 
 def damage(dice: random.Random, files, places=1):
