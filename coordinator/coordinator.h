@@ -63,6 +63,8 @@ class Coordinator {
   shard::ShardObserver& observer() { return recovery_; }
   // Transactions that have not been answered (one shard) or closed with Done (several).
   size_t live() const { return admission_.live(); }
+  // Commits and recoveries that a copy or a push could join.
+  size_t registered() const { return registry_.size(); }
 
  private:
   struct Live;

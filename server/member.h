@@ -66,6 +66,7 @@ class Member final : public coordinator::ShardDirectory {
   placement::Placement* placement() const { return placement_.get(); }
   client::Caller& caller() { return caller_; }
   coordinator::Coordinator& coordinator() { return *coordinator_; }
+  const coordinator::Coordinator& coordinator() const { return *coordinator_; }
   const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const { return shards_; }
   const std::map<GroupId, raft::GroupHandle*>& groups() const { return groups_; }
   const raft::GroupHandle* FindGroup(GroupId group) const;

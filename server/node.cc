@@ -386,6 +386,14 @@ std::string Node::cluster_id() const { return rep_->directory->identity().cluste
 NodeId Node::id() const { return rep_->directory->identity().node_id; }
 v1::StatusResponse Node::Status() const { return rep_->Status(); }
 
+const Member* Node::member() const { return rep_->member.get(); }
+
+Node::WalUse Node::wal() const {
+  const uint64_t segment = rep_->options.wal_segment_bytes == 0 ? limits::kWalSegmentBytes
+                                                                : rep_->options.wal_segment_bytes;
+  return {rep_->wal->SegmentCount() * segment, rep_->wal->LiveBytes(), segment};
+}
+
 std::vector<const shard::Shard*> Node::shards() const {
   std::vector<const shard::Shard*> shards;
   if (rep_->member == nullptr) return shards;

@@ -52,14 +52,16 @@ struct World {
 
 struct NodeOptions {
   std::string data_dir;
-  std::string address;                  // HOST:PORT that others reach this node at
-  std::string http_address;             // for status pages; empty: none
-  std::vector<std::string> join;        // addresses of nodes to register with
+  std::string address;            // HOST:PORT that others reach this node at
+  std::string http_address;       // for status pages; empty: none
+  std::vector<std::string> join;  // addresses of nodes to register with
   std::map<std::string, std::string> locality;
   uint64_t min_free_bytes = 256 << 20;  // low-space watermark
   uint64_t wal_segment_bytes = 0;       // 0: limits::kWalSegmentBytes
   shard::Settings shard;
 };
+
+class Member;
 
 class Node {
  public:
@@ -90,6 +92,13 @@ class Node {
   v1::StatusResponse Status() const;
   // For tests and the simulator's checkers.
   std::vector<const shard::Shard*> shards() const;
+  const Member* member() const;  // nullptr: not of a cluster yet
+  struct WalUse {
+    uint64_t file_bytes = 0;
+    uint64_t live_bytes = 0;
+    uint64_t segment_bytes = 0;
+  };
+  WalUse wal() const;
 
  private:
   struct Rep;

@@ -59,6 +59,11 @@ bool Shard::serving() const { return rep_->serving(); }
 raft::Term Shard::serving_term() const { return serving() ? rep_->lead->term() : raft::Term(); }
 NodeId Shard::leader() const { return rep_->soft.leader; }
 size_t Shard::prepared_count() const { return rep_->table.prepared().size(); }
+Shard::InMemory Shard::in_memory() const {
+  if (rep_->lead == nullptr) return {};
+  const LockTable& locks = rep_->lead->locks();
+  return {locks.prepared().size(), locks.waiting(), rep_->lead->pushes};
+}
 uint64_t Shard::StateDigest() const { return DigestOf(rep_->table); }
 
 // ---- leadership -------------------------------------------------------------------------------

@@ -117,6 +117,13 @@ class Shard final : public raft::StateMachine {
   raft::Term serving_term() const;
   NodeId leader() const;
   size_t prepared_count() const;
+  // What a leader keeps in memory for requests under way; zeros if this replica does not lead.
+  struct InMemory {
+    size_t locks = 0;    // prepared ones
+    size_t waiting = 0;  // requests and observers in the lock table
+    size_t pushes = 0;
+  };
+  InMemory in_memory() const;
 
   // ---- readers (section 3) --------------------------------------------------------------------
   Task<v1::ReadResponse> Read(v1::ReadRequest request, Instant deadline);

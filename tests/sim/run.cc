@@ -7,6 +7,7 @@
 
 #include "proto/admin.pb.h"
 #include "proto/txn.pb.h"
+#include "tests/sim/checks/checks.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/workloads/set.h"
@@ -22,7 +23,8 @@ class Run {
       : options_(options),
         world_(options.seed),
         cluster_(world_, options_, trace),
-        workloads_({world_, options_}, workloads) {}
+        workloads_({world_, options_}, workloads),
+        checks_(cluster_) {}
 
   Verdict Go() {
     const Instant start = world_.now();
@@ -68,6 +70,10 @@ class Run {
     world_.RunUntil(world_.now() + kConvergeWithin, [this] { return AtRest(); });
     if (!AtRest()) verdict_.stalls.push_back("L1: not at rest: " + RestReport());
     CompareReplicas();
+    checks_.End();
+    for (std::string& violation : checks_.Violations()) {
+      verdict_.violations.push_back(std::move(violation));
+    }
     for (std::string& violation : workloads_.Violations()) {
       verdict_.violations.push_back(std::move(violation));
     }
@@ -127,7 +133,7 @@ class Run {
         if (shard->prepared_count() != 0) return false;
       }
     }
-    return Applied().size() == 1;
+    return checks_.LeftOver().empty() && Applied().size() == 1;
   }
 
   // Applied indexes of all replicas by shard; one distinct view when all have caught up.
@@ -196,6 +202,7 @@ class Run {
   World world_;
   Cluster cluster_;
   WorkloadSet workloads_;
+  Checks checks_;
   std::map<int, std::unique_ptr<SimClient>> clients_;
   std::map<uint64_t, std::map<std::string, uint64_t>> applied_;
   int running_ = 0;

@@ -80,10 +80,10 @@ class RecordingTransaction final : public client::Transaction {
   AttemptSeen& attempt_;
 };
 
+// Zero if it is not the library's.
 TxnId IdOf(client::Transaction& transaction) {
   const auto* attempt = dynamic_cast<client::Attempt*>(&transaction);
-  CHECK(attempt != nullptr, "not the library's transaction");
-  return attempt->handle().txn_id;
+  return attempt == nullptr ? TxnId() : attempt->handle().txn_id;
 }
 
 void Settle(Record* record, AttemptSeen* attempt, const client::CommitResult& result) {
@@ -92,8 +92,10 @@ void Settle(Record* record, AttemptSeen* attempt, const client::CommitResult& re
     record->Committed(attempt, result.commit_ts);
   } else if (result.status.code() != Code::kUnknownOutcome) {
     record->Aborted(attempt);
-  } else if (!result.unknown || result.unknown->txn_id != attempt->id) {
+  } else if (!result.unknown || (attempt->id.valid() && result.unknown->txn_id != attempt->id)) {
     record->Violation("UNKNOWN_OUTCOME does not name the last attempt, so nobody can ask");
+  } else {
+    attempt->id = result.unknown->txn_id;
   }
 }
 
@@ -183,7 +185,6 @@ Task<client::CommitResult> RecordingDatabase::WriteOne(std::string key,
   attempt.state = AttemptSeen::State::kCommitting;
   auto result = value ? co_await inner_.PutAsync(key, *value, timeout)
                       : co_await inner_.DeleteAsync(key, timeout);
-  if (result.unknown) attempt.id = result.unknown->txn_id;
   Settle(&record_, &attempt, result);
   co_return result;
 }

@@ -3,25 +3,16 @@
 // is lost is sent again to another node: the condition that the row is absent makes that safe.
 #include <fmt/format.h>
 
-#include <set>
-
 #include "tests/sim/workloads/catalogue.h"
+#include "tests/sim/workloads/increments.h"
 #include "tests/sim/workloads/thin_client.h"
 #include "txn/errors.h"
 
 namespace quorate::sim {
 namespace {
 
-constexpr int kCounters = 3;
 constexpr int kSends = 4;
 constexpr Duration kTimeout = 5s;
-
-struct Increment {
-  std::string key;
-  std::string row;
-  bool acknowledged = false;
-  bool maybe = false;
-};
 
 Value ValueOf(const v1::KeyValue& read) {
   return read.found() ? Value(read.value()) : std::nullopt;
@@ -33,15 +24,12 @@ void SeenKey(AttemptSeen* attempt, const std::string& key, const Value& value) {
 
 class Thin final : public Workload {
  public:
-  explicit Thin(const WorkloadContext& context) : Workload(context.world, "thin") {}
+  explicit Thin(const WorkloadContext& context)
+      : Workload(context.world, "thin"), increments_("thin", 3) {}
 
   Task<void> Step(Hands* hands) override {
-    const int counter = static_cast<int>(hands->random->Below(kCounters));
-    auto increment = std::make_shared<Increment>();
-    increment->key = SpreadKey("thin", counter, kCounters);
-    increment->row = SpreadKey("thinrow", static_cast<int>(increments_.size() % 8), 8) +
-                     fmt::format("/{}", increments_.size());
-    increments_.push_back(increment);
+    const auto increment =
+        increments_.Add(static_cast<int>(hands->random->Below(increments_.counters())));
     if (hands->random->Chance(0.4)) {
       co_await BySession(hands, increment);
       co_return;
@@ -52,27 +40,9 @@ class Thin final : public Workload {
   }
 
   Task<Status> Audit(Hands* hands) override {
-    co_return co_await hands->database->SnapshotAsync(
-        [this](client::Transaction& txn) { return ReadFinal(this, &txn); }, {});
+    co_return co_await increments_.Audit(hands->database);
   }
-
-  std::vector<std::string> Violations() const override {
-    std::vector<std::string> found = violations_;
-    if (final_sum_ != static_cast<int64_t>(final_rows_.size())) {
-      found.push_back(fmt::format("the counters hold {} in all, but {} increments left a row",
-                                  final_sum_, final_rows_.size()));
-    }
-    for (const auto& increment : increments_) {
-      const bool there = final_rows_.contains(increment->row);
-      if (increment->acknowledged && !there) {
-        found.push_back("an acknowledged increment is missing: " + increment->row.substr(2));
-      }
-      if (!increment->acknowledged && !increment->maybe && there) {
-        found.push_back("an increment that failed for good counts: " + increment->row.substr(2));
-      }
-    }
-    return found;
-  }
+  std::vector<std::string> Violations() const override { return increments_.Violations(); }
 
  private:
   static const std::string& AnyNode(Hands* hands) {
@@ -83,12 +53,13 @@ class Thin final : public Workload {
   // Tells record and increment what an answer to a commit means.
   void Settle(Hands* hands, AttemptSeen* attempt, Increment* increment, const Status& status,
               Timestamp commit_ts) {
+    const bool unknown = RetryClassOf(status.code()) == RetryClass::kAskOutcome;
+    if (!unknown) --increment->unknown;
     if (status.ok()) {
       increment->acknowledged = true;
       hands->record->Committed(attempt, commit_ts);
       Count(Status::Ok());
-    } else if (RetryClassOf(status.code()) == RetryClass::kAskOutcome) {
-      increment->maybe = true;
+    } else if (unknown) {
       Count(Status(Code::kUnknownOutcome, ""));
     } else {
       hands->record->Aborted(attempt);
@@ -147,6 +118,7 @@ class Thin final : public Workload {
       request.set_txn_id(std::string(TxnId::Make(*hands->random).bytes()));
     }
     attempt.state = AttemptSeen::State::kCommitting;
+    ++increment->unknown;
     const auto answer = co_await Execute(hands, std::move(request));
     const Status status = answer.ok() ? StatusFromError(answer->error()) : answer.status();
     if (status.ok()) {
@@ -222,6 +194,7 @@ class Thin final : public Workload {
     }
     for (const v1::Write& each : write.writes()) attempt.writes[each.key()] = each.value();
     attempt.state = AttemptSeen::State::kCommitting;
+    ++increment->unknown;
     co_await CommitSession(hands, node, begun->session_id(), &attempt, increment, count);
   }
 
@@ -244,26 +217,7 @@ class Thin final : public Workload {
     }
   }
 
-  static Task<Status> ReadFinal(Thin* self, client::Transaction* txn) {
-    self->final_rows_.clear();
-    self->final_sum_ = 0;
-    for (int i = 0; i < kCounters; ++i) {
-      const auto count = co_await txn->Get(SpreadKey("thin", i, kCounters));
-      if (!count.ok()) co_return count.status();
-      self->final_sum_ += ToInt(*count);
-    }
-    for (int i = 0; i < 8; ++i) {
-      const std::string prefix = SpreadKey("thinrow", i, 8);
-      const auto rows = co_await txn->Scan(prefix + "/", prefix + "0", {});
-      if (!rows.ok()) co_return rows.status();
-      for (const client::Row& row : *rows) self->final_rows_.insert(row.key);
-    }
-    co_return Status::Ok();
-  }
-
-  std::vector<std::shared_ptr<Increment>> increments_;
-  int64_t final_sum_ = 0;
-  std::set<std::string> final_rows_;
+  Increments increments_;
 };
 
 }  // namespace

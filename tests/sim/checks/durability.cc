@@ -1,0 +1,170 @@
+#include "tests/sim/checks/durability.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/bytes.h"
+#include "base/crc32c.h"
+#include "placement/service.h"
+#include "proto/shard.pb.h"
+#include "raft/core/types.h"
+#include "storage/wal_format.h"
+
+namespace quorate::sim {
+
+namespace {
+
+constexpr uint64_t kOnePart = 0;
+constexpr size_t kViolationsMax = 5;
+
+// The record at the start of `bytes`, which lie at `offset` of their segment; empty: none. The
+// segment's seed is not known here, so the body's own checksum has to do.
+std::string_view TakeBody(std::string_view bytes, uint64_t offset, GroupId* group) {
+  if (bytes.size() < storage::kFrameBytes) return {};
+  uint32_t body_crc, length, own_offset;
+  uint64_t id;
+  std::memcpy(&body_crc, bytes.data() + 4, 4);
+  std::memcpy(&length, bytes.data() + 8, 4);
+  std::memcpy(&own_offset, bytes.data() + 12, 4);
+  std::memcpy(&id, bytes.data() + 24, 8);
+  if (own_offset != offset || length == 0) return {};
+  if (length > bytes.size() - storage::kFrameBytes) return {};
+  const std::string_view body = bytes.substr(storage::kFrameBytes, length);
+  if (Crc32c(body) != body_crc) return {};
+  *group = GroupId(id);
+  return body;
+}
+
+}  // namespace
+
+void Durability::Violation(std::string text) {
+  if (violations_.size() < kViolationsMax) violations_.push_back(std::move(text));
+}
+
+void Durability::OnDurable(const std::string& node, uint64_t offset, std::string_view bytes) {
+  if (offset < storage::kSegmentHeaderBytes) return;
+  while (true) {
+    GroupId group;
+    const std::string_view body = TakeBody(bytes, offset, &group);
+    if (body.empty()) return;
+    storage::WalRecord record;
+    bool damaged = false;
+    if (group != storage::kNoteGroup && storage::DecodeBody(body, &record, &damaged)) {
+      record.group = group;
+      OnRecord(node, record);
+    }
+    const size_t size = storage::kFrameBytes + body.size();
+    offset += size;
+    bytes.remove_prefix(size);
+  }
+}
+
+void Durability::OnDiskReplaced(const std::string& node) {
+  std::erase_if(hard_states_, [&](const auto& entry) { return entry.first.first == node; });
+}
+
+void Durability::OnRecord(const std::string& node, const storage::WalRecord& record) {
+  if (record.hard_state) JudgeHardState(node, record);
+  for (const storage::WalEntry& entry : record.entries) OnEntry(node, record.group, entry);
+}
+
+void Durability::JudgeHardState(const std::string& node, const storage::WalRecord& record) {
+  const storage::WalHardState& now = *record.hard_state;
+  const auto [known, fresh] = hard_states_.try_emplace({node, record.group}, now);
+  storage::WalHardState& before = known->second;
+  // A snapshot that replaces a damaged log comes with a vote for the leader that sent it.
+  if (!fresh && !record.reset) {
+    if (now.term < before.term) {
+      Violation(fmt::format("{} synced term {} of group {} after term {}", node, now.term,
+                            record.group, before.term));
+    }
+    if (now.term == before.term && before.vote != 0 && now.vote != before.vote) {
+      Violation(fmt::format("{} voted for replica {} and then for {} in term {} of group {}", node,
+                            before.vote, now.vote, now.term, record.group));
+    }
+  }
+  before = now;
+}
+
+void Durability::OnEntry(const std::string& node, GroupId group, const storage::WalEntry& entry) {
+  const uint32_t sum = Crc32c(entry.payload, entry.type);
+  const auto [known, fresh] = entries_.try_emplace({group.value(), entry.term, entry.index}, sum);
+  if (!fresh && known->second != sum) {
+    Violation(
+        fmt::format("two different entries are synced at index {} of term {} of group {}, "
+                    "one of them by {}: two leaders in one term",
+                    entry.index, entry.term, group, node));
+  }
+  if (entry.type == static_cast<uint8_t>(raft::EntryType::kConfiguration)) {
+    raft::Configuration configuration;
+    auto& [index, voters] = voters_[group];
+    if (entry.index >= index && raft::DecodeConfiguration(entry.payload, &configuration)) {
+      index = entry.index;
+      voters = configuration.voters.size();
+    }
+    return;
+  }
+  if (entry.type != static_cast<uint8_t>(raft::EntryType::kNormal)) return;
+  if (group != placement::kPlacementGroup) OnPart(node, group, entry);
+}
+
+void Durability::OnPart(const std::string& node, GroupId group, const storage::WalEntry& entry) {
+  v1::ShardCommand command;
+  if (!command.ParseFromString(entry.payload)) return;
+  uint64_t digest = kOnePart;
+  std::string txn;
+  if (command.has_commit_one_phase()) {
+    txn = command.commit_one_phase().txn_id();
+  } else if (command.has_prepare()) {
+    const v1::PrepareCommand& prepare = command.prepare();
+    txn = prepare.txn_id();
+    digest = prepare.digest();
+    if (prepare.stage()) {
+      std::vector<uint64_t> staged;
+      for (const auto& participant : prepare.participants()) staged.push_back(participant.digest());
+      transactions_[txn].stages.insert(std::move(staged));
+    }
+  } else {
+    return;
+  }
+  Part& part = transactions_[txn].parts[digest];
+  part.group = group;
+  part.copies[{entry.term, entry.index}].insert(node);
+}
+
+bool Durability::Majority(const Synced& synced, uint64_t digest) const {
+  const auto part = synced.parts.find(digest);
+  if (part == synced.parts.end()) return false;
+  const auto voters = voters_.find(part->second.group);
+  if (voters == voters_.end()) return false;
+  return std::any_of(part->second.copies.begin(), part->second.copies.end(), [&](const auto& copy) {
+    return 2 * copy.second.size() > voters->second.second;
+  });
+}
+
+void Durability::OnCommitted(const std::string& txn_id) {
+  ++judged_;
+  const Synced& synced = transactions_[txn_id];
+  if (Majority(synced, kOnePart)) return;
+  for (const std::vector<uint64_t>& stage : synced.stages) {
+    if (std::all_of(stage.begin(), stage.end(),
+                    [&](uint64_t digest) { return Majority(synced, digest); })) {
+      return;
+    }
+  }
+  std::string where;
+  for (const auto& [digest, part] : synced.parts) {
+    for (const auto& [entry, nodes] : part.copies) {
+      where +=
+          fmt::format(" group {} index {} on {} nodes;", part.group, entry.second, nodes.size());
+    }
+  }
+  Violation(
+      fmt::format("durable before ack: transaction {} was answered COMMITTED, but no majority "
+                  "has synced all of it:{}",
+                  ToHex(txn_id), where.empty() ? " nowhere" : where));
+}
+
+}  // namespace quorate::sim

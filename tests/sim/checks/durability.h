@@ -1,0 +1,73 @@
+// Durability: reads along what each node's log makes durable, and judges what Raft and commit
+// promise about it:
+//
+//   durable before ack   when a node answers COMMITTED, a majority of the replicas of every shard
+//                        involved has synced its part (CommitOnePhase, or the Prepare of every
+//                        staged participant)
+//   one leader per term  and so one entry per (group, term, index), whoever wrote it down
+//   terms and votes      of a replica never go back in what it has synced, over all crashes
+//
+// What was synced counts, not what survives later damage; so a bug cannot hide behind a fault.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "storage/wal.h"
+#include "tests/sim/checks/observer.h"
+#include "txn/id.h"
+
+namespace quorate::sim {
+
+class Durability final : public Observer {
+ public:
+  void OnDurable(const std::string& node, uint64_t offset, std::string_view bytes) override;
+  void OnDiskReplaced(const std::string& node) override;
+  void OnCommitted(const std::string& txn_id) override;
+
+  // One record of `node`'s log was synced.
+  void OnRecord(const std::string& node, const storage::WalRecord& record);
+
+  const std::vector<std::string>& violations() const { return violations_; }
+  // Answers that were judged, to see that it looked at something.
+  uint64_t judged() const { return judged_; }
+
+ private:
+  // A part of a transaction: digest 0 for the only one.
+  struct Part {
+    GroupId group;
+    // Nodes that have synced it, by term and index: only copies of one entry count together.
+    std::map<std::pair<uint64_t, uint64_t>, std::set<std::string>> copies;
+  };
+  struct Synced {
+    std::map<uint64_t, Part> parts;          // by digest
+    std::set<std::vector<uint64_t>> stages;  // digests of the participants, as staged
+  };
+  struct EntryName {
+    uint64_t group, term, index;
+    friend bool operator==(const EntryName&, const EntryName&) = default;
+    template <class H>
+    friend H AbslHashValue(H h, const EntryName& n) {
+      return H::combine(std::move(h), n.group, n.term, n.index);
+    }
+  };
+
+  void OnEntry(const std::string& node, GroupId group, const storage::WalEntry& entry);
+  void JudgeHardState(const std::string& node, const storage::WalRecord& record);
+  void OnPart(const std::string& node, GroupId group, const storage::WalEntry& entry);
+  bool Majority(const Synced& synced, uint64_t digest) const;
+  void Violation(std::string text);
+
+  std::map<GroupId, std::pair<uint64_t, size_t>> voters_;  // index of the configuration; how many
+  std::map<std::string, Synced> transactions_;             // by id
+  absl::flat_hash_map<EntryName, uint32_t> entries_;       // checksum; looked up only
+  std::map<std::pair<std::string, GroupId>, storage::WalHardState> hard_states_;
+  std::vector<std::string> violations_;
+  uint64_t judged_ = 0;
+};
+
+}  // namespace quorate::sim

@@ -1,0 +1,240 @@
+// That the checkers inside the machines can fail: each rule is shown something wrong.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/crc32c.h"
+#include "proto/shard.pb.h"
+#include "raft/core/types.h"
+#include "storage/wal_format.h"
+#include "tests/sim/checks/durability.h"
+#include "tests/sim/checks/replicas.h"
+#include "tests/sim/checks/rest.h"
+#include "tests/sim/cluster.h"
+
+namespace quorate::sim {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+const GroupId kGroup{7};
+const GroupId kOther{8};
+const std::string kTxn(16, 't');
+
+// ---- durability ---------------------------------------------------------------------------------
+
+storage::WalEntry Entry(uint64_t index, uint64_t term, raft::EntryType type, std::string payload) {
+  return {index, term, static_cast<uint8_t>(type), std::move(payload)};
+}
+std::string OnePhase() {
+  v1::ShardCommand command;
+  command.mutable_commit_one_phase()->set_txn_id(kTxn);
+  return command.SerializeAsString();
+}
+std::string Prepare(uint64_t digest, std::vector<uint64_t> staged) {
+  v1::ShardCommand command;
+  command.mutable_prepare()->set_txn_id(kTxn);
+  command.mutable_prepare()->set_digest(digest);
+  command.mutable_prepare()->set_stage(!staged.empty());
+  for (const uint64_t part : staged) {
+    command.mutable_prepare()->add_participants()->set_digest(part);
+  }
+  return command.SerializeAsString();
+}
+
+class DurabilityTest : public testing::Test {
+ protected:
+  DurabilityTest() {
+    for (const GroupId group : {kGroup, kOther}) {
+      raft::Configuration three;
+      for (uint64_t id : {1, 2, 3}) three.voters.push_back(raft::ReplicaId(id));
+      Synced("n1", group,
+             Entry(1, 1, raft::EntryType::kConfiguration, raft::EncodeConfiguration(three)));
+    }
+  }
+  void Synced(const std::string& node, GroupId group, storage::WalEntry entry) {
+    durability_.OnRecord(node, {.group = group, .entries = {std::move(entry)}});
+  }
+  void Synced(const std::string& node, GroupId group, std::string command, uint64_t index = 2) {
+    Synced(node, group, Entry(index, 1, raft::EntryType::kNormal, std::move(command)));
+  }
+  void HardState(const std::string& node, uint64_t term, uint64_t vote, bool reset = false) {
+    durability_.OnRecord(node, {.group = kGroup, .hard_state = {{term, vote, 0}}, .reset = reset});
+  }
+
+  Durability durability_;
+};
+
+TEST_F(DurabilityTest, AMajorityHasSyncedTheOnlyPart) {
+  Synced("n1", kGroup, OnePhase());
+  Synced("n2", kGroup, OnePhase());
+  durability_.OnCommitted(kTxn);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+}
+
+TEST_F(DurabilityTest, AnswerBeforeTheSecondSync) {
+  Synced("n1", kGroup, OnePhase());
+  durability_.OnCommitted(kTxn);
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("durable before ack")));
+}
+
+TEST_F(DurabilityTest, CopiesOfDifferentEntriesDoNotCountTogether) {
+  Synced("n1", kGroup, OnePhase(), 2);
+  Synced("n2", kGroup, OnePhase(), 3);
+  durability_.OnCommitted(kTxn);
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("durable before ack")));
+}
+
+TEST_F(DurabilityTest, EveryStagedPartNeedsItsMajority) {
+  for (const char* node : {"n1", "n2"}) Synced(node, kGroup, Prepare(11, {11, 12}));
+  Synced("n3", kOther, Prepare(12, {}));
+  durability_.OnCommitted(kTxn);
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("durable before ack")));
+}
+
+TEST_F(DurabilityTest, AllStagedPartsHaveTheirMajority) {
+  for (const char* node : {"n1", "n2"}) Synced(node, kGroup, Prepare(11, {11, 12}));
+  for (const char* node : {"n2", "n3"}) Synced(node, kOther, Prepare(12, {}));
+  durability_.OnCommitted(kTxn);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+}
+
+TEST_F(DurabilityTest, RecordsAreReadFromWhatTheDiskMadeDurable) {
+  const auto bytes = [](uint64_t offset) {
+    std::string out(storage::kFrameBytes, '\0');
+    storage::EncodeBody(
+        {.group = kGroup, .entries = {Entry(2, 1, raft::EntryType::kNormal, OnePhase())}}, false,
+        &out);
+    storage::SealRecord(&out, 0, 99,
+                        {.offset = static_cast<uint32_t>(offset),
+                         .batch = static_cast<uint32_t>(offset),
+                         .seq = 1,
+                         .group = kGroup});
+    return out;
+  };
+  durability_.OnDurable("n1", 8192, bytes(8192));
+  durability_.OnDurable("n2", 4096, bytes(8192));  // another place than it was written for
+  durability_.OnCommitted(kTxn);
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("index 2 on 1 nodes")));
+  durability_.OnDurable("n2", 8192, bytes(8192));
+  durability_.OnCommitted(kTxn);
+  EXPECT_EQ(durability_.violations().size(), 1u);
+}
+
+TEST_F(DurabilityTest, TwoEntriesAtOnePlace) {
+  Synced("n1", kGroup, OnePhase());
+  Synced("n2", kGroup, Prepare(3, {}));
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("two leaders in one term")));
+}
+
+TEST_F(DurabilityTest, ATermGoesBack) {
+  HardState("n1", 5, 0);
+  HardState("n1", 4, 0);
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("after term 5")));
+}
+
+TEST_F(DurabilityTest, TwoVotesInOneTerm) {
+  HardState("n1", 5, 2);
+  HardState("n1", 5, 2);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+  HardState("n1", 5, 3);
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("voted for replica 2 and then")));
+}
+
+TEST_F(DurabilityTest, AnotherDiskMayKnowLess) {
+  HardState("n1", 5, 2);
+  durability_.OnDiskReplaced("n1");
+  HardState("n1", 4, 3);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+}
+
+// ---- replicas -----------------------------------------------------------------------------------
+
+class ReplicasTest : public testing::Test {
+ protected:
+  World world_{1};
+  Options options_;
+  Cluster cluster_{world_, options_, false};
+  Replicas replicas_{cluster_};
+};
+
+TEST_F(ReplicasTest, TwoLeadersInOneTerm) {
+  replicas_.JudgeReplica({"n1", 7, 4, true, 10});
+  replicas_.JudgeReplica({"n2", 7, 5, true, 10});
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeReplica({"n2", 7, 4, true, 10});
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("both lead group 7 in term 4")));
+}
+
+TEST_F(ReplicasTest, DifferentStateAtOneIndex) {
+  replicas_.JudgeDigest(7, 10, "n1", 1);
+  replicas_.JudgeDigest(7, 11, "n2", 2);
+  replicas_.JudgeDigest(7, 10, "n3", 1);
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeDigest(7, 11, "n1", 3);
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("differ after applying index 11")));
+}
+
+TEST_F(ReplicasTest, AnAppliedEntryIsLost) {
+  replicas_.JudgeReplica({"n1", 7, 4, true, 10});
+  replicas_.JudgeNothingLost({{"n1", 7, 5, false, 10}, {"n2", 7, 5, true, 12}});
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeNothingLost({{"n2", 7, 5, true, 9}});
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("a committed entry is lost")));
+}
+
+Timestamp Slot(uint64_t ms) { return Timestamp::FromParts(ms, 0); }
+
+TEST_F(ReplicasTest, SlotsGoBackOverOracles) {
+  replicas_.JudgeOracles({{"n1", true, Slot(10), Slot(20)}, {"n2", false, {}, Slot(20)}});
+  replicas_.JudgeOracles({{"n1", false, Slot(10), Slot(20)}, {"n2", true, Slot(20), Slot(30)}});
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeOracles({{"n1", true, Slot(15), Slot(30)}, {"n2", false, Slot(20), Slot(30)}});
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("T2: the oracle of n1 issued")));
+}
+
+TEST_F(ReplicasTest, WhatIsNotHandedOutIsNoSlot) {
+  replicas_.JudgeOracles({{"n1", true, Slot(10), Slot(20)}, {"n2", true, Slot(20), Slot(30)}});
+  replicas_.JudgeOracles({{"n1", false, Slot(11), Slot(20)}, {"n2", true, {}, Slot(30)}});
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+}
+
+TEST_F(ReplicasTest, ASlotAboveTheCeiling) {
+  replicas_.JudgeOracles({{"n1", true, Slot(21), Slot(20)}});
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("above its logged ceiling")));
+}
+
+TEST_F(ReplicasTest, AHoleInTheMap) {
+  replicas_.JudgeMap({{2, 1, "", "m"}, {3, 1, "m", ""}, {2, 1, "", "m"}});
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeMap({{2, 1, "", "m"}, {3, 1, "n", ""}});
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("do not tile")));
+}
+
+TEST_F(ReplicasTest, TheMapEndsTooSoonOrOverlaps) {
+  replicas_.JudgeMap({{2, 1, "", "m"}});
+  replicas_.JudgeMap({{2, 1, "", ""}, {3, 1, "", ""}});
+  replicas_.JudgeMap({{2, 1, "", ""}, {2, 1, "", "m"}});
+  EXPECT_THAT(replicas_.violations(),
+              ElementsAre(HasSubstr("no shard owns"), HasSubstr("two shards begin"),
+                          HasSubstr("two ranges at version 1")));
+}
+
+TEST_F(ReplicasTest, ALogThatOnlyGrows) {
+  replicas_.JudgeWal("n1", 20 << 20, 2 << 20, 2 << 20);
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeWal("n1", 21 << 20, 1 << 20, 2 << 20);
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("segments are not let go")));
+}
+
+// ---- rest ---------------------------------------------------------------------------------------
+
+TEST(Rest, SomethingIsLeftOver) {
+  EXPECT_THAT(JudgeRest("n1", {{"locks of shard 2", 0}}), IsEmpty());
+  EXPECT_THAT(JudgeRest("n1", {{"locks of shard 2", 3}}),
+              ElementsAre(HasSubstr("n1 still holds 3 locks of shard 2")));
+}
+
+}  // namespace
+}  // namespace quorate::sim

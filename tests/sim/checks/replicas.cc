@@ -1,0 +1,204 @@
+#include "tests/sim/checks/replicas.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "server/member.h"
+#include "tests/sim/cluster.h"
+
+namespace quorate::sim {
+
+namespace {
+
+constexpr size_t kViolationsMax = 5;
+// Segments beside those that live records need: the target below which nothing is copied forward,
+// and those that are being filled or wait for a note (storage/wal.h).
+constexpr uint64_t kSpareSegments = 4 + 4;
+
+template <class Visit>
+void ForEachReplica(Cluster& cluster, Visit visit) {
+  for (const auto& node : cluster.nodes()) {
+    const server::Member* member = node->up() ? node->node()->member() : nullptr;
+    if (member == nullptr) continue;
+    for (const auto& [group, handle] : member->groups()) {
+      const raft::SoftState soft = handle->soft_state();
+      visit(*member,
+            ReplicaSeen{node->address(), group.value(), soft.term.value(),
+                        soft.role == raft::Role::kLeader, handle->applied_index().value()});
+    }
+  }
+}
+
+}  // namespace
+
+void Replicas::Violation(std::string text) {
+  if (violations_.size() < kViolationsMax) violations_.push_back(std::move(text));
+}
+
+// ---- looking ------------------------------------------------------------------------------------
+
+void Replicas::Look() {
+  ForEachReplica(cluster_,
+                 [this](const server::Member&, const ReplicaSeen& seen) { JudgeReplica(seen); });
+  std::vector<OracleSeen> oracles;
+  for (const auto& node : cluster_.nodes()) {
+    const server::Member* member = node->up() ? node->node()->member() : nullptr;
+    if (member == nullptr) continue;
+    const server::Node::WalUse wal = node->node()->wal();
+    JudgeWal(node->address(), wal.file_bytes, wal.live_bytes, wal.segment_bytes);
+    if (member->placement() == nullptr) continue;
+    const placement::Oracle& oracle = member->placement()->oracle();
+    // Without its lease it may still take slots, which it then does not hand out.
+    const raft::GroupHandle* group = member->FindGroup(placement::kPlacementGroup);
+    const bool active =
+        oracle.active() && group != nullptr && node->process()->Now() < group->lease_until();
+    oracles.push_back({node->address(), active, oracle.last(), oracle.ceiling()});
+  }
+  JudgeOracles(oracles);
+}
+
+void Replicas::LookDeep() {
+  std::map<std::pair<uint64_t, uint64_t>, int> at;  // replicas by (group, applied index)
+  ForEachReplica(cluster_, [&](const server::Member&, const ReplicaSeen& seen) {
+    ++at[{seen.group, seen.applied}];
+  });
+  ForEachReplica(cluster_, [&](const server::Member& member, const ReplicaSeen& seen) {
+    const auto shard = member.shards().find(ShardId(seen.group));
+    if (shard == member.shards().end()) return;
+    if (at[{seen.group, seen.applied}] < 2) return;
+    JudgeDigest(seen.group, seen.applied, seen.node, shard->second->StateDigest());
+  });
+  std::vector<ShardSeen> shards;
+  for (const auto& node : cluster_.nodes()) {
+    if (!node->up()) continue;
+    for (const shard::Shard* shard : node->node()->shards()) {
+      const Span span = shard->span();
+      shards.push_back({shard->id().value(), shard->descriptor().version(), span.from, span.to});
+    }
+  }
+  // Some shards may have no replica up right now; the tiling is judged when all have.
+  if (std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(),
+                  [](const auto& node) { return node->up() && node->node()->ready(); })) {
+    JudgeMap(std::move(shards));
+  }
+}
+
+void Replicas::LookAtRest() {
+  std::vector<ReplicaSeen> all;
+  ForEachReplica(cluster_,
+                 [&](const server::Member&, const ReplicaSeen& seen) { all.push_back(seen); });
+  JudgeNothingLost(all);
+}
+
+// ---- judging ------------------------------------------------------------------------------------
+
+void Replicas::JudgeReplica(const ReplicaSeen& seen) {
+  if (seen.leads) {
+    const auto [leader, fresh] = leaders_.try_emplace({seen.group, seen.term}, seen.node);
+    if (!fresh && leader->second != seen.node) {
+      Violation(fmt::format("{} and {} both lead group {} in term {}", leader->second, seen.node,
+                            seen.group, seen.term));
+    }
+  }
+  const auto [furthest, fresh] = furthest_.try_emplace(seen.group, seen);
+  if (!fresh && seen.applied > furthest->second.applied) furthest->second = seen;
+}
+
+void Replicas::JudgeDigest(uint64_t group, uint64_t applied, const std::string& node,
+                           uint64_t digest) {
+  const auto [known, fresh] = digests_.try_emplace({group, applied}, Digest{node, digest});
+  if (fresh) return;
+  ++digests_compared_;
+  if (known->second.digest == digest) return;
+  Violation(
+      fmt::format("replicas of group {} differ after applying index {}: {} has {:016x}, {} has "
+                  "{:016x}",
+                  group, applied, known->second.node, known->second.digest, node, digest));
+}
+
+void Replicas::JudgeOracles(const std::vector<OracleSeen>& seen) {
+  Timestamp highest;  // issued by anyone when looked at last
+  std::string by;
+  for (const auto& [node, oracle] : oracles_) {
+    if (oracle.last <= highest) continue;
+    highest = oracle.last;
+    by = node;
+  }
+  for (const OracleSeen& oracle : seen) {
+    if (oracle.active && oracle.last > oracle.ceiling) {
+      Violation(fmt::format("T2: the oracle of {} issued {}, above its logged ceiling {}",
+                            oracle.node, oracle.last, oracle.ceiling));
+    }
+    const auto before = oracles_.find(oracle.node);
+    const bool issued = oracle.active && oracle.last &&
+                        (before == oracles_.end() || oracle.last != before->second.last);
+    if (issued && oracle.last <= highest) {
+      Violation(fmt::format("T2: the oracle of {} issued {}, but {} had already issued {}",
+                            oracle.node, oracle.last, by, highest));
+    }
+  }
+  // What an oracle issued counts when its process is gone, too; the next one begins at zero.
+  for (const OracleSeen& oracle : seen) {
+    if (oracle.last) oracles_[oracle.node] = oracle;
+  }
+}
+
+void Replicas::JudgeMap(std::vector<ShardSeen> shards) {
+  std::map<uint64_t, ShardSeen> newest;
+  for (ShardSeen& shard : shards) {
+    const auto [known, fresh] = newest.try_emplace(shard.shard, shard);
+    if (fresh) continue;
+    if (known->second.version == shard.version &&
+        (known->second.from != shard.from || known->second.to != shard.to)) {
+      Violation(fmt::format("shard {} has two ranges at version {}", shard.shard, shard.version));
+    }
+    if (shard.version > known->second.version) known->second = std::move(shard);
+  }
+  std::map<std::string, ShardSeen> by_start;
+  for (const auto& [id, shard] : newest) {
+    if (!by_start.try_emplace(shard.from, shard).second) {
+      Violation(fmt::format("two shards begin at '{}'", Printable(shard.from)));
+    }
+  }
+  std::string reached;
+  for (const auto& [from, shard] : by_start) {
+    if (from != reached) {
+      Violation(
+          fmt::format("the shards do not tile the key space: '{}' is reached, shard {} begins "
+                      "at '{}'",
+                      Printable(reached), shard.shard, Printable(from)));
+    }
+    reached = shard.to;
+  }
+  if (!reached.empty()) {
+    Violation(fmt::format("no shard owns the keys from '{}' on", Printable(reached)));
+  }
+}
+
+void Replicas::JudgeWal(const std::string& node, uint64_t file_bytes, uint64_t live_bytes,
+                        uint64_t segment_bytes) {
+  // The bound is kept whenever a segment is begun, with what was live then.
+  uint64_t& most = most_live_[node];
+  most = std::max(most, live_bytes);
+  if (file_bytes <= 2 * most + kSpareSegments * segment_bytes) return;
+  Violation(
+      fmt::format("the WAL of {} takes {} bytes for at most {} bytes of live records: old "
+                  "segments are not let go",
+                  node, file_bytes, most));
+}
+
+void Replicas::JudgeNothingLost(const std::vector<ReplicaSeen>& seen) {
+  for (const ReplicaSeen& replica : seen) {
+    const auto furthest = furthest_.find(replica.group);
+    if (furthest == furthest_.end() || replica.applied >= furthest->second.applied) continue;
+    Violation(
+        fmt::format("{} has applied group {} to index {}, but {} had applied {}: a committed "
+                    "entry is lost",
+                    replica.node, replica.group, replica.applied, furthest->second.node,
+                    furthest->second.applied));
+  }
+}
+
+}  // namespace quorate::sim

@@ -1,0 +1,87 @@
+// Replicas: looks at the replicas of all nodes from time to time during a run, and at its end.
+//
+//   one leader per (group, term), as the replicas themselves see it
+//   equal digests of the replicated state at equal applied index
+//   nothing applied is lost: at the end every replica has applied what any of them ever had
+//   T2: slots strictly increase over all oracles, and stay below the logged ceiling
+//   the newest descriptors of all shards tile the key space
+//   WAL bounded: files no larger than what live records and the allowance for reuse need
+//
+// The judging functions take what was seen, so that tests can show them something wrong.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/strong_type.h"
+#include "txn/timestamp.h"
+
+namespace quorate::sim {
+
+class Cluster;
+
+struct ReplicaSeen {
+  std::string node;
+  uint64_t group = 0;
+  uint64_t term = 0;
+  bool leads = false;
+  uint64_t applied = 0;
+};
+
+struct OracleSeen {
+  std::string node;
+  bool active = false;  // leads, and its lease holds
+  Timestamp last;
+  Timestamp ceiling;
+};
+
+struct ShardSeen {
+  uint64_t shard = 0;
+  uint64_t version = 0;
+  std::string from;
+  std::string to;
+};
+
+class Replicas {
+ public:
+  explicit Replicas(Cluster& cluster) : cluster_(cluster) {}
+
+  // Cheap, for often.
+  void Look();
+  // Digests and the map, for now and then.
+  void LookDeep();
+  // When everything has converged.
+  void LookAtRest();
+
+  void JudgeReplica(const ReplicaSeen& seen);
+  void JudgeDigest(uint64_t group, uint64_t applied, const std::string& node, uint64_t digest);
+  // All oracles at one moment.
+  void JudgeOracles(const std::vector<OracleSeen>& seen);
+  void JudgeMap(std::vector<ShardSeen> shards);
+  void JudgeWal(const std::string& node, uint64_t file_bytes, uint64_t live_bytes,
+                uint64_t segment_bytes);
+  // At the end.
+  void JudgeNothingLost(const std::vector<ReplicaSeen>& seen);
+
+  const std::vector<std::string>& violations() const { return violations_; }
+  uint64_t digests_compared() const { return digests_compared_; }
+
+ private:
+  void Violation(std::string text);
+
+  Cluster& cluster_;
+  std::map<std::pair<uint64_t, uint64_t>, std::string> leaders_;  // by (group, term)
+  std::map<uint64_t, ReplicaSeen> furthest_;                      // by group: the most applied
+  struct Digest {
+    std::string node;
+    uint64_t digest = 0;
+  };
+  std::map<std::pair<uint64_t, uint64_t>, Digest> digests_;  // by (group, applied index)
+  std::map<std::string, OracleSeen> oracles_;                // as seen last, by node
+  std::map<std::string, uint64_t> most_live_;                // WAL bytes, by node
+  std::vector<std::string> violations_;
+  uint64_t digests_compared_ = 0;
+};
+
+}  // namespace quorate::sim

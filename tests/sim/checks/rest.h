@@ -1,0 +1,23 @@
+// Rest: what may be left in a cluster's memory when all clients are done and everything has
+// converged: nothing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace quorate::sim {
+
+class SimNode;
+
+struct LeftOver {
+  std::string what;  // "prepared locks of shard 3"
+  uint64_t count = 0;
+};
+
+// What a node holds that belongs to requests or transactions: none of it may stay.
+std::vector<LeftOver> LeftOvers(SimNode& node);
+// "n1:7400 still holds 2 prepared locks of shard 3", for those that are not zero.
+std::vector<std::string> JudgeRest(const std::string& node, const std::vector<LeftOver>& left);
+
+}  // namespace quorate::sim
