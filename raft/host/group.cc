@@ -59,7 +59,7 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
       log_(runtime.wal, runtime.store, id, recovered.incarnation, recovered.mark),
       meta_(std::move(recovered.meta)),
       applied_(recovered.initial.applied),
-      proposals_(runtime.answers),
+      proposals_(runtime.answers, &runtime.gather),
       quarantine_(std::move(recovered.quarantine)),
       quarantine_term_(recovered.initial.hard_state.term) {
   if (recovered.record) log_.Append(std::move(*recovered.record));
@@ -87,38 +87,50 @@ std::unique_ptr<Node> Group::MakeNode(InitialState initial, bool fresh) const {
 
 // ---- what callers ask --------------------------------------------------------------------------
 
-Status Group::Enter(std::string payload, std::optional<Term> expected_term, Waiter* waiter) {
+Status Group::TryEnter(Asked* asked) {
   if (rt_.failed) return Status(Code::kNotLeader, "the node's storage failed");
-  if (payload.size() > kPayloadBytesMax) {
+  if (asked->payload.size() > kPayloadBytesMax) {
     return InvalidArgument(
-        fmt::format("an entry of {} bytes is over {}", payload.size(), kPayloadBytesMax));
+        fmt::format("an entry of {} bytes is over {}", asked->payload.size(), kPayloadBytesMax));
   }
-  if (quarantined() || !node_->leader() || (expected_term && node_->term() != *expected_term)) {
+  if (quarantined() || !node_->leader() ||
+      (asked->expected_term && node_->term() != *asked->expected_term)) {
     return Status(Code::kNotLeader, fmt::format("group {}: not the leader in this term", id_));
   }
   if (rt_.store.OverBound()) {
     return Status(Code::kOverloaded, "too much applied state waits to be flushed");
   }
-  Result<Entry> entry = node_->Propose(std::move(payload));
+  Result<Entry> entry = node_->Propose(std::move(asked->payload));
   if (!entry.ok()) return entry.status();
   rt_.metrics.proposals.Add();
-  proposals_.Add(entry->index, entry->term, std::move(*waiter));
+  proposals_.Add(entry->index, entry->term, std::move(asked->waiter));
   rt_.MarkDirty(this);
   return Status::Ok();
 }
 
 Task<Result<Proposed>> Group::Propose(std::string payload, std::optional<Term> expected_term) {
   Promise<Result<Proposed>> promise(rt_.env.executor);
-  Waiter waiter = promise;
-  Status entered = Enter(std::move(payload), expected_term, &waiter);
-  if (!entered.ok()) co_return entered;
+  Ask({std::move(payload), expected_term, promise});
   co_return co_await promise.future();
 }
 
 void Group::Propose(std::string payload, std::optional<Term> expected_term, ProposeDone done) {
-  Waiter waiter = std::move(done);
-  Status entered = Enter(std::move(payload), expected_term, &waiter);
-  if (!entered.ok()) rt_.answers.Give(std::move(waiter), std::move(entered));
+  Ask({std::move(payload), expected_term, std::move(done)});
+}
+
+void Group::Ask(Asked asked) {
+  if (!rt_.gather.Waits()) return Enter(std::move(asked));
+  if (asked_.empty()) {
+    rt_.gather.Add([this] {
+      for (Asked& each : std::exchange(asked_, {})) Enter(std::move(each));
+    });
+  }
+  asked_.push_back(std::move(asked));
+}
+
+void Group::Enter(Asked asked) {
+  Status entered = TryEnter(&asked);
+  if (!entered.ok()) rt_.answers.Give(std::move(asked.waiter), std::move(entered));
 }
 
 Task<Status> Group::ReadBarrier() {

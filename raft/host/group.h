@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "raft/host/gather.h"
 #include "raft/host/host.h"
 #include "raft/host/log_store.h"
 #include "raft/host/log_window.h"
@@ -55,6 +56,7 @@ struct Runtime {
         store(s),
         transport(t),
         limiter(o.snapshot_bytes_per_second),
+        gather(e),
         answers(e.executor),
         metrics(e.metrics) {}
   Runtime(const Runtime&) = delete;
@@ -73,6 +75,7 @@ struct Runtime {
   storage::OrderedStore& store;
   Transport& transport;
   RateLimiter limiter;
+  Gather gather;
   Answers answers;
   HostMetrics metrics;
   int64_t leaders = 0;
@@ -123,8 +126,17 @@ class Group final : public GroupHandle {
 
   std::unique_ptr<Node> MakeNode(InitialState initial, bool fresh) const;
   bool quarantined() const { return !quarantine_.empty(); }
-  // The Task form's and the closure form's common part: OK once `waiter` waits in the log.
-  Status Enter(std::string payload, std::optional<Term> expected_term, Waiter* waiter);
+  // A proposal that is not in the log yet.
+  struct Asked {
+    std::string payload;
+    std::optional<Term> expected_term;
+    Waiter waiter;
+  };
+  // Appends it now or, while others are gathered, together with them.
+  void Ask(Asked asked);
+  void Enter(Asked asked);
+  // OK once it waits in the log; else its waiter is still there.
+  Status TryEnter(Asked* asked);
 
   // ---- one Ready (group.cc) --------------------------------------------------------------------
   void Carry(Ready ready);
@@ -166,6 +178,7 @@ class Group final : public GroupHandle {
   LogIndex applied_;
   LogWindow window_;
   Proposals proposals_;
+  std::vector<Asked> asked_;
   SoftState soft_;  // as told to the machine
 
   uint64_t next_context_ = 1;

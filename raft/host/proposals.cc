@@ -29,14 +29,21 @@ void Answers::Run() {
 void Proposals::Add(LogIndex index, Term term, Waiter waiter) {
   const bool added = waiters_.emplace(std::pair(index, term), std::move(waiter)).second;
   CHECK(added, "two proposals at index {} in term {}", index, term);
+  gather_->Begun();
+}
+
+Waiter Proposals::TakeFirst() {
+  Waiter waiter = std::move(waiters_.begin()->second);
+  waiters_.erase(waiters_.begin());
+  gather_->Ended();
+  return waiter;
 }
 
 void Proposals::Applied(LogIndex index, Term term, ApplyResult result) {
   while (!waiters_.empty() && waiters_.begin()->first.first <= index) {
     const auto [waiter_index, waiter_term] = waiters_.begin()->first;
     CHECK(waiter_index == index, "index {} was applied without its waiter", waiter_index);
-    Waiter waiter = std::move(waiters_.begin()->second);
-    waiters_.erase(waiters_.begin());
+    Waiter waiter = TakeFirst();
     if (waiter_term == term) {
       answers_.Give(std::move(waiter), Proposed{index, term, std::move(result)});
     } else {
@@ -50,8 +57,7 @@ void Proposals::Applied(LogIndex index, Term term, ApplyResult result) {
 void Proposals::Covered(LogIndex index) {
   while (!waiters_.empty() && waiters_.begin()->first.first <= index) {
     PROBE("raft.host.proposal-covered-by-snapshot");
-    Waiter waiter = std::move(waiters_.begin()->second);
-    waiters_.erase(waiters_.begin());
+    Waiter waiter = TakeFirst();
     answers_.Give(std::move(waiter),
                   Unavailable("a snapshot jumped over the entry; it may have been applied"));
   }

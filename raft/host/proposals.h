@@ -15,6 +15,7 @@
 #include <variant>
 
 #include "base/task.h"
+#include "raft/host/gather.h"
 #include "raft/host/host.h"
 
 namespace quorate::raft {
@@ -41,7 +42,7 @@ class Answers {
 
 class Proposals {
  public:
-  explicit Proposals(Answers& answers) : answers_(answers) {}
+  Proposals(Answers& answers, Gather* gather) : answers_(answers), gather_(gather) {}
 
   void Add(LogIndex index, Term term, Waiter waiter);
   // The entry (index, term) was applied here with `result`; called in log order.
@@ -52,7 +53,11 @@ class Proposals {
   size_t size() const { return waiters_.size(); }
 
  private:
+  // The first waiter leaves.
+  Waiter TakeFirst();
+
   Answers& answers_;
+  Gather* gather_;
   absl::btree_map<std::pair<LogIndex, Term>, Waiter> waiters_;
 };
 
