@@ -12,8 +12,8 @@
 
 namespace quorate::raft {
 
-inline constexpr size_t kBusyProposals = 8;
-inline constexpr Duration kGatherFor = std::chrono::milliseconds(2);
+inline constexpr size_t kBusyProposals = 4;
+inline constexpr Duration kGatherFor = std::chrono::milliseconds(3);
 
 class Gather {
  public:
