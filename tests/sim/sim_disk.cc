@@ -109,6 +109,13 @@ void SimDisk::PowerLoss() {
       }
     }
     inode->durable_size = inode->content.size();
+    if (observer_ == nullptr) continue;
+    for (const PendingWrite& write : writes) {
+      if (write.offset >= inode->content.size()) continue;
+      observer_->OnSurvived(
+          name_, write.offset,
+          std::string_view(inode->content).substr(write.offset, write.after.size()));
+    }
   }
 }
 

@@ -37,6 +37,30 @@ std::string_view TakeBody(std::string_view bytes, uint64_t offset, GroupId* grou
   return body;
 }
 
+// The records in bytes that lie at `offset` of a file; none if it is no segment.
+std::vector<storage::WalRecord> Parse(uint64_t offset, std::string_view bytes) {
+  std::vector<storage::WalRecord> records;
+  if (offset == 0 && bytes.size() > storage::kSegmentHeaderBytes) {
+    offset = storage::kSegmentHeaderBytes;
+    bytes.remove_prefix(offset);
+  }
+  while (offset >= storage::kSegmentHeaderBytes) {
+    GroupId group;
+    const std::string_view body = TakeBody(bytes, offset, &group);
+    if (body.empty()) break;
+    storage::WalRecord record;
+    bool damaged = false;
+    if (group != storage::kNoteGroup && storage::DecodeBody(body, &record, &damaged)) {
+      record.group = group;
+      records.push_back(std::move(record));
+    }
+    const size_t size = storage::kFrameBytes + body.size();
+    offset += size;
+    bytes.remove_prefix(size);
+  }
+  return records;
+}
+
 }  // namespace
 
 void Durability::Violation(std::string text) {
@@ -44,20 +68,13 @@ void Durability::Violation(std::string text) {
 }
 
 void Durability::OnDurable(const std::string& node, uint64_t offset, std::string_view bytes) {
-  if (offset < storage::kSegmentHeaderBytes) return;
-  while (true) {
-    GroupId group;
-    const std::string_view body = TakeBody(bytes, offset, &group);
-    if (body.empty()) return;
-    storage::WalRecord record;
-    bool damaged = false;
-    if (group != storage::kNoteGroup && storage::DecodeBody(body, &record, &damaged)) {
-      record.group = group;
-      OnRecord(node, record);
-    }
-    const size_t size = storage::kFrameBytes + body.size();
-    offset += size;
-    bytes.remove_prefix(size);
+  for (const storage::WalRecord& record : Parse(offset, bytes)) OnRecord(node, record);
+}
+
+// Terms and votes that were not synced are no promise.
+void Durability::OnSurvived(const std::string& node, uint64_t offset, std::string_view bytes) {
+  for (const storage::WalRecord& record : Parse(offset, bytes)) {
+    for (const storage::WalEntry& entry : record.entries) OnEntry(node, record.group, entry);
   }
 }
 

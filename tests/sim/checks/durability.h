@@ -7,7 +7,8 @@
 //   one leader per term  and so one entry per (group, term, index), whoever wrote it down
 //   terms and votes      of a replica never go back in what it has synced, over all crashes
 //
-// What was synced counts, not what survives later damage; so a bug cannot hide behind a fault.
+// What was synced counts, and what survived a power loss by luck, whatever happens to it later; so
+// a bug cannot hide behind a fault.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -26,6 +27,7 @@ namespace quorate::sim {
 class Durability final : public Observer {
  public:
   void OnDurable(const std::string& node, uint64_t offset, std::string_view bytes) override;
+  void OnSurvived(const std::string& node, uint64_t offset, std::string_view bytes) override;
   void OnDiskReplaced(const std::string& node) override;
   void OnCommitted(const std::string& txn_id) override;
 

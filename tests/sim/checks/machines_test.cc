@@ -122,6 +122,21 @@ TEST_F(DurabilityTest, RecordsAreReadFromWhatTheDiskMadeDurable) {
   EXPECT_EQ(durability_.violations().size(), 1u);
 }
 
+TEST_F(DurabilityTest, WhatSurvivesUnsyncedIsThereButNoVote) {
+  std::string out(storage::kFrameBytes, '\0');
+  storage::EncodeBody({.group = kGroup,
+                       .hard_state = {{9, 1, 0}},
+                       .entries = {Entry(2, 1, raft::EntryType::kNormal, OnePhase())}},
+                      false, &out);
+  storage::SealRecord(&out, 0, 99, {.offset = 4096, .batch = 4096, .seq = 1, .group = kGroup});
+  HardState("n1", 5, 0);
+  durability_.OnSurvived("n1", 4096, out);
+  durability_.OnSurvived("n2", 0, std::string(4096, '\0') + out);
+  HardState("n1", 6, 0);
+  durability_.OnCommitted(kTxn);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+}
+
 TEST_F(DurabilityTest, TwoEntriesAtOnePlace) {
   Synced("n1", kGroup, OnePhase());
   Synced("n2", kGroup, Prepare(3, {}));
