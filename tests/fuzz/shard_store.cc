@@ -1,0 +1,104 @@
+// shard/keys, records and intents: what a shard keeps in the store.
+#include <algorithm>
+
+#include "base/check.h"
+#include "shard/intents.h"
+#include "shard/keys.h"
+#include "shard/records.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace quorate::fuzz {
+namespace {
+
+using namespace quorate::shard;
+
+template <class Record>
+void CheckRecord(std::string_view store_key, std::string_view stored) {
+  Record record;
+  if (!DecodeRecord(store_key, stored, &record)) return;
+  storage::WriteBatch batch;
+  PutRecord(record, &batch);
+  CHECK(batch.ops.size() == 1 && batch.ops[0].key == store_key);
+  Record same;
+  CHECK(DecodeRecord(store_key, *batch.ops[0].value, &same));
+  storage::WriteBatch again;
+  PutRecord(same, &again);
+  CHECK(again.ops[0].value == batch.ops[0].value, "the encoding is canonical");
+}
+
+void CheckIntent(std::string_view key, std::string_view stored) {
+  Intent intent;
+  if (!DecodeIntent(stored, &intent)) return;
+  storage::WriteBatch batch;
+  PutIntent(key, intent.owner, intent.prepare_ts, intent.deletion, intent.value, &batch);
+  CHECK(batch.ops[0].key == IntentKey(key));
+  Intent same;
+  CHECK(DecodeIntent(*batch.ops[0].value, &same) && same.owner == intent.owner &&
+        same.prepare_ts == intent.prepare_ts && same.deletion == intent.deletion &&
+        (same.deletion || same.value == intent.value));
+}
+
+// Keys are read back, and stand in the store in the order of what they are made of.
+void CheckKeys(std::string_view a, std::string_view b, uint64_t time) {
+  const std::string version = VersionKey(a, Timestamp(time));
+  CHECK(UserKey(version) == a && VersionTimestamp(version) == Timestamp(time));
+  const int order = storage::CompareKeys(version, VersionKey(b, Timestamp(time)));
+  CHECK((order < 0) == (a < b) && (order == 0) == (a == b));
+  if (time > 0) {
+    CHECK(storage::CompareKeys(version, VersionKey(a, Timestamp(time - 1))) < 0, "newest first");
+  }
+  const auto [from, to] = StoreSpanOfKey(Tag::kVersions, a);
+  const bool within =
+      storage::CompareKeys(from, version) <= 0 && storage::CompareKeys(version, to) < 0;
+  CHECK(within);
+  if (a < b) {
+    const auto [first, end] = StoreSpan(Tag::kVersions, a, b);
+    CHECK(storage::CompareKeys(first, version) <= 0 && storage::CompareKeys(version, end) < 0);
+  }
+}
+
+}  // namespace
+
+void Run(std::string_view input) {
+  std::string id(input.substr(0, std::min(input.size(), TxnId::kBytes)));
+  id.resize(TxnId::kBytes);
+  uint64_t number = 0;
+  for (const char c : id) number = number * 131 + static_cast<uint8_t>(c);
+  const Owner owner{*TxnId::FromBytes(id), Digest(number)};
+  input.remove_prefix(std::min(input.size(), TxnId::kBytes));
+  const std::string key(TakeFrame(&input).substr(0, 400));
+  CheckRecord<ParticipantRecord>(ParticipantKey(key, owner), input);
+  CHECK(ParticipantOwner(ParticipantKey(key, owner)) == owner);
+  CheckRecord<TransactionRecord>(TransactionKey(key, owner.txn_id), input);
+  CheckIntent(key, input);
+  CheckKeys(key, input.substr(0, 400), number);
+}
+
+std::vector<std::string> Seeds() {
+  const std::string id = "0123456789abcdef";
+  std::string prefix = id;
+  PutFrame(&prefix, "marker");
+  ParticipantRecord participant;
+  participant.state = TxnState::kPrepared;
+  participant.txn_id = *TxnId::FromBytes(id);
+  participant.prepare_ts = Timestamp(77);
+  participant.marker_key = "marker";
+  participant.anchor_key = "anchor";
+  participant.writes = {"a", "b"};
+  participant.guards = {{"a", "c"}, {"d", ""}};
+  TransactionRecord transaction;
+  transaction.state = TxnState::kStaged;
+  transaction.txn_id = participant.txn_id;
+  transaction.anchor_key = "marker";
+  transaction.participants = {{"m", Digest(1)}, {"n", Digest(2)}};
+  transaction.writes = {"x"};
+  storage::WriteBatch batch;
+  PutRecord(participant, &batch);
+  PutRecord(transaction, &batch);
+  PutIntent("marker", {participant.txn_id, Digest(3)}, Timestamp(9), false, "value", &batch);
+  std::vector<std::string> seeds;
+  for (const auto& op : batch.ops) seeds.push_back(prefix + *op.value);
+  return seeds;
+}
+
+}  // namespace quorate::fuzz
