@@ -109,6 +109,8 @@ class WalImpl final : public Wal {
     uint64_t oldest = noted_oldest_;
     const auto& segments = live_.segments();
     for (auto it = segments.lower_bound(oldest); it != segments.end(); ++it) {
+      // Nobody needs what is missing in between: it was lost to damage.
+      oldest = std::max(oldest, it->first);
       const bool needed = it->second != 0 && !MUTANT("wal-segment-freed-early");
       if (needed || it->first >= writer_.segment()) break;
       oldest = it->first + 1;

@@ -395,6 +395,23 @@ TEST_F(WalTest, ALogOfLiveEntriesGrowsInsteadOfBeingCopiedInCircles) {
   EXPECT_LT(world_.metrics.GetCounter("quorate_wal_bytes_total", "").Value(), 3 * bytes);
 }
 
+// What a lost segment held needs no room any more; the segments behind it can be emptied.
+TEST_F(WalTest, ALostSegmentDoesNotKeepTheLogFromBeingBounded) {
+  Open();
+  Write(Entries(2, 1, {std::string(kSegmentBytes / 2, 'x')}));
+  Write(Entries(2, 2, {std::string(kSegmentBytes / 2, 'x')}));
+  Write(Entries(3, 1, {"needed for good"}));
+  Kill();
+  ASSERT_TRUE(RamFiles(world_.executor, disk_).Remove(kFirst).ok());
+  Open();
+  EXPECT_TRUE(wal_->lost_records());
+  for (uint64_t i = 1; i <= 40; ++i) {
+    ASSERT_NO_FATAL_FAILURE(Write(Entries(4, i, {std::string(kSegmentBytes / 2, 'x')})));
+    ASSERT_NO_FATAL_FAILURE(Write(Marked(4, i)));
+  }
+  EXPECT_LE(wal_->SegmentCount(), 8u);
+}
+
 TEST_F(WalTest, RefusesWhatItCannotAttribute) {
   Open();
   Write(Entries(1, 1, {"a"}));
