@@ -228,6 +228,8 @@ void Group::Install(std::unique_ptr<SnapshotReceiver> received) {
   rt_.store.Replace(id_, meta.index.value(), std::move(spans), std::move(batch));
   applied_ = meta.index;
   proposals_.Covered(meta.index);
+  // The snapshot may itself have deposed this leader; the machine has to hear that first.
+  if (const SoftState now = node_->soft_state(); !quarantined() && now != soft_) OnSoftState(now);
   machine_.OnSnapshotInstalled(meta.index);
   last_installed_ = {received->from(), received->stream_id(), false};
   rt_.env.log.Info("raft group {}: snapshot at {} of node {} installed", id_, meta.index,
