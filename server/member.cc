@@ -19,6 +19,11 @@ raft::Configuration ConfigurationOf(std::vector<NodeId> voters) {
   return configuration;
 }
 
+raft::Host::Options ForNode(raft::Host::Options options, NodeId self) {
+  options.self = self;
+  return options;
+}
+
 }  // namespace
 
 Member::Member(Deps deps, Options options)
@@ -28,7 +33,7 @@ Member::Member(Deps deps, Options options)
       routes_(options_.seeds),
       caller_(deps.env, deps.channel, routes_),
       slots_(deps.env, caller_),
-      host_(deps.env, {.self = self_}, deps.wal, deps.store, deps.transport),
+      host_(deps.env, ForNode(options_.raft, self_), deps.wal, deps.store, deps.transport),
       coordinator_(std::make_unique<coordinator::Coordinator>(
           coordinator::Coordinator::Deps{deps.env, caller_, slots_, *this})),
       scope_(deps.env.executor) {

@@ -47,6 +47,7 @@ class Member final : public coordinator::ShardDirectory {
     v1::NodeInfo self;
     std::vector<std::string> seeds;  // where the map can be asked for
     shard::Settings shard;
+    raft::Host::Options raft;  // but for `self`
   };
   Member(Deps deps, Options options);
   ~Member() override;

@@ -161,7 +161,7 @@ quorate::Status Node::Rep::Open() {
                                            {.directory = options.data_dir + "/wal",
                                             .segment_bytes = options.wal_segment_bytes}));
   ASSIGN_OR_RETURN(kv, world.open_store(options.data_dir + "/store"));
-  store = std::make_unique<storage::OrderedStore>(env, *kv, storage::OrderedStore::Options{});
+  store = std::make_unique<storage::OrderedStore>(env, *kv, options.store);
   ASSIGN_OR_RETURN(membership, Membership::Open(env, world.files, *directory, channel,
                                                 {SelfInfo(options), options.join}));
   membership->OnMember([this] {
@@ -186,7 +186,7 @@ quorate::Status Node::Rep::BecomeMember() {
     member = std::make_unique<Member>(
         Member::Deps{env, *wal, *store, *low_space, world.transport, channel, view},
         Member::Options{directory->identity().cluster_id, membership->self(), std::move(seeds),
-                        options.shard});
+                        options.shard, options.raft});
     member->host().OnFatal([this](quorate::Status status) { Fail(status); });
   }
   RETURN_IF_ERROR(member->StartReplicas(membership->bootstrap()));
@@ -369,6 +369,10 @@ void Node::Start() {
   rep_->started = true;
   rep_->membership->Start();
   if (rep_->member != nullptr) rep_->member->Start();
+}
+
+Task<void> Node::HandOver(Duration timeout) {
+  if (rep_->member != nullptr && !rep_->failed) co_await rep_->member->host().HandOver(timeout);
 }
 
 void Node::OnFatal(std::function<void(quorate::Status)> callback) {

@@ -21,10 +21,12 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "client/route/channel.h"
+#include "raft/host/host.h"
 #include "raft/host/transport.h"
 #include "shard/shard.h"
 #include "storage/file.h"
 #include "storage/kv_store.h"
+#include "storage/ordered_store.h"
 
 namespace quorate::v1 {
 class ExecuteRequest;
@@ -52,13 +54,15 @@ struct World {
 
 struct NodeOptions {
   std::string data_dir;
-  std::string address;            // HOST:PORT that others reach this node at
-  std::string http_address;       // for status pages; empty: none
-  std::vector<std::string> join;  // addresses of nodes to register with
+  std::string address;                  // HOST:PORT that others reach this node at
+  std::string http_address;             // for status pages; empty: none
+  std::vector<std::string> join;        // addresses of nodes to register with
   std::map<std::string, std::string> locality;
   uint64_t min_free_bytes = 256 << 20;  // low-space watermark
   uint64_t wal_segment_bytes = 0;       // 0: limits::kWalSegmentBytes
   shard::Settings shard;
+  storage::OrderedStore::Options store;
+  raft::Host::Options raft;  // the node sets `self`
 };
 
 class Member;
@@ -74,6 +78,8 @@ class Node {
   // Hands leaderships over, lets requests in flight end (bounded by `timeout`), flushes, marks a
   // clean stop. Nothing is accepted meanwhile.
   Task<void> Stop(Duration timeout);
+  // Hands every leadership over that it can, and goes on.
+  Task<void> HandOver(Duration timeout);
   // Called once when storage fails: the node acknowledges nothing any more and must be destroyed.
   void OnFatal(std::function<void(Status)> callback);
 
