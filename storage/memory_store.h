@@ -5,8 +5,9 @@
 // those in flight as many as the given random source decides.
 #pragma once
 
+#include <absl/container/btree_map.h>
+
 #include <deque>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,14 +24,14 @@ class MemoryDisk {
   // The next commit, and all after it, fail with `status`.
   void FailCommits(Status status) { failure_ = std::move(status); }
 
-  const std::map<std::string, std::string, KeyLess>& pairs() const { return pairs_; }
+  const absl::btree_map<std::string, std::string, KeyLess>& pairs() const { return pairs_; }
   uint64_t commits() const { return commits_; }
 
  private:
   friend class MemoryStore;
   void ApplyFirst();
 
-  std::map<std::string, std::string, KeyLess> pairs_;
+  absl::btree_map<std::string, std::string, KeyLess> pairs_;
   std::deque<std::shared_ptr<const Overlay>> in_flight_;
   std::optional<Status> failure_;
   uint64_t bytes_ = 0;
