@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "placement/service.h"
 #include "proto/node.pb.h"
 #include "server/public_api.h"
 #include "tests/sim/workloads/thin_client.h"
@@ -21,9 +22,9 @@ void SimLogger::Write(LogLevel level, std::string_view line) {
 // ---- nodes --------------------------------------------------------------------------------------
 
 struct SimNode::Incarnation {
-  Incarnation(SimNode& owner, uint64_t trace_id)
-      : process(owner.world_, fmt::format("{}.{}", owner.name_, owner.incarnations_), trace_id,
-                &owner.clock_, owner.log_),
+  explicit Incarnation(SimNode& owner)
+      : process(owner.world_, fmt::format("{}.{}", owner.name_, owner.incarnations_), &owner.clock_,
+                owner.log_),
         files(owner.disk_.Mount(process)),
         scope(process) {}
 
@@ -40,15 +41,17 @@ SimNode::SimNode(World& world, SimNetwork& network, const Options& options, int 
     : world_(world),
       network_(network),
       options_(options),
+      index_(index),
       name_(fmt::format("n{}", index + 1)),
       address_(fmt::format("{}:7400", name_)),
       log_(world, name_, trace),
-      disk_(world, name_, options.disk),
+      clock_(world),
+      disk_(world, name_, {options.sync_min, options.sync_max}),
       crash_random_(world.Fork("crash" + name_)) {
   Random random = world.Fork("clock" + name_);
-  clock_.drift = (random.Unit() * 2 - 1) * options.drift_max;
-  clock_.boot_offset = Duration(random.Below(Duration(10min).count()));
-  clock_.wall_offset_ms = random.Between(-200, 200);
+  clock_.SetDrift((random.Unit() * 2 - 1) * options.drift_max);
+  clock_.OffsetBoot(Duration(random.Below(Duration(10min).count())));
+  clock_.JumpWall(random.Between(-200, 200));
 }
 
 SimNode::~SimNode() { Crash(); }
@@ -74,10 +77,73 @@ Task<void> ServeOne(Observer* observer, server::Node* node, server::PublicApi* a
 
 }  // namespace
 
-Status SimNode::Start(std::vector<std::string> join) {
+// The in-memory model, with the moments of a checkpoint made visible.
+class SimNode::HookedStore final : public storage::KvStore {
+ public:
+  HookedStore(SimNode& owner, Env& env)
+      : owner_(owner),
+        store_(env, owner.store_disk_,
+               {.latency_min = std::min(Duration(1ms), owner.options_.store_latency_max),
+                .latency_max = owner.options_.store_latency_max}) {}
+
+  Result<std::optional<std::string>> Get(std::string_view key) const override {
+    return store_.Get(key);
+  }
+  Status Scan(std::string_view from, std::string_view to,
+              storage::ScanVisitor visit) const override {
+    return store_.Scan(from, to, visit);
+  }
+  void CommitOverlay(std::shared_ptr<const storage::Overlay> ops,
+                     storage::CommitCallback done) override {
+    store_.CommitOverlay(std::move(ops), [this, done = std::move(done)](Status status) mutable {
+      Reached(StorePoint::kCommitted);
+      done(std::move(status));
+    });
+    Reached(StorePoint::kCommitBegun);
+  }
+  uint64_t SizeBytes() const override { return store_.SizeBytes(); }
+
+ private:
+  void Reached(StorePoint point) {
+    // It may replace itself.
+    const auto hook = owner_.store_hook_;
+    if (hook) hook(point);
+  }
+
+  SimNode& owner_;
+  storage::MemoryStore store_;
+};
+
+Result<std::unique_ptr<storage::KvStore>> SimNode::OpenStore(Env& env) {
+  if (store_broken_) return Corruption("simulated damage to the store's file");
+  return std::unique_ptr<storage::KvStore>(std::make_unique<HookedStore>(*this, env));
+}
+
+server::NodeOptions SimNode::MakeNodeOptions() const {
+  server::NodeOptions options;
+  options.data_dir = "data";
+  options.address = address_;
+  options.wal_segment_bytes = options_.wal_segment_bytes;
+  options.shard.read_mode =
+      options_.quorum_reads ? shard::ReadMode::kQuorum : shard::ReadMode::kLease;
+  options.shard.txn_lifetime = options_.txn_lifetime;
+  options.shard.horizon_interval = options_.txn_lifetime / 6;
+  options.shard.push_after = options_.push_after;
+  options.shard.prepared_push_after = options_.prepared_push_after;
+  options.store.flush_bytes = options_.overlay_flush_bytes;
+  options.store.flush_interval = options_.flush_interval;
+  options.raft.log_keep_entries = options_.log_keep_entries;
+  options.raft.wal_keep_entries = options_.wal_keep_entries;
+  options.raft.snapshot_turn_bytes = options_.snapshot_turn_bytes;
+  options.raft.snapshot_bytes_per_second = options_.snapshot_bytes_per_second;
+  return options;
+}
+
+Status SimNode::Start() {
+  if (dying_) Crash();
   CHECK(!up());
   ++incarnations_;
-  incarnation_ = std::make_unique<Incarnation>(*this, world_.Fork(name_).Next());
+  incarnation_ = std::make_unique<Incarnation>(*this);
   Incarnation& now = *incarnation_;
   network_.Listen(address_, now.process,
                   [this, &now](SimNetwork::Request request, SimNetwork::Reply reply) {
@@ -88,40 +154,65 @@ Status SimNode::Start(std::vector<std::string> join) {
   now.transport = network_.MakeTransport(now.process, address_);
   now.channel = network_.MakeChannel(now.process, address_);
   server::World world{now.process.env(), *now.files,
-                      [this, &now](const std::string&) {
-                        return Result<std::unique_ptr<storage::KvStore>>(
-                            std::make_unique<storage::MemoryStore>(now.process.env(), store_disk_));
-                      },
+                      [this, &now](const std::string&) { return OpenStore(now.process.env()); },
                       *now.transport, *now.channel};
-  server::NodeOptions options;
-  options.data_dir = "data";
-  options.address = address_;
-  options.join = std::move(join);
-  options.wal_segment_bytes = 256 << 10;
-  options.shard.read_mode =
-      options_.quorum_reads ? shard::ReadMode::kQuorum : shard::ReadMode::kLease;
-  options.shard.txn_lifetime = options_.txn_lifetime;
-  options.shard.horizon_interval = options_.txn_lifetime / 6;
-  auto node = server::Node::Open(world, options);
+  auto node = server::Node::Open(world, MakeNodeOptions());
+  if (dying_) return Status::Ok();  // killed in the middle of it
   if (!node.ok()) {
     const Status status = node.status();
-    Crash();
+    End(SimNetwork::Ending::kConnectionsClosed);
     return status;
   }
   now.node = std::move(*node);
   now.api = std::make_unique<server::PublicApi>(now.process.env(), *now.node);
   now.node->OnFatal([this](Status status) {
     log_.Error("fatal: {}", status.ToString());
-    // A node whose storage failed stops; the machine is restarted by the fault injector.
-    world_.At(Duration(0), [this] { Crash(); });
+    DieHere([this, status] {
+      if (on_fatal_) on_fatal_(status);
+    });
   });
   now.node->Start();
   return Status::Ok();
 }
 
-void SimNode::Crash() {
-  if (!up()) return;
-  network_.Close(address_);
+Status SimNode::StartCopy() {
+  ClockModel clock(world_);
+  Process process(world_, fmt::format("{}.copy{}", name_, ++copies_), &clock, log_);
+  const auto files = disk_.Mount(process);
+  const auto channel = network_.MakeChannel(process, address_);
+  const auto transport = network_.MakeTransport(process, address_);
+  server::World world{process.env(), *files,
+                      [](const std::string&) -> Result<std::unique_ptr<storage::KvStore>> {
+                        return Internal("the store must not be opened twice");
+                      },
+                      *transport, *channel};
+  return server::Node::Open(world, MakeNodeOptions()).status();
+}
+
+namespace {
+
+Task<void> StopThen(server::Node* node, Duration timeout, std::function<void()> then) {
+  co_await node->Stop(timeout);
+  then();
+}
+
+}  // namespace
+
+void SimNode::HandOver(Duration timeout) {
+  if (up() && !node()->stopping()) incarnation_->scope.Spawn(node()->HandOver(timeout));
+}
+
+void SimNode::Stop(Duration timeout, std::function<void()> stopped) {
+  if (!up() || node()->stopping()) return;
+  incarnation_->scope.Spawn(
+      StopThen(node(), timeout, [this, stopped = std::move(stopped)] { DieHere(stopped); }));
+}
+
+void SimNode::End(SimNetwork::Ending ending) {
+  if (incarnation_ == nullptr) return;
+  dying_ = false;
+  network_.Close(address_, ending);
+  disk_.Detach();
   incarnation_->scope.Clear();
   incarnation_->api.reset();
   incarnation_->node.reset();
@@ -129,9 +220,41 @@ void SimNode::Crash() {
   store_disk_.Crash(crash_random_);
 }
 
-void SimNode::PowerLoss() {
-  Crash();
-  disk_.PowerLoss();
+void SimNode::Crash() { End(SimNetwork::Ending::kConnectionsClosed); }
+
+void SimNode::PowerLoss(PowerLossMode mode) {
+  End(SimNetwork::Ending::kSilent);
+  disk_.PowerLoss(mode);
+}
+
+void SimNode::DieHere(std::function<void()> when_down) {
+  if (!up()) return;
+  dying_ = true;
+  network_.Close(address_, SimNetwork::Ending::kConnectionsClosed);
+  disk_.Detach();
+  incarnation_->process.Pause(Instant::max());
+  world_.At(Duration(0), [this, incarnation = incarnations_, when_down = std::move(when_down)] {
+    if (!dying_ || incarnations_ != incarnation) return;
+    Crash();
+    when_down();
+  });
+}
+
+int64_t SimNode::quarantined() {
+  if (!up()) return 0;
+  return incarnation_->process.metrics().GetGauge("quorate_raft_quarantined_groups", "").Value();
+}
+
+SimNode::Image SimNode::TakeImage() {
+  Image image{disk_.TakeImage(), store_disk_};
+  image.store.Crash(crash_random_);
+  return image;
+}
+
+void SimNode::Restore(const Image& image) {
+  CHECK(!up());
+  disk_.Restore(image.disk);
+  store_disk_ = image.store;
 }
 
 Process* SimNode::process() { return up() ? &incarnation_->process : nullptr; }
@@ -146,7 +269,8 @@ SimClient::SimClient(World& world, SimNetwork& network, const std::string& name,
       address_(name + ":1"),
       cluster_(std::move(cluster)),
       log_(world, name, trace),
-      process_(std::make_unique<Process>(world, name, world.Fork(name).Next(), &clock_, log_)) {
+      clock_(world),
+      process_(std::make_unique<Process>(world, name, &clock_, log_)) {
   network_.Listen(address_, *process_, nullptr);
   channel_ = network_.MakeChannel(*process_, address_);
   database_ = client::Database::Create(process_->env(), *channel_, {.cluster = cluster_});
@@ -154,7 +278,7 @@ SimClient::SimClient(World& world, SimNetwork& network, const std::string& name,
 }
 
 SimClient::~SimClient() {
-  network_.Close(address_);
+  network_.Close(address_, SimNetwork::Ending::kConnectionsClosed);
   scope_.reset();
   database_.reset();
 }
@@ -162,7 +286,10 @@ SimClient::~SimClient() {
 // ---- cluster ------------------------------------------------------------------------------------
 
 Cluster::Cluster(World& world, const Options& options, bool trace)
-    : world_(world), options_(options), trace_(trace), network_(world, options.network) {
+    : world_(world),
+      options_(options),
+      trace_(trace),
+      network_(world, {options.latency_min, options.latency_max}) {
   for (int i = 0; i < options.nodes; ++i) {
     nodes_.push_back(std::make_unique<SimNode>(world, network_, options, i, trace));
   }
@@ -207,7 +334,7 @@ Task<void> InitCluster(client::Channel* channel, Executor* executor,
 }  // namespace
 
 Status Cluster::Bootstrap(Duration timeout) {
-  for (auto& node : nodes_) RETURN_IF_ERROR(node->Start({}));
+  for (auto& node : nodes_) RETURN_IF_ERROR(node->Start());
   auto admin = MakeClient("admin");
   Status status = Unavailable("init has not answered");
   bool finished = false;
@@ -224,6 +351,19 @@ Status Cluster::Bootstrap(Duration timeout) {
     if (!node->node()->ready()) return DeadlineExceeded(node->address() + " is not ready");
   }
   return Status::Ok();
+}
+
+SimNode* Cluster::PlacementLeader() {
+  for (auto& node : nodes_) {
+    if (!node->up()) continue;
+    const v1::StatusResponse status = node->node()->Status();
+    for (const auto& replica : status.replicas()) {
+      if (replica.group_id() == placement::kPlacementGroup.value() && replica.serving()) {
+        return node.get();
+      }
+    }
+  }
+  return nullptr;
 }
 
 SimNode* Cluster::BusiestLeader() {

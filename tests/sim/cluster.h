@@ -39,40 +39,83 @@ class SimNode {
   SimNode(World& world, SimNetwork& network, const Options& options, int index, bool trace);
   ~SimNode();
 
-  // Boots the node. An error is a finding: recovery must cope with whatever the disk model left.
-  Status Start(std::vector<std::string> join);
-  // The process is gone; the machine keeps what the kernel had.
+  // Boots the node, if nothing of an earlier process is left.
+  Status Start();
+  // The process is gone; the machine keeps what the kernel had, and closes its connections.
   void Crash();
-  void PowerLoss();
-  bool up() const { return incarnation_ != nullptr; }
+  void PowerLoss(PowerLossMode mode = PowerLossMode::kSome);
+  // Dies right here, perhaps called from within the node: nothing that it still does has any
+  // effect. It is down when this event and those of the same instant have run.
+  void DieHere(std::function<void()> when_down);
+  bool up() const { return incarnation_ != nullptr && !dying_; }
+  // A second process on the same directory: what opening it says.
+  Status StartCopy();
+  // Asks the node to give its leaderships away.
+  void HandOver(Duration timeout);
+  // Asks the node to stop cleanly; `stopped` runs when it is down, unless it dies before.
+  void Stop(Duration timeout, std::function<void()> stopped);
 
+  int index() const { return index_; }
+  // How often it was started.
+  int incarnations() const { return incarnations_; }
   const std::string& address() const { return address_; }
   Process* process();
   server::Node* node();
   server::PublicApi* api();
   ClockModel& clock() { return clock_; }
   SimDisk& disk() { return disk_; }
+  // Replicas that lost something and wait for their leader's snapshot.
+  int64_t quarantined();
+  // Called once the process has stopped itself because its storage failed.
+  void OnFatal(std::function<void(const Status&)> callback) { on_fatal_ = std::move(callback); }
   // Told what becomes durable and what is answered here; outlives the node's use of it.
   void Watch(Observer* observer) {
     observer_ = observer;
     disk_.Watch(observer);
   }
 
+  // ---- the whole of its storage ---------------------------------------------------------------
+  struct Image {
+    SimDisk::Image disk;
+    storage::MemoryDisk store;
+  };
+  // As a process that starts now would find it.
+  Image TakeImage();
+  // Precondition: the node is down.
+  void Restore(const Image& image);
+  storage::MemoryDisk& store_disk() { return store_disk_; }
+  // The next start finds a store that cannot be opened.
+  void BreakStore(bool broken) { store_broken_ = broken; }
+  // Called when a checkpoint is handed to the store, and when it is durable.
+  enum class StorePoint : uint8_t { kCommitBegun, kCommitted };
+  void AtStorePoint(std::function<void(StorePoint)> hook) { store_hook_ = std::move(hook); }
+
  private:
   struct Incarnation;
+  class HookedStore;
+
+  Result<std::unique_ptr<storage::KvStore>> OpenStore(Env& env);
+  server::NodeOptions MakeNodeOptions() const;
+  void End(SimNetwork::Ending ending);
 
   World& world_;
   SimNetwork& network_;
   const Options& options_;
-  std::string name_;
-  std::string address_;
+  const int index_;
+  const std::string name_;
+  const std::string address_;
   SimLogger log_;
   ClockModel clock_;
   SimDisk disk_;
   storage::MemoryDisk store_disk_;
   Random crash_random_;
   Observer* observer_ = nullptr;
+  std::function<void(const Status&)> on_fatal_;
+  std::function<void(StorePoint)> store_hook_;
+  bool store_broken_ = false;
+  bool dying_ = false;  // the incarnation is there, and nothing it does counts
   int incarnations_ = 0;
+  int copies_ = 0;
   std::unique_ptr<Incarnation> incarnation_;
 };
 
@@ -118,6 +161,8 @@ class Cluster {
   std::unique_ptr<SimClient> MakeClient(const std::string& name);
   // The node that leads most shards now; nullptr if none does.
   SimNode* BusiestLeader();
+  // The node that leads the placement group, and so hands out timestamps; nullptr: none.
+  SimNode* PlacementLeader();
 
  private:
   World& world_;

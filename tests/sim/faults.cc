@@ -1,119 +1,147 @@
 #include "tests/sim/faults.h"
 
-#include <algorithm>
-#include <cmath>
+#include <fmt/format.h>
 
-#include "base/check.h"
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <sstream>
+
+#include "tests/sim/options.h"
 
 namespace quorate::sim {
 
-Faults::Faults(Cluster& cluster, std::function<void()> kill_client)
-    : world_(cluster.world()),
-      cluster_(cluster),
-      kill_client_(std::move(kill_client)),
-      random_(world_.fault_random()) {}
+std::string_view ClassName(FaultClass type) {
+  switch (type) {
+    case FaultClass::kNetwork:
+      return "network";
+    case FaultClass::kProcess:
+      return "process";
+    case FaultClass::kDisk:
+      return "disk";
+    case FaultClass::kClock:
+      return "clock";
+    case FaultClass::kIdentity:
+      return "identity";
+    case FaultClass::kCluster:
+      return "cluster";
+  }
+  return "";
+}
 
-void Faults::Start(Instant until) {
-  until_ = until;
-  const Options& o = cluster_.options();
-  Every("kill", o.kill_every, [this] { Down(AnyNode(), false); });
-  Every("power-loss", o.power_loss_every, [this] { Down(AnyNode(), true); });
-  Every("power-loss-all", o.power_loss_all_every, [this] {
-    for (auto& node : cluster_.nodes()) Down(*node, true);
-  });
-  Every("partition", o.partition_every, [this] {
-    std::vector<std::string> side;
-    for (auto& node : cluster_.nodes()) {
-      if (random_.Chance(0.4)) side.push_back(node->address());
+const std::vector<FaultKind>& FaultKinds() {
+  static const std::vector<FaultKind> kinds = [] {
+    std::vector<FaultKind> all;
+    for (const auto& table : {NetworkFaults(), ProcessFaults(), DiskFaultKinds(), ClockFaults(),
+                              IdentityFaults(), ClusterFaults()}) {
+      all.insert(all.end(), table.begin(), table.end());
     }
-    Cut(side, true);
-  });
-  Every("one-way", o.one_way_every, [this] { Cut({AnyNode().address()}, false); });
-  Every("isolate-leader", o.isolate_leader_every, [this] {
-    if (SimNode* leader = cluster_.BusiestLeader()) Cut({leader->address()}, true);
-  });
-  Every("pause", o.pause_every, [this] {
-    SimNode& node = AnyNode();
-    if (node.up()) {
-      node.process()->Pause(world_.now() +
-                            Duration(random_.Below(cluster_.options().pause_max.count())));
+    return all;
+  }();
+  return kinds;
+}
+
+const FaultKind* FindFaultKind(std::string_view name) {
+  for (const FaultKind& kind : FaultKinds()) {
+    if (kind.name == name) return &kind;
+  }
+  return nullptr;
+}
+
+bool FaultFilter::Allows(const FaultKind& kind) const {
+  return (only.empty() || only.contains(kind.name)) && !without.contains(kind.name);
+}
+
+double DrawFrom(Random& random, Range range) {
+  const double unit = random.Unit();
+  if (range.low <= 0) return range.low + unit * (range.high - range.low);
+  return std::exp(std::log(range.low) + unit * (std::log(range.high) - std::log(range.low)));
+}
+
+namespace {
+
+Duration Seconds(double seconds) { return Duration(static_cast<int64_t>(seconds * 1e9)); }
+
+void DrawKind(const FaultKind& kind, bool forced, const Options& options,
+              std::vector<Fault>* schedule) {
+  Random random = Random(options.seed).Fork("fault").Fork(kind.name);
+  const bool on = random.Chance(kind.chance) || forced;
+  const double every = DrawFrom(random, kind.every_s);
+  // One strength for all of a seed's: a run with rare losses differs from one with many.
+  const double strength = DrawFrom(random, kind.strength);
+  if (!on || (kind.quorum_reads_only && !options.quorum_reads)) return;
+  Duration at(0);
+  while (true) {
+    // Poisson arrivals.
+    at += Seconds(-std::log(1.0 - random.Unit()) * every);
+    if (at >= options.chaos) return;
+    Fault fault;
+    fault.at = at;
+    fault.kind = &kind;
+    fault.node = static_cast<int>(random.Below(static_cast<uint64_t>(options.nodes)));
+    fault.other = static_cast<int>(random.Below(static_cast<uint64_t>(options.nodes)));
+    fault.length = Seconds(DrawFrom(random, kind.length_s));
+    fault.strength = strength;
+    fault.draw = random.Next();
+    schedule->push_back(fault);
+  }
+}
+
+}  // namespace
+
+std::vector<Fault> DrawSchedule(const Options& options, const FaultFilter& filter) {
+  std::vector<Fault> schedule;
+  for (const FaultKind& kind : FaultKinds()) {
+    if (filter.Allows(kind)) DrawKind(kind, filter.Forces(kind), options, &schedule);
+  }
+  std::stable_sort(schedule.begin(), schedule.end(),
+                   [](const Fault& a, const Fault& b) { return a.at < b.at; });
+  return schedule;
+}
+
+std::string ToText(const Fault& fault) {
+  std::string text = fmt::format("at={} {}", fault.at.count(), fault.kind->name);
+  if (fault.node != 0) text += fmt::format(" node={}", fault.node);
+  if (fault.other != 0) text += fmt::format(" other={}", fault.other);
+  if (fault.length.count() != 0) text += fmt::format(" length={}", fault.length.count());
+  if (fault.strength != 0) text += fmt::format(" strength={}", fault.strength);
+  if (fault.draw != 0) text += fmt::format(" draw={}", fault.draw);
+  return text;
+}
+
+bool ParseFault(std::string_view line, Fault* fault, std::string* error) {
+  std::istringstream words{std::string(line)};
+  std::string word;
+  const auto refuse = [&](std::string why) {
+    *error = std::move(why);
+    return false;
+  };
+  while (words >> word) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos) {
+      fault->kind = FindFaultKind(word);
+      if (fault->kind == nullptr) return refuse("no fault kind is called " + word);
+      continue;
     }
-  });
-  Every("clock-jump", o.clock_jump_every,
-        [this] { AnyNode().clock().wall_offset_ms += random_.Between(-5'000, 5'000); });
-  Every("client-death", o.client_death_every, [this] { kill_client_(); });
-}
-
-void Faults::Every(const std::string& name, Duration interval, std::function<void()> inject) {
-  if (interval.count() == 0) return;
-  Arm(name, interval, std::make_shared<std::function<void()>>(std::move(inject)));
-}
-
-void Faults::Arm(const std::string& name, Duration interval,
-                 std::shared_ptr<std::function<void()>> inject) {
-  // Poisson arrivals.
-  const double wait = -std::log(1.0 - random_.Unit()) * static_cast<double>(interval.count());
-  world_.At(Duration(static_cast<int64_t>(wait)), [this, name, interval, inject] {
-    if (world_.now() >= until_) return;
-    ++injected_[name];
-    world_.Trace(std::hash<std::string>()(name));
-    (*inject)();
-    Arm(name, interval, inject);
-  });
-}
-
-SimNode& Faults::AnyNode() { return *cluster_.nodes()[random_.Below(cluster_.nodes().size())]; }
-
-void Faults::Down(SimNode& node, bool power_loss) {
-  if (!node.up()) return;
-  if (power_loss) {
-    node.PowerLoss();
-  } else {
-    node.Crash();
-  }
-  RestartLater(node);
-}
-
-void Faults::RestartLater(SimNode& node) {
-  world_.At(Duration(random_.Below(cluster_.options().down_max.count())), [this, &node] {
-    if (!node.up()) Boot(node);
-  });
-}
-
-void Faults::Boot(SimNode& node) {
-  const Status status = node.Start({});
-  if (!status.ok()) {
-    failed_boots_.push_back(node.address() + " does not start: " + status.ToString());
-  }
-}
-
-void Faults::Cut(const std::vector<std::string>& side, bool both_ways) {
-  SimNetwork& network = cluster_.network();
-  for (const std::string& inside : side) {
-    for (auto& node : cluster_.nodes()) {
-      const std::string& outside = node->address();
-      if (std::find(side.begin(), side.end(), outside) != side.end()) continue;
-      network.Block(inside, outside);
-      if (both_ways) network.Block(outside, inside);
+    const std::string name = word.substr(0, equals);
+    const std::string value = word.substr(equals + 1);
+    const char* end = value.data() + value.size();
+    int64_t number = 0;
+    std::from_chars_result parsed{};
+    if (name == "strength") {
+      parsed = std::from_chars(value.data(), end, fault->strength);
+    } else if (name == "draw") {
+      parsed = std::from_chars(value.data(), end, fault->draw);
+    } else {
+      parsed = std::from_chars(value.data(), end, number);
     }
+    if (parsed.ec != std::errc() || parsed.ptr != end) return refuse("not a number: " + word);
+    if (name == "at") fault->at = Duration(number);
+    if (name == "node") fault->node = static_cast<int>(number);
+    if (name == "other") fault->other = static_cast<int>(number);
+    if (name == "length") fault->length = Duration(number);
   }
-  const auto length = Duration(random_.Below(cluster_.options().partition_max.count()));
-  world_.At(length, [&network] { network.HealAll(); });
-}
-
-void Faults::HealAll() {
-  until_ = world_.now();
-  SimNetwork& network = cluster_.network();
-  network.HealAll();
-  network.options().loss = 0;
-  network.options().duplicate = 0;
-  network.options().reset = 0;
-  network.options().tail_chance = 0;
-  for (auto& node : cluster_.nodes()) {
-    node->disk().options().stall_chance = 0;
-    node->disk().options().sync_failure_chance = 0;
-    if (!node->up()) Boot(*node);
-  }
+  return fault->kind != nullptr || refuse("no fault kind in: " + std::string(line));
 }
 
 }  // namespace quorate::sim

@@ -2,28 +2,62 @@
 
 #include <fmt/format.h>
 
-#include <cmath>
+#include <charconv>
+#include <type_traits>
 
 #include "base/random.h"
+#include "tests/sim/faults.h"
 
 namespace quorate::sim {
+
+template <class Self, class Visitor>
+void Options::VisitFields(Self& o, Visitor visit) {
+  visit("seed", o.seed);
+  visit("chaos", o.chaos);
+  visit("nodes", o.nodes);
+  visit("shards", o.shards);
+  visit("clients", o.clients);
+  visit("accounts", o.accounts);
+  visit("lists", o.lists);
+  visit("think_max", o.think_max);
+  visit("latency_min", o.latency_min);
+  visit("latency_max", o.latency_max);
+  visit("sync_min", o.sync_min);
+  visit("sync_max", o.sync_max);
+  visit("quorum_reads", o.quorum_reads);
+  visit("drift_max", o.drift_max);
+  visit("txn_lifetime", o.txn_lifetime);
+  visit("push_after", o.push_after);
+  visit("prepared_push_after", o.prepared_push_after);
+  visit("wal_segment_bytes", o.wal_segment_bytes);
+  visit("store_latency_max", o.store_latency_max);
+  visit("overlay_flush_bytes", o.overlay_flush_bytes);
+  visit("flush_interval", o.flush_interval);
+  visit("log_keep_entries", o.log_keep_entries);
+  visit("wal_keep_entries", o.wal_keep_entries);
+  visit("snapshot_turn_bytes", o.snapshot_turn_bytes);
+  visit("snapshot_bytes_per_second", o.snapshot_bytes_per_second);
+}
+
 namespace {
 
-// Log-uniform between the bounds.
-double LogUniform(Random& random, double low, double high) {
-  return std::exp(std::log(low) + random.Unit() * (std::log(high) - std::log(low)));
+Duration DrawDuration(Random& random, double low_s, double high_s) {
+  return Duration(static_cast<int64_t>(DrawFrom(random, {low_s, high_s}) * 1e9));
 }
 
-Duration Interval(Random& random, double chance, double low_s, double high_s) {
-  const bool on = random.Chance(chance);
-  const double seconds = LogUniform(random, low_s, high_s);
-  return on ? Duration(static_cast<int64_t>(seconds * 1e9)) : Duration(0);
+template <class T>
+bool Parse(std::string_view text, T* value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  return error == std::errc() && end == text.data() + text.size();
 }
 
-double Rate(Random& random, double chance, double low, double high) {
-  const bool on = random.Chance(chance);
-  const double rate = LogUniform(random, low, high);
-  return on ? rate : 0;
+void DrawKnobs(Random& random, Options* o) {
+  const auto extreme = [&] { return random.Chance(0.5); };
+  if (extreme()) o->txn_lifetime = std::chrono::seconds(8);
+  if (extreme()) o->push_after = DrawDuration(random, 0.02, 2);
+  if (extreme()) o->prepared_push_after = DrawDuration(random, 0.2, 10);
+  if (extreme()) o->wal_segment_bytes = random.Chance(0.7) ? 64 << 10 : 2 << 20;
+  if (extreme()) o->store_latency_max = DrawDuration(random, 0.004, 1);
 }
 
 }  // namespace
@@ -34,64 +68,56 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   o.seed = seed;
   o.chaos = chaos;
   o.nodes = static_cast<int>(random.Between(3, 5));
-  o.shards = static_cast<int>(random.Between(1, 12));
+  o.shards = static_cast<int>(random.Chance(0.2) ? random.Between(13, 20) : random.Between(1, 12));
   o.clients = static_cast<int>(random.Between(2, 8));
   o.accounts = random.Chance(0.3) ? 3 : static_cast<int>(random.Between(4, 40));
   o.lists = random.Chance(0.3) ? 2 : static_cast<int>(random.Between(3, 20));
-  o.network.latency_min = Duration(random.Between(10'000, 500'000));
-  o.network.latency_max = o.network.latency_min + Duration(random.Between(0, 5'000'000));
-  o.network.tail_chance = Rate(random, 0.5, 1e-4, 2e-2);
-  o.network.loss = Rate(random, 0.5, 1e-4, 5e-2);
-  o.network.duplicate = Rate(random, 0.5, 1e-4, 5e-2);
-  o.network.reset = Rate(random, 0.5, 1e-4, 1e-2);
-  o.disk.sync_max = Duration(random.Between(200'000, 10'000'000));
-  o.disk.stall_chance = Rate(random, 0.3, 1e-5, 1e-3);
-  o.disk.stall = Duration(random.Between(100'000'000, 2'000'000'000));
-  o.quorum_reads = random.Chance(0.2);
-  o.txn_lifetime =
-      random.Chance(0.3) ? Duration(std::chrono::seconds(8)) : Duration(std::chrono::seconds(60));
-  o.kill_every = Interval(random, 0.7, 3, 30);
-  o.power_loss_every = Interval(random, 0.5, 5, 40);
-  o.power_loss_all_every = Interval(random, 0.3, 10, 60);
-  o.partition_every = Interval(random, 0.5, 4, 30);
-  o.one_way_every = Interval(random, 0.4, 4, 30);
-  o.isolate_leader_every = Interval(random, 0.4, 5, 30);
-  o.pause_every = Interval(random, 0.5, 3, 30);
-  o.clock_jump_every = Interval(random, 0.3, 5, 30);
-  o.client_death_every = Interval(random, 0.3, 5, 30);
-  o.drift_max = Rate(random, 0.5, 1e-4, 2e-2);
+  o.think_max = DrawDuration(random, 0.005, 0.5);
+  o.latency_min = Duration(random.Between(10'000, 500'000));
+  o.latency_max = o.latency_min + Duration(random.Between(0, 5'000'000));
+  o.sync_max = Duration(random.Between(200'000, 10'000'000));
+  o.quorum_reads = random.Chance(0.25);
+  if (random.Chance(0.5)) o.drift_max = DrawFrom(random, {1e-4, 2e-2});
+  DrawKnobs(random, &o);
   return o;
 }
 
-Options Options::Calm() const {
-  Options o;
-  o.seed = seed;
-  o.chaos = chaos;
-  o.nodes = nodes;
-  o.shards = shards;
-  o.clients = clients;
-  o.accounts = accounts;
-  o.lists = lists;
-  o.quorum_reads = quorum_reads;
-  o.txn_lifetime = txn_lifetime;
-  return o;
+void Options::FixSize() {
+  nodes = 5;
+  shards = 20;
+  clients = 8;
 }
 
 std::string Options::ToString() const {
-  const auto seconds = [](Duration d) { return static_cast<double>(d.count()) / 1e9; };
-  return fmt::format(
-      "nodes={} shards={} clients={} accounts={} lists={} latency={:.2f}..{:.2f}ms tail={:.4f} "
-      "loss={:.4f} duplicate={:.4f} reset={:.4f} sync_max={:.1f}ms stall={:.5f} quorum_reads={} "
-      "lifetime={:.0f}s kill={:.0f}s power={:.0f}s power_all={:.0f}s partition={:.0f}s "
-      "one_way={:.0f}s isolate={:.0f}s pause={:.0f}s clock_jump={:.0f}s client_death={:.0f}s "
-      "drift={:.4f}",
-      nodes, shards, clients, accounts, lists, seconds(network.latency_min) * 1e3,
-      seconds(network.latency_max) * 1e3, network.tail_chance, network.loss, network.duplicate,
-      network.reset, seconds(disk.sync_max) * 1e3, disk.stall_chance, quorum_reads,
-      seconds(txn_lifetime), seconds(kill_every), seconds(power_loss_every),
-      seconds(power_loss_all_every), seconds(partition_every), seconds(one_way_every),
-      seconds(isolate_leader_every), seconds(pause_every), seconds(clock_jump_every),
-      seconds(client_death_every), drift_max);
+  std::string text;
+  VisitFields(*this, [&](std::string_view name, const auto& value) {
+    if (!text.empty()) text += ' ';
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, Duration>) {
+      text += fmt::format("{}={}", name, value.count());
+    } else {
+      text += fmt::format("{}={}", name, value);
+    }
+  });
+  return text;
+}
+
+bool Options::Set(std::string_view name, std::string_view value) {
+  bool ok = false;
+  VisitFields(*this, [&](std::string_view field, auto& target) {
+    if (field != name) return;
+    using T = std::decay_t<decltype(target)>;
+    if constexpr (std::is_same_v<T, Duration>) {
+      int64_t count = 0;
+      ok = Parse(value, &count);
+      target = Duration(count);
+    } else if constexpr (std::is_same_v<T, bool>) {
+      ok = value == "true" || value == "false";
+      target = value == "true";
+    } else {
+      ok = Parse(value, &target);
+    }
+  });
+  return ok;
 }
 
 }  // namespace quorate::sim

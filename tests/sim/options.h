@@ -1,12 +1,12 @@
-// What one seed draws: topology, rates, which faults are allowed. Printed first, so that a run can
-// be understood; a function of the seed alone.
+// What one seed draws: topology, timing, knobs. Printed first, so that a run can be understood, and
+// readable again, so that a script can state it. Faults are drawn apart (faults.h).
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
-#include "tests/sim/sim_disk.h"
-#include "tests/sim/sim_network.h"
+#include "base/clock.h"
 
 namespace quorate::sim {
 
@@ -17,32 +17,40 @@ struct Options {
   int nodes = 3;
   int shards = 4;
   int clients = 4;
-  int accounts = 20;  // bank
-  int lists = 8;      // list-append
-  NetworkOptions network;
-  DiskOptions disk;
+  int accounts = 20;                                   // bank
+  int lists = 8;                                       // list-append
+  Duration think_max = std::chrono::milliseconds(20);  // of a client between two operations
+  Duration latency_min = std::chrono::microseconds(50);
+  Duration latency_max = std::chrono::milliseconds(2);
+  Duration sync_min = std::chrono::microseconds(150);
+  Duration sync_max = std::chrono::milliseconds(2);
   bool quorum_reads = false;
-  Duration txn_lifetime = std::chrono::seconds(60);
-
-  // Mean time between faults of each kind over the whole cluster; zero: never.
-  Duration kill_every{0};
-  Duration power_loss_every{0};  // of one node
-  Duration power_loss_all_every{0};
-  Duration partition_every{0};  // symmetric, a random side cut off
-  Duration one_way_every{0};    // one direction of one pair
-  Duration isolate_leader_every{0};
-  Duration pause_every{0};
-  Duration clock_jump_every{0};  // wall clocks
-  Duration client_death_every{0};
   double drift_max = 0;  // of boot clocks, either way
-  Duration down_max = std::chrono::seconds(5);
-  Duration partition_max = std::chrono::seconds(8);
-  Duration pause_max = std::chrono::seconds(4);
+
+  // Knobs: half of the seeds keep the defaults, the others draw extremes.
+  Duration txn_lifetime = std::chrono::seconds(60);
+  Duration push_after = std::chrono::milliseconds(500);
+  Duration prepared_push_after = std::chrono::seconds(3);
+  uint64_t wal_segment_bytes = 256 << 10;
+  Duration store_latency_max = std::chrono::milliseconds(4);
+  uint64_t overlay_flush_bytes = 32 << 20;
+  Duration flush_interval = std::chrono::seconds(2);
+  uint64_t log_keep_entries = 65536;  // in memory; a follower further behind needs a snapshot
+  uint64_t wal_keep_entries = 4096;
+  uint64_t snapshot_turn_bytes = 1 << 20;
+  uint64_t snapshot_bytes_per_second = 64 << 20;
 
   static Options Draw(uint64_t seed, Duration chaos);
-  // The same topology without any fault: what fails then is not about faults.
-  Options Calm() const;
+  // The largest cluster of the acceptance line, for measuring.
+  void FixSize();
+
+  // "name=value" separated by blanks; durations in nanoseconds.
   std::string ToString() const;
+  bool Set(std::string_view name, std::string_view value);
+
+ private:
+  template <class Self, class Visitor>
+  static void VisitFields(Self& self, Visitor visit);
 };
 
 }  // namespace quorate::sim

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -9,22 +10,41 @@
 #include "proto/txn.pb.h"
 #include "tests/sim/checks/checks.h"
 #include "tests/sim/cluster.h"
-#include "tests/sim/faults.h"
+#include "tests/sim/injector.h"
+#include "tests/sim/report.h"
 #include "tests/sim/workloads/set.h"
 
 namespace quorate::sim {
 namespace {
 
 constexpr Duration kConvergeWithin = 60s;
+constexpr Duration kLook = 10ms;
+// Operations of each client that show that the core serves.
+constexpr uint64_t kServedByCore = 3;
+
+std::function<void(const Fault&, const std::string&, const std::string&)> WatchFaults(
+    StepMatrix* matrix) {
+  if (matrix == nullptr) return nullptr;
+  return [matrix](const Fault& fault, const std::string& from, const std::string& to) {
+    matrix->OnFault(fault.kind->name, from, fault.length);
+    if (to != from) matrix->OnFault(fault.kind->name, to, fault.length);
+  };
+}
 
 class Run {
  public:
-  Run(const Options& options, const std::vector<std::string>& workloads, bool trace)
-      : options_(options),
-        world_(options.seed),
+  Run(const Plan& plan, bool trace, StepMatrix* matrix)
+      : plan_(plan),
+        options_(plan.options),
+        world_(options_.seed),
         cluster_(world_, options_, trace),
-        workloads_({world_, options_}, workloads),
-        checks_(cluster_) {}
+        workloads_({world_, options_}, plan.workloads),
+        checks_(cluster_),
+        injector_(cluster_, {[this](int client) { StartClient(client % options_.clients); },
+                             [this](int client) { return Client(client % options_.clients); },
+                             WatchFaults(matrix)}) {
+    if (matrix != nullptr) matrix->Begin(world_);
+  }
 
   Verdict Go() {
     const Instant start = world_.now();
@@ -35,52 +55,118 @@ class Run {
     verdict_.simulated = world_.now() - start;
     verdict_.acknowledged = workloads_.Acknowledged();
     verdict_.unknown = workloads_.Unknown();
+    verdict_.faults = injector_.injected();
+    for (std::string& violation : checks_.Violations()) {
+      verdict_.violations.push_back(std::move(violation));
+    }
+    for (const auto* found : {&injector_.violations(), &cluster_.network().violations()}) {
+      verdict_.violations.insert(verdict_.violations.end(), found->begin(), found->end());
+    }
     return std::move(verdict_);
   }
 
  private:
+  // ---- phases -----------------------------------------------------------------------------------
+
   void Phases() {
     if (const Status status = cluster_.Bootstrap(30s); !status.ok()) {
-      verdict_.stalls.push_back("bootstrap: " + status.ToString());
-      return;
+      return Stall("bootstrap: " + status.ToString());
     }
     auto auditor = cluster_.MakeClient("auditor");
     if (!Until(auditor.get(), &WorkloadSet::Setup, 30s)) {
-      verdict_.stalls.push_back("setup did not finish: " + last_status_.ToString());
-      return;
+      return Stall("setup did not finish: " + last_status_.ToString());
     }
+    FindHosts();
     for (int i = 0; i < options_.clients; ++i) StartClient(i);
-    Faults faults(cluster_, [this] {
-      StartClient(static_cast<int>(world_.fault_random().Below(options_.clients)));
-    });
-    faults.Start(world_.now() + options_.chaos);
+    injector_.Start(plan_.faults);
     world_.RunUntil(world_.now() + options_.chaos);
-    faults.HealAll();
-    verdict_.faults = faults.injected();
-    for (const std::string& failure : faults.failed_boots()) verdict_.violations.push_back(failure);
-    stopping_ = true;
-    world_.RunUntil(world_.now() + kConvergeWithin, [this] { return running_ == 0; });
-    if (running_ != 0) {
-      verdict_.stalls.push_back(fmt::format("{} clients still wait for an answer", running_));
-    }
+    CoreConverges();
+    injector_.Heal({}, {});
     if (!Until(auditor.get(), &WorkloadSet::Audit, kConvergeWithin)) {
-      verdict_.stalls.push_back("audit did not finish: " + last_status_.ToString());
-      return;
+      return Stall("audit did not finish: " + last_status_.ToString());
     }
-    world_.RunUntil(world_.now() + kConvergeWithin, [this] { return AtRest(); });
-    if (!AtRest()) verdict_.stalls.push_back("L1: not at rest: " + RestReport());
+    if (!Wait([this] { return AtRest(); })) Stall("L1: not at rest: " + RestReport());
     CompareReplicas();
     checks_.End();
-    for (std::string& violation : checks_.Violations()) {
-      verdict_.violations.push_back(std::move(violation));
-    }
     for (std::string& violation : workloads_.Violations()) {
       verdict_.violations.push_back(std::move(violation));
     }
   }
 
-  // ---- clients
-  // -----------------------------------------------------------------------------------
+  // A sufficient set of nodes has to get on without the others: every client gets several more
+  // answers, then an answer to its last request; nothing stays prepared.
+  void CoreConverges() {
+    const std::set<int> core = ChooseCore();
+    std::set<int> down, cut;
+    for (int i = 0; i < options_.nodes; ++i) {
+      if (!core.contains(i)) (world_.fault_random().Chance(0.5) ? down : cut).insert(i);
+    }
+    injector_.Heal(down, cut);
+    const uint64_t goal =
+        workloads_.Acknowledged() + kServedByCore * static_cast<uint64_t>(options_.clients);
+    if (!Wait([&] { return workloads_.Acknowledged() >= goal; })) {
+      Stall(fmt::format("the core {} does not serve: {}", Names(core), CoreReport(core)));
+    }
+    stopping_ = true;
+    if (!Wait([this] { return running_ == 0; })) {
+      Stall(
+          fmt::format("{} clients still wait for an answer of the core {}", running_, Names(core)));
+    }
+    if (!Wait([&] { return NothingPrepared(core); })) {
+      Stall(fmt::format("L1: the core {}: {}", Names(core), CoreReport(core)));
+    }
+  }
+
+  void FindHosts() {
+    for (const auto& node : cluster_.nodes()) {
+      const v1::StatusResponse status = node->node()->Status();
+      for (const auto& replica : status.replicas()) {
+        hosts_[replica.group_id()].insert(node->index());
+      }
+    }
+  }
+
+  // A random set that holds a sound majority of every group, and can spare none of its nodes.
+  std::set<int> ChooseCore() {
+    std::set<int> core;
+    std::vector<int> order;
+    for (int i = 0; i < options_.nodes; ++i) {
+      core.insert(i);
+      order.push_back(i);
+    }
+    std::shuffle(order.begin(), order.end(), world_.fault_random());
+    const std::optional<int> damaged = injector_.atlas().damaged();
+    const auto sufficient = [&](const std::set<int>& nodes) {
+      return std::all_of(hosts_.begin(), hosts_.end(), [&](const auto& group) {
+        size_t sound = 0;
+        for (const int host : group.second) {
+          sound += nodes.contains(host) && host != damaged ? 1 : 0;
+        }
+        return 2 * sound > group.second.size();
+      });
+    };
+    for (const int node : order) {
+      std::set<int> fewer = core;
+      fewer.erase(node);
+      if (sufficient(fewer)) core = std::move(fewer);
+    }
+    return core;
+  }
+
+  void Stall(std::string what) { verdict_.stalls.push_back(std::move(what)); }
+
+  // Until `done`, or a bound of virtual time.
+  template <class Done>
+  bool Wait(Done done) {
+    const Instant until = world_.now() + kConvergeWithin;
+    while (!done()) {
+      if (world_.now() >= until) return false;
+      world_.RunUntil(world_.now() + kLook);
+    }
+    return true;
+  }
+
+  // ---- clients ----------------------------------------------------------------------------------
 
   // (Re)starts a client process; what the old one had under way is abandoned, outcome unknown.
   void StartClient(int index) {
@@ -95,11 +181,18 @@ class Run {
     clients_[index] = std::move(client);
   }
 
+  SimClient* Client(int index) {
+    const auto it = clients_.find(index);
+    return it == clients_.end() ? nullptr : it->second.get();
+  }
+
+  uint64_t ThinkMax() const { return static_cast<uint64_t>(options_.think_max.count()) + 1; }
+
   static Task<void> ClientLoop(Run* run, SimClient* client, int index) {
     Random random = run->world_.Fork(client->process().name());
     while (!run->stopping_) {
       co_await run->workloads_.Step(client, index, &random);
-      co_await Sleep(client->process(), Duration(random.Below(20'000'000)));
+      co_await Sleep(client->process(), Duration(random.Below(run->ThinkMax())));
     }
     --run->running_;
   }
@@ -122,53 +215,78 @@ class Run {
     *done = true;
   }
 
-  // ---- what must hold at rest
-  // --------------------------------------------------------------------
+  // ---- what must hold at rest -------------------------------------------------------------------
+
+  static std::string Names(const std::set<int>& nodes) {
+    std::string names;
+    for (const int node : nodes) names += fmt::format("{}n{}", names.empty() ? "" : "+", node + 1);
+    return names;
+  }
+
+  bool NothingPrepared(const std::set<int>& nodes) {
+    return std::all_of(nodes.begin(), nodes.end(), [this](int i) {
+      SimNode& node = *cluster_.nodes()[static_cast<size_t>(i)];
+      if (!node.up()) return false;
+      const auto shards = node.node()->shards();
+      return std::all_of(shards.begin(), shards.end(),
+                         [](const shard::Shard* shard) { return shard->prepared_count() == 0; });
+    });
+  }
 
   // L1: no lock outlives its transaction, every node serves, every replica has caught up.
   bool AtRest() {
     for (const auto& node : cluster_.nodes()) {
-      if (!node->up() || !node->node()->ready()) return false;
-      for (const shard::Shard* shard : node->node()->shards()) {
-        if (shard->prepared_count() != 0) return false;
-      }
+      if (!node->up() || !node->node()->ready() || node->quarantined() != 0) return false;
     }
-    return checks_.LeftOver().empty() && Applied().size() == 1;
+    return NothingPrepared(AllNodes()) && AppliedAlike() && checks_.LeftOver().empty();
   }
 
-  // Applied indexes of all replicas by shard; one distinct view when all have caught up.
-  std::set<std::string> Applied() {
-    std::set<std::string> views;
+  std::set<int> AllNodes() const {
+    std::set<int> all;
+    for (int i = 0; i < options_.nodes; ++i) all.insert(i);
+    return all;
+  }
+
+  // Of every group, all replicas have applied the same entries.
+  bool AppliedAlike() {
+    applied_.clear();
     for (const auto& node : cluster_.nodes()) {
       const v1::StatusResponse status = node->node()->Status();
       for (const auto& replica : status.replicas()) {
         applied_[replica.group_id()][node->address()] = replica.applied_index();
       }
     }
-    bool same = true;
-    for (const auto& [group, by_node] : applied_) {
-      for (const auto& [node, index] : by_node) same &= index == by_node.begin()->second;
+    return std::all_of(applied_.begin(), applied_.end(), [](const auto& group) {
+      return std::all_of(group.second.begin(), group.second.end(), [&](const auto& replica) {
+        return replica.second == group.second.begin()->second;
+      });
+    });
+  }
+
+  std::string CoreReport(const std::set<int>& nodes) {
+    std::string report;
+    for (const int i : nodes) {
+      SimNode& node = *cluster_.nodes()[static_cast<size_t>(i)];
+      if (!node.up()) {
+        report += node.address() + " is down; ";
+        continue;
+      }
+      if (!node.node()->ready()) report += node.address() + " is not ready; ";
+      if (node.quarantined() != 0) {
+        report += fmt::format("{} has {} quarantined; ", node.address(), node.quarantined());
+      }
+      for (const shard::Shard* shard : node.node()->shards()) {
+        if (shard->prepared_count() == 0) continue;
+        report += fmt::format("{} holds {} prepared in shard {}; ", node.address(),
+                              shard->prepared_count(), shard->id());
+      }
     }
-    views.insert("all");
-    if (!same) views.insert("differ");
-    return views;
+    return report;
   }
 
   std::string RestReport() {
-    std::string report;
-    for (const auto& node : cluster_.nodes()) {
-      if (!node->up()) {
-        report += node->address() + " is down; ";
-        continue;
-      }
-      if (!node->node()->ready()) report += node->address() + " is not ready; ";
-      for (const shard::Shard* shard : node->node()->shards()) {
-        if (shard->prepared_count() != 0) {
-          report += fmt::format("{} holds {} prepared in shard {}; ", node->address(),
-                                shard->prepared_count(), shard->id());
-        }
-      }
-    }
+    std::string report = CoreReport(AllNodes());
+    for (const std::string& left : checks_.LeftOver()) report += left + "; ";
     for (const auto& [group, by_node] : applied_) {
       std::string line;
       bool same = true;
@@ -198,23 +316,41 @@ class Run {
     }
   }
 
-  const Options options_;
+  const Plan& plan_;
+  const Options& options_;
   World world_;
   Cluster cluster_;
   WorkloadSet workloads_;
   Checks checks_;
   std::map<int, std::unique_ptr<SimClient>> clients_;
+  std::map<uint64_t, std::set<int>> hosts_;  // of each group
   std::map<uint64_t, std::map<std::string, uint64_t>> applied_;
   int running_ = 0;
   bool stopping_ = false;
   Status last_status_;
   Verdict verdict_;
+  Injector injector_;
 };
 
 }  // namespace
 
-Verdict RunSeed(const Options& options, const std::vector<std::string>& workloads, bool trace) {
-  return Run(options, workloads, trace).Go();
+Plan Plan::Draw(uint64_t seed, Duration chaos, const FaultFilter& filter) {
+  Plan plan;
+  plan.options = Options::Draw(seed, chaos);
+  plan.workloads = DrawWorkloads(seed);
+  plan.faults = DrawSchedule(plan.options, filter);
+  return plan;
+}
+
+void Plan::Calm() {
+  faults.clear();
+  options.drift_max = 0;
+}
+
+Verdict RunPlan(const Plan& plan, bool trace, StepMatrix* matrix) {
+  Verdict verdict = Run(plan, trace, matrix).Go();
+  if (matrix != nullptr) matrix->End();
+  return verdict;
 }
 
 }  // namespace quorate::sim

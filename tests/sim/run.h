@@ -1,30 +1,46 @@
-// One simulated run, from a seed to a verdict.
+// One simulated run, from a plan to a verdict.
 //
-//   bootstrap ─► setup ─► chaos (faults, clients) ─► heal all ─► converge within a bound ─► audit
+//   bootstrap ─► setup ─► chaos (faults, clients) ─► a core of the nodes is healed for good and
+//   must serve and converge; the others stay down or cut off ─► all healed ─► audit, everything at
+//   rest
 #pragma once
 
 #include <map>
 #include <string>
 #include <vector>
 
+#include "tests/sim/faults.h"
 #include "tests/sim/options.h"
 
 namespace quorate::sim {
+
+// Everything that a run depends on, besides the binary.
+struct Plan {
+  Options options;
+  std::vector<std::string> workloads;  // names in AllWorkloads(), side by side
+  std::vector<Fault> faults;           // in order of time
+
+  static Plan Draw(uint64_t seed, Duration chaos, const FaultFilter& filter = {});
+  // The same without any fault: what fails then is not about faults.
+  void Calm();
+};
 
 struct Verdict {
   std::vector<std::string> violations;  // wrong answers, lost or resurrected data, divergence
   std::vector<std::string> stalls;      // did not start, converge or finish in bounded virtual time
   uint64_t trace_hash = 0;
-  uint64_t next_draw = 0;  // of the scheduler's stream after the run
+  uint64_t next_draw = 0;  // of the streams after the run
   uint64_t events = 0;
   Duration simulated{0};
   uint64_t acknowledged = 0;
   uint64_t unknown = 0;
-  std::map<std::string, int> faults;
+  std::map<std::string, int> faults;  // injected with an effect, by name
   bool ok() const { return violations.empty() && stalls.empty(); }
 };
 
-// `workloads`: names in AllWorkloads(), side by side.
-Verdict RunSeed(const Options& options, const std::vector<std::string>& workloads, bool trace);
+class StepMatrix;
+
+// `matrix`, if given, watches (report.h).
+Verdict RunPlan(const Plan& plan, bool trace, StepMatrix* matrix = nullptr);
 
 }  // namespace quorate::sim

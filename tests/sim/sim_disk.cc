@@ -17,6 +17,8 @@ std::string ParentOf(const std::string& path) {
   return slash == std::string::npos ? std::string() : path.substr(0, slash);
 }
 
+bool IsLog(const std::string& path) { return path.ends_with(".log"); }
+
 class SimLock final : public storage::DirectoryLock {
  public:
   explicit SimLock(std::shared_ptr<int> token) : token_(std::move(token)) {}
@@ -33,26 +35,69 @@ SimDisk::SimDisk(World& world, std::string name, DiskOptions options)
       random_(world.Fork("disk" + name_)),
       options_(options) {}
 
-Status SimDisk::WriteTo(Inode& inode, uint64_t offset, std::string_view bytes) {
+void SimDisk::AtPoint(std::function<void(DiskPoint, const std::string&)> hook) {
+  hook_ = std::move(hook);
+}
+
+void SimDisk::Reached(DiskPoint point, const std::string& path) {
+  // It may replace itself.
+  const auto hook = hook_;
+  if (hook) hook(point, path);
+}
+
+uint64_t SimDisk::Used() const {
   uint64_t used = 0;
   for (const auto& [path, file] : files_) used += file->content.size();
+  return used;
+}
+
+uint64_t SimDisk::Free() const {
+  const uint64_t used = Used() + faults_.taken_bytes;
+  return used >= options_.capacity_bytes ? 0 : options_.capacity_bytes - used;
+}
+
+// ---- writes and syncs ---------------------------------------------------------------------------
+
+Status SimDisk::WriteTo(Inode& inode, uint64_t offset, std::string_view bytes) {
+  if (random_.Chance(faults_.write_failure)) return IoError("simulated write failure");
   const uint64_t end = offset + bytes.size();
-  if (end > inode.content.size() && used + end - inode.content.size() > options_.capacity_bytes) {
+  if (end > inode.content.size() && end - inode.content.size() > Free()) {
     return {Code::kNoSpace, "simulated disk is full"};
   }
-  PendingWrite write{++last_write_, offset, {}, std::string(bytes)};
+  if (IsLog(inode.path)) {
+    if (faults_.misdirect_next_write && inode.content.size() > 2 * end) {
+      faults_.misdirect_next_write = false;
+      Misdirect(inode, offset, bytes);
+      return Status::Ok();
+    }
+    last_log_path_ = inode.path;
+    last_log_offset_ = offset;
+  }
+  Put(inode, offset, bytes, offset);
+  return Status::Ok();
+}
+
+void SimDisk::Put(Inode& inode, uint64_t offset, std::string_view bytes, uint64_t meant) {
+  const uint64_t end = offset + bytes.size();
+  PendingWrite write{++last_write_, offset, {}, std::string(bytes), meant};
   if (offset < inode.content.size()) write.before = inode.content.substr(offset, bytes.size());
   if (end > inode.content.size()) inode.content.resize(end, '\0');
   inode.content.replace(offset, bytes.size(), bytes);
   inode.pending.push_back(std::move(write));
-  return Status::Ok();
+}
+
+// Well-formed bytes in another place of the same file, which keeps its size.
+void SimDisk::Misdirect(Inode& inode, uint64_t offset, std::string_view bytes) {
+  const uint64_t room = inode.content.size() - offset - 2 * bytes.size();
+  const uint64_t elsewhere = offset + bytes.size() + random_.Below(room + 1) / kSector * kSector;
+  Put(inode, elsewhere, bytes, offset);
 }
 
 void SimDisk::Synced(Inode& inode, uint64_t up_to) {
   ++syncs_;
   if (observer_ != nullptr) {
     for (const PendingWrite& write : inode.pending) {
-      if (write.id <= up_to) observer_->OnDurable(name_, write.offset, write.after);
+      if (write.id <= up_to) observer_->OnDurable(name_, write.meant, write.after);
     }
   }
   std::erase_if(inode.pending, [&](const PendingWrite& w) { return w.id <= up_to; });
@@ -68,13 +113,14 @@ void SimDisk::DropPending(Inode& inode) {
 }
 
 Duration SimDisk::SyncLatency() {
-  if (random_.Chance(options_.stall_chance)) return options_.stall;
-  return Duration(random_.Between(options_.sync_min.count(), options_.sync_max.count()));
+  const Duration usual(random_.Between(options_.sync_min.count(), options_.sync_max.count()));
+  const bool stalls = faults_.stall_chance > 0 && random_.Chance(faults_.stall_chance);
+  return usual + faults_.slower + (stalls ? faults_.stall : Duration(0));
 }
 
-void SimDisk::PowerLoss() {
-  // Undo directory changes from the end, up to a random point.
-  size_t keep = random_.Below(directory_pending_.size() + 1);
+// ---- power loss ---------------------------------------------------------------------------------
+
+void SimDisk::UndoDirectoryChanges(size_t keep) {
   for (; directory_pending_.size() > keep; directory_pending_.pop_back()) {
     DirectoryOp& op = directory_pending_.back();
     switch (op.kind) {
@@ -92,15 +138,25 @@ void SimDisk::PowerLoss() {
     }
   }
   directory_pending_.clear();
+}
+
+void SimDisk::PowerLoss(PowerLossMode mode) {
+  UndoDirectoryChanges(
+      mode == PowerLossMode::kNothingUnsynced ? 0 : random_.Below(directory_pending_.size() + 1));
   for (auto& [path, inode] : files_) {
     if (inode->pending.empty()) continue;
     const std::vector<PendingWrite> writes = inode->pending;
     DropPending(*inode);
+    if (mode == PowerLossMode::kNothingUnsynced) continue;
     for (const PendingWrite& write : writes) {
+      // A torn write keeps a part of it and loses a part of it, as far as it has two sectors.
+      const double keep = mode == PowerLossMode::kTearEveryWrite || random_.Chance(0.5)
+                              ? 0.5
+                              : (random_.Chance(0.5) ? 1 : 0);
       for (size_t at = 0; at < write.after.size();) {
         const size_t sector_end = (write.offset + at) / kSector * kSector + kSector;
         const size_t n = std::min<size_t>(sector_end - write.offset - at, write.after.size() - at);
-        if (random_.Chance(0.5)) {
+        if (random_.Chance(keep)) {
           const uint64_t end = write.offset + at + n;
           if (end > inode->content.size()) inode->content.resize(end, '\0');
           inode->content.replace(write.offset + at, n, write.after, at, n);
@@ -119,29 +175,96 @@ void SimDisk::PowerLoss() {
   }
 }
 
+// ---- content, from outside ----------------------------------------------------------------------
+
+SimDisk::Image SimDisk::TakeImage() const {
+  Image image;
+  image.directories = directories_;
+  for (const auto& [path, inode] : files_) image.files[path] = inode->content;
+  return image;
+}
+
+void SimDisk::Restore(const Image& image) {
+  Replaced();
+  Detach();
+  files_.clear();
+  directory_pending_.clear();
+  directories_ = image.directories;
+  for (const auto& [path, content] : image.files) ReplaceFile(path, content);
+}
+
+void SimDisk::ReplaceFile(const std::string& path, std::string content) {
+  auto inode = std::make_shared<Inode>();
+  inode->path = path;
+  inode->durable_size = content.size();
+  inode->content = std::move(content);
+  if (observer_ != nullptr) observer_->OnSurvived(name_, 0, inode->content);
+  files_[path] = std::move(inode);
+  Replaced();
+}
+
+std::vector<std::string> SimDisk::Paths(const std::string& prefix) const {
+  std::vector<std::string> paths;
+  for (const auto& [path, inode] : files_) {
+    if (path.starts_with(prefix)) paths.push_back(path);
+  }
+  return paths;
+}
+
+const std::string* SimDisk::Content(const std::string& path) const {
+  const auto it = files_.find(path);
+  return it == files_.end() ? nullptr : &it->second->content;
+}
+
+void SimDisk::Damage(const std::string& path, uint64_t offset, std::string_view bytes) {
+  const auto it = files_.find(path);
+  CHECK(it != files_.end() && offset + bytes.size() <= it->second->content.size());
+  it->second->content.replace(offset, bytes.size(), bytes);
+  Replaced();
+}
+
+void SimDisk::LoseFile(const std::string& path) {
+  files_.erase(path);
+  Replaced();
+}
+
+// What was synced before is no measure any more.
+void SimDisk::Replaced() {
+  if (observer_ != nullptr) observer_->OnDiskReplaced(name_);
+}
+
+// ---- the interface that a node sees -------------------------------------------------------------
+
 class SimFile final : public storage::File {
  public:
   SimFile(SimDisk& disk, std::shared_ptr<SimDisk::Inode> inode, Executor& executor)
-      : disk_(disk), inode_(std::move(inode)), executor_(executor) {}
+      : disk_(disk), inode_(std::move(inode)), executor_(executor), mount_(disk.mount_) {}
   ~SimFile() override { *alive_ = false; }
 
   Result<std::string> Read(uint64_t offset, size_t size) const override {
+    if (disk_.random_.Chance(disk_.faults_.read_failure)) return IoError("simulated read failure");
     if (offset >= inode_->content.size()) return std::string();
     return inode_->content.substr(offset, size);
   }
   Status Write(uint64_t offset, std::string_view bytes) override {
+    if (Gone()) return Status::Ok();
     return disk_.WriteTo(*inode_, offset, bytes);
   }
   Status Sync() override {
-    if (disk_.random_.Chance(disk_.options_.sync_failure_chance)) {
+    if (Gone()) return Status::Ok();
+    if (disk_.random_.Chance(disk_.faults_.sync_failure)) {
       disk_.DropPending(*inode_);
       return IoError("simulated fsync failure");
     }
+    disk_.Reached(DiskPoint::kSyncBegun, inode_->path);
+    if (Gone()) return Status::Ok();
     disk_.Synced(*inode_, disk_.last_write_);
+    disk_.Reached(DiskPoint::kSynced, inode_->path);
     return Status::Ok();
   }
   Result<uint64_t> Size() const override { return inode_->content.size(); }
   Status Truncate(uint64_t size) override {
+    if (Gone()) return Status::Ok();
     // Modelled as durable at once: recovery truncates and syncs before anything else is written.
     const bool cuts_pending =
         std::any_of(inode_->pending.begin(), inode_->pending.end(),
@@ -152,34 +275,43 @@ class SimFile final : public storage::File {
     return Status::Ok();
   }
   void WriteAndSync(uint64_t offset, std::string bytes, Done done) override {
+    if (Gone()) return;
     Status status = disk_.WriteTo(*inode_, offset, bytes);
+    disk_.Reached(DiskPoint::kSyncBegun, inode_->path);
     const uint64_t up_to = disk_.last_write_;
     // Calls on one file complete in order.
     const Instant ready = std::max(disk_.world_.now() + disk_.SyncLatency(), busy_until_);
     busy_until_ = ready;
     disk_.world_.At(ready - disk_.world_.now(),
                     [this, alive = alive_, up_to, status, done = std::move(done)]() mutable {
-                      if (!*alive) return;
-                      if (status.ok() && disk_.random_.Chance(disk_.options_.sync_failure_chance)) {
+                      if (!*alive || Gone()) return;
+                      if (status.ok() && disk_.random_.Chance(disk_.faults_.sync_failure)) {
                         disk_.DropPending(*inode_);
                         status = IoError("simulated fsync failure");
                       }
-                      if (status.ok()) disk_.Synced(*inode_, up_to);
+                      if (status.ok()) {
+                        disk_.Synced(*inode_, up_to);
+                        disk_.Reached(DiskPoint::kSynced, inode_->path);
+                      }
                       executor_.Post([done = std::move(done), status]() mutable { done(status); });
                     });
   }
 
  private:
+  bool Gone() const { return mount_ != disk_.mount_; }
+
   SimDisk& disk_;
   std::shared_ptr<SimDisk::Inode> inode_;
   Executor& executor_;
+  const uint64_t mount_;
   Instant busy_until_{};
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 class SimFileSystem final : public storage::FileSystem {
  public:
-  SimFileSystem(SimDisk& disk, Executor& executor) : disk_(disk), executor_(executor) {}
+  SimFileSystem(SimDisk& disk, Executor& executor)
+      : disk_(disk), executor_(executor), mount_(disk.mount_) {}
 
   Result<std::unique_ptr<storage::File>> Open(const std::string& path,
                                               storage::OpenMode mode) override {
@@ -187,9 +319,16 @@ class SimFileSystem final : public storage::FileSystem {
     if (it == disk_.files_.end()) {
       if (mode == storage::OpenMode::kMustExist) return NotFound(path + ": no such file");
       auto inode = std::make_shared<SimDisk::Inode>();
-      disk_.directory_pending_.push_back({SimDisk::DirectoryOp::kCreate, path, "", nullptr, inode});
-      it = disk_.files_.emplace(path, std::move(inode)).first;
+      if (!Gone()) {
+        disk_.directory_pending_.push_back(
+            {SimDisk::DirectoryOp::kCreate, path, "", nullptr, inode});
+        it = disk_.files_.emplace(path, inode).first;
+        it->second->path = path;
+        disk_.Reached(DiskPoint::kCreated, path);
+      }
+      return std::unique_ptr<storage::File>(std::make_unique<SimFile>(disk_, inode, executor_));
     }
+    it->second->path = path;
     return std::unique_ptr<storage::File>(std::make_unique<SimFile>(disk_, it->second, executor_));
   }
   Result<bool> Exists(const std::string& path) override {
@@ -203,10 +342,11 @@ class SimFileSystem final : public storage::FileSystem {
     return names;
   }
   Status CreateDirectory(const std::string& path) override {
-    disk_.directories_[path] = true;
+    if (!Gone()) disk_.directories_[path] = true;
     return Status::Ok();
   }
   Status Rename(const std::string& from, const std::string& to) override {
+    if (Gone()) return Status::Ok();
     const auto it = disk_.files_.find(from);
     if (it == disk_.files_.end()) return NotFound(from + ": no such file");
     auto inode = it->second;
@@ -214,21 +354,27 @@ class SimFileSystem final : public storage::FileSystem {
     std::shared_ptr<SimDisk::Inode> replaced;
     if (const auto old = disk_.files_.find(to); old != disk_.files_.end()) replaced = old->second;
     disk_.files_[to] = inode;
+    inode->path = to;
     disk_.directory_pending_.push_back(
         {SimDisk::DirectoryOp::kRename, from, to, std::move(replaced), inode});
+    disk_.Reached(DiskPoint::kRenamed, to);
     return Status::Ok();
   }
   Status Remove(const std::string& path) override {
+    if (Gone()) return Status::Ok();
     const auto it = disk_.files_.find(path);
     if (it == disk_.files_.end()) return NotFound(path + ": no such file");
     disk_.directory_pending_.push_back(
         {SimDisk::DirectoryOp::kRemove, path, "", nullptr, it->second});
     disk_.files_.erase(it);
+    disk_.Reached(DiskPoint::kRemoved, path);
     return Status::Ok();
   }
   Status SyncDirectory(const std::string& path) override {
+    if (Gone()) return Status::Ok();
     std::erase_if(disk_.directory_pending_,
                   [&](const SimDisk::DirectoryOp& op) { return ParentOf(op.path) == path; });
+    disk_.Reached(DiskPoint::kDirectorySynced, path);
     return Status::Ok();
   }
   Result<std::unique_ptr<storage::DirectoryLock>> Lock(const std::string& directory) override {
@@ -240,15 +386,17 @@ class SimFileSystem final : public storage::FileSystem {
     held = token;
     return std::unique_ptr<storage::DirectoryLock>(std::make_unique<SimLock>(std::move(token)));
   }
-  Result<uint64_t> FreeBytes(const std::string& path) override {
-    uint64_t used = 0;
-    for (const auto& [name, inode] : disk_.files_) used += inode->content.size();
-    return used >= disk_.options_.capacity_bytes ? 0 : disk_.options_.capacity_bytes - used;
+  Result<uint64_t> FreeBytes(const std::string& path) override { return disk_.Free(); }
+  Result<uint64_t> TotalBytes(const std::string& path) override {
+    return disk_.options_.capacity_bytes;
   }
 
  private:
+  bool Gone() const { return mount_ != disk_.mount_; }
+
   SimDisk& disk_;
   Executor& executor_;
+  const uint64_t mount_;
 };
 
 std::unique_ptr<storage::FileSystem> SimDisk::Mount(Executor& executor) {

@@ -5,9 +5,12 @@
 // pending write per 512-byte sector, independently, and undoes a random tail of directory changes
 // (create, rename, remove) that were not followed by a directory sync. A sync takes virtual time;
 // it can stall, and it can fail: then what was pending is dropped *and* counts as clean, as on
-// Linux.
+// Linux. Calls can fail with an I/O error, the space can be taken by others, and content can be
+// damaged from outside (bit rot, writes that went elsewhere, old images): faults_disk.cc says which
+// damage must be survived.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -23,11 +26,32 @@ namespace quorate::sim {
 struct DiskOptions {
   Duration sync_min = std::chrono::microseconds(150);
   Duration sync_max = std::chrono::milliseconds(2);
-  double stall_chance = 0;  // of one sync
-  Duration stall = std::chrono::milliseconds(500);
-  double sync_failure_chance = 0;
   uint64_t capacity_bytes = 64ull << 30;
 };
+
+// Faults in force, by themselves off.
+struct DiskFaults {
+  double stall_chance = 0;  // of one sync
+  Duration stall{0};
+  Duration slower{0};  // every sync
+  double sync_failure = 0;
+  double write_failure = 0;
+  double read_failure = 0;
+  bool misdirect_next_write = false;  // of the log
+  uint64_t taken_bytes = 0;           // by others on the same file system
+};
+
+// Moments at which a process can die: right behind each, nothing else has happened yet.
+enum class DiskPoint : uint8_t {
+  kSyncBegun,  // written, not synced
+  kSynced,     // synced, the caller does not know yet
+  kCreated,
+  kRenamed,
+  kRemoved,
+  kDirectorySynced,
+};
+
+enum class PowerLossMode : uint8_t { kSome, kNothingUnsynced, kTearEveryWrite };
 
 // Outlives the node's incarnations.
 class SimDisk {
@@ -36,11 +60,35 @@ class SimDisk {
 
   // Files of one incarnation; callbacks run on its executor and only while it lives.
   std::unique_ptr<storage::FileSystem> Mount(Executor& executor);
-  void PowerLoss();
-  DiskOptions& options() { return options_; }
+  // Whatever the files mounted so far still do has no effect: the process is about to be gone.
+  void Detach() { ++mount_; }
+  void PowerLoss(PowerLossMode mode);
+
+  DiskFaults& faults() { return faults_; }
+  // Called at each point; must not touch the disk.
+  void AtPoint(std::function<void(DiskPoint, const std::string& path)> hook);
   uint64_t syncs() const { return syncs_; }
   // Told of every byte range that becomes durable; outlives the disk's use of it.
   void Watch(Observer* observer) { observer_ = observer; }
+
+  // ---- content, from outside ------------------------------------------------------------------
+  // Everything on the disk at one moment, as a process that starts now would find it.
+  struct Image {
+    std::map<std::string, std::string> files;
+    std::map<std::string, bool> directories;
+  };
+  Image TakeImage() const;
+  void Restore(const Image& image);
+  std::vector<std::string> Paths(const std::string& prefix) const;
+  const std::string* Content(const std::string& path) const;
+  // Replaces bytes within a file's content, synced or not.
+  void Damage(const std::string& path, uint64_t offset, std::string_view bytes);
+  void ReplaceFile(const std::string& path, std::string content);
+  void LoseFile(const std::string& path);
+  // Where the last write to a log segment began, and in which: behind it, damage cannot be told
+  // from a torn write.
+  const std::string& last_log_path() const { return last_log_path_; }
+  uint64_t last_log_offset() const { return last_log_offset_; }
 
  private:
   friend class SimFile;
@@ -51,8 +99,10 @@ class SimDisk {
     uint64_t offset;
     std::string before;  // content it replaced, possibly shorter than `after` (file grew)
     std::string after;
+    uint64_t meant;  // the offset that was asked for
   };
   struct Inode {
+    std::string path;                   // as last opened
     std::string content;                // visible
     std::vector<PendingWrite> pending;  // in order
     uint64_t durable_size = 0;
@@ -66,18 +116,30 @@ class SimDisk {
   };
 
   Status WriteTo(Inode& inode, uint64_t offset, std::string_view bytes);
+  void Put(Inode& inode, uint64_t offset, std::string_view bytes, uint64_t meant);
+  void Misdirect(Inode& inode, uint64_t offset, std::string_view bytes);
   void Synced(Inode& inode, uint64_t up_to);
   void DropPending(Inode& inode);
+  void UndoDirectoryChanges(size_t keep);
   Duration SyncLatency();
+  uint64_t Used() const;
+  uint64_t Free() const;
+  void Reached(DiskPoint point, const std::string& path);
+  void Replaced();
 
   World& world_;
   const std::string name_;
   Random random_;
-  DiskOptions options_;
+  const DiskOptions options_;
+  DiskFaults faults_;
+  std::function<void(DiskPoint, const std::string&)> hook_;
+  uint64_t mount_ = 0;
   std::map<std::string, std::shared_ptr<Inode>> files_;
   std::map<std::string, bool> directories_;
   std::vector<DirectoryOp> directory_pending_;
   std::map<std::string, std::weak_ptr<int>> locks_;
+  std::string last_log_path_;
+  uint64_t last_log_offset_ = 0;
   Observer* observer_ = nullptr;
   uint64_t last_write_ = 0;
   uint64_t syncs_ = 0;

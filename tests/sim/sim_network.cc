@@ -1,17 +1,57 @@
 #include "tests/sim/sim_network.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "base/limits.h"
 #include "proto/node.pb.h"
-#include "proto/raft.pb.h"
-#include "raft/host/wire.h"
 
 namespace quorate::sim {
 
-SimNetwork::SimNetwork(World& world, NetworkOptions options) : world_(world), options_(options) {}
+namespace {
+
+constexpr Duration kLateMax = 2min;
+constexpr Duration kReorderMax = 20ms;
+constexpr char kForeignCluster[] = "ffffffffffffffffffffffffffffffff";
+
+bool Applies(const LinkRule& rule, const std::string& from, const std::string& to) {
+  return (rule.from.empty() || rule.from == from) && (rule.to.empty() || rule.to == to);
+}
+
+void AddUp(const LinkRule& rule, LinkRule* sum) {
+  sum->block |= rule.block;
+  sum->hold |= rule.hold;
+  sum->half_open |= rule.half_open;
+  sum->delay += rule.delay;
+  if (rule.bytes_per_second != 0 &&
+      (sum->bytes_per_second == 0 || rule.bytes_per_second < sum->bytes_per_second)) {
+    sum->bytes_per_second = rule.bytes_per_second;
+  }
+  sum->tail_max = std::max(sum->tail_max, rule.tail_max);
+  for (double LinkRule::*p :
+       {&LinkRule::loss, &LinkRule::duplicate_soon, &LinkRule::duplicate_late, &LinkRule::reorder,
+        &LinkRule::tail, &LinkRule::reset_call, &LinkRule::reset_message, &LinkRule::bit_flip,
+        &LinkRule::truncate, &LinkRule::oversize, &LinkRule::flip_chunk, &LinkRule::stray_garbage,
+        &LinkRule::stray_cluster, &LinkRule::stray_node}) {
+    sum->*p = std::max(sum->*p, rule.*p);
+  }
+}
+
+// No draw for what cannot happen, so that most messages cost one.
+bool Chance(Random& random, double probability) {
+  return probability > 0 && random.Chance(probability);
+}
+
+}  // namespace
+
+SimNetwork::SimNetwork(World& world, NetworkOptions options)
+    : world_(world), options_(options), random_(world.network_random()) {}
+
+// ---- processes ----------------------------------------------------------------------------------
 
 void SimNetwork::Listen(const std::string& address, Process& process, Serve serve) {
   Endpoint& endpoint = endpoints_[address];
@@ -20,96 +60,285 @@ void SimNetwork::Listen(const std::string& address, Process& process, Serve serv
   endpoint.serve = std::move(serve);
 }
 
-void SimNetwork::Close(const std::string& address) {
+void SimNetwork::Close(const std::string& address, Ending ending) {
   endpoints_.erase(address);
-  // Peers see their connections break, a little later.
+  if (ending == Ending::kSilent) return;
   for (auto& [other, endpoint] : endpoints_) {
-    if (!endpoint.reset || Blocked(address, other)) continue;
-    world_.At(Latency(), [this, other = other, address, incarnation = endpoint.incarnation] {
-      const auto it = endpoints_.find(other);
-      if (it == endpoints_.end() || it->second.incarnation != incarnation) return;
-      it->second.reset(address);
-    });
+    const LinkRule& rule = LinkOf(address, other).rule;
+    if (!rule.block && !rule.half_open) BreakConnection(address, other);
   }
 }
 
-Duration SimNetwork::Latency() {
-  Random& random = world_.network_random();
-  if (random.Chance(options_.tail_chance)) return Duration(random.Below(options_.tail.count()));
-  return Duration(random.Between(options_.latency_min.count(), options_.latency_max.count()));
+// What `to` has under way with `from` ends, a little later.
+void SimNetwork::BreakConnection(const std::string& from, const std::string& to) {
+  const auto it = endpoints_.find(to);
+  if (it == endpoints_.end() || (!it->second.reset && it->second.calls.empty())) return;
+  world_.At(Latency(LinkOf(from, to).rule), [this, from, to, incarnation = it->second.incarnation] {
+    const auto it = endpoints_.find(to);
+    if (it == endpoints_.end() || it->second.incarnation != incarnation) return;
+    if (it->second.reset) it->second.reset(from);
+    for (const auto& [id, call] : it->second.calls) {
+      if (call.to == from) call.answer.Set(Unavailable(from + ": connection broke"));
+    }
+  });
 }
 
-bool SimNetwork::Transfer(const std::string& from, const std::string& to,
-                          std::function<void(Endpoint&)> deliver) {
+// ---- rules --------------------------------------------------------------------------------------
+
+SimNetwork::RuleId SimNetwork::AddRule(LinkRule rule) {
+  ++rules_version_;
+  rules_.emplace(++last_rule_, std::move(rule));
+  return last_rule_;
+}
+
+void SimNetwork::RemoveRule(RuleId id) {
+  ++rules_version_;
+  rules_.erase(id);
+  // What was held back goes out at once, in order, unless another rule holds it.
+  for (const auto& link : all_links_) {
+    if (link->held.empty() || Refreshed(*link).hold) continue;
+    for (Closure& arrive : std::exchange(link->held, {})) world_.At(1us, std::move(arrive));
+  }
+}
+
+const LinkRule& SimNetwork::Refreshed(Link& link) {
+  if (link.version == rules_version_) return link.rule;
+  link.version = rules_version_;
+  link.rule = {};
+  for (const auto& [id, rule] : rules_) {
+    if (Applies(rule, link.from, link.to)) AddUp(rule, &link.rule);
+  }
+  return link.rule;
+}
+
+SimNetwork::Link& SimNetwork::LinkOf(const std::string& from, const std::string& to) {
+  std::string name;
+  name.reserve(from.size() + to.size() + 1);
+  name.append(from).append(">").append(to);
+  Link*& link = links_[name];
+  if (link == nullptr) {
+    all_links_.push_back(std::make_unique<Link>());
+    link = all_links_.back().get();
+    link->from = from;
+    link->to = to;
+  }
+  Refreshed(*link);
+  return *link;
+}
+
+Duration SimNetwork::Latency(const LinkRule& rule) {
+  Duration latency(random_.Between(options_.latency_min.count(), options_.latency_max.count()));
+  if (Chance(random_, rule.tail)) latency += Duration(random_.Below(rule.tail_max.count() + 1));
+  if (Chance(random_, rule.reorder)) latency += Duration(random_.Below(kReorderMax.count()));
+  return latency + rule.delay;
+}
+
+// Messages of a narrow link wait for those before them.
+Duration SimNetwork::Queueing(Link& link, size_t bytes) {
+  if (link.rule.bytes_per_second == 0) return Duration(0);
+  const Duration takes(static_cast<int64_t>(bytes) * 1'000'000'000 /
+                       static_cast<int64_t>(link.rule.bytes_per_second));
+  link.busy_until = std::max(link.busy_until, world_.now()) + takes;
+  return link.busy_until - world_.now();
+}
+
+// ---- transfer -----------------------------------------------------------------------------------
+
+void SimNetwork::Arrive(Link& link, uint64_t incarnation, Duration delay, Deliver deliver) {
+  auto arrive = [this, &link, incarnation, deliver = std::move(deliver)]() mutable {
+    const auto it = endpoints_.find(link.to);
+    if (it == endpoints_.end() || it->second.incarnation != incarnation) return;
+    deliver(it->second);
+  };
+  world_.At(delay, [this, &link, arrive = std::move(arrive)]() mutable {
+    const LinkRule& rule = Refreshed(link);
+    if (rule.block) return;
+    if (rule.hold) {
+      link.held.push_back(std::move(arrive));
+    } else {
+      arrive();
+    }
+  });
+}
+
+SimNetwork::Sent SimNetwork::Transfer(const std::string& from, const std::string& to, size_t bytes,
+                                      Deliver deliver) {
+  Link& link = LinkOf(from, to);
+  const LinkRule& rule = link.rule;
   const auto target = endpoints_.find(to);
-  if (target == endpoints_.end()) return Blocked(from, to);
-  Random& random = world_.network_random();
-  if (random.Chance(options_.loss)) return true;
-  int copies = 1;
-  if (random.Chance(options_.duplicate)) copies = 2;
-  for (int copy = 0; copy < copies; ++copy) {
-    Duration delay = Latency();
-    if (copy > 0 && random.Chance(0.3)) delay = Duration(random.Below(Duration(60s).count()));
-    world_.At(delay, [this, from, to, incarnation = target->second.incarnation, deliver] {
-      if (Blocked(from, to)) return;
-      const auto it = endpoints_.find(to);
-      if (it == endpoints_.end() || it->second.incarnation != incarnation) return;
-      deliver(it->second);
-    });
+  if (target == endpoints_.end()) {
+    return rule.block || rule.hold || rule.half_open ? Sent::kUnderWay : Sent::kRefused;
   }
-  return true;
+  if (rule.block || Chance(random_, rule.loss)) return Sent::kUnderWay;
+  if (Chance(random_, rule.reset_message)) {
+    BreakConnection(from, to);
+    return Sent::kBroken;
+  }
+  const uint64_t incarnation = target->second.incarnation;
+  if (Chance(random_, rule.duplicate_soon)) {
+    Arrive(link, incarnation, 3 * Latency(rule), deliver);
+  }
+  if (Chance(random_, rule.duplicate_late)) {
+    Arrive(link, incarnation, Duration(random_.Below(kLateMax.count())), deliver);
+  }
+  Arrive(link, incarnation, Latency(rule) + Queueing(link, bytes), std::move(deliver));
+  return Sent::kUnderWay;
+}
+
+// ---- damaged and foreign frames -----------------------------------------------------------------
+
+bool SimNetwork::MaybeDamage(const LinkRule& rule, const std::string& bytes, std::string* damaged) {
+  if (bytes.empty()) return false;
+  if (Chance(random_, rule.bit_flip)) {
+    *damaged = bytes;
+    (*damaged)[random_.Below(bytes.size())] ^= static_cast<char>(1 << random_.Below(8));
+    return true;
+  }
+  if (Chance(random_, rule.truncate)) {
+    *damaged = bytes.substr(0, random_.Below(bytes.size()));
+    return true;
+  }
+  if (Chance(random_, rule.oversize)) {
+    *damaged = std::string(limits::kFrameBytesMax + 1, '\x7f');
+    return true;
+  }
+  return false;
+}
+
+void SimNetwork::Refused(const std::string& to, bool refused, std::string_view what) {
+  if (!refused) violations_.push_back(fmt::format("{} accepted {}", to, what));
+}
+
+namespace {
+
+// Whether a request that concerns data was carried out.
+bool Served(const v1::NodeResponse& response) {
+  if (response.error().code() != v1::OK) return false;
+  return (response.has_read() && response.read().error().code() == v1::OK) ||
+         (response.has_commit() && response.commit().error().code() == v1::OK) ||
+         (response.has_prepare() && response.prepare().error().code() == v1::OK) ||
+         (response.has_resolve() && response.resolve().error().code() == v1::OK);
+}
+
+}  // namespace
+
+// A request of another cluster's client. Nobody waits for the answer, but it must be a refusal.
+void SimNetwork::SendStrayRequest(const std::string& to, const LinkRule& rule,
+                                  const Request& request) {
+  if (!request.method.empty() || request.cluster_id.empty()) return;
+  if (!Chance(random_, rule.stray_cluster)) return;
+  Request stray = request;
+  stray.cluster_id = kForeignCluster;
+  const auto endpoint = endpoints_.find(to);
+  if (endpoint == endpoints_.end()) return;
+  Arrive(LinkOf("", to), endpoint->second.incarnation, Latency(rule),
+         [this, stray, to](Endpoint& e) {
+           if (!e.serve) return;
+           e.process->Post([this, serve = e.serve, stray, to] {
+             serve(stray, [this, to](const std::string& answer) {
+               v1::NodeResponse response;
+               CHECK(response.ParseFromString(answer), "a response does not parse");
+               Refused(to, !Served(response), "a request for another cluster");
+             });
+           });
+         });
 }
 
 // ---- calls --------------------------------------------------------------------------------------
 
 namespace {
 
-Task<void> FailLater(Executor* executor, Promise<Result<std::string>> answer, Duration delay,
-                     Status status) {
-  co_await Sleep(*executor, delay);
-  answer.Set(status);
-}
+// What one call leaves behind when its frame goes, answered or not.
+class CallGuard {
+ public:
+  CallGuard(Process* process, std::function<void()> forget)
+      : process_(process), forget_(std::move(forget)) {}
+  CallGuard(const CallGuard&) = delete;
+  ~CallGuard() {
+    *alive_ = false;
+    for (const TimerId timer : timers_) process_->Cancel(timer);
+    forget_();
+  }
+  void After(Duration delay, Closure fn) {
+    timers_.push_back(process_->After(delay, std::move(fn)));
+  }
+  std::shared_ptr<bool> alive() const { return alive_; }
 
-// Tells callbacks that the frame they would answer to is gone.
-struct Alive {
-  std::shared_ptr<bool> token = std::make_shared<bool>(true);
-  ~Alive() { *token = false; }
+ private:
+  Process* process_;
+  std::function<void()> forget_;
+  std::vector<TimerId> timers_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace
 
 Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string from, std::string to,
                                                Request request) {
-  ++calls_;
-  const Alive alive;
+  const uint64_t call = ++calls_;
   Promise<Result<std::string>> answer(*process);
-  const Duration timeout = request.timeout;
+  CallGuard guard(process, [this, from, call] {
+    const auto it = endpoints_.find(from);
+    if (it != endpoints_.end()) it->second.calls.erase(call);
+  });
+  const auto caller = endpoints_.find(from);
+  if (caller == endpoints_.end()) co_return co_await answer.future();  // dead, and does not know
+  caller->second.calls.emplace(call, PendingCall{to, answer});
   world_.Trace(Crc32c(request.bytes), request.bytes.size());
+  const LinkRule& rule = LinkOf(from, to).rule;
+  SendStrayRequest(to, rule, request);
+  guard.After(request.timeout,
+              [answer, to] { answer.Set(DeadlineExceeded(to + ": no answer in time")); });
 
-  // Runs on the server, perhaps when the caller is gone; the way back has the same faults.
-  const auto reply_to = [this, from, to, alive = alive.token, answer](std::string response) {
-    Transfer(to, from, [alive, answer, response](Endpoint& e) {
-      e.process->Post([alive, answer, response] {
-        if (*alive) answer.Set(response);
-      });
-    });
-  };
+  const size_t size = request.bytes.size();
+  if (std::string damaged; MaybeDamage(rule, request.bytes, &damaged)) {
+    v1::NodeRequest decoded;
+    if (damaged.size() <= limits::kFrameBytesMax) (void)decoded.ParseFromString(damaged);
+    guard.After(Latency(rule),
+                [answer, to] { answer.Set(Unavailable(to + ": connection broke")); });
+    co_return co_await answer.future();
+  }
+  const Duration early = Chance(random_, rule.reset_call) ? Latency(rule) : Duration(0);
   // A call of the public service is a stream of a connection: it arrives once or not at all.
   const auto arrived = request.method.empty() ? nullptr : std::make_shared<bool>(false);
-  const bool sent = Transfer(from, to, [request, reply_to, arrived](Endpoint& endpoint) {
-    if (!endpoint.serve || (arrived && std::exchange(*arrived, true))) return;
-    endpoint.process->Post(
-        [serve = endpoint.serve, request, reply_to] { serve(request, reply_to); });
-  });
-  TaskScope timers(*process);
-  if (!sent) {
-    timers.Spawn(FailLater(process, answer, std::chrono::milliseconds(1),
-                           Unavailable(to + ": connection refused")));
-  } else if (world_.network_random().Chance(options_.reset)) {
-    timers.Spawn(FailLater(process, answer, Latency(), Unavailable(to + ": connection reset")));
+  const Sent sent = Transfer(
+      from, to, size,
+      [this, from, to, request = std::make_shared<const Request>(std::move(request)), answer,
+       alive = guard.alive(), arrived](Endpoint& endpoint) {
+        if (!endpoint.serve || (arrived && std::exchange(*arrived, true))) return;
+        endpoint.process->Post([this, from, to, serve = endpoint.serve, request, answer, alive] {
+          serve(*request, [this, from, to, answer, alive](std::string response) {
+            Answer(to, from, std::move(response), answer, alive);
+          });
+        });
+      });
+  if (sent == Sent::kRefused) {
+    guard.After(1ms, [answer, to] { answer.Set(Unavailable(to + ": connection refused")); });
+  } else if (sent == Sent::kBroken || early.count() > 0) {
+    guard.After(std::max(early, Duration(1ms)),
+                [answer, to] { answer.Set(Unavailable(to + ": connection reset")); });
   }
-  timers.Spawn(FailLater(process, answer, timeout, DeadlineExceeded(to + ": no answer in time")));
   co_return co_await answer.future();
+}
+
+// Runs on the server, perhaps when the caller is gone; the way back has the same faults.
+void SimNetwork::Answer(const std::string& server, const std::string& caller, std::string response,
+                        Promise<Result<std::string>> answer, std::shared_ptr<bool> alive) {
+  const LinkRule& rule = LinkOf(server, caller).rule;
+  const size_t size = response.size();
+  if (std::string damaged; MaybeDamage(rule, response, &damaged)) {
+    v1::NodeResponse decoded;
+    if (damaged.size() <= limits::kFrameBytesMax) (void)decoded.ParseFromString(damaged);
+    BreakConnection(server, caller);
+    return;
+  }
+  Transfer(server, caller, size,
+           [answer, alive, response = std::make_shared<const std::string>(std::move(response))](
+               Endpoint& endpoint) {
+             endpoint.process->Post([answer, alive, response] {
+               if (*alive) answer.Set(*response);
+             });
+           });
 }
 
 class SimChannel final : public client::Channel {
@@ -138,117 +367,9 @@ class SimChannel final : public client::Channel {
   std::string cluster_id_;
 };
 
-// ---- peers --------------------------------------------------------------------------------------
-
-class SimTransport final : public raft::Transport {
- public:
-  SimTransport(SimNetwork& network, Process& process, std::string address)
-      : network_(network), process_(process), address_(std::move(address)) {}
-  ~SimTransport() override {
-    *alive_ = false;
-    const auto it = network_.endpoints_.find(address_);
-    if (it != network_.endpoints_.end() && it->second.process == &process_) {
-      it->second.raft = nullptr;
-      it->second.reset = nullptr;
-    }
-  }
-
-  void SetReceiver(raft::TransportReceiver* receiver) override { receiver_ = receiver; }
-
-  void SetIdentity(const std::string& cluster_id, NodeId self) override {
-    cluster_id_ = cluster_id;
-    self_ = self;
-    const auto it = network_.endpoints_.find(address_);
-    CHECK(it != network_.endpoints_.end(), "identity before Listen at {}", address_);
-    it->second.raft = [this, alive = alive_](std::string batch) {
-      if (*alive) Receive(std::move(batch));
-    };
-    it->second.reset = [this, alive = alive_](const std::string& peer) {
-      process_.Post([this, alive, peer] {
-        if (!*alive || receiver_ == nullptr) return;
-        for (const auto& [node, address] : addresses_) {
-          if (address == peer) receiver_->OnUnreachable(node);
-        }
-      });
-    };
-  }
-
-  void SetAddress(NodeId node, const std::string& address) override { addresses_[node] = address; }
-
-  void Send(NodeId to, raft::GroupMessage message) override {
-    raft::AddMessage(std::move(message), &BatchTo(to));
-  }
-  void SendChunk(NodeId to, raft::SnapshotChunk chunk) override {
-    raft::AddChunk(std::move(chunk), &BatchTo(to));
-  }
-  void SendAck(NodeId to, raft::SnapshotAck ack) override { raft::AddAck(ack, &BatchTo(to)); }
-
- private:
-  v1::PeerBatch& BatchTo(NodeId to) {
-    auto& batch = pending_[to];
-    if (batch == nullptr) {
-      batch = std::make_unique<v1::PeerBatch>();
-      raft::StartBatch(cluster_id_, self_, to, batch.get());
-    }
-    if (!flush_posted_) {
-      flush_posted_ = true;
-      process_.Post([this, alive = alive_] {
-        if (*alive) Flush();
-      });
-    }
-    return *batch;
-  }
-
-  void Flush() {
-    flush_posted_ = false;
-    const auto pending = std::move(pending_);
-    pending_.clear();
-    for (const auto& [to, batch] : pending) {
-      const auto address = addresses_.find(to);
-      if (address == addresses_.end() || !self_) continue;
-      ++network_.peer_batches_;
-      const std::string bytes = batch->SerializeAsString();
-      network_.world_.Trace(Crc32c(bytes), bytes.size());
-      const bool sent =
-          network_.Transfer(address_, address->second, [bytes](SimNetwork::Endpoint& endpoint) {
-            if (endpoint.raft) endpoint.raft(bytes);
-          });
-      if (!sent && receiver_ != nullptr) receiver_->OnUnreachable(to);
-    }
-  }
-
-  void Receive(std::string bytes) {
-    process_.Post([this, alive = alive_, bytes = std::move(bytes)] {
-      if (!*alive || receiver_ == nullptr) return;
-      v1::PeerBatch batch;
-      CHECK(batch.ParseFromString(bytes), "a peer batch does not parse");
-      raft::PeerParts parts;
-      if (raft::TakeParts(cluster_id_, self_, &batch, &parts) != raft::BatchCheck::kOk) return;
-      if (!parts.messages.empty()) receiver_->OnMessages(std::move(parts.messages));
-      for (auto& chunk : parts.chunks) receiver_->OnSnapshotChunk(std::move(chunk));
-      for (auto& ack : parts.acks) receiver_->OnSnapshotAck(ack);
-    });
-  }
-
-  SimNetwork& network_;
-  Process& process_;
-  std::string address_;
-  std::string cluster_id_;
-  NodeId self_;
-  raft::TransportReceiver* receiver_ = nullptr;
-  std::map<NodeId, std::string> addresses_;
-  std::map<NodeId, std::unique_ptr<v1::PeerBatch>> pending_;
-  bool flush_posted_ = false;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-};
-
 std::unique_ptr<client::Channel> SimNetwork::MakeChannel(Process& process,
                                                          const std::string& address) {
   return std::make_unique<SimChannel>(*this, process, address);
-}
-std::unique_ptr<raft::Transport> SimNetwork::MakeTransport(Process& process,
-                                                           const std::string& address) {
-  return std::make_unique<SimTransport>(*this, process, address);
 }
 
 }  // namespace quorate::sim

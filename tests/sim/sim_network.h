@@ -1,37 +1,66 @@
 // The simulated network between processes, addressed by "host:port".
 //
-// Fault model. Everything crosses as bytes and is parsed again at the other end. Per direction of a
-// pair: latency drawn per batch, loss, duplication (also much later), reordering beyond what the
-// latency does, and blocks (partitions, possibly one-way, and isolation). A request whose way is
-// blocked or lost is not answered: the caller's deadline ends it, or an early UNAVAILABLE, as a
-// broken stream would. To a process that is down the caller gets UNAVAILABLE soon.
+// Fault model. Everything crosses as bytes and is parsed again at the other end. Latency is drawn
+// per message; what else happens to messages of a direction is said by rules (LinkRule), which come
+// and go: loss, copies soon or minutes late, reordering, delays, a limited rate, blocks, messages
+// held back and released at once, broken connections, frames that are damaged, cut, foreign or too
+// large. A request that is lost or blocked is not answered: the caller's deadline ends it. When a
+// process is killed its kernel closes the connections: callers and peers learn it soon; a machine
+// without power says nothing.
+//
+// Frames carry no checksum of their own beyond that of a snapshot's chunks: that is TCP's job, and
+// gRPC's, which sends the length of each message first. So a damaged or cut frame is given to the
+// decoders, which must stand it, and then the connection breaks; what they made of it is dropped.
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
+
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "base/task.h"
 #include "client/route/channel.h"
 #include "raft/host/transport.h"
 #include "tests/sim/world.h"
-
-namespace quorate::v1 {
-class PeerBatch;
-}
 
 namespace quorate::sim {
 
 struct NetworkOptions {
   Duration latency_min = std::chrono::microseconds(50);
   Duration latency_max = std::chrono::milliseconds(2);
-  double tail_chance = 0;  // a message takes up to `tail`
-  Duration tail = std::chrono::milliseconds(300);
+};
+
+// What happens to messages of one direction; several rules add up.
+struct LinkRule {
+  std::string from;  // an address; empty: any node or client
+  std::string to;
+  bool block = false;             // nothing arrives
+  bool hold = false;              // nothing arrives until the rule goes; then everything, in order
+  bool half_open = false;         // nobody hears that the other side is gone
+  Duration delay{0};              // added to each message
+  uint64_t bytes_per_second = 0;  // 0: no limit
+  // Probabilities, of one message.
   double loss = 0;
-  double duplicate = 0;  // delivered again, soon or up to a minute later
-  double reset = 0;      // a call fails early though the other side may act
+  double duplicate_soon = 0;
+  double duplicate_late = 0;  // up to two minutes
+  double reorder = 0;         // overtaken by what is sent in the next 20 ms
+  double tail = 0;            // up to `tail_max`
+  Duration tail_max{0};
+  double reset_call = 0;     // a call fails early though the other side may act
+  double reset_message = 0;  // the connection breaks in the middle of it
+  double bit_flip = 0;
+  double truncate = 0;
+  double oversize = 0;
+  double flip_chunk = 0;  // in a snapshot's data: the chunk's checksum is all that can tell
+  // Frames sent besides, which have to be refused without any effect.
+  double stray_garbage = 0;
+  double stray_cluster = 0;
+  double stray_node = 0;
 };
 
 class SimNetwork {
@@ -45,16 +74,14 @@ class SimNetwork {
     Duration timeout{0};
   };
   using Serve = std::function<void(Request request, Reply reply)>;
+  enum class Ending : uint8_t { kConnectionsClosed, kSilent };
 
   SimNetwork(World& world, NetworkOptions options);
 
-  NetworkOptions& options() { return options_; }
-
-  // ---- processes
-  // ---------------------------------------------------------------------------------
+  // ---- processes ------------------------------------------------------------------------------
   void Listen(const std::string& address, Process& process, Serve serve);
   // The process is gone: what is under way to it is dropped.
-  void Close(const std::string& address);
+  void Close(const std::string& address, Ending ending);
   bool Listening(const std::string& address) const { return endpoints_.contains(address); }
 
   std::unique_ptr<client::Channel> MakeChannel(Process& process, const std::string& address);
@@ -64,41 +91,71 @@ class SimNetwork {
   Task<Result<std::string>> Exchange(Process* process, std::string from, std::string to,
                                      Request request);
 
-  // ---- faults
-  // ------------------------------------------------------------------------------------
-  void Block(const std::string& from, const std::string& to) { blocked_.insert({from, to}); }
-  void HealAll() { blocked_.clear(); }
+  // ---- faults ---------------------------------------------------------------------------------
+  using RuleId = uint64_t;
+  RuleId AddRule(LinkRule rule);
+  void RemoveRule(RuleId rule);
+  // Frames that had to be refused and were not.
+  const std::vector<std::string>& violations() const { return violations_; }
 
-  // ---- what was sent, for counting messages per commit
-  // --------------------------------------------
+  // ---- what was sent, for counting messages per commit ----------------------------------------
   uint64_t calls() const { return calls_; }
   uint64_t peer_batches() const { return peer_batches_; }
 
  private:
   friend class SimTransport;
 
+  struct PendingCall {
+    std::string to;
+    Promise<Result<std::string>> answer;
+  };
   struct Endpoint {
     Process* process;
     uint64_t incarnation;
     Serve serve;
-    std::function<void(std::string batch)> raft;  // set by the transport
+    // Set by the transport.
+    std::function<void(std::shared_ptr<const std::string> batch, int condition)> raft;
     std::function<void(const std::string& address)> reset;
+    std::map<uint64_t, PendingCall> calls;
   };
+  struct Link {
+    std::string from;
+    std::string to;
+    uint64_t version = 0;  // of the rules that `rule` adds up
+    LinkRule rule;
+    Instant busy_until{};
+    std::deque<Closure> held;
+  };
+  using Deliver = std::function<void(Endpoint&)>;
+  enum class Sent : uint8_t { kUnderWay, kRefused, kBroken };
 
-  bool Blocked(const std::string& from, const std::string& to) const {
-    return blocked_.contains({from, to});
-  }
-  Duration Latency();
-  // Delivers `deliver` to the process that listens at `to` when it arrives, unless faults prevent
-  // it or another incarnation lives there by then. Returns false if nobody listens (connection
-  // refused).
-  bool Transfer(const std::string& from, const std::string& to,
-                std::function<void(Endpoint&)> deliver);
+  Link& LinkOf(const std::string& from, const std::string& to);
+  const LinkRule& Refreshed(Link& link);
+  Duration Latency(const LinkRule& rule);
+  Duration Queueing(Link& link, size_t bytes);
+  // Delivers to the process that listens at `to` when it arrives, unless faults prevent it or
+  // another incarnation lives there by then. kRefused: nobody listens; kBroken: both sides will
+  // hear that the connection broke.
+  Sent Transfer(const std::string& from, const std::string& to, size_t bytes, Deliver deliver);
+  void Arrive(Link& link, uint64_t incarnation, Duration delay, Deliver deliver);
+  void BreakConnection(const std::string& from, const std::string& to);
+  void Answer(const std::string& server, const std::string& caller, std::string response,
+              Promise<Result<std::string>> answer, std::shared_ptr<bool> alive);
+  // Whether this message is damaged on its way: then `damaged` is what arrives.
+  bool MaybeDamage(const LinkRule& rule, const std::string& bytes, std::string* damaged);
+  void SendStrayRequest(const std::string& to, const LinkRule& rule, const Request& request);
+  void Refused(const std::string& to, bool refused, std::string_view what);
 
   World& world_;
-  NetworkOptions options_;
+  const NetworkOptions options_;
+  Random& random_;
   std::map<std::string, Endpoint> endpoints_;
-  std::set<std::pair<std::string, std::string>> blocked_;
+  std::vector<std::unique_ptr<Link>> all_links_;
+  absl::flat_hash_map<std::string, Link*> links_;  // by "from>to"; looked up only
+  std::map<RuleId, LinkRule> rules_;
+  std::vector<std::string> violations_;
+  uint64_t rules_version_ = 1;
+  RuleId last_rule_ = 0;
   uint64_t last_incarnation_ = 0;
   uint64_t calls_ = 0;
   uint64_t peer_batches_ = 0;

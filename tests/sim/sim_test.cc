@@ -4,6 +4,7 @@
 
 #include "tests/sim/cluster.h"
 #include "tests/sim/run.h"
+#include "tests/sim/script.h"
 #include "tests/sim/workloads/workload.h"
 
 namespace quorate::sim {
@@ -11,37 +12,55 @@ namespace {
 
 constexpr Duration kChaos = 15s;
 
-void ExpectClean(const Options& options, const std::vector<std::string>& workloads) {
-  const Verdict verdict = RunSeed(options, workloads, false);
+void ExpectClean(Plan plan, const std::vector<std::string>& workloads) {
+  plan.workloads = workloads;
+  const Verdict verdict = RunPlan(plan, false);
   for (const auto& violation : verdict.violations) ADD_FAILURE() << violation;
   for (const auto& stall : verdict.stalls) ADD_FAILURE() << stall;
   EXPECT_GT(verdict.acknowledged, 20u) << "the run did next to nothing";
-  if (testing::Test::HasFailure())
-    GTEST_LOG_(INFO) << "seed " << options.seed << " " << options.ToString();
+  if (testing::Test::HasFailure()) GTEST_LOG_(INFO) << ToScript(plan, "failed");
 }
 
 TEST(Simulation, BankSurvivesChaos) {
-  for (uint64_t seed = 1'000; seed < 1'006; ++seed) {
-    ExpectClean(Options::Draw(seed, kChaos), {"bank"});
-  }
+  for (uint64_t seed = 1'000; seed < 1'006; ++seed) ExpectClean(Plan::Draw(seed, kChaos), {"bank"});
 }
 
 TEST(Simulation, ListAppendSurvivesChaos) {
   for (uint64_t seed = 2'000; seed < 2'006; ++seed) {
-    ExpectClean(Options::Draw(seed, kChaos), {"list-append"});
+    ExpectClean(Plan::Draw(seed, kChaos), {"list-append"});
   }
 }
 
 TEST(Simulation, OneSeedIsOneRun) {
-  const Options options = Options::Draw(7, kChaos);
-  const Verdict first = RunSeed(options, {"bank"}, false);
-  const Verdict second = RunSeed(options, {"bank"}, false);
+  const Plan plan = Plan::Draw(7, kChaos);
+  const Verdict first = RunPlan(plan, false);
+  const Verdict second = RunPlan(plan, false);
   EXPECT_EQ(first.trace_hash, second.trace_hash);
   EXPECT_EQ(first.next_draw, second.next_draw);
   EXPECT_EQ(first.events, second.events);
-  const Verdict other = RunSeed(Options::Draw(8, kChaos), {"bank"}, false);
-  EXPECT_NE(first.trace_hash, other.trace_hash);
+  EXPECT_NE(first.trace_hash, RunPlan(Plan::Draw(8, kChaos), false).trace_hash);
 }
+
+TEST(Simulation, AScriptIsThePlanItWasWrittenFrom) {
+  const Plan plan = Plan::Draw(9, kChaos);
+  const std::string script = ToScript(plan, "a test");
+  const Result<Plan> read = ParseScript(script);
+  ASSERT_TRUE(read.ok()) << read.status().ToString();
+  EXPECT_EQ(ToScript(*read, "a test"), script);
+  EXPECT_EQ(RunPlan(*read, false).trace_hash, RunPlan(plan, false).trace_hash);
+  EXPECT_FALSE(ParseScript("workloads bank\nfault at=1 no-such-kind\n").ok());
+  EXPECT_FALSE(ParseScript("options nodes=many\nworkloads bank\n").ok());
+}
+
+// Sanitizers define the same functions.
+#if !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+TEST(SimulationDeathTest, TheRealWorldIsOutOfBoundsWhileEventsRun) {
+  World world(1);
+  EXPECT_GT(::time(nullptr), 0) << "between events everything is allowed";
+  world.At(1s, [] { EXPECT_GT(::time(nullptr), 0); });
+  EXPECT_DEATH(world.RunUntil(world.now() + 2s), "simulated code must not call time");
+}
+#endif
 
 // ---- consensus rounds ---------------------------------------------------------------------------
 
@@ -83,8 +102,8 @@ Duration QuickestCommit(uint64_t seed, int keys_apart, int shards_expected) {
   Options options;
   options.seed = seed;
   options.shards = 4;
-  options.network.latency_min = options.network.latency_max = 100us;
-  options.disk.sync_min = options.disk.sync_max = kSync;
+  options.latency_min = options.latency_max = 100us;
+  options.sync_min = options.sync_max = kSync;
   World world(options.seed);
   Cluster cluster(world, options, false);
   EXPECT_TRUE(cluster.Bootstrap(60s).ok());
@@ -108,6 +127,44 @@ TEST(Commit, OverTwoShardsTakesOneSequentialConsensusRound) {
 
 TEST(Commit, OnOneShardTakesOneConsensusRound) {
   EXPECT_LT(QuickestCommit(2, 0, 1), 2 * kSync) << "more than one sequential round";
+}
+
+// ---- damage beyond what must heal ---------------------------------------------------------------
+
+TEST(Damage, OnAMajorityIsRefusedUntilTheDisksAreBack) {
+  Options options;
+  options.seed = 3;
+  options.shards = 2;
+  World world(options.seed);
+  Cluster cluster(world, options, false);
+  ASSERT_TRUE(cluster.Bootstrap(60s).ok());
+  auto client = cluster.MakeClient("client");
+  const std::string a = SpreadKey("k", 0, 4), b = SpreadKey("k", 3, 4);
+  ASSERT_TRUE(RunCommit(world, *client, a, b).result.ok());
+  world.RunUntil(world.now() + 20s);  // checkpointed
+  std::vector<SimNode::Image> images;
+  for (auto& node : cluster.nodes()) node->Crash();
+  for (int i = 0; i < 2; ++i) {
+    SimNode& node = *cluster.nodes()[static_cast<size_t>(i)];
+    images.push_back(node.TakeImage());
+    for (const std::string& path : node.disk().Paths("data/wal/")) node.disk().LoseFile(path);
+  }
+  for (auto& node : cluster.nodes()) ASSERT_TRUE(node->Start().ok());
+  world.RunUntil(world.now() + 20s);
+  for (int i = 0; i < 2; ++i) {
+    SimNode& node = *cluster.nodes()[static_cast<size_t>(i)];
+    EXPECT_GT(node.quarantined(), 0);
+    for (const shard::Shard* shard : node.node()->shards()) EXPECT_FALSE(shard->serving());
+  }
+  EXPECT_FALSE(RunCommit(world, *client, a, b).result.ok());
+  for (int i = 0; i < 2; ++i) {
+    SimNode& node = *cluster.nodes()[static_cast<size_t>(i)];
+    node.Crash();
+    node.Restore(images[static_cast<size_t>(i)]);
+    ASSERT_TRUE(node.Start().ok());
+  }
+  world.RunUntil(world.now() + 20s);
+  EXPECT_TRUE(RunCommit(world, *client, a, b).result.ok());
 }
 
 }  // namespace

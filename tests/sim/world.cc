@@ -1,10 +1,26 @@
 #include "tests/sim/world.h"
 
+#include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "base/check.h"
+#include "tests/sim/real_world_guard.h"
 
 namespace quorate::sim {
+
+namespace {
+
+constexpr Duration kStopInterval = 1ms;
+constexpr int64_t kEpochMs = 1'700'000'000'000;
+
+TimerId MakeTimerId(size_t slot, uint32_t generation) {
+  return (uint64_t{generation} << 32) | (slot + 1);
+}
+
+}  // namespace
+
+// ---- world --------------------------------------------------------------------------------------
 
 World::World(uint64_t seed)
     : root_(seed),
@@ -12,19 +28,60 @@ World::World(uint64_t seed)
       network_random_(root_.Fork("network")),
       scheduler_random_(root_.Fork("scheduler")) {}
 
-void World::At(Duration delay, Closure fn) {
+uint32_t World::Register(Process* process) {
+  processes_.push_back(process);
+  return static_cast<uint32_t>(processes_.size() - 1);
+}
+
+void World::Push(Duration delay, Kind kind, uint32_t process, uint64_t detail) {
   CHECK(delay.count() >= 0, "scheduled in the past");
-  queue_.push({now_ + delay, ++sequence_, std::make_shared<Closure>(std::move(fn))});
+  heap_.push_back({now_ + delay, ++sequence_, detail, process, kind});
+  std::push_heap(heap_.begin(), heap_.end());
+}
+
+void World::At(Duration delay, Closure fn) {
+  uint32_t slot;
+  if (free_closures_.empty()) {
+    slot = static_cast<uint32_t>(closures_.size());
+    closures_.push_back(std::move(fn));
+  } else {
+    slot = free_closures_.back();
+    free_closures_.pop_back();
+    closures_[slot] = std::move(fn);
+  }
+  Push(delay, Kind::kClosure, 0, slot);
+}
+
+void World::Run(const Event& event) {
+  if (event.kind == Kind::kClosure) {
+    Closure fn = std::move(closures_[event.detail]);
+    free_closures_.push_back(static_cast<uint32_t>(event.detail));
+    fn();
+    return;
+  }
+  Process* process = processes_[event.process];
+  if (process == nullptr) return;
+  if (event.kind == Kind::kTurn) {
+    process->Turn();
+  } else {
+    process->TimerDue(event.detail);
+  }
 }
 
 void World::RunUntil(Instant until, const std::function<bool()>& stop) {
-  while (!queue_.empty() && queue_.top().at <= until) {
-    const auto event = queue_.top();
-    queue_.pop();
+  const RealWorldGuard guard;
+  Instant asked{};
+  while (!heap_.empty() && heap_.front().at <= until) {
+    const Event event = heap_.front();
+    std::pop_heap(heap_.begin(), heap_.end());
+    heap_.pop_back();
     now_ = event.at;
     ++events_;
-    (*event.fn)();
-    if (stop && stop()) return;
+    Run(event);
+    if (stop && now_ - asked >= kStopInterval) {
+      asked = now_;
+      if (stop()) return;
+    }
   }
   if (now_ < until) now_ = until;
 }
@@ -35,78 +92,119 @@ void World::Trace(uint64_t a, uint64_t b) {
   }
 }
 
-Process::Process(World& world, std::string name, uint64_t trace_id, ClockModel* clock, Logger& log)
+// ---- clocks -------------------------------------------------------------------------------------
+
+void ClockModel::SetDrift(double drift) {
+  const Instant reads = Now();
+  anchor_ = world_.now();
+  boot_ = reads - anchor_;
+  drift_ = drift;
+}
+
+Instant ClockModel::Now() const {
+  const Duration since = world_.now() - anchor_;
+  return world_.now() + boot_ +
+         Duration(static_cast<int64_t>(static_cast<double>(since.count()) * drift_));
+}
+
+void ClockModel::FreezeWall() { frozen_wall_ms_ = WallMillis(); }
+
+int64_t ClockModel::WallMillis() const {
+  if (frozen_wall_ms_) return *frozen_wall_ms_;
+  return kEpochMs + ToMillis(world_.now().time_since_epoch()) + wall_offset_ms_ + wall_skew_ms_;
+}
+
+// ---- processes ----------------------------------------------------------------------------------
+
+Process::Process(World& world, std::string name, ClockModel* clock, Logger& log)
     : world_(world),
       name_(std::move(name)),
-      trace_id_(trace_id),
+      number_(world.Register(this)),
       clock_(clock),
       random_(world.Fork("process " + name_)),
       turn_random_(random_.Fork("turns")),
       env_{*this, *this, random_, log, metrics_} {}
 
-Process::~Process() { *alive_ = false; }
+Process::~Process() {
+  world_.processes_[number_] = nullptr;
+  if (destroyed_ != nullptr) *destroyed_ = true;
+}
 
 void Process::Pause(Instant until) { paused_until_ = std::max(paused_until_, until); }
-bool Process::paused() const { return paused_until_ > world_.now(); }
 
-void Process::Post(Closure fn) {
-  ready_.push_back(std::move(fn));
-  if (!turn_scheduled_) ScheduleTurn(Duration(turn_random_.Below(20'000)));
+void Process::Enqueue(Ready ready) {
+  ready_.push_back(std::move(ready));
+  if (turn_scheduled_) return;
+  ScheduleTurn(Duration(turn_random_.Below(static_cast<uint64_t>(turn_delay_max_.count()))));
 }
+
+void Process::Post(Closure fn) { Enqueue({std::move(fn), 0}); }
 
 void Process::ScheduleTurn(Duration delay) {
   turn_scheduled_ = true;
-  world_.At(delay, [this, alive = alive_] {
-    if (*alive) Turn();
-  });
+  world_.Push(delay, World::Kind::kTurn, number_, 0);
 }
 
 void Process::Turn() {
-  if (paused()) {
-    ScheduleTurn(paused_until_ - world_.now());
-    return;
-  }
+  if (paused()) return ScheduleTurn(paused_until_ - world_.now());
   turn_scheduled_ = false;
-  world_.Trace(trace_id_, ready_.size());
-  // What this turn posts runs in the next one.
-  std::deque<Closure> batch;
+  world_.Trace(number_, ready_.size());
+  // What this turn posts runs in the next one. A handler may end the process, and with it this.
+  std::vector<Ready> batch = std::exchange(batch_, {});
   batch.swap(ready_);
-  const auto alive = alive_;
-  for (Closure& fn : batch) {
-    fn();
-    if (!*alive) return;
+  bool destroyed = false;
+  destroyed_ = &destroyed;
+  for (Ready& ready : batch) {
+    Closure fn = ready.timer == 0 ? std::move(ready.fn) : TakeTimer(ready.timer);
+    if (fn) fn();
+    if (destroyed) return;
   }
+  destroyed_ = nullptr;
+  batch.clear();
+  batch_ = std::move(batch);
+}
+
+// ---- timers -------------------------------------------------------------------------------------
+
+Process::TimerSlot* Process::FindTimer(TimerId timer) {
+  const uint64_t slot = (timer & 0xffffffff) - 1;
+  if (timer == 0 || slot >= timers_.size()) return nullptr;
+  TimerSlot& found = timers_[slot];
+  return found.live && found.generation == timer >> 32 ? &found : nullptr;
+}
+
+Closure Process::TakeTimer(TimerId timer) {
+  TimerSlot* slot = FindTimer(timer);
+  if (slot == nullptr) return {};
+  Closure fn = std::exchange(slot->fn, {});
+  slot->live = false;
+  ++slot->generation;
+  free_timers_.push_back(static_cast<uint32_t>(slot - timers_.data()));
+  return fn;
 }
 
 TimerId Process::After(Duration delay, Closure fn) {
-  const TimerId id = ++last_timer_;
-  timers_.emplace(id, std::move(fn));
+  if (free_timers_.empty()) {
+    free_timers_.push_back(static_cast<uint32_t>(timers_.size()));
+    timers_.emplace_back();
+  }
+  const uint32_t at = free_timers_.back();
+  free_timers_.pop_back();
+  TimerSlot& slot = timers_[at];
+  slot.live = true;
+  slot.fn = std::move(fn);
+  const TimerId id = MakeTimerId(at, slot.generation);
   // A clock that runs fast fires early in virtual time.
   const auto real = Duration(static_cast<int64_t>(
-      static_cast<double>(std::max<int64_t>(delay.count(), 0)) / (1.0 + clock_->drift)));
-  world_.At(real, [this, id, alive = alive_] {
-    if (!*alive) return;
-    Post([this, id] {
-      const auto it = timers_.find(id);
-      if (it == timers_.end()) return;
-      Closure due = std::move(it->second);
-      timers_.erase(it);
-      due();
-    });
-  });
+      static_cast<double>(std::max<int64_t>(delay.count(), 0)) / (1.0 + clock_->drift())));
+  world_.Push(real, World::Kind::kTimer, number_, id);
   return id;
 }
 
-void Process::Cancel(TimerId timer) { timers_.erase(timer); }
-
-Instant Process::Now() const {
-  const double elapsed = static_cast<double>(world_.now().time_since_epoch().count());
-  return Instant(Duration(static_cast<int64_t>(elapsed * (1.0 + clock_->drift))) +
-                 clock_->boot_offset);
+void Process::TimerDue(TimerId timer) {
+  if (FindTimer(timer) != nullptr) Enqueue({{}, timer});
 }
 
-int64_t Process::WallMillis() const {
-  return 1'700'000'000'000 + ToMillis(world_.now().time_since_epoch()) + clock_->wall_offset_ms;
-}
+void Process::Cancel(TimerId timer) { TakeTimer(timer); }
 
 }  // namespace quorate::sim

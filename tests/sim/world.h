@@ -8,17 +8,18 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <queue>
+#include <optional>
 #include <string>
-#include <unordered_map>
+#include <string_view>
 #include <vector>
 
 #include "base/env.h"
 
 namespace quorate::sim {
+
+class Process;
 
 class World {
  public:
@@ -26,9 +27,12 @@ class World {
   World(const World&) = delete;
 
   Instant now() const { return now_; }
+  // Virtual time since the start of the world.
+  Duration elapsed() const { return now_ - kStart; }
   // Runs `fn` at now + delay. Order at equal times is order of scheduling.
   void At(Duration delay, Closure fn);
-  // Runs events until virtual time `until`, or until `stop` (checked after each event) says so.
+  // Runs events until virtual time `until`, or until `stop` says so. `stop` may be expensive: it is
+  // asked at most once in a millisecond of virtual time, and at the end.
   void RunUntil(Instant until, const std::function<bool()>& stop = nullptr);
 
   // Split streams: one more draw in one does not shift another.
@@ -43,36 +47,77 @@ class World {
   uint64_t events() const { return events_; }
 
  private:
+  friend class Process;
+
+  static constexpr Instant kStart{std::chrono::hours(1)};
+
+  enum class Kind : uint8_t { kClosure, kTurn, kTimer };
+  // Small and trivially copyable, since the heap moves it about; what it runs lies elsewhere.
   struct Event {
     Instant at;
     uint64_t sequence;
-    std::shared_ptr<Closure> fn;
-    bool operator<(const Event& o) const {  // priority_queue: greatest first
+    uint64_t detail;   // kClosure: its slot; kTimer: the timer
+    uint32_t process;  // of kTurn and kTimer
+    Kind kind;
+    bool operator<(const Event& o) const {  // std::push_heap: greatest first
       return at != o.at ? at > o.at : sequence > o.sequence;
     }
   };
 
-  Instant now_{std::chrono::hours(1)};
+  void Push(Duration delay, Kind kind, uint32_t process, uint64_t detail);
+  void Run(const Event& event);
+  uint32_t Register(Process* process);
+
+  Instant now_ = kStart;
   uint64_t sequence_ = 0;
   uint64_t events_ = 0;
   uint64_t trace_ = 0xcbf29ce484222325ull;
-  std::priority_queue<Event> queue_;
+  std::vector<Event> heap_;
+  std::vector<Closure> closures_;
+  std::vector<uint32_t> free_closures_;
+  std::vector<Process*> processes_;  // by number; nullptr once gone
   Random root_;
   Random fault_random_;
   Random network_random_;
   Random scheduler_random_;
 };
 
-// How a process's clocks deviate from virtual time.
-struct ClockModel {
-  double drift = 0;  // boot clock runs at 1 + drift; bounded, leases depend on it
-  Duration boot_offset{0};
-  int64_t wall_offset_ms = 0;  // may jump at any time
+// A machine's clocks, as they deviate from virtual time. The boot clock never jumps, whatever
+// happens to its rate; the wall clock may do anything.
+class ClockModel {
+ public:
+  explicit ClockModel(const World& world) : world_(world), anchor_(world.now()) {}
+
+  // From now on the boot clock runs at 1 + drift.
+  void SetDrift(double drift);
+  double drift() const { return drift_; }
+  // The machine was frozen for `length` without its clock noticing (a suspended guest).
+  void SkipBoot(Duration length) { boot_ -= length; }
+  void OffsetBoot(Duration offset) { boot_ += offset; }
+
+  void JumpWall(int64_t ms) { wall_offset_ms_ += ms; }
+  // Adds to every reading, and goes when set to zero: skew and strobes.
+  void SkewWall(int64_t ms) { wall_skew_ms_ = ms; }
+  void FreezeWall();
+  void ThawWall() { frozen_wall_ms_.reset(); }
+
+  Instant Now() const;
+  int64_t WallMillis() const;
+
+ private:
+  const World& world_;
+  double drift_ = 0;
+  Instant anchor_;    // since when the drift holds
+  Duration boot_{0};  // boot clock minus virtual time, at the anchor
+  int64_t wall_offset_ms_ = 0;
+  int64_t wall_skew_ms_ = 0;
+  std::optional<int64_t> frozen_wall_ms_;
 };
 
 class Process final : public Executor, public Clock {
  public:
-  Process(World& world, std::string name, uint64_t trace_id, ClockModel* clock, Logger& log);
+  Process(World& world, std::string name, ClockModel* clock, Logger& log);
+  Process(const Process&) = delete;
   ~Process() override;
 
   Env& env() { return env_; }
@@ -81,34 +126,56 @@ class Process final : public Executor, public Clock {
 
   // Nothing runs until virtual time `until`; then everything that waited does, in order.
   void Pause(Instant until);
-  bool paused() const;
+  bool paused() const { return paused_until_ > world_.now(); }
+  // Every turn comes up to this much later: a process that is short of CPU.
+  void SlowDown(Duration turn_delay_max) { turn_delay_max_ = turn_delay_max; }
+  static constexpr Duration kTurnDelayMax = std::chrono::microseconds(20);
 
   // Executor
   void Post(Closure fn) override;
   TimerId After(Duration delay, Closure fn) override;
   void Cancel(TimerId timer) override;
   // Clock
-  Instant Now() const override;
-  int64_t WallMillis() const override;
+  Instant Now() const override { return clock_->Now(); }
+  int64_t WallMillis() const override { return clock_->WallMillis(); }
 
  private:
+  friend class World;
+
+  // A handler, or a timer that is due and may still be cancelled.
+  struct Ready {
+    Closure fn;
+    TimerId timer = 0;
+  };
+  struct TimerSlot {
+    uint32_t generation = 1;
+    bool live = false;
+    Closure fn;
+  };
+
+  void Enqueue(Ready ready);
   void ScheduleTurn(Duration delay);
   void Turn();
+  void TimerDue(TimerId timer);
+  TimerSlot* FindTimer(TimerId timer);
+  Closure TakeTimer(TimerId timer);
 
   World& world_;
-  std::string name_;
-  uint64_t trace_id_;
+  const std::string name_;
+  const uint32_t number_;
   ClockModel* clock_;
   Random random_;
   Random turn_random_;
   Metrics metrics_;
   Env env_;
-  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
-  std::deque<Closure> ready_;
+  std::vector<Ready> ready_;
+  std::vector<Ready> batch_;   // of the turn that runs; kept for its capacity
+  bool* destroyed_ = nullptr;  // set by the destructor while a turn runs
   bool turn_scheduled_ = false;
   Instant paused_until_{};
-  TimerId last_timer_ = 0;
-  std::unordered_map<TimerId, Closure> timers_;  // looked up only, never iterated
+  Duration turn_delay_max_ = kTurnDelayMax;
+  std::vector<TimerSlot> timers_;
+  std::vector<uint32_t> free_timers_;
 };
 
 }  // namespace quorate::sim

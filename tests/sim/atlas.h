@@ -1,0 +1,34 @@
+// Atlas: which machine's synced data is damaged, so that damage stays within what must heal.
+//
+// One machine at a time. A replica that finds its log or state damaged is silent until its leader
+// has sent it everything (raft/host/group.h), so each group must have its majority without it:
+// every other machine is sound. A machine is sound again when it was started after the damage,
+// serves, and none of its replicas waits for a snapshot.
+#pragma once
+
+#include <optional>
+
+#include "tests/sim/cluster.h"
+
+namespace quorate::sim {
+
+class Atlas {
+ public:
+  explicit Atlas(Cluster& cluster) : cluster_(cluster) {}
+
+  // Whether this machine may be damaged now.
+  bool MayDamage(SimNode& node);
+  // It was.
+  void Damaged(SimNode& node);
+  // The machine that does not count for any majority now; nullopt: none.
+  std::optional<int> damaged();
+
+ private:
+  bool Sound(SimNode& node) const;
+
+  Cluster& cluster_;
+  std::optional<int> damaged_;
+  int incarnation_ = 0;  // the last one before the damage
+};
+
+}  // namespace quorate::sim

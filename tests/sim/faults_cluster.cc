@@ -1,0 +1,124 @@
+// Cluster faults: leaders of special groups, clients that die or hang, floods, repeated init.
+#include "proto/node.pb.h"
+#include "tests/sim/injector.h"
+
+namespace quorate::sim {
+
+namespace {
+
+constexpr auto kCluster = FaultClass::kCluster;
+
+void KillOracle(Injector& in, const Fault& fault) {
+  SimNode* leader = in.cluster().PlacementLeader();
+  if (leader == nullptr) return;
+  in.Count(fault);
+  in.Kill(*leader, fault.length);
+}
+
+void PauseOracle(Injector& in, const Fault& fault) {
+  SimNode* leader = in.cluster().PlacementLeader();
+  if (leader == nullptr) return;
+  in.Count(fault);
+  leader->process()->Pause(in.world().now() + fault.length);
+}
+
+void Transfer(Injector& in, const Fault& fault) {
+  if (!in.Node(fault).up()) return;
+  in.Count(fault);
+  in.Node(fault).HandOver(2s);
+}
+
+// Leaderships are given away again and again, by whoever has them.
+void TransferStorm(Injector& in, const Fault& fault) {
+  in.Count(fault);
+  for (Duration at(0); at < fault.length; at += 300ms) {
+    in.Later(at, [&in] {
+      if (SimNode* leader = in.cluster().BusiestLeader()) leader->HandOver(1s);
+    });
+  }
+}
+
+void ClientDeath(Injector& in, const Fault& fault) {
+  in.Count(fault);
+  in.hooks().kill_client(fault.node);
+}
+
+void ClientPause(Injector& in, const Fault& fault) {
+  SimClient* client = in.hooks().client(fault.node);
+  if (client == nullptr) return;
+  in.Count(fault);
+  client->process().Pause(in.world().now() + fault.length);
+}
+
+// ---- calls besides the workload -----------------------------------------------------------------
+
+Task<void> CallOnce(SimClient* client, std::string address, v1::NodeRequest request, Duration wait,
+                    std::function<void(const Result<v1::NodeResponse>&)> done) {
+  co_await Sleep(client->process(), wait);
+  done(co_await client->channel().Call(std::move(address), std::move(request), 2s));
+}
+
+// A second init, with other wishes: refused, whoever is asked.
+void RepeatedInit(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up() || in.excused(node)) return;
+  in.Count(fault);
+  SimClient& other = in.Bystander("init", 5s);
+  v1::NodeRequest request;
+  request.mutable_init()->set_shards(7);
+  for (const std::string& address : in.cluster().addresses()) {
+    request.mutable_init()->add_addresses(address);
+  }
+  other.scope().Spawn(CallOnce(&other, node.address(), std::move(request), Duration(0),
+                               [&in](const Result<v1::NodeResponse>& response) {
+                                 if (!response.ok() || response->error().code() != v1::OK) return;
+                                 if (response->init().error().code() != v1::OK) return;
+                                 in.Violation("a second init was accepted");
+                               }));
+}
+
+// Many requests in one moment: queues fill up, and what is refused is refused with an answer.
+void Flood(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up()) return;
+  in.Count(fault);
+  SimClient& flood = in.Bystander("flood", 5s);
+  const int calls = static_cast<int>(fault.strength);
+  for (int i = 0; i < calls; ++i) {
+    v1::NodeRequest request;
+    if (i % 2 == 0) {
+      request.mutable_status();
+    } else {
+      request.mutable_routes();
+    }
+    flood.scope().Spawn(CallOnce(&flood, node.address(), std::move(request),
+                                 Duration(fault.draw % 1000) * i,
+                                 [](const Result<v1::NodeResponse>&) {}));
+  }
+}
+
+}  // namespace
+
+std::vector<FaultKind> ClusterFaults() {
+  // clang-format off
+  return {
+      {"kill-oracle", kCluster, "the node that hands out timestamps is killed", 0.2, {6, 40}, {0.05,
+       8}, {}, KillOracle},
+      {"pause-oracle", kCluster, "the node that hands out timestamps stands still", 0.15, {6, 40},
+       {0.05, 6}, {}, PauseOracle},
+      {"transfer", kCluster, "a node gives its leaderships away", 0.3, {4, 30}, {}, {}, Transfer},
+      {"transfer-storm", kCluster, "leaderships are given away again and again", 0.15, {10, 60}, {1,
+       10}, {}, TransferStorm},
+      {"client-death", kCluster, "a client dies in the middle of what it does", 0.3, {5, 30}, {},
+       {}, ClientDeath},
+      {"client-pause", kCluster, "a client stands still, and then goes on", 0.2, {5, 40}, {0.5, 20},
+       {}, ClientPause},
+      {"repeated-init", kCluster, "somebody runs init again: must be refused", 0.1, {10, 60}, {},
+       {}, RepeatedInit},
+      {"flood", kCluster, "hundreds of requests to one node in one moment", 0.1, {10, 60}, {}, {50,
+       1000}, Flood},
+  };
+  // clang-format on
+}
+
+}  // namespace quorate::sim

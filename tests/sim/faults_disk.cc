@@ -1,0 +1,327 @@
+// Disk faults. Refusals and delays may hit any number of machines; damage to what was synced is
+// limited by the atlas to one machine at a time, and must heal from its peers.
+//
+// Two things no log can tell from what is allowed, so they are not injected: damage within the last
+// write before a stop (that is what a torn write looks like), and the newest segment gone or put
+// back to an earlier state as a whole (that is a log that ends earlier).
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <type_traits>
+
+#include "tests/sim/injector.h"
+
+namespace quorate::sim {
+
+namespace {
+
+constexpr auto kDisk = FaultClass::kDisk;
+constexpr char kLogs[] = "data/wal/";
+
+// ---- power --------------------------------------------------------------------------------------
+
+template <PowerLossMode kMode>
+void PowerLossOfOne(Injector& in, const Fault& fault) {
+  if (!in.Node(fault).up()) return;
+  in.Count(fault);
+  in.PowerLoss(in.Node(fault), kMode, fault.length);
+}
+
+void PowerLossOfMajority(Injector& in, const Fault& fault) {
+  in.Count(fault);
+  const int majority = in.count() / 2 + 1;
+  for (int i = 0; i < majority; ++i) {
+    in.PowerLoss(in.NodeAt(fault.node + i), PowerLossMode::kSome, fault.length);
+  }
+}
+
+void PowerLossOfAll(Injector& in, const Fault& fault) {
+  in.Count(fault);
+  Random random(fault.draw);
+  const auto mode = static_cast<PowerLossMode>(random.Below(3));
+  for (auto& node : in.cluster().nodes()) {
+    in.PowerLoss(*node, mode,
+                 Duration(random.Below(static_cast<uint64_t>(fault.length.count()) + 1)));
+  }
+}
+
+// ---- refusals and delays ------------------------------------------------------------------------
+
+// Sets a field of the disk's faults for the window. The node may stop, and refuse to start.
+template <class T>
+void With(Injector& in, const Fault& fault, T DiskFaults::*field, std::type_identity_t<T> value) {
+  in.Count(fault);
+  SimNode& node = in.Node(fault);
+  in.Excuse(node, fault.length);
+  node.disk().faults().*field = value;
+  in.Until(fault, [&node, field] { node.disk().faults().*field = DiskFaults().*field; });
+}
+
+void SyncFails(Injector& in, const Fault& fault) {
+  With(in, fault, &DiskFaults::sync_failure, fault.strength);
+}
+void WriteFails(Injector& in, const Fault& fault) {
+  With(in, fault, &DiskFaults::write_failure, fault.strength);
+}
+void ReadFails(Injector& in, const Fault& fault) {
+  With(in, fault, &DiskFaults::read_failure, fault.strength);
+  if (in.Node(fault).up()) in.Kill(in.Node(fault), 200ms);
+}
+
+void SyncStalls(Injector& in, const Fault& fault) {
+  in.Node(fault).disk().faults().stall =
+      Duration(Random(fault.draw).Between(100'000'000, 5'000'000'000));
+  With(in, fault, &DiskFaults::stall_chance, fault.strength);
+}
+
+void SlowDisk(Injector& in, const Fault& fault) {
+  With(in, fault, &DiskFaults::slower, Duration(static_cast<int64_t>(fault.strength * 1e9)));
+}
+
+// Below the watermark: writes are refused, nothing else happens.
+void LowSpace(Injector& in, const Fault& fault) {
+  With(in, fault, &DiskFaults::taken_bytes, (64ull << 30) - (128ull << 20));
+}
+
+// Not a byte left: what grows a file fails.
+void DiskFull(Injector& in, const Fault& fault) {
+  With(in, fault, &DiskFaults::taken_bytes, 64ull << 30);
+}
+
+void CheckpointFails(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up()) return;
+  in.Count(fault);
+  in.Excuse(node, 10s);
+  node.store_disk().FailCommits(IoError("simulated failure of the store"));
+}
+
+// ---- damage -------------------------------------------------------------------------------------
+
+// A place in the log whose damage recovery can tell from a torn write.
+struct Place {
+  std::string path;
+  uint64_t begin = 0;
+  uint64_t end = 0;
+};
+
+std::optional<Place> PlaceInLog(SimNode& node, Random& random) {
+  const SimDisk& disk = node.disk();
+  const std::vector<std::string> paths = disk.Paths(kLogs);
+  if (paths.empty() || disk.Content(disk.last_log_path()) == nullptr) return std::nullopt;
+  // Segments behind the last written one are prepared, and hold nothing.
+  std::vector<std::string> used;
+  for (const std::string& path : paths) {
+    if (path <= disk.last_log_path()) used.push_back(path);
+  }
+  const std::string& path = used[random.Below(used.size())];
+  const uint64_t end =
+      path == disk.last_log_path() ? disk.last_log_offset() : disk.Content(path)->size();
+  if (end < 1024) return std::nullopt;
+  const uint64_t begin = random.Below(end - 512);
+  return Place{path, begin, std::min<uint64_t>(end, begin + 1 + random.Below(512))};
+}
+
+// Damages a machine that goes down for it, as far as the atlas allows; `damage` says whether it
+// could.
+void DamageWhileDown(Injector& in, const Fault& fault,
+                     const std::function<bool(SimNode&, Random&)>& damage) {
+  SimNode& node = in.Node(fault);
+  if (!in.atlas().MayDamage(node)) return;
+  Random random(fault.draw);
+  node.Crash();
+  if (damage(node, random)) {
+    in.Count(fault);
+    in.atlas().Damaged(node);
+  }
+  in.BootLater(node, fault.length);
+}
+
+void DamageLog(Injector& in, const Fault& fault,
+               std::function<std::string(std::string old, Random& random)> change) {
+  DamageWhileDown(in, fault, [&change](SimNode& node, Random& random) {
+    const auto place = PlaceInLog(node, random);
+    if (!place) return false;
+    const std::string old =
+        node.disk().Content(place->path)->substr(place->begin, place->end - place->begin);
+    node.disk().Damage(place->path, place->begin, change(old, random));
+    return true;
+  });
+}
+
+void BitRot(Injector& in, const Fault& fault) {
+  DamageLog(in, fault, [](std::string bytes, Random& random) {
+    bytes[random.Below(bytes.size())] ^= static_cast<char>(1 << random.Below(8));
+    return bytes;
+  });
+}
+
+void ZeroedSector(Injector& in, const Fault& fault) {
+  DamageLog(in, fault, [](std::string bytes, Random&) { return std::string(bytes.size(), '\0'); });
+}
+
+void Garbage(Injector& in, const Fault& fault) {
+  DamageLog(in, fault, [](std::string bytes, Random& random) {
+    for (char& c : bytes) c = static_cast<char>(random.Next());
+    return bytes;
+  });
+}
+
+// The next log write lands elsewhere in the same file; found at the next start, which comes soon,
+// but only after another write: the last one may be torn.
+void MisdirectedWrite(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up() || !in.atlas().MayDamage(node)) return;
+  in.Count(fault);
+  in.atlas().Damaged(node);
+  node.disk().faults().misdirect_next_write = true;
+  in.Later(fault.length, [&in, &node] {
+    node.disk().faults().misdirect_next_write = false;
+    in.Kill(node, 200ms);
+  });
+}
+
+// A segment that is not the newest is as it was a while ago.
+void StaleSegment(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  const std::string path = node.disk().last_log_path();
+  const std::string* content = node.disk().Content(path);
+  if (content == nullptr) return;
+  in.Later(fault.length, [&in, fault, path, old = *content] {
+    DamageWhileDown(in, fault, [&](SimNode& node, Random&) {
+      const std::string* now = node.disk().Content(path);
+      if (now == nullptr || path >= node.disk().last_log_path() || *now == old) return false;
+      node.disk().ReplaceFile(path, old);
+      return true;
+    });
+  });
+}
+
+void LostSegment(Injector& in, const Fault& fault) {
+  DamageWhileDown(in, fault, [](SimNode& node, Random& random) {
+    std::vector<std::string> old;
+    for (const std::string& path : node.disk().Paths(kLogs)) {
+      if (path < node.disk().last_log_path()) old.push_back(path);
+    }
+    if (old.empty()) return false;
+    node.disk().LoseFile(old[random.Below(old.size())]);
+    return true;
+  });
+}
+
+void LostLog(Injector& in, const Fault& fault) {
+  DamageWhileDown(in, fault, [](SimNode& node, Random&) {
+    for (const std::string& path : node.disk().Paths(kLogs)) node.disk().LoseFile(path);
+    return true;
+  });
+}
+
+void LostStore(Injector& in, const Fault& fault) {
+  DamageWhileDown(in, fault, [](SimNode& node, Random&) {
+    node.store_disk() = storage::MemoryDisk();
+    return true;
+  });
+}
+
+void StaleStore(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  in.Later(fault.length, [&in, fault, old = node.TakeImage().store] {
+    DamageWhileDown(in, fault, [&](SimNode& node, Random&) {
+      node.store_disk() = old;
+      return true;
+    });
+  });
+}
+
+// Refused loudly until somebody puts the file back.
+void Unreadable(Injector& in, const Fault& fault, const std::function<void(SimNode&)>& damage,
+                std::function<void(SimNode&)> repair) {
+  SimNode& node = in.Node(fault);
+  in.Count(fault);
+  in.Excuse(node, fault.length);
+  node.Crash();
+  damage(node);
+  const Status status = node.Start();
+  if (status.ok()) {
+    in.Violation(fmt::format("{} started on a disk with {}", node.address(), fault.kind->name));
+  }
+  in.Until(fault, [&in, &node, repair] {
+    node.Crash();
+    repair(node);
+    in.BootLater(node, 100ms);
+  });
+}
+
+constexpr char kPath[] = "data/IDENTITY";
+
+void DamagedIdentity(Injector& in, const Fault& fault) {
+  const std::string* content = in.Node(fault).disk().Content(kPath);
+  if (content == nullptr) return;
+  const std::string original = *content;
+  Random random(fault.draw);
+  std::string damaged = original;
+  damaged[random.Below(damaged.size())] ^= 1;
+  Unreadable(
+      in, fault, [&](SimNode& node) { node.disk().ReplaceFile(kPath, damaged); },
+      [original](SimNode& node) { node.disk().ReplaceFile(kPath, original); });
+}
+
+void UnreadableStore(Injector& in, const Fault& fault) {
+  Unreadable(
+      in, fault, [](SimNode& node) { node.BreakStore(true); },
+      [](SimNode& node) { node.BreakStore(false); });
+}
+
+}  // namespace
+
+std::vector<FaultKind> DiskFaultKinds() {
+  // clang-format off
+  return {
+      {"power-loss", kDisk, "a machine loses power: unsynced writes kept, lost or torn", 0.4, {5,
+       40}, {0.1, 8}, {}, PowerLossOfOne<PowerLossMode::kSome>},
+      {"lost-unsynced", kDisk, "a machine loses power and everything unsynced", 0.2, {5, 40}, {0.1,
+       8}, {}, PowerLossOfOne<PowerLossMode::kNothingUnsynced>},
+      {"torn-writes", kDisk, "a machine loses power and tears every unsynced write", 0.2, {5, 40},
+       {0.1, 8}, {}, PowerLossOfOne<PowerLossMode::kTearEveryWrite>},
+      {"power-loss-majority", kDisk, "a majority of the machines loses power", 0.12, {15, 60}, {0.1,
+       4}, {}, PowerLossOfMajority},
+      {"power-loss-all", kDisk, "all machines lose power", 0.2, {15, 60}, {0.1, 4}, {},
+       PowerLossOfAll},
+      {"sync-failure", kDisk, "a sync fails, and what was unsynced is gone", 0.15, {5, 40}, {1, 6},
+       {1e-3, 0.5}, SyncFails},
+      {"sync-stall", kDisk, "a sync takes seconds", 0.2, {5, 40}, {1, 20}, {1e-3, 0.2}, SyncStalls},
+      {"slow-disk", kDisk, "every sync takes longer", 0.15, {10, 60}, {1, 20}, {5e-3, 0.3},
+       SlowDisk},
+      {"write-error", kDisk, "a write fails", 0.12, {5, 40}, {0.5, 4}, {1e-3, 0.5}, WriteFails},
+      {"read-error", kDisk, "reads fail while a node starts", 0.12, {10, 60}, {0.5, 4}, {0.01, 1},
+       ReadFails},
+      {"low-space", kDisk, "free space is below the watermark: writes are refused", 0.12, {10, 60},
+       {1, 10}, {}, LowSpace},
+      {"disk-full", kDisk, "not a byte is left", 0.1, {10, 60}, {1, 8}, {}, DiskFull},
+      {"checkpoint-failure", kDisk, "the store fails to commit: the node must stop", 0.12, {10, 60},
+       {}, {}, CheckpointFails},
+      {"bit-rot", kDisk, "a bit of the log flips", 0.2, {8, 40}, {0.1, 5}, {}, BitRot},
+      {"zeroed-sector", kDisk, "a piece of the log is zeros", 0.12, {8, 40}, {0.1, 5}, {},
+       ZeroedSector},
+      {"garbage-sector", kDisk, "a piece of the log is garbage", 0.12, {8, 40}, {0.1, 5}, {},
+       Garbage},
+      {"misdirected-write", kDisk, "a log write lands elsewhere", 0.12, {8, 40}, {0.5, 3}, {},
+       MisdirectedWrite},
+      {"stale-segment", kDisk, "a segment of the log is as it was a while ago", 0.15, {8, 40}, {2,
+       20}, {}, StaleSegment},
+      {"lost-segment", kDisk, "a segment of the log is gone", 0.12, {8, 40}, {0.1, 5}, {},
+       LostSegment},
+      {"lost-log", kDisk, "the whole log is gone", 0.1, {10, 60}, {0.1, 5}, {}, LostLog},
+      {"lost-store", kDisk, "the checkpointed state is gone", 0.12, {8, 40}, {0.1, 5}, {},
+       LostStore},
+      {"stale-store", kDisk, "the checkpointed state is as it was a while ago", 0.12, {8, 40}, {1,
+       20}, {}, StaleStore},
+      {"damaged-identity", kDisk, "the identity file is damaged: must be refused", 0.1, {10, 60},
+       {0.5, 4}, {}, DamagedIdentity},
+      {"unreadable-store", kDisk, "the store cannot be opened: must be refused", 0.1, {10, 60},
+       {0.5, 4}, {}, UnreadableStore},
+  };
+  // clang-format on
+}
+
+}  // namespace quorate::sim

@@ -1,0 +1,171 @@
+#include "tests/sim/injector.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/crc32c.h"
+
+namespace quorate::sim {
+
+namespace {
+
+constexpr Duration kRetryBoot = 1s;
+// A failure may show only after its cause is gone.
+constexpr Duration kExcuseGrace = 2s;
+
+}  // namespace
+
+Injector::Injector(Cluster& cluster, Hooks hooks)
+    : world_(cluster.world()), cluster_(cluster), atlas_(cluster), hooks_(std::move(hooks)) {
+  for (auto& node : cluster_.nodes()) {
+    node->OnFatal([this, &node = *node](const Status& status) {
+      if (!excused(node)) {
+        Violation(node.address() + " stopped by itself: " + status.ToString());
+      }
+      BootLater(node, 1s);
+    });
+  }
+}
+
+void Injector::Start(const std::vector<Fault>& schedule) {
+  for (const Fault& fault : schedule) {
+    Later(fault.at, [this, fault] { Inject(fault); });
+  }
+}
+
+void Injector::Inject(const Fault& fault) {
+  world_.Trace(Crc32c(fault.kind->name), fault.draw);
+  fault.kind->inject(*this, fault);
+}
+
+SimNode& Injector::Other(const Fault& fault) {
+  const int node = fault.node % count();
+  const int other = fault.other % count();
+  return NodeAt(other == node ? other + 1 : other);
+}
+
+// The address that a fault without links hits; empty: everybody.
+std::string Injector::TargetOf(const Fault& fault) {
+  const std::string_view name = fault.kind->name;
+  const auto about = [name](std::string_view what) { return name.find(what) != name.npos; };
+  if (about("client")) return fmt::format("c{}.", fault.node);
+  if (about("-all") || about("majority") || about("rolling") || about("storm")) return {};
+  SimNode* node = &Node(fault);
+  if (about("leader")) node = cluster_.BusiestLeader();
+  if (about("oracle")) node = cluster_.PlacementLeader();
+  return node == nullptr ? std::string() : node->address();
+}
+
+void Injector::Count(const Fault& fault) {
+  ++injected_[std::string(fault.kind->name)];
+  if (!hooks_.hit || fault.kind->type == FaultClass::kNetwork) return;
+  const std::string target = TargetOf(fault);
+  hooks_.hit(fault, target, target);
+}
+
+// ---- windows ------------------------------------------------------------------------------------
+
+void Injector::Until(const Fault& fault, Closure undo) {
+  const uint64_t window = ++last_window_;
+  windows_.emplace(window, std::move(undo));
+  world_.At(fault.length, [this, window] {
+    const auto it = windows_.find(window);
+    if (it == windows_.end()) return;
+    Closure undo = std::move(it->second);
+    windows_.erase(it);
+    undo();
+  });
+}
+
+void Injector::Later(Duration delay, Closure fn) {
+  world_.At(delay, [this, healed = healed_, fn = std::move(fn)]() mutable {
+    if (healed_ == healed) fn();
+  });
+}
+
+void Injector::Rule(const Fault& fault, LinkRule rule) {
+  if (hooks_.hit) hooks_.hit(fault, rule.from, rule.to);
+  const SimNetwork::RuleId id = network().AddRule(std::move(rule));
+  Until(fault, [this, id] { network().RemoveRule(id); });
+}
+
+void Injector::BlockBothWays(const Fault& fault, const std::string& a, const std::string& b) {
+  Rule(fault, {.from = a, .to = b, .block = true});
+  Rule(fault, {.from = b, .to = a, .block = true});
+}
+
+SimClient& Injector::Bystander(const std::string& name, Duration length) {
+  const uint64_t number = ++last_bystander_;
+  auto& client = bystanders_[number] = cluster_.MakeClient(name);
+  world_.At(length, [this, number] { bystanders_.erase(number); });
+  return *client;
+}
+
+// ---- nodes --------------------------------------------------------------------------------------
+
+void Injector::Kill(SimNode& node, Duration down) {
+  node.Crash();
+  BootLater(node, down);
+}
+
+void Injector::PowerLoss(SimNode& node, PowerLossMode mode, Duration down) {
+  node.PowerLoss(mode);
+  BootLater(node, down);
+}
+
+void Injector::BootLater(SimNode& node, Duration delay) {
+  world_.At(delay, [this, &node] { Boot(node); });
+}
+
+void Injector::Boot(SimNode& node) {
+  if (node.up() || held_down_.contains(node.index())) return;
+  const Status status = node.Start();
+  if (status.ok()) return;
+  if (!excused(node)) {
+    Violation(fmt::format("{} does not start: {}", node.address(), status.ToString()));
+  }
+  BootLater(node, kRetryBoot);
+}
+
+void Injector::Excuse(SimNode& node, Duration length) {
+  Instant& until = excused_until_[node.index()];
+  until = std::max(until, world_.now() + length + kExcuseGrace);
+}
+
+bool Injector::excused(const SimNode& node) const {
+  const auto it = excused_until_.find(node.index());
+  return it != excused_until_.end() && it->second >= world_.now();
+}
+
+// ---- healing ------------------------------------------------------------------------------------
+
+void Injector::Heal(const std::set<int>& left_down, const std::set<int>& left_cut) {
+  ++healed_;
+  // An undo may end a node that must come back with another disk.
+  for (auto& [window, undo] : std::exchange(windows_, {})) undo();
+  for (const SimNetwork::RuleId cut : std::exchange(cuts_, {})) network().RemoveRule(cut);
+  held_down_ = left_down;
+  for (auto& node : cluster_.nodes()) {
+    if (held_down_.contains(node->index())) {
+      node->Crash();
+    } else {
+      Boot(*node);
+    }
+  }
+  Cut(left_cut);
+}
+
+void Injector::Cut(const std::set<int>& nodes) {
+  for (const int inside : nodes) {
+    for (auto& node : cluster_.nodes()) {
+      if (nodes.contains(node->index())) continue;
+      const std::string& a = NodeAt(inside).address();
+      cuts_.push_back(network().AddRule({.from = a, .to = node->address(), .block = true}));
+      cuts_.push_back(network().AddRule({.from = node->address(), .to = a, .block = true}));
+    }
+  }
+}
+
+}  // namespace quorate::sim

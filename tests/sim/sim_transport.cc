@@ -1,0 +1,201 @@
+// Peer messages over the simulated network: batches per peer and turn, as the real transport makes
+// them, as bytes.
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/limits.h"
+#include "proto/raft.pb.h"
+#include "raft/host/wire.h"
+#include "tests/sim/sim_network.h"
+
+namespace quorate::sim {
+
+class SimTransport final : public raft::Transport {
+ public:
+  SimTransport(SimNetwork& network, Process& process, std::string address)
+      : network_(network), process_(process), address_(std::move(address)) {}
+  ~SimTransport() override {
+    *alive_ = false;
+    const auto it = network_.endpoints_.find(address_);
+    if (it != network_.endpoints_.end() && it->second.process == &process_) {
+      it->second.raft = nullptr;
+      it->second.reset = nullptr;
+    }
+  }
+
+  void SetReceiver(raft::TransportReceiver* receiver) override { receiver_ = receiver; }
+  void SetIdentity(const std::string& cluster_id, NodeId self) override;
+  void SetAddress(NodeId node, const std::string& address) override { addresses_[node] = address; }
+
+  void Send(NodeId to, raft::GroupMessage message) override {
+    raft::AddMessage(std::move(message), &BatchTo(to));
+  }
+  void SendChunk(NodeId to, raft::SnapshotChunk chunk) override {
+    raft::AddChunk(std::move(chunk), &BatchTo(to));
+  }
+  void SendAck(NodeId to, raft::SnapshotAck ack) override { raft::AddAck(ack, &BatchTo(to)); }
+
+ private:
+  // How a batch gets to its receiver.
+  enum class Condition : uint8_t { kWhole, kDamaged, kStray };
+
+  v1::PeerBatch& BatchTo(NodeId to);
+  void Flush();
+  void SendBatch(NodeId to, const std::string& address, v1::PeerBatch* batch);
+  void SendStrays(const std::string& address, const LinkRule& rule, const std::string& bytes);
+  void Receive(std::shared_ptr<const std::string> bytes, Condition condition);
+  void Take(const std::string& bytes, Condition condition);
+
+  SimNetwork& network_;
+  Process& process_;
+  const std::string address_;
+  std::string cluster_id_;
+  NodeId self_;
+  raft::TransportReceiver* receiver_ = nullptr;
+  std::map<NodeId, std::string> addresses_;
+  std::map<NodeId, std::unique_ptr<v1::PeerBatch>> pending_;
+  bool flush_posted_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+void SimTransport::SetIdentity(const std::string& cluster_id, NodeId self) {
+  cluster_id_ = cluster_id;
+  self_ = self;
+  const auto it = network_.endpoints_.find(address_);
+  if (it == network_.endpoints_.end()) return;  // it died while it started
+  it->second.raft = [this, alive = alive_](std::shared_ptr<const std::string> bytes,
+                                           int condition) {
+    if (*alive) Receive(std::move(bytes), static_cast<Condition>(condition));
+  };
+  it->second.reset = [this, alive = alive_](const std::string& peer) {
+    process_.Post([this, alive, peer] {
+      if (!*alive || receiver_ == nullptr) return;
+      for (const auto& [node, address] : addresses_) {
+        if (address == peer) receiver_->OnUnreachable(node);
+      }
+    });
+  };
+}
+
+// ---- sending ------------------------------------------------------------------------------------
+
+v1::PeerBatch& SimTransport::BatchTo(NodeId to) {
+  auto& batch = pending_[to];
+  if (batch == nullptr) {
+    batch = std::make_unique<v1::PeerBatch>();
+    raft::StartBatch(cluster_id_, self_, to, batch.get());
+  }
+  if (!flush_posted_) {
+    flush_posted_ = true;
+    process_.Post([this, alive = alive_] {
+      if (*alive) Flush();
+    });
+  }
+  return *batch;
+}
+
+void SimTransport::Flush() {
+  flush_posted_ = false;
+  if (!network_.Listening(address_)) return;  // dead, and does not know
+  for (const auto& [to, batch] : std::exchange(pending_, {})) {
+    const auto address = addresses_.find(to);
+    if (address != addresses_.end() && self_) SendBatch(to, address->second, batch.get());
+  }
+}
+
+void SimTransport::SendBatch(NodeId to, const std::string& address, v1::PeerBatch* batch) {
+  ++network_.peer_batches_;
+  Random& random = network_.random_;
+  const LinkRule& rule = network_.LinkOf(address_, address).rule;
+  for (auto& chunk : *batch->mutable_chunks()) {
+    if (rule.flip_chunk == 0 || chunk.data().empty() || !random.Chance(rule.flip_chunk)) continue;
+    (*chunk.mutable_data())[random.Below(chunk.data().size())] ^= 1;
+  }
+  auto bytes = std::make_shared<std::string>(batch->SerializeAsString());
+  network_.world_.Trace(Crc32c(*bytes), bytes->size());
+  SendStrays(address, rule, *bytes);
+  std::string altered;
+  const bool damaged = network_.MaybeDamage(rule, *bytes, &altered);
+  if (damaged) *bytes = std::move(altered);
+  const auto condition = damaged ? Condition::kDamaged : Condition::kWhole;
+  const size_t size = bytes->size();
+  const SimNetwork::Sent sent =
+      network_.Transfer(address_, address, size,
+                        [bytes = std::shared_ptr<const std::string>(std::move(bytes)),
+                         condition](SimNetwork::Endpoint& endpoint) {
+                          if (endpoint.raft) endpoint.raft(bytes, static_cast<int>(condition));
+                        });
+  if (damaged) {
+    network_.BreakConnection(address_, address);
+    network_.BreakConnection(address, address_);
+  }
+  if (sent != SimNetwork::Sent::kUnderWay && receiver_ != nullptr) receiver_->OnUnreachable(to);
+}
+
+// Frames that nobody here sent: of another cluster, for another node, or no batch at all.
+void SimTransport::SendStrays(const std::string& address, const LinkRule& rule,
+                              const std::string& bytes) {
+  Random& random = network_.random_;
+  const auto send = [&](std::string stray) {
+    const auto target = network_.endpoints_.find(address);
+    if (target == network_.endpoints_.end()) return;
+    network_.Arrive(network_.LinkOf(address_, address), target->second.incarnation,
+                    network_.Latency(rule),
+                    [bytes = std::make_shared<const std::string>(std::move(stray))](
+                        SimNetwork::Endpoint& endpoint) {
+                      if (!endpoint.raft) return;
+                      endpoint.raft(bytes, static_cast<int>(Condition::kStray));
+                    });
+  };
+  if (rule.stray_garbage > 0 && random.Chance(rule.stray_garbage)) {
+    std::string garbage = bytes;
+    for (char& c : garbage) {
+      if (random.Chance(0.2)) c = static_cast<char>(random.Next());
+    }
+    send(std::move(garbage));
+  }
+  const bool foreign = rule.stray_cluster > 0 && random.Chance(rule.stray_cluster);
+  const bool other = rule.stray_node > 0 && random.Chance(rule.stray_node);
+  if (!foreign && !other) return;
+  v1::PeerBatch stray;
+  CHECK(stray.ParseFromString(bytes));
+  if (foreign) stray.set_cluster_id(std::string(32, 'f'));
+  if (other) stray.set_to_node(stray.to_node() + 1);
+  send(stray.SerializeAsString());
+}
+
+// ---- receiving ----------------------------------------------------------------------------------
+
+void SimTransport::Receive(std::shared_ptr<const std::string> bytes, Condition condition) {
+  process_.Post([this, alive = alive_, bytes = std::move(bytes), condition] {
+    if (*alive && receiver_ != nullptr) Take(*bytes, condition);
+  });
+}
+
+void SimTransport::Take(const std::string& bytes, Condition condition) {
+  // gRPC refuses what is too large before anybody looks into it.
+  if (bytes.size() > limits::kFrameBytesMax) return;
+  v1::PeerBatch batch;
+  const bool parsed = batch.ParseFromString(bytes);
+  CHECK(parsed || condition != Condition::kWhole, "a peer batch does not parse");
+  if (!parsed) return;
+  raft::PeerParts parts;
+  const bool foreign = batch.cluster_id() != cluster_id_ || batch.to_node() != self_.value();
+  const raft::BatchCheck check = raft::TakeParts(cluster_id_, self_, &batch, &parts);
+  if (check != raft::BatchCheck::kOk) return;
+  network_.Refused(address_, !foreign, "a batch for another cluster or node");
+  if (condition != Condition::kWhole) return;
+  if (!parts.messages.empty()) receiver_->OnMessages(std::move(parts.messages));
+  for (auto& chunk : parts.chunks) receiver_->OnSnapshotChunk(std::move(chunk));
+  for (auto& ack : parts.acks) receiver_->OnSnapshotAck(ack);
+}
+
+std::unique_ptr<raft::Transport> SimNetwork::MakeTransport(Process& process,
+                                                           const std::string& address) {
+  return std::make_unique<SimTransport>(*this, process, address);
+}
+
+}  // namespace quorate::sim
