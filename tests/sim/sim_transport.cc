@@ -6,7 +6,6 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
-#include "base/limits.h"
 #include "proto/raft.pb.h"
 #include "raft/host/wire.h"
 #include "tests/sim/sim_network.h"
@@ -176,8 +175,6 @@ void SimTransport::Receive(std::shared_ptr<const std::string> bytes, Condition c
 }
 
 void SimTransport::Take(const std::string& bytes, Condition condition) {
-  // gRPC refuses what is too large before anybody looks into it.
-  if (bytes.size() > limits::kFrameBytesMax) return;
   v1::PeerBatch batch;
   const bool parsed = batch.ParseFromString(bytes);
   CHECK(parsed || condition != Condition::kWhole, "a peer batch does not parse");
