@@ -12,10 +12,12 @@ namespace quorate::client {
 namespace {
 
 constexpr Duration kPauseInitial = 5ms;
-constexpr Duration kPauseMax = 250ms;
+constexpr Duration kPauseMax = 100ms;
 // How long one sending may stay unanswered before another replica is asked. A lock may be waited
 // for longer than this; sending again then joins the wait.
 constexpr Duration kPatienceInitial = 1s;
+constexpr Duration kPatienceAgain = 250ms;
+constexpr Duration kAvoidSilent = 2s;
 constexpr Duration kPatienceMax = 8s;
 constexpr Duration kMapTimeout = 500ms;
 // A process that has never seen a map gives up this early: its addresses are probably wrong.
@@ -121,6 +123,13 @@ struct Caller::Walk {
   Backoff pause{kPauseInitial, kPauseMax};
   Duration patience = kPatienceInitial;
   std::vector<std::string> asked;  // addresses of this round
+  // Did not answer in time: stopped, cut off, or waiting for a lock. From then on it is asked after
+  // all others; and, until `avoid_until`, not at all in a round in which one of them said that
+  // there is no leader. That one may be cut off itself, hence the bound.
+  std::string silent;
+  Instant avoid_until;
+  bool ask_silent = true;
+  bool leaderless = false;
   int rounds = 0;
   bool maybe_done = false;  // a sending broke or stayed unanswered
   bool want_map = false;
@@ -153,7 +162,7 @@ Task<Result<v1::NodeResponse>> Caller::CallPlacement(v1::NodeRequest request, In
 // The leader first, then the others; each address once per round.
 std::optional<Caller::Stop> Caller::NextStop(Walk& walk) const {
   const auto fresh = [&walk](const std::string& address) {
-    return !address.empty() &&
+    return !address.empty() && (walk.ask_silent || address != walk.silent) &&
            std::find(walk.asked.begin(), walk.asked.end(), address) == walk.asked.end();
   };
   const auto stop_at = [&](const Endpoint& replica) -> std::optional<std::string> {
@@ -221,9 +230,16 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       }
       co_return std::move(*answer);
     }
+    if (!walk->ask_silent && (!walk->leaderless || env_.Now() >= walk->avoid_until)) {
+      walk->ask_silent = true;
+      continue;
+    }
     // Every candidate was asked once. The first map is asked for without a pause.
     walk->asked.clear();
-    if (walk->want_map || walk->rounds % 2 == 1) {
+    walk->ask_silent = walk->silent.empty();
+    walk->leaderless = false;
+    const bool in_time = env_.Now() < walk->deadline;
+    if (in_time && (walk->want_map || walk->rounds % 2 == 1)) {
       walk->want_map = false;
       Status status = co_await RefreshMap();
       if (status.ok() && walk->rounds++ == 0) continue;
@@ -264,7 +280,10 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
     walk.last = result.status();
     // Silence may be a long wait for a lock: others are asked, but the leader is not forgotten.
     if (code == Code::kDeadlineExceeded) {
-      walk.patience = std::min(walk.patience * 2, kPatienceMax);
+      walk.patience =
+          walk.silent.empty() ? kPatienceAgain : std::min(walk.patience * 2, kPatienceMax);
+      walk.silent = silent_ = stop.address;
+      walk.avoid_until = env_.Now() + kAvoidSilent;
     } else {
       forget();
     }
@@ -273,7 +292,10 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
   const v1::Error& error = ErrorOf(*result);
   switch (error.code()) {
     case v1::NOT_LEADER:
-      if (error.leader().node_id() == 0) forget();
+      if (error.leader().node_id() == 0) {
+        forget();
+        walk.leaderless = true;
+      }
       if (stop.shard) {
         routes_.Learn(stop.shard, error);
       } else {
@@ -316,6 +338,8 @@ Task<void> Caller::RefreshFromSources() {
   std::vector<std::string> sources = routes_.MapSources();
   const auto last = std::find(sources.begin(), sources.end(), last_map_source_);
   if (last != sources.end()) std::rotate(sources.begin(), last, last + 1);
+  std::stable_partition(sources.begin(), sources.end(),
+                        [this](const std::string& source) { return source != silent_; });
   Status status(Code::kUnavailable, "no address of any node is known");
   std::string tried;
   bool some = false;

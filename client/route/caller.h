@@ -78,6 +78,7 @@ class Caller {
   Channel& channel_;
   RouteCache& routes_;
   std::string last_map_source_;
+  std::string silent_;  // the last that did not answer in time: not to be waited for first
   std::vector<Promise<Status>> refresh_waiters_;
   bool refreshing_ = false;
   TaskScope scope_;

@@ -154,6 +154,44 @@ TEST_F(CallerTest, ASilentLeaderIsAskedAgainAndNotForgotten) {
   EXPECT_EQ(routes_.Find("a")->leader, NodeId(1));
 }
 
+// A stopped process keeps its connections and never answers.
+TEST_F(CallerTest, FindsTheSuccessorOfASilentLeaderSoonAfterItsElection) {
+  cluster_.before = [](uint64_t node, const v1::NodeRequest&) -> std::optional<Answer> {
+    if (node == 1) return Answer(std::nullopt);
+    return std::nullopt;
+  };
+  world_.executor.After(1300ms, [this] { shard().leader = 2; });
+  const Instant begin = world_.env.Now();
+  EXPECT_TRUE(Read("a").ok());
+  EXPECT_LE(world_.env.Now() - begin, 1900ms);
+  EXPECT_EQ(routes_.Find("a")->leader, NodeId(2));
+}
+
+TEST_F(CallerTest, ASilentLeaderIsNotAskedWhileAReplicaKnowsThatThereIsNone) {
+  cluster_.before = [](uint64_t node, const v1::NodeRequest&) -> std::optional<Answer> {
+    if (node == 1) return Answer(std::nullopt);
+    return std::nullopt;
+  };
+  world_.executor.After(800ms, [this] { shard().leader = 0; });
+  world_.executor.After(1800ms, [this] { shard().leader = 3; });
+  const Instant begin = world_.env.Now();
+  EXPECT_TRUE(Read("a").ok());
+  EXPECT_LE(world_.env.Now() - begin, 2000ms);
+}
+
+// The leader lets the request wait for a lock, and one replica is cut off from it.
+TEST_F(CallerTest, ASilentLeaderIsAskedAgainWhateverOneReplicaSays) {
+  const Instant begin = world_.env.Now();
+  cluster_.before = [&](uint64_t node, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_read()) return std::nullopt;
+    if (node == 2) return Answer(NotLeader(0, ""));
+    if (node == 1 && world_.env.Now() - begin < 3s) return Answer(std::nullopt);
+    return std::nullopt;
+  };
+  EXPECT_TRUE(Read("a").ok());
+  EXPECT_LE(world_.env.Now() - begin, 5s);
+}
+
 TEST_F(CallerTest, GivesUpEarlyWhenNoMapWasEverSeen) {
   RouteCache empty({"nowhere:1"});
   Caller caller(world_.env, channel_, empty);
