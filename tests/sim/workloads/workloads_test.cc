@@ -116,9 +116,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair("write-skew", Weakness::kNoValidation),
         std::pair("phantom", Weakness::kNoValidation),
         std::pair("monotonic", Weakness::kNoValidation),
-        std::pair("monotonic", Weakness::kTwoSides), std::pair("large", Weakness::kTorn),
-        std::pair("large", Weakness::kNoLimits), std::pair("hot", Weakness::kNoValidation),
-        std::pair("locks", Weakness::kNoValidation),
+        std::pair("monotonic", Weakness::kTwoSides), std::pair("large", Weakness::kNoLimits),
+        std::pair("hot", Weakness::kNoValidation), std::pair("locks", Weakness::kNoValidation),
         std::pair("long-snapshot", Weakness::kMovingSnapshot),
         std::pair("client-death", Weakness::kTorn), std::pair("client-death", Weakness::kLies),
         std::pair("outcome", Weakness::kTorn), std::pair("outcome", Weakness::kLies)));
