@@ -6,6 +6,7 @@
 #include "base/coding.h"
 #include "base/limits.h"
 #include "base/metrics.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "storage/overlay.h"
 
@@ -124,7 +125,10 @@ void OrderedStore::Rep::StartFlush() {
     flushing.emplace_back(id, it->second.applied);
     it->second.dirty = false;
     std::optional<std::string> value;
-    if (it->second.applied != 0) PutFixed64(&value.emplace(), it->second.applied);
+    uint64_t noted = it->second.applied;
+    if (MUTANT("store-index-ahead")) ++noted;
+    if (MUTANT("store-index-behind")) noted = std::max<uint64_t>(1, it->second.flushed);
+    if (it->second.applied != 0) PutFixed64(&value.emplace(), noted);
     active.Put(AppliedKey(id), std::move(value));
   }
   immutable = std::make_shared<const Overlay>(std::exchange(active, {}));

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/coding.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 
 namespace quorate::raft {
@@ -68,6 +69,7 @@ bool LogHas(const InitialState& state, LogIndex index, Term term) {
 
 // Why the replica cannot go on from what it has; empty if it can.
 std::string Damage(const Stored& stored) {
+  if (MUTANT("raft-damaged-replica-goes-on")) return {};
   if (stored.wal == nullptr) return "the log lost its records, or may have";
   if (stored.wal->damaged) return "damaged log records";
   if (stored.applied.value() < stored.wal->mark.index) {

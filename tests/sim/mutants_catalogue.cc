@@ -33,6 +33,9 @@ const std::vector<Mutant>& AllMutants() {
       {"wal-torn-tail-kept", "a torn tail is kept, and appended behind"},
       {"wal-recycled-records-valid", "a reused segment's old records pass for new ones"},
       {"wal-damage-overlooked", "a damaged log goes on as if it were whole"},
+      {"raft-damaged-replica-goes-on", "a replica whose log is damaged votes and acknowledges"},
+      {"store-index-ahead", "the checkpoint names one entry too many as applied"},
+      {"store-index-behind", "the checkpoint names an older index than its data"},
       // ---- transactions: evaluation
       {"txn-reads-not-validated", "what was read is not validated"},
       {"txn-committed-intents-not-validated", "validation overlooks committed intents"},
