@@ -83,7 +83,7 @@ class MiniCluster::MiniTransport final : public Transport {
 
 MiniCluster::MiniCluster(Options options) : options_(options), world_(options.seed) {
   for (int node = 1; node <= options.nodes; ++node) {
-    nodes_[node] = std::make_unique<Node>();
+    nodes_[node] = std::make_unique<Node>(world_);
     Start(node);
   }
 }
@@ -100,11 +100,13 @@ Configuration MiniCluster::Everyone() const {
   return configuration;
 }
 
+MiniCluster::Node::Node(const sim::World& world) : clock(world) {}
+
 void MiniCluster::Start(int id) {
   Node& node = *nodes_.at(id);
   CHECK(node.process == nullptr);
   node.process = std::make_unique<sim::Process>(
-      world_, fmt::format("node{}.{}", id, ++node.incarnation), id, &node.clock, log_);
+      world_, fmt::format("node{}.{}", id, ++node.incarnation), &node.clock, log_);
   Env& env = node.process->env();
   node.file_system = std::make_unique<storage::RamFiles>(*node.process, node.files);
   storage::Wal::Options wal_options;

@@ -112,6 +112,8 @@ class MiniCluster {
  private:
   class MiniTransport;
   struct Node {
+    explicit Node(const sim::World& world);
+
     storage::RamDisk files;
     storage::MemoryDisk store_disk;
     sim::ClockModel clock;

@@ -20,7 +20,8 @@ class ProposalsTest : public testing::Test {
 
   TestEnv env_;
   Answers answers_{env_.executor};
-  Proposals proposals_{answers_};
+  Gather gather_{env_.env};
+  Proposals proposals_{answers_, &gather_};
   std::map<int, Result<Proposed>> ended_;
 };
 
@@ -63,13 +64,38 @@ TEST_F(ProposalsTest, JumpedOverBySnapshotsAreUnknown) {
 TEST_F(ProposalsTest, NeverEndWhenTheHostStops) {
   {
     Answers answers(env_.executor);
-    Proposals proposals(answers);
+    Proposals proposals(answers, &gather_);
     proposals.Add(LogIndex(5), Term(2), Wait(5));
     proposals.Add(LogIndex(6), Term(2), Wait(6));
     proposals.Applied(LogIndex(5), Term(2), {});
   }
   env_.executor.RunFor(1ms);
   EXPECT_TRUE(ended_.empty());
+}
+
+TEST_F(ProposalsTest, AreGatheredOnlyWhileManyAreUnderWay) {
+  for (size_t i = 1; i <= kBusyProposals; ++i) {
+    EXPECT_FALSE(gather_.Waits()) << "with " << i - 1 << " under way";
+    proposals_.Add(LogIndex(i), Term(1), Wait(static_cast<int>(i)));
+  }
+  EXPECT_TRUE(gather_.Waits());
+  for (size_t i = 1; i <= kBusyProposals; ++i) proposals_.Applied(LogIndex(i), Term(1), {});
+  EXPECT_FALSE(gather_.Waits());
+}
+
+TEST_F(ProposalsTest, OfAllGroupsEnterTogetherAndNotTooOften) {
+  env_.executor.RunFor(1s);
+  std::vector<Instant> entered;
+  const auto enter = [&] { entered.push_back(env_.executor.Now()); };
+  const Instant begin = env_.executor.Now();
+  gather_.Add(enter);
+  gather_.Add(enter);
+  EXPECT_TRUE(gather_.Waits()) << "behind those that wait already";
+  env_.executor.RunFor(1ms);
+  gather_.Add(enter);
+  env_.executor.RunFor(10ms);
+  EXPECT_EQ(entered, (std::vector{begin, begin, begin + kGatherFor}));
+  EXPECT_FALSE(gather_.Waits());
 }
 
 }  // namespace
