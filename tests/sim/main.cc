@@ -50,6 +50,7 @@ struct Flags {
   int tries = 400;
   bool calm = false;
   bool fixed_size = false;
+  bool extremes = false;
   bool trace = false;
   bool report = false;
   bool strict = false;
@@ -76,6 +77,7 @@ Plan PlanOf(uint64_t seed, const Flags& flags) {
     plan.options.FixSize();
     plan.faults = DrawSchedule(plan.options, FilterOf(flags));
   }
+  if (flags.extremes) plan.options.DrawExtremes();
   if (flags.calm) plan.Calm();
   if (!flags.workloads.empty()) plan.workloads = flags.workloads;
   return plan;
@@ -269,6 +271,8 @@ void AddFlags(CLI::App* app, Flags* flags) {
       ->check(CLI::IsMember(workloads));
   app->add_flag("--calm", flags->calm, "the seed's topology without faults");
   app->add_flag("--fixed-size", flags->fixed_size, "5 nodes, 20 shards, 8 clients in every seed");
+  app->add_flag("--extremes", flags->extremes,
+                "draw bounds of overlay, log tails and snapshots, too");
   app->add_flag("--trace", flags->trace, "print every process's log lines");
   app->add_flag("--report", flags->report,
                 "what the batch reached: probes, and steps of transactions x kinds of fault");

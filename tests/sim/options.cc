@@ -82,6 +82,17 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   return o;
 }
 
+void Options::DrawExtremes() {
+  Random random = Random(seed).Fork("extremes");
+  const auto extreme = [&] { return random.Chance(0.5); };
+  if (extreme()) overlay_flush_bytes = random.Chance(0.5) ? 4 << 10 : 64 << 10;
+  if (extreme()) flush_interval = DrawDuration(random, 0.05, 10);
+  if (extreme()) log_keep_entries = random.Chance(0.5) ? 1 : 20;
+  if (extreme()) wal_keep_entries = random.Chance(0.5) ? 0 : 20;
+  if (extreme()) snapshot_turn_bytes = 256;
+  if (extreme()) snapshot_bytes_per_second = 256 << 10;
+}
+
 void Options::FixSize() {
   nodes = 5;
   shards = 20;

@@ -41,6 +41,8 @@ struct Options {
   uint64_t snapshot_bytes_per_second = 64 << 20;
 
   static Options Draw(uint64_t seed, Duration chaos);
+  // Also of the overlay, the logs' tails and the snapshots: bounds that make rare paths common.
+  void DrawExtremes();
   // The largest cluster of the acceptance line, for measuring.
   void FixSize();
 
