@@ -281,7 +281,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
     // Silence may be a long wait for a lock: others are asked, but the leader is not forgotten.
     if (code == Code::kDeadlineExceeded) {
       walk.patience =
-          walk.silent.empty() ? kPatienceAgain : std::min(walk.patience * 2, kPatienceMax);
+          walk.silent.empty() ? kPatienceAgain : std::min(walk.patience * 3 / 2, kPatienceMax);
       walk.silent = silent_ = stop.address;
       walk.avoid_until = env_.Now() + kAvoidSilent;
     } else {

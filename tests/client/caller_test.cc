@@ -163,7 +163,7 @@ TEST_F(CallerTest, FindsTheSuccessorOfASilentLeaderSoonAfterItsElection) {
   world_.executor.After(1300ms, [this] { shard().leader = 2; });
   const Instant begin = world_.env.Now();
   EXPECT_TRUE(Read("a").ok());
-  EXPECT_LE(world_.env.Now() - begin, 1900ms);
+  EXPECT_LE(world_.env.Now() - begin, 1700ms);
   EXPECT_EQ(routes_.Find("a")->leader, NodeId(2));
 }
 
