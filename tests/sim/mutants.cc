@@ -17,14 +17,26 @@ namespace {
 
 constexpr size_t kSeenMax = 110;  // characters of what was seen, in the table
 constexpr rlim_t kMemoryMax = 6ull << 30;
+// Exit code of a child whose seed was clean and never came to the mutant's place.
+constexpr int kNotPassed = 3;
 // The last line of a child that ended by itself.
 constexpr std::string_view kSeenMark = "\x01seen: ";
+
+// Whether this process came to the place of its mutant.
+bool Passed() {
+#ifdef QUORATE_MUTANTS
+  return mutant_passed != 0;
+#else
+  return false;
+#endif
+}
 
 // One mutant being hunted: seed after seed, one child at a time, so that the count of seeds does
 // not depend on what runs beside it.
 struct Trail {
   const Mutant* mutant = nullptr;
-  uint64_t tried = 0;  // seeds, with the running one
+  uint64_t tried = 0;   // seeds, with the running one
+  uint64_t passed = 0;  // clean ones that came to its place
   pid_t child = 0;
   int output_fd = -1;
   std::string output;
@@ -43,7 +55,8 @@ struct Trail {
   const std::string seen = run_seed(seed);
   fmt::print("\n{}{}\n", kSeenMark, seen);
   std::fflush(stdout);
-  _exit(seen.empty() ? 0 : 1);
+  if (!seen.empty()) _exit(1);
+  _exit(Passed() ? 0 : kNotPassed);
 }
 
 void StartNext(Trail* trail, const MutantHunt& hunt, const RunSeedFn& run_seed) {
@@ -71,7 +84,8 @@ std::string Shortened(std::string line) {
 
 // What the ended child has to say; empty if the seed was clean.
 std::string Verdict(const Trail& trail, int status, const MutantHunt& hunt) {
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  const bool ended = WIFEXITED(status);
+  if (ended && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == kNotPassed)) return {};
   if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
     return fmt::format("did not end in {} s", hunt.wall_max / std::chrono::seconds(1));
   }
@@ -100,7 +114,9 @@ bool Listen(Trail* trail, int* status) {
 void PrintRow(const Trail& trail, const std::string& seen) {
   fmt::print("| {} | {} | {} | {} |\n", trail.mutant->name, trail.mutant->broken,
              seen.empty() ? "SURVIVED" : fmt::format("{}", trail.tried),
-             seen.empty() ? fmt::format("nothing in {} seeds", trail.tried) : seen);
+             seen.empty() ? fmt::format("nothing in {} seeds, {} of which came to its place",
+                                        trail.tried, trail.passed)
+                          : seen);
   std::fflush(stdout);
 }
 
@@ -166,6 +182,7 @@ int HuntMutants(const MutantHunt& hunt, const RunSeedFn& run_seed) {
       int status = 0;
       if (fds[i].revents == 0 || !Listen(&trails[i], &status)) continue;
       const std::string seen = Verdict(trails[i], status, hunt);
+      if (seen.empty() && WEXITSTATUS(status) == 0) ++trails[i].passed;
       if (seen.empty() && trails[i].tried < hunt.seeds_max) {
         StartNext(&trails[i], hunt, run_seed);
         continue;
