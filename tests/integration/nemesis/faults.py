@@ -278,7 +278,7 @@ class Damage(Fault):
         detail = damage(session.random, self.files(session.cluster.data(node)))
         time.sleep(session.random.uniform(0.2, 1))
         session.cluster.start(node)
-        harness.wait_for("the node", lambda: "node: member" in session.cluster.log(node)[before:])
+        harness.wait_for("the node", lambda: "node: serving" in session.cluster.log(node)[before:])
         # Until then the group must not lose another replica.
         harness.wait_for("repair by the peers",
                          lambda: not quarantined(session.cluster.log(node)[before:]))
