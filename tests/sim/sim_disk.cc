@@ -91,10 +91,12 @@ void SimDisk::Misdirect(Inode& inode, uint64_t offset, std::string_view bytes) {
   const uint64_t room = inode.content.size() - offset - 2 * bytes.size();
   const uint64_t elsewhere = offset + bytes.size() + random_.Below(room + 1) / kSector * kSector;
   Put(inode, elsewhere, bytes, offset);
+  misdirected_ = Misdirected{files_.at(inode.path), last_write_, offset, std::string(bytes)};
 }
 
 void SimDisk::Synced(Inode& inode, uint64_t up_to) {
   ++syncs_;
+  if (misdirected_ && IsLog(inode.path) && up_to > misdirected_->id) misdirected_.reset();
   if (observer_ != nullptr) {
     for (const PendingWrite& write : inode.pending) {
       if (write.id <= up_to) observer_->OnDurable(name_, write.meant, write.after);
@@ -116,6 +118,14 @@ Duration SimDisk::SyncLatency() {
   const Duration usual(random_.Between(options_.sync_min.count(), options_.sync_max.count()));
   const bool stalls = faults_.stall_chance > 0 && random_.Chance(faults_.stall_chance);
   return usual + faults_.slower + (stalls ? faults_.stall : Duration(0));
+}
+
+void SimDisk::Detach() {
+  ++mount_;
+  if (!misdirected_) return;
+  misdirected_->inode->content.replace(misdirected_->offset, misdirected_->bytes.size(),
+                                       misdirected_->bytes);
+  misdirected_.reset();
 }
 
 // ---- power loss ---------------------------------------------------------------------------------

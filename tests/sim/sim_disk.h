@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,7 +62,7 @@ class SimDisk {
   // Files of one incarnation; callbacks run on its executor and only while it lives.
   std::unique_ptr<storage::FileSystem> Mount(Executor& executor);
   // Whatever the files mounted so far still do has no effect: the process is about to be gone.
-  void Detach() { ++mount_; }
+  void Detach();
   void PowerLoss(PowerLossMode mode);
 
   DiskFaults& faults() { return faults_; }
@@ -138,6 +139,15 @@ class SimDisk {
   std::map<std::string, bool> directories_;
   std::vector<DirectoryOp> directory_pending_;
   std::map<std::string, std::weak_ptr<int>> locks_;
+  // The write that went elsewhere, until a later one of the log is synced: as long as it is the
+  // last, its absence looks like a torn write, and a stop puts it right.
+  struct Misdirected {
+    std::shared_ptr<Inode> inode;
+    uint64_t id = 0;
+    uint64_t offset = 0;
+    std::string bytes;
+  };
+  std::optional<Misdirected> misdirected_;
   std::string last_log_path_;
   uint64_t last_log_offset_ = 0;
   Observer* observer_ = nullptr;
