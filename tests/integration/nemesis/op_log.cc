@@ -49,7 +49,8 @@ std::string AckLog::Second() {
   const std::lock_guard lock(mutex_);
   std::fflush(file_);
   std::string line = fmt::format(
-      R"({{"time": {:.3f}, "writes": {}, "by_shard": [{}], "reads": {}, "refused": {}, "unknown": {}}})",
+      R"({{"time": {:.3f}, "writes": {}, "by_shard": [{}], )"
+      R"("reads": {}, "refused": {}, "unknown": {}}})",
       static_cast<double>(MonotonicNanos()) / 1e9, writes_, fmt::join(by_shard_, ", "),
       reads_.exchange(0), refused_.exchange(0), unknown_.exchange(0));
   writes_ = 0;
