@@ -17,7 +17,7 @@ namespace quorate::server {
 class ClusterFixture {
  public:
   explicit ClusterFixture(int nodes, uint64_t seed = 1)
-      : options_(MakeOptions(nodes, seed)), world_(seed), network_(world_, options_.network) {
+      : options_(MakeOptions(nodes, seed)), world_(seed), network_(world_, sim::NetworkOptions()) {
     for (int i = 0; i < nodes; ++i) {
       nodes_.push_back(std::make_unique<sim::SimNode>(world_, network_, options_, i, false));
     }

@@ -160,8 +160,8 @@ TEST(Node, BelowTheLowSpaceWatermarkReadsAndDeletionsGoOn) {
   ClusterFixture cluster(3);
   cluster.StartAndInit(2);
   ASSERT_TRUE(cluster.Put("k", "v").ok());
-  const uint64_t capacity = cluster.at(1).disk().options().capacity_bytes;
-  for (size_t i = 1; i <= 3; ++i) cluster.at(i).disk().options().capacity_bytes = 100 << 20;
+  const uint64_t capacity = sim::DiskOptions().capacity_bytes;
+  for (size_t i = 1; i <= 3; ++i) cluster.at(i).disk().faults().taken_bytes = capacity - (50 << 20);
   cluster.RunFor(3s);
   EXPECT_FALSE(cluster.node(1).Status().accepts_writes());
   EXPECT_EQ(cluster.Put("k", "w").code(), Code::kNoSpace);
@@ -172,7 +172,7 @@ TEST(Node, BelowTheLowSpaceWatermarkReadsAndDeletionsGoOn) {
   };
   EXPECT_TRUE(cluster.Await(remove(&cluster.database())).ok());
   EXPECT_EQ(*cluster.Get("k"), std::nullopt);
-  for (size_t i = 1; i <= 3; ++i) cluster.at(i).disk().options().capacity_bytes = capacity;
+  for (size_t i = 1; i <= 3; ++i) cluster.at(i).disk().faults().taken_bytes = 0;
   cluster.RunFor(3s);
   EXPECT_TRUE(cluster.Put("k", "w").ok());
 }

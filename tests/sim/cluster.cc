@@ -119,10 +119,11 @@ Result<std::unique_ptr<storage::KvStore>> SimNode::OpenStore(Env& env) {
   return std::unique_ptr<storage::KvStore>(std::make_unique<HookedStore>(*this, env));
 }
 
-server::NodeOptions SimNode::MakeNodeOptions() const {
+server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) const {
   server::NodeOptions options;
   options.data_dir = "data";
   options.address = address_;
+  options.join = std::move(join);
   options.wal_segment_bytes = options_.wal_segment_bytes;
   options.shard.read_mode =
       options_.quorum_reads ? shard::ReadMode::kQuorum : shard::ReadMode::kLease;
@@ -139,7 +140,7 @@ server::NodeOptions SimNode::MakeNodeOptions() const {
   return options;
 }
 
-Status SimNode::Start() {
+Status SimNode::Start(std::vector<std::string> join) {
   if (dying_) Crash();
   CHECK(!up());
   ++incarnations_;
@@ -156,7 +157,7 @@ Status SimNode::Start() {
   server::World world{now.process.env(), *now.files,
                       [this, &now](const std::string&) { return OpenStore(now.process.env()); },
                       *now.transport, *now.channel};
-  auto node = server::Node::Open(world, MakeNodeOptions());
+  auto node = server::Node::Open(world, MakeNodeOptions(std::move(join)));
   if (dying_) return Status::Ok();  // killed in the middle of it
   if (!node.ok()) {
     const Status status = node.status();
@@ -186,7 +187,7 @@ Status SimNode::StartCopy() {
                         return Internal("the store must not be opened twice");
                       },
                       *transport, *channel};
-  return server::Node::Open(world, MakeNodeOptions()).status();
+  return server::Node::Open(world, MakeNodeOptions({})).status();
 }
 
 namespace {

@@ -39,8 +39,9 @@ class SimNode {
   SimNode(World& world, SimNetwork& network, const Options& options, int index, bool trace);
   ~SimNode();
 
-  // Boots the node, if nothing of an earlier process is left.
-  Status Start();
+  // Boots the node, if nothing of an earlier process is left. `join`: addresses to find others at;
+  // none: as a cluster's first nodes know each other once it is initialised.
+  Status Start(std::vector<std::string> join = {});
   // The process is gone; the machine keeps what the kernel had, and closes its connections.
   void Crash();
   void PowerLoss(PowerLossMode mode = PowerLossMode::kSome);
@@ -95,7 +96,7 @@ class SimNode {
   class HookedStore;
 
   Result<std::unique_ptr<storage::KvStore>> OpenStore(Env& env);
-  server::NodeOptions MakeNodeOptions() const;
+  server::NodeOptions MakeNodeOptions(std::vector<std::string> join) const;
   void End(SimNetwork::Ending ending);
 
   World& world_;
