@@ -252,7 +252,8 @@ void CommitMachine::SettleByFact(Timestamp commit_ts) {
 
 // The record is ABORTED.
 void CommitMachine::SettleAborted(Code code) {
-  CHECK(!answered_ || MUTANT("txn-abort-answered-before-logged"));
+  const bool known_bug = MUTANT("txn-abort-answered-before-logged");
+  CHECK(!answered_ || known_bug);
   phase_ = Phase::kFinished;
   if (!std::exchange(answered_, true)) Emit({.kind = Action::Kind::kAnswerAborted, .code = code});
   // Participants that were never asked hold nothing of this coordinator.
