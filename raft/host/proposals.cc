@@ -52,6 +52,22 @@ void Proposals::Applied(LogIndex index, Term term, ApplyResult result) {
                     Status(Code::kNotLeader, "another leader's entry took its place"));
     }
   }
+  if (std::exchange(applied_term_, term) != term) EndOlder(term);
+}
+
+void Proposals::EndOlder(Term term) {
+  for (auto it = waiters_.begin(); it != waiters_.end();) {
+    if (it->first.second >= term) {
+      ++it;
+      continue;
+    }
+    PROBE("raft.host.proposal-outlived");
+    Waiter waiter = std::move(it->second);
+    it = waiters_.erase(it);
+    gather_->Ended();
+    answers_.Give(std::move(waiter),
+                  Status(Code::kNotLeader, "a later term's entry was applied before it"));
+  }
 }
 
 void Proposals::Covered(LogIndex index) {

@@ -1,9 +1,10 @@
 // Proposals: who waits for which entry, and how each wait ends, exactly once:
 //
-//   applied     the entry at its index has its term: answered with Apply's result
-//   replaced    an entry of another term was applied at its index: NOT_LEADER, it never takes
-//   effect covered     a snapshot jumped over its index: UNAVAILABLE, it may have been applied
-//   elsewhere stopped     the host is destroyed: never answered, like a crash
+//   applied    the entry at its index has its term: answered with Apply's result
+//   replaced   an entry of a later term was applied at or before its index: NOT_LEADER, it never
+//              takes effect
+//   covered    a snapshot jumped over its index: UNAVAILABLE, it may have been applied elsewhere
+//   stopped    the host is destroyed: never answered, like a crash
 //
 // A later term's entry in the log alone ends nothing: until one of them is committed, the older one
 // may still win on another replica.
@@ -53,11 +54,15 @@ class Proposals {
   size_t size() const { return waiters_.size(); }
 
  private:
+  // Terms never fall along the log: behind an applied entry of `term` no older one is committed.
+  // Without this they would wait for the new leader's log to become as long as theirs.
+  void EndOlder(Term term);
   // The first waiter leaves.
   Waiter TakeFirst();
 
   Answers& answers_;
   Gather* gather_;
+  Term applied_term_;
   absl::btree_map<std::pair<LogIndex, Term>, Waiter> waiters_;
 };
 

@@ -52,6 +52,15 @@ TEST_F(ProposalsTest, OfSeveralTermsAtOneIndexOnlyTheAppliedOneSucceeds) {
   EXPECT_EQ(CodeOf(6), Code::kNotLeader);
 }
 
+TEST_F(ProposalsTest, BehindAnAppliedEntryOfALaterTermNeverTakeEffect) {
+  proposals_.Add(LogIndex(8), Term(1), Wait(1));
+  proposals_.Add(LogIndex(9), Term(3), Wait(3));
+  proposals_.Applied(LogIndex(5), Term(2), {});
+  env_.executor.RunFor(1ms);
+  EXPECT_EQ(CodeOf(1), Code::kNotLeader);
+  EXPECT_FALSE(ended_.contains(3));
+}
+
 TEST_F(ProposalsTest, JumpedOverBySnapshotsAreUnknown) {
   proposals_.Add(LogIndex(5), Term(2), Wait(5));
   proposals_.Add(LogIndex(9), Term(2), Wait(9));
