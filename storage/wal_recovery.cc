@@ -56,6 +56,7 @@ class Recovery {
   void BadBody(const ScanItem& item);
   void Gap(uint64_t segment, uint64_t begin, uint64_t end);
   Status CutTail(const Segment& last);
+  Status NoteLoss();
   void Verdicts();
   Status CollectFree();
 
@@ -66,6 +67,7 @@ class Recovery {
   std::vector<uint64_t> numbers_;  // of the files present, ascending
   uint64_t last_ = 0;              // the newest segment with a valid frame; 0: none
   uint64_t expected_end_ = 0;      // of the segment that was replayed last
+  bool loss_noted_ = false;        // in that segment
   // Unattributed damage met so far, and how much of it each group was checked against.
   uint64_t gaps_ = 0;
   std::map<GroupId, uint64_t> checked_;
@@ -148,6 +150,10 @@ Status Recovery::FindRange() {
       }
     }
   }
+  if (last_ != 0 && out_.oldest > last_) {
+    return Corruption(fmt::format("{}: {} names {} as the oldest segment", options_.directory,
+                                  SegmentName(last_), SegmentName(out_.oldest)));
+  }
   // Without any note the evidence about what should be there is gone, too.
   if (out_.oldest == 0) out_.oldest = 1;
   return Status::Ok();
@@ -184,6 +190,7 @@ Status Recovery::ReplayAll() {
     last_ = numbers_.back();
     out_.oldest = last_;
   }
+  Segment newest;
   for (uint64_t number = out_.oldest; number <= last_; ++number) {
     if (!std::binary_search(numbers_.begin(), numbers_.end(), number)) {
       Gap(number, 0, options_.segment_bytes);
@@ -193,10 +200,9 @@ Status Recovery::ReplayAll() {
       continue;
     }
     out_.live.AddSegment(number);
-    ASSIGN_OR_RETURN(const Segment segment, Load(number));
+    ASSIGN_OR_RETURN(newest, Load(number));
     if (number == last_) out_.previous_end = expected_end_;
-    Replay(segment, number == last_);
-    if (number == last_) RETURN_IF_ERROR(CutTail(segment));
+    Replay(newest, number == last_);
   }
   // A segment is prepared only when the one before it is in use.
   if (numbers_.back() > last_ + 1 &&
@@ -204,10 +210,13 @@ Status Recovery::ReplayAll() {
     Gap(last_ + 1, 0, options_.segment_bytes);
   }
   Verdicts();
-  return Status::Ok();
+  RETURN_IF_ERROR(CutTail(newest));
+  if (out_.lost && !loss_noted_) RETURN_IF_ERROR(NoteLoss());
+  return out_.file->Sync();
 }
 
 void Recovery::Replay(const Segment& segment, bool last) {
+  loss_noted_ = false;
   if (segment.items.empty()) {
     if (!last) Gap(segment.number, kSegmentHeaderBytes, segment.bytes.size());
     out_.offset = kSegmentHeaderBytes;
@@ -237,6 +246,7 @@ void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
     Note note;
     CHECK(DecodeNote(item.body, &note), "a WAL note with a valid checksum does not decode");
     out_.lost |= note.lost;
+    loss_noted_ |= note.lost;
     // The segment before may have lost its end, behind which nothing valid follows in it.
     if (note.previous_end != 0 && expected_end_ != 0 && expected_end_ < note.previous_end) {
       Gap(segment - 1, expected_end_, note.previous_end);
@@ -292,8 +302,9 @@ void Recovery::Gap(uint64_t segment, uint64_t begin, uint64_t end) {
   ++gaps_;
 }
 
-// Zeros over what was cut, as far as anything there could be taken for a record, and a sync: also
-// of what is kept, which a crash of the process alone may have left unsynced.
+// Zeros over what was cut, as far as anything there could be taken for a record; the sync behind it
+// is also for what is kept, which a crash of the process alone may have left unsynced. A header that
+// cannot be read is written anew: the files that still give the log's id may be removed next.
 Status Recovery::CutTail(const Segment& last) {
   ASSIGN_OR_RETURN(out_.file, files_.Open(Path(last.number), OpenMode::kMustExist));
   out_.segment = last.number;
@@ -303,7 +314,25 @@ Status Recovery::CutTail(const Segment& last) {
     RETURN_IF_ERROR(out_.file->Write(at, std::string(size, '\0')));
     at += size;
   }
-  return out_.file->Sync();
+  SegmentHeader header;
+  if (DecodeSegmentHeader(last.bytes, &header) == HeaderState::kInvalid) {
+    RETURN_IF_ERROR(out_.file->Write(0, EncodeSegmentHeader({last.number, out_.log_id})));
+  }
+  return Status::Ok();
+}
+
+// The evidence may be among the files that are removed next.
+Status Recovery::NoteLoss() {
+  const bool first = out_.offset == kSegmentHeaderBytes;
+  std::string bytes(kFrameBytes, '\0');
+  EncodeNote({out_.oldest, first ? out_.previous_end : 0, true}, &bytes);
+  SealRecord(&bytes, 0, SegmentSeed(out_.log_id, last_),
+             {.offset = static_cast<uint32_t>(out_.offset),
+              .batch = static_cast<uint32_t>(out_.offset),
+              .group = kNoteGroup});
+  RETURN_IF_ERROR(out_.file->Write(out_.offset, bytes));
+  out_.offset += bytes.size();
+  return Status::Ok();
 }
 
 void Recovery::Verdicts() {

@@ -1,5 +1,7 @@
 // raft/host/wire: a batch of another node's messages is refused whole, or its parts say what the
 // batch said.
+#include <google/protobuf/stubs/logging.h>
+
 #include "base/check.h"
 #include "proto/raft.pb.h"
 #include "raft/core/membership.h"
@@ -37,6 +39,7 @@ v1::PeerBatch Batch(const PeerParts& parts, NodeId from) {
 }  // namespace
 
 void Run(std::string_view input) {
+  google::protobuf::SetLogHandler(nullptr);  // has an opinion on every string that is not UTF-8
   v1::PeerBatch batch;
   if (!batch.ParseFromArray(input.data(), static_cast<int>(input.size()))) return;
   batch.set_cluster_id(kCluster);

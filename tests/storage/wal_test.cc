@@ -444,6 +444,62 @@ TEST_F(WalTest, RefusesWhatItCannotAttribute) {
   EXPECT_EQ(Payloads(1).size(), 2u);
 }
 
+// The segment whose header still tells the log's id may be reused next.
+TEST_F(WalTest, ADamagedHeaderIsWrittenAnew) {
+  Open();
+  Write(Entries(1, 1, {std::string(kSegmentBytes / 2, 'x')}));
+  Write(Entries(1, 2, {std::string(kSegmentBytes / 2, 'x')}));
+  const std::string newest = "wal/" + SegmentName(2);
+  Kill();
+  (*disk_.Find(newest))[3] ^= 1;
+  Open();
+  Kill();
+  SegmentHeader header;
+  EXPECT_EQ(DecodeSegmentHeader(*disk_.Find(newest), &header), HeaderState::kValid);
+  EXPECT_EQ(header.number, 2u);
+  (*disk_.Find(kFirst))[3] ^= 1;
+  Open();
+  EXPECT_EQ(Payloads(1).size(), 2u);
+  EXPECT_FALSE(Damaged(1));
+}
+
+// What tells of the loss is a file that the opening removes.
+TEST_F(WalTest, ALossIsRememberedByACrashRightAfterTheOpening) {
+  Open();
+  Write(Entries(1, 1, {"a"}));
+  Kill();
+  const std::string far = "wal/" + SegmentName(9);
+  {
+    RamFiles files(world_.executor, disk_);
+    auto file = files.Open(far, OpenMode::kCreate);
+    ASSERT_TRUE(file.ok() && (*file)->Write(0, *disk_.Find(kFirst)).ok());
+  }
+  disk_.SettleAll();
+  Open();
+  EXPECT_TRUE(wal_->lost_records());
+  Kill();
+  EXPECT_EQ(disk_.Find(far), nullptr);
+  Open();
+  EXPECT_TRUE(wal_->lost_records());
+}
+
+TEST_F(WalTest, RefusesANoteOfAnOldestSegmentBeyondTheNewest) {
+  Open();
+  Kill();
+  std::string& bytes = *disk_.Find(kFirst);
+  SegmentHeader header;
+  ASSERT_EQ(DecodeSegmentHeader(bytes, &header), HeaderState::kValid);
+  std::string note;
+  EncodeNote({.oldest = 9}, &note);
+  const std::string frame(kFrameBytes, '\0');
+  std::string record = bytes.substr(0, kSegmentHeaderBytes) + frame + note;
+  SealRecord(
+      &record, kSegmentHeaderBytes, SegmentSeed(header.log_id, 1),
+      {.offset = kSegmentHeaderBytes, .batch = kSegmentHeaderBytes, .seq = 0, .group = kNoteGroup});
+  bytes.replace(0, record.size(), record);
+  EXPECT_EQ(TryOpen().code(), Code::kCorruption);
+}
+
 TEST_F(WalTest, ACrashDuringCreationLeavesAnEmptyLog) {
   Random random(5);
   for (int i = 0; i < 50; ++i) {
