@@ -127,7 +127,7 @@ std::optional<Place> PlaceInLog(SimNode& node, Random& random) {
 void DamageWhileDown(Injector& in, const Fault& fault,
                      const std::function<bool(SimNode&, Random&)>& damage) {
   SimNode& node = in.Node(fault);
-  if (!in.atlas().MayDamage(node)) return;
+  if (!in.own_disk(node) || !in.atlas().MayDamage(node)) return;
   Random random(fault.draw);
   node.Crash();
   if (damage(node, random)) {
@@ -171,7 +171,7 @@ void Garbage(Injector& in, const Fault& fault) {
 // but only after another write: the last one may be torn.
 void MisdirectedWrite(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
-  if (!node.up() || !in.atlas().MayDamage(node)) return;
+  if (!node.up() || !in.own_disk(node) || !in.atlas().MayDamage(node)) return;
   in.Count(fault);
   in.atlas().Damaged(node);
   node.disk().faults().misdirect_next_write = true;
@@ -186,7 +186,7 @@ void StaleSegment(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
   const std::string path = node.disk().last_log_path();
   const std::string* content = node.disk().Content(path);
-  if (content == nullptr) return;
+  if (content == nullptr || !in.own_disk(node)) return;
   in.Later(fault.length, [&in, fault, path, old = *content] {
     DamageWhileDown(in, fault, [&](SimNode& node, Random&) {
       const std::string* now = node.disk().Content(path);
@@ -225,6 +225,7 @@ void LostStore(Injector& in, const Fault& fault) {
 
 void StaleStore(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
+  if (!in.own_disk(node)) return;
   in.Later(fault.length, [&in, fault, old = node.TakeImage().store] {
     DamageWhileDown(in, fault, [&](SimNode& node, Random&) {
       node.store_disk() = old;
@@ -237,6 +238,7 @@ void StaleStore(Injector& in, const Fault& fault) {
 void Unreadable(Injector& in, const Fault& fault, const std::function<void(SimNode&)>& damage,
                 std::function<void(SimNode&)> repair) {
   SimNode& node = in.Node(fault);
+  if (!in.own_disk(node)) return;
   in.Count(fault);
   in.Excuse(node, fault.length);
   node.Crash();
@@ -245,7 +247,7 @@ void Unreadable(Injector& in, const Fault& fault, const std::function<void(SimNo
   if (status.ok()) {
     in.Violation(fmt::format("{} started on a disk with {}", node.address(), fault.kind->name));
   }
-  in.Until(fault, [&in, &node, repair] {
+  in.BorrowDisk(fault, node, [&in, &node, repair] {
     node.Crash();
     repair(node);
     in.BootLater(node, 100ms);

@@ -16,13 +16,14 @@ constexpr char kIdentityPath[] = "data/IDENTITY";
 // Runs the machine on `image` for the window.
 void SwapDisk(Injector& in, const Fault& fault, const SimNode::Image& image) {
   SimNode& node = in.Node(fault);
+  if (!in.own_disk(node)) return;
   in.Count(fault);
   in.Excuse(node, fault.length);
   node.Crash();
   auto own = std::make_shared<SimNode::Image>(node.TakeImage());
   node.Restore(image);
   in.BootLater(node, 100ms);
-  in.Until(fault, [&in, &node, own] {
+  in.BorrowDisk(fault, node, [&in, &node, own] {
     node.Crash();
     node.Restore(*own);
     in.BootLater(node, 100ms);

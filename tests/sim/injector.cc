@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "base/crc32c.h"
 
 namespace quorate::sim {
@@ -75,6 +76,14 @@ void Injector::Until(const Fault& fault, Closure undo) {
     if (it == windows_.end()) return;
     Closure undo = std::move(it->second);
     windows_.erase(it);
+    undo();
+  });
+}
+
+void Injector::BorrowDisk(const Fault& fault, SimNode& node, Closure undo) {
+  CHECK(borrowed_disks_.insert(node.index()).second);
+  Until(fault, [this, &node, undo = std::move(undo)]() mutable {
+    borrowed_disks_.erase(node.index());
     undo();
   });
 }

@@ -59,6 +59,10 @@ class Injector {
   void Later(Duration delay, Closure fn);
   // A network rule for the window.
   void Rule(const Fault& fault, LinkRule rule);
+  // As Until, for what a fault took from the node's disk and `undo` puts back: until then the disk
+  // is not the node's own, which other kinds neither read nor damage. Needs own_disk().
+  void BorrowDisk(const Fault& fault, SimNode& node, Closure undo);
+  bool own_disk(const SimNode& node) const { return !borrowed_disks_.contains(node.index()); }
   void BlockBothWays(const Fault& fault, const std::string& a, const std::string& b);
 
   void Kill(SimNode& node, Duration down);
@@ -88,6 +92,7 @@ class Injector {
   std::map<uint64_t, std::unique_ptr<SimClient>> bystanders_;
   uint64_t last_bystander_ = 0;
   std::set<int> held_down_;
+  std::set<int> borrowed_disks_;
   std::vector<SimNetwork::RuleId> cuts_;
   std::map<std::string, int> injected_;
   std::vector<std::string> violations_;
