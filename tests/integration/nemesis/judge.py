@@ -30,7 +30,7 @@ class Acks:
 
     @staticmethod
     def longest(times, start, end):
-        """The longest time without an acknowledgement that overlaps [start, end)."""
+        """The longest time without an acknowledgement that began in [start, end)."""
         first = bisect.bisect_left(times, start)
         longest, before = 0, start
         for time in times[first:]:
@@ -39,6 +39,11 @@ class Acks:
             if time >= end:
                 return longest
         return max(longest, end - before)
+
+    def quiet(self, start, end):
+        """As the second of gaps(), of [start, end) alone: what follows has its own cause."""
+        return max(self.longest([time for time in shard if time < end], start, end)
+                   for shard in self.shards)
 
     def gaps(self, start, end):
         """Of any write at all, and of the shard that had to wait longest."""
