@@ -303,8 +303,8 @@ void Recovery::Gap(uint64_t segment, uint64_t begin, uint64_t end) {
 }
 
 // Zeros over what was cut, as far as anything there could be taken for a record; the sync behind it
-// is also for what is kept, which a crash of the process alone may have left unsynced. A header that
-// cannot be read is written anew: the files that still give the log's id may be removed next.
+// is also for what is kept, which a crash of the process alone may have left unsynced. A header
+// that cannot be read is written anew: the files that still give the log's id may be removed next.
 Status Recovery::CutTail(const Segment& last) {
   ASSIGN_OR_RETURN(out_.file, files_.Open(Path(last.number), OpenMode::kMustExist));
   out_.segment = last.number;
