@@ -8,8 +8,13 @@
 
 namespace quorate::raft {
 
+// How much later the next in line campaigns when the leader's connections broke: time enough for the
+// one before it to win.
+inline constexpr int kSuccessionTicks = 4;
+
 struct Config {
   ReplicaId self;
+  uint64_t group = 0;  // the same on all replicas: which of them is the first to succeed a leader
   int heartbeat_ticks = limits::kHeartbeatTicks;
   int election_ticks_min = limits::kElectionTicksMin;  // actual: uniform in [min, 2 * min)
   Duration lease = limits::kLease;

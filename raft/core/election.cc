@@ -23,6 +23,17 @@ void Node::Impl::ResetElectionTimer() {
       static_cast<int>(random_.Below(static_cast<uint64_t>(config_.election_ticks_min)));
 }
 
+int Node::Impl::Succession() const {
+  uint64_t others = 0;
+  uint64_t own = 0;
+  for (ReplicaId id : Members(log_.configuration())) {
+    if (id == leader_ || !IsVoter(log_.configuration(), id)) continue;
+    if (id == config_.self) own = others;
+    ++others;
+  }
+  return others == 0 ? 0 : static_cast<int>((own + config_.group + term_.value()) % others);
+}
+
 void Node::Impl::TickElection() {
   if (election_ticks_ < election_timeout_) ++election_ticks_;
   if (election_ticks_ >= election_timeout_) {

@@ -87,6 +87,10 @@ class Node::Impl {
   void CountVotes();
   void BecomeLeader();
   void ResetElectionTimer();
+  // Where this voter stands among those that may succeed the leader, from 0: another place for each
+  // of them, so that they do not split the vote; another order in each group and term, so that one
+  // node does not inherit everything.
+  int Succession() const;
   void TickElection();
   void Handle(ReplicaId from, Term term, const RequestVote& request);
   void Handle(ReplicaId from, Term term, const RequestVoteResponse& response);

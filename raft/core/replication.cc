@@ -235,9 +235,7 @@ void Node::Impl::PeerUnreachable(ReplicaId peer) {
   // A broken connection is no proof that the leader is gone, but reason enough not to wait longer
   // for it than the promise asks.
   if (role_ == Role::kFollower && peer == leader_) {
-    uint64_t jitter = random_.Below(static_cast<uint64_t>(config_.election_ticks_min) / 4 + 1);
-    election_timeout_ =
-        std::min(election_timeout_, config_.election_ticks_min + static_cast<int>(jitter));
+    election_timeout_ = config_.election_ticks_min + kSuccessionTicks * Succession();
   }
   Progress* p = Find(peer);
   if (p == nullptr || p->state != Progress::State::kReplicate) return;

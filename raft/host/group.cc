@@ -82,6 +82,7 @@ Group::~Group() = default;
 std::unique_ptr<Node> Group::MakeNode(InitialState initial, bool fresh) const {
   Config config;
   config.self = rt_.options.self;
+  config.group = id_.value();
   return std::make_unique<Node>(config, std::move(initial), rt_.env.random.Fork(name_), fresh);
 }
 

@@ -176,9 +176,33 @@ TEST_F(RaftPaper, BrokenConnectionToTheLeaderShortensTheWait) {
     while (node.soft_state().role == Role::kFollower) {
       node.Tick(now_ + ++ticks * limits::kTick);
     }
-    EXPECT_GE(ticks, limits::kElectionTicksMin);
-    EXPECT_LE(ticks, limits::kElectionTicksMin * 5 / 4);
+    EXPECT_EQ(ticks, limits::kElectionTicksMin + kSuccessionTicks) << "second in term 1";
   }
+}
+
+TEST_F(RaftPaper, SuccessorsOfALeaderTakeTurns) {
+  std::set<ReplicaId> first;
+  for (uint64_t term = 1; term <= 8; ++term) {
+    std::set<int> waits;
+    for (const ReplicaId self : {ReplicaId(1), ReplicaId(3), ReplicaId(4), ReplicaId(5)}) {
+      InitialState initial;
+      initial.snapshot.configuration.voters = {kSelf, kTwo, kThree, ReplicaId(4), ReplicaId(5)};
+      Config config = config_;
+      config.self = self;
+      Node node(config, std::move(initial), Random(term), true);
+      node.Step(now_, {kTwo, self, Term(term), Heartbeat{}});
+      node.PeerUnreachable(kTwo);
+      int ticks = 0;
+      while (node.soft_state().role == Role::kFollower) {
+        node.Tick(now_ + ++ticks * limits::kTick);
+      }
+      waits.insert(ticks - limits::kElectionTicksMin);
+      if (ticks == limits::kElectionTicksMin) first.insert(self);
+    }
+    EXPECT_EQ(waits, (std::set<int>{0, kSuccessionTicks, 2 * kSuccessionTicks,
+                                    3 * kSuccessionTicks}));
+  }
+  EXPECT_EQ(first.size(), 4u);
 }
 
 TEST_F(RaftPaper, PreVoteChangesNothing) {

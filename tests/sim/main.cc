@@ -11,6 +11,7 @@
 // Exit codes: 0 clean; 1 a violation; 2 bad usage; 3 a stall; 4 two runs of a seed differ.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <google/protobuf/stubs/logging.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -292,6 +293,7 @@ void AddFlags(CLI::App* app, Flags* flags) {
 }
 
 int Main(int argc, char** argv) {
+  google::protobuf::SetLogHandler(nullptr);  // what flipped bits do to strings is no news
   CLI::App app("Deterministic simulation of whole quorate clusters.");
   Flags flags;
   AddFlags(&app, &flags);
