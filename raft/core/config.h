@@ -8,8 +8,8 @@
 
 namespace quorate::raft {
 
-// How much later the next in line campaigns when the leader's connections broke: time enough for the
-// one before it to win.
+// How much later the next in line campaigns when the leader's connections broke: time enough for
+// the one before it to win.
 inline constexpr int kSuccessionTicks = 4;
 
 struct Config {
