@@ -10,6 +10,8 @@ namespace quorate::sim {
 namespace {
 
 constexpr auto kNetwork = FaultClass::kNetwork;
+// How long a stranded node sees no other once it goes on.
+constexpr Duration kStrandedFor = 1500ms;
 
 // A probability on every link.
 template <double LinkRule::*kWhat>
@@ -138,6 +140,24 @@ void IsolateOracle(Injector& in, const Fault& fault) {
   Isolate(in, fault, in.cluster().PlacementLeader());
 }
 
+// It stands still until its lease is over and another leads; when it goes on it does not know, and
+// clients that do not know either are served by it.
+void Strand(Injector& in, const Fault& fault, SimNode* node) {
+  if (node == nullptr) return;
+  node->process()->Pause(in.world().now() + fault.length);
+  Fault cut = fault;
+  cut.length += kStrandedFor;
+  Isolate(in, cut, node);
+}
+
+void StrandLeader(Injector& in, const Fault& fault) {
+  Strand(in, fault, in.cluster().BusiestLeader());
+}
+
+void StrandOracle(Injector& in, const Fault& fault) {
+  Strand(in, fault, in.cluster().PlacementLeader());
+}
+
 // Nobody at all reaches it, clients included.
 void BlackHole(Injector& in, const Fault& fault) {
   in.Count(fault);
@@ -198,6 +218,10 @@ std::vector<FaultKind> NetworkFaults() {
        {0.5, 10}, {}, IsolateLeader},
       {"isolated-oracle", kNetwork, "the node that hands out timestamps sees no other", 0.15, {5,
        40}, {0.5, 10}, {}, IsolateOracle},
+      {"stranded-leader", kNetwork, "the busiest leader stands still, then sees clients only", 0.2,
+       {5, 40}, {0.6, 3}, {}, StrandLeader},
+      {"stranded-oracle", kNetwork, "as stranded-leader, the node that hands out timestamps", 0.15,
+       {5, 40}, {0.6, 3}, {}, StrandOracle},
       {"black-hole", kNetwork, "nothing gets to or from a node, and nobody is told", 0.12, {10, 60},
        {0.5, 8}, {}, BlackHole},
       {"client-cut", kNetwork, "a client does not reach one node, or is not answered", 0.15, {5,
