@@ -31,7 +31,7 @@ struct MutantHunt {
   std::vector<std::string> names;  // empty: all
   uint64_t first_seed = 1;
   uint64_t seeds_max = 1000;
-  Duration wall_max = std::chrono::seconds(60);  // for one seed
+  Duration cpu_max = std::chrono::seconds(60);  // for one seed
   int parallel = 2;
 };
 
