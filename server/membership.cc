@@ -28,6 +28,9 @@ constexpr Duration kAskedFor = 10s;
 constexpr size_t kAskedMax = 256;
 // How long an init at a node that is not a member yet waits for another's to reach it.
 constexpr Duration kOthersInit = 5s;
+// How long init tries to reach a member: its connection to one that was started a moment later is
+// still backing off, though the member answers others by now.
+constexpr Duration kReachFor = 3s;
 
 std::string Encode(const v1::BootstrapRequest& request) {
   const std::string bytes = request.SerializeAsString();
@@ -295,7 +298,7 @@ Task<Membership::Members> Membership::Gather(v1::InitRequest request, Instant de
   addresses.erase(options_.self.address());
   std::vector<std::string> order(addresses.begin(), addresses.end());
   std::vector<Task<Result<v1::NodeInfo>>> greetings;
-  for (const std::string& address : order) greetings.push_back(Greet(address));
+  for (const std::string& address : order) greetings.push_back(Reach(address));
   const auto greeted = co_await WhenAll(env_.executor, std::move(greetings));
 
   std::map<std::string, v1::NodeInfo> by_storage;
@@ -319,6 +322,16 @@ Task<Membership::Members> Membership::Gather(v1::InitRequest request, Instant de
   std::vector<v1::NodeInfo> members;
   for (auto& [storage_id, node] : by_storage) members.push_back(node);
   co_return members;
+}
+
+Task<Result<v1::NodeInfo>> Membership::Reach(std::string address) {
+  const Instant until = env_.Now() + kReachFor;
+  for (;;) {
+    Result<v1::NodeInfo> greeted = co_await Greet(address);
+    const bool unreached = !greeted.ok() && greeted.status().code() == Code::kUnavailable;
+    if (!unreached || env_.Now() >= until) co_return greeted;
+    co_await Sleep(env_.executor, kPoll);
+  }
 }
 
 Task<Result<v1::NodeInfo>> Membership::Greet(std::string address) {

@@ -81,6 +81,7 @@ class Membership {
   using Members = Result<std::vector<v1::NodeInfo>>;
   Task<Status> RunInit(v1::InitRequest request, Instant deadline);
   Task<Members> Gather(v1::InitRequest request, Instant deadline);
+  Task<Result<v1::NodeInfo>> Reach(std::string address);
   Task<Result<v1::NodeInfo>> Greet(std::string address);
   Task<Status> WaitUntilFinished(Instant deadline);
 
