@@ -112,6 +112,27 @@ TEST(Init, TwoAtOnceMakeOneCluster) {
   }
 }
 
+// Whoever starts the nodes of a cluster and asks for it at once must not lose to a slow start.
+TEST(Init, WaitsForAMemberThatStartsAMomentLater) {
+  ClusterFixture cluster(3);
+  ASSERT_TRUE(cluster.at(1).Start(cluster.addresses()).ok());
+  ASSERT_TRUE(cluster.at(2).Start(cluster.addresses()).ok());
+  Status status;
+  bool done = false;
+  const auto run = [](Task<Status> init, Status* out, bool* finished) -> Task<void> {
+    *out = co_await std::move(init);
+    *finished = true;
+  };
+  cluster.client().scope().Spawn(
+      run(InitTask(&cluster.client().channel(), cluster.at(1).address()), &status, &done));
+  cluster.RunFor(1s);
+  EXPECT_FALSE(done) << status.message();
+  ASSERT_TRUE(cluster.at(3).Start(cluster.addresses()).ok());
+  ASSERT_TRUE(cluster.RunUntil([&] { return done; }));
+  EXPECT_TRUE(status.ok()) << status.message();
+  ExpectOneCluster(&cluster);
+}
+
 // A node dies at some moment of an init and comes back; whoever asks again gets a cluster.
 TEST(Init, SurvivesACrashAtAnyMoment) {
   for (const bool power_loss : {false, true}) {
