@@ -243,8 +243,8 @@ void Unreadable(Injector& in, const Fault& fault, const std::function<void(SimNo
   in.Excuse(node, fault.length);
   node.Crash();
   damage(node);
-  const Status status = node.Start();
-  if (status.ok()) {
+  // OK and not up: another fault killed it before it had looked.
+  if (node.Start().ok() && node.up()) {
     in.Violation(fmt::format("{} started on a disk with {}", node.address(), fault.kind->name));
   }
   in.BorrowDisk(fault, node, [&in, &node, repair] {
