@@ -157,9 +157,11 @@ quorate::Status Node::Rep::Open() {
       storage::LowSpace::Options{.directory = options.data_dir,
                                  .min_free_bytes = options.min_free_bytes});
   low_space->Look();
+  const bool is_member = !directory->identity().cluster_id.empty();
   ASSIGN_OR_RETURN(wal, storage::Wal::Open(env, world.files,
                                            {.directory = options.data_dir + "/wal",
-                                            .segment_bytes = options.wal_segment_bytes}));
+                                            .segment_bytes = options.wal_segment_bytes,
+                                            .expected = is_member}));
   ASSIGN_OR_RETURN(kv, world.open_store(options.data_dir + "/store"));
   store = std::make_unique<storage::OrderedStore>(env, *kv, options.store);
   ASSIGN_OR_RETURN(membership, Membership::Open(env, world.files, *directory, channel,

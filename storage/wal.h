@@ -102,6 +102,8 @@ class Wal {
     std::string directory;
     uint64_t segment_bytes = 0;  // 0: limits::kWalSegmentBytes
     size_t segments_target = 4;  // beyond this many, old segments are emptied by copying forward
+    // There was a log here before: if there is none now, it lost all its records.
+    bool expected = false;
   };
   using Durable = absl::AnyInvocable<void()>;
 

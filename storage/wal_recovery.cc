@@ -167,7 +167,9 @@ Status Recovery::Create() {
   std::string bytes = EncodeSegmentHeader({1, out_.log_id});
   const size_t at = bytes.size();
   bytes.resize(at + kFrameBytes);
-  EncodeNote({.oldest = 1}, &bytes);
+  out_.damaged = out_.lost = options_.expected;
+  if (out_.lost) env_.log.Error("wal: {} is empty, the log is lost", options_.directory);
+  EncodeNote({.oldest = 1, .lost = out_.lost}, &bytes);
   SealRecord(&bytes, at, SegmentSeed(out_.log_id, 1),
              {.offset = kSegmentHeaderBytes, .batch = kSegmentHeaderBytes, .group = kNoteGroup});
   out_.offset = bytes.size();

@@ -39,7 +39,8 @@ class WalTest : public ::testing::Test {
   Status TryOpen() {
     files_ = std::make_unique<RamFiles>(world_.executor, disk_);
     auto opened =
-        Wal::Open(world_.env, *files_, {.directory = "wal", .segment_bytes = kSegmentBytes});
+        Wal::Open(world_.env, *files_,
+                  {.directory = "wal", .segment_bytes = kSegmentBytes, .expected = expected_});
     if (opened.ok()) wal_ = std::move(*opened);
     return opened.status();
   }
@@ -85,6 +86,7 @@ class WalTest : public ::testing::Test {
   using Strings = std::vector<std::string>;
   TestEnv world_;
   RamDisk disk_;
+  bool expected_ = false;
   std::unique_ptr<RamFiles> files_;
   std::unique_ptr<Wal> wal_;
 };
@@ -263,6 +265,22 @@ TEST_F(WalTest, DamagedBodyInTheMiddleConcernsItsGroupAlone) {
   EXPECT_FALSE(Damaged(1));
   EXPECT_EQ(Payloads(1), (Strings{"a", "c"}));
   EXPECT_FALSE(wal_->lost_records());
+}
+
+// Of a node that lost its store, too, nothing else tells that it had voted and acknowledged.
+TEST_F(WalTest, ALogThatIsGoneHasLostAllItsRecords) {
+  Open();
+  EXPECT_FALSE(wal_->lost_records());
+  Kill();
+  expected_ = true;
+  Open();
+  EXPECT_FALSE(wal_->lost_records());
+  Kill();
+  ASSERT_TRUE(RamFiles(world_.executor, disk_).Remove(kFirst).ok());
+  Open();
+  EXPECT_TRUE(wal_->lost_records());
+  Reopen();
+  EXPECT_TRUE(wal_->lost_records());
 }
 
 TEST_F(WalTest, DamagedFrameConcernsAllGroupsThatCannotProveOtherwise) {
