@@ -12,6 +12,7 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/injector.h"
 #include "tests/sim/report.h"
+#include "tests/sim/witness.h"
 #include "tests/sim/workloads/set.h"
 
 namespace quorate::sim {
@@ -40,6 +41,7 @@ class Run {
         cluster_(world_, options_, trace),
         workloads_({world_, options_}, plan.workloads),
         checks_(cluster_),
+        witness_(cluster_, workloads_.record()),
         injector_(cluster_, {[this](int client) { StartClient(client % options_.clients); },
                              [this](int client) { return Client(client % options_.clients); },
                              WatchFaults(matrix)}) {
@@ -78,6 +80,7 @@ class Run {
     }
     FindHosts();
     for (int i = 0; i < options_.clients; ++i) StartClient(i);
+    witness_.Start();
     injector_.Start(plan_.faults);
     world_.RunUntil(world_.now() + options_.chaos);
     CoreConverges();
@@ -108,6 +111,7 @@ class Run {
       Stall(fmt::format("the core {} does not serve: {}", Names(core), CoreReport(core)));
     }
     stopping_ = true;
+    witness_.Stop();
     if (!Wait([this] { return running_ == 0; })) {
       Stall(
           fmt::format("{} clients still wait for an answer of the core {}", running_, Names(core)));
@@ -322,6 +326,7 @@ class Run {
   Cluster cluster_;
   WorkloadSet workloads_;
   Checks checks_;
+  Witness witness_;
   std::map<int, std::unique_ptr<SimClient>> clients_;
   std::map<uint64_t, std::set<int>> hosts_;  // of each group
   std::map<uint64_t, std::map<std::string, uint64_t>> applied_;

@@ -1,0 +1,58 @@
+// Witness: a client of its own in every run that asks every node the same, whoever leads: for a
+// slot, and for what it holds of keys that were just written. Clients find one leader and stay with
+// it; two nodes that both take themselves for the leader are only seen by who asks both.
+//
+// Judged here: a slot lies above all that the witness had been answered when it asked (T2). What
+// was read goes into the record, for the contents check (S2): most reads are at a fresh slot, some
+// at one that a transaction used long ago.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "base/task.h"
+#include "client/route/route_cache.h"
+#include "tests/sim/checks/record.h"
+#include "tests/sim/cluster.h"
+
+namespace quorate::sim {
+
+class Witness {
+ public:
+  // Both outlive it.
+  Witness(Cluster& cluster, Record& record);
+
+  // Asks until Stop. The cluster serves.
+  void Start();
+  // Forgets what is under way.
+  void Stop() { client_.reset(); }
+
+ private:
+  // A timestamp, and since when the witness may expect to see what was committed.
+  struct Moment {
+    Timestamp at;
+    int64_t began = 0;
+  };
+
+  Task<void> Loop();
+  Task<void> Round();
+  Task<void> LearnRoutes();
+  Task<std::optional<Timestamp>> AskForSlot(std::string address);
+  Task<void> Read(std::string address, std::string key, Moment moment);
+  Task<Result<v1::NodeResponse>> Call(std::string address, v1::NodeRequest request);
+  // What somebody wrote lately; nullopt: nothing yet.
+  std::optional<std::string> RecentKey();
+  std::optional<Moment> LongAgo();
+
+  Cluster& cluster_;
+  Record& record_;
+  Random random_;
+  client::RouteCache routes_;
+  Timestamp highest_;  // slot that was answered
+  std::unique_ptr<SimClient> client_;
+};
+
+}  // namespace quorate::sim
