@@ -11,6 +11,10 @@
 //                     is cleared only if the numbers of its records go on without a gap behind the
 //                     damage, or start anew there (first record, or whole state).
 //
+//   no segment at all  a new log; a member's (Options::expected) lost all records. The first
+//                     note says so, in the write that makes the log: a crash before it leaves
+//                     nothing, and the next start finds the same.
+//
 // After damage the state of every group is written anew with its verdict, so that it outlives both
 // the damaged place and later records.
 #pragma once
