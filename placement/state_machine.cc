@@ -186,6 +186,8 @@ std::vector<std::pair<std::string, std::string>> StateMachine::Spans() const {
   return {{storage::MakeKey(std::string(1, kTag)), storage::MakeKey(std::string(1, kTag + 1))}};
 }
 
+bool StateMachine::HasState() const { return !root_.cluster_id().empty(); }
+
 void StateMachine::OnSnapshotInstalled(raft::LogIndex) {
   Load();
   if (observer_ == nullptr) return;

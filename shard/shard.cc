@@ -207,6 +207,8 @@ std::vector<std::pair<std::string, std::string>> Shard::Spans() const {
   return SpansOf(rep_->table);
 }
 
+bool Shard::HasState() const { return rep_->table.version() != 0; }
+
 void Shard::OnSnapshotInstalled(raft::LogIndex) {
   // A leader has every committed entry and installs none.
   CHECK(!rep_->serving(), "shard {}: a snapshot under a serving leader", rep_->table.id());

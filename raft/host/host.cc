@@ -113,6 +113,7 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   stored.lost_records = rep.runtime.wal.lost_records();
   stored.applied = LogIndex(rep.runtime.store.AppliedIndex(group));
   if (!meta.empty()) stored.meta = std::move(meta.mapped());
+  stored.state = machine.HasState();
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
   auto& slot = rep.groups[group];
   slot = std::make_unique<Group>(rep.runtime, group, machine, std::move(recovered));

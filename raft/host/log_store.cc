@@ -71,6 +71,7 @@ bool LogHas(const InitialState& state, LogIndex index, Term term) {
 std::string Damage(const Stored& stored) {
   if (MUTANT("raft-damaged-replica-goes-on")) return {};
   if (stored.wal == nullptr) return "the log lost its records, or may have";
+  if (!stored.state) return "what the group began with is gone";
   if (stored.wal->damaged) return "damaged log records";
   if (stored.applied.value() < stored.wal->mark.index) {
     return fmt::format("the store is at {}, the log starts behind {}", stored.applied,

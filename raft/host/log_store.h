@@ -78,6 +78,7 @@ struct Stored {
   bool lost_records = false;         // Wal::lost_records: not knowing it means nothing
   LogIndex applied;                  // the store's
   std::optional<GroupMeta> meta;     // nullopt: absent, or not readable
+  bool state = true;                 // StateMachine::HasState
 };
 Recovered Recover(GroupId group, Stored stored, const std::optional<Configuration>& bootstrap);
 

@@ -37,6 +37,10 @@ class StateMachine {
   // The store's spans ([from, to) pairs of store keys) that hold this group's state: what a
   // snapshot consists of and what installing one replaces.
   virtual std::vector<std::pair<std::string, std::string>> Spans() const = 0;
+  // Whether there is a state to apply entries to: what the group began with, or what came of it.
+  // Without one (what this member was told at the beginning is gone, and nothing was flushed since)
+  // the replica waits for its leader's snapshot; it cannot replay its log.
+  virtual bool HasState() const = 0;
   // The store's content under Spans() was replaced by a snapshot at `index`: reload what is cached.
   virtual void OnSnapshotInstalled(LogIndex index) = 0;
 };

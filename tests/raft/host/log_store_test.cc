@@ -133,6 +133,12 @@ TEST(Recover, WhateverMayHaveBeenLostIsQuarantined) {
   Stored stored = WithState(&unreadable, 5, 2);
   stored.meta.reset();
   EXPECT_FALSE(Recover(kGroup, std::move(stored), std::nullopt).quarantine.empty());
+  auto baseless = Log(0, 0, {1, 2, 2});
+  Stored without;
+  without.wal = &baseless;
+  without.state = false;
+  EXPECT_FALSE(Recover(kGroup, std::move(without), std::nullopt).quarantine.empty())
+      << "there is nothing to apply the log to";
   Stored lost;
   lost.lost_records = true;
   EXPECT_FALSE(Recover(kGroup, std::move(lost), Members({1})).quarantine.empty())

@@ -26,6 +26,7 @@ class KvMachine final : public StateMachine {
                     storage::WriteBatch* batch) override;
   void OnSoftState(const SoftState& state) override { states.push_back(state); }
   std::vector<std::pair<std::string, std::string>> Spans() const override;
+  bool HasState() const override { return true; }
   void OnSnapshotInstalled(LogIndex index) override { installed.push_back(index); }
 
   std::map<std::string, std::string> Dump() const;
