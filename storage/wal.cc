@@ -38,7 +38,11 @@ class WalImpl final : public Wal {
     // behind these in the same or a later batch.
     if (recovery.damaged) {
       for (const auto& [id, log] : recovered_) CopyForward(id);
-      writer_.AddNote(noted_oldest_, {});
+      // With the damage out of the log, the next start does not copy everything once more: a node
+      // that dies at every start must not fill its disk.
+      const uint64_t before = noted_oldest_;
+      Release();
+      if (noted_oldest_ == before) writer_.AddNote(noted_oldest_, {});
     }
   }
 

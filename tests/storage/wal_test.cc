@@ -448,6 +448,25 @@ TEST_F(WalTest, ALostSegmentDoesNotKeepTheLogFromBeingBounded) {
   EXPECT_LE(wal_->SegmentCount(), 8u);
 }
 
+// What follows damage is copied forward once, not by every start that finds the damage still there.
+TEST_F(WalTest, StartsThatEndAtOnceDoNotFillTheDisk) {
+  Open();
+  Write(Entries(1, 1, {"to be damaged"}));
+  for (uint64_t i = 1; i <= 6; ++i) Write(Entries(2, i, {std::string(kSegmentBytes / 3, 'x')}));
+  Kill();
+  (*disk_.Find(kFirst))[Items()[0].end - 1] ^= 1;
+  std::vector<size_t> files;
+  for (int start = 0; start < 6; ++start) {
+    ASSERT_NO_FATAL_FAILURE(Open());
+    EXPECT_TRUE(Damaged(1));
+    EXPECT_FALSE(Damaged(2));
+    world_.executor.RunFor(std::chrono::seconds(1));
+    files.push_back(disk_.Paths().size());
+    Kill();
+  }
+  EXPECT_LE(files.back(), files[1]) << testing::PrintToString(files);
+}
+
 TEST_F(WalTest, RefusesWhatItCannotAttribute) {
   Open();
   Write(Entries(1, 1, {"a"}));
