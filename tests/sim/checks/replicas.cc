@@ -179,8 +179,8 @@ void Replicas::JudgeMap(std::vector<ShardSeen> shards) {
 
 void Replicas::JudgeWal(const std::string& node, uint64_t file_bytes, uint64_t live_bytes,
                         uint64_t segment_bytes) {
-  // The log keeps to twice what is live whenever a segment is begun; what is then copied forward, at
-  // most all of it, is there once more until that is durable.
+  // The log keeps to twice what is live whenever a segment is begun; what is then copied forward,
+  // at most all of it, is there once more until that is durable.
   uint64_t& most = most_live_[node];
   most = std::max(most, live_bytes);
   if (file_bytes <= 3 * most + kSpareSegments * segment_bytes) return;
