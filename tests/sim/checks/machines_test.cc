@@ -237,9 +237,9 @@ TEST_F(ReplicasTest, TheMapEndsTooSoonOrOverlaps) {
 }
 
 TEST_F(ReplicasTest, ALogThatOnlyGrows) {
-  replicas_.JudgeWal("n1", 20 << 20, 2 << 20, 2 << 20);
+  replicas_.JudgeWal("n1", 22 << 20, 2 << 20, 2 << 20);
   EXPECT_THAT(replicas_.violations(), IsEmpty());
-  replicas_.JudgeWal("n1", 21 << 20, 1 << 20, 2 << 20);
+  replicas_.JudgeWal("n1", 23 << 20, 2 << 20, 2 << 20);
   EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("segments are not let go")));
 }
 
