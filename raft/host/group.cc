@@ -83,6 +83,7 @@ std::unique_ptr<Node> Group::MakeNode(InitialState initial, bool fresh) const {
   Config config;
   config.self = rt_.options.self;
   config.group = id_.value();
+  config.append_bytes_max = rt_.options.append_bytes_max;
   return std::make_unique<Node>(config, std::move(initial), rt_.env.random.Fork(name_), fresh);
 }
 

@@ -85,6 +85,8 @@ class Host : public TransportReceiver {
     // Likewise in the WAL, behind what is flushed: what a restarted leader can still send.
     size_t wal_keep_entries = 4096;
     size_t wal_keep_bytes = 1 << 20;
+    // Of entries in one message; a single one may be larger.
+    size_t append_bytes_max = limits::kAppendBytesMax;
     uint64_t snapshot_bytes_per_second = 64 << 20;
     // What one turn copies of a group's state: a millisecond or two.
     size_t snapshot_turn_bytes = 1 << 20;
