@@ -23,6 +23,7 @@ bool Atlas::MayDamage(SimNode& node) {
 }
 
 void Atlas::Damaged(SimNode& node) {
+  node.Harm();
   damaged_ = node.index();
   incarnation_ = node.incarnations();
 }

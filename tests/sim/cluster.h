@@ -67,6 +67,9 @@ class SimNode {
   SimDisk& disk() { return disk_; }
   // Replicas that lost something and wait for their leader's snapshot.
   int64_t quarantined();
+  // Something that was synced here was damaged, lost, or put away for a while.
+  void Harm() { harmed_ = true; }
+  bool harmed() const { return harmed_; }
   // Called once the process has stopped itself because its storage failed.
   void OnFatal(std::function<void(const Status&)> callback) { on_fatal_ = std::move(callback); }
   // Told what becomes durable and what is answered here; outlives the node's use of it.
@@ -105,6 +108,7 @@ class SimNode {
   const int index_;
   const std::string name_;
   const std::string address_;
+  bool harmed_ = false;
   SimLogger log_;
   ClockModel clock_;
   SimDisk disk_;

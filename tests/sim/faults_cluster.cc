@@ -1,5 +1,6 @@
 // Cluster faults: leaders of special groups, clients that die or hang, floods, repeated init.
 #include "proto/node.pb.h"
+#include "shard/shard.h"
 #include "tests/sim/injector.h"
 
 namespace quorate::sim {
@@ -36,6 +37,20 @@ void TransferStorm(Injector& in, const Fault& fault) {
       if (SimNode* leader = in.cluster().BusiestLeader()) leader->HandOver(1s);
     });
   }
+}
+
+// One shard stands still while all others go on: what it takes part in stays open for a while.
+void SilentShard(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up() || node.node()->shards().empty()) return;
+  in.Count(fault);
+  const auto shards = node.node()->shards();
+  const GroupId group(shards[fault.draw % shards.size()]->id().value());
+  in.network().Silence(group);
+  in.Until(fault, [&in, group] { in.network().Unsilence(group); });
+  // Of the others some get new leaders meanwhile.
+  if (fault.draw / shards.size() % 2 == 0) return;
+  in.Later(fault.length / 2, [&in, fault] { in.Other(fault).HandOver(1s); });
 }
 
 void ClientDeath(Injector& in, const Fault& fault) {
@@ -109,6 +124,8 @@ std::vector<FaultKind> ClusterFaults() {
       {"transfer", kCluster, "a node gives its leaderships away", 0.3, {4, 30}, {}, {}, Transfer},
       {"transfer-storm", kCluster, "leaderships are given away again and again", 0.15, {10, 60}, {1,
        10}, {}, TransferStorm},
+      {"silent-shard", kCluster, "one shard's replicas do not hear each other, all others do", 0.3,
+       {3, 30}, {0.1, 15}, {}, SilentShard},
       {"client-death", kCluster, "a client dies in the middle of what it does", 0.3, {5, 30}, {},
        {}, ClientDeath},
       {"client-pause", kCluster, "a client stands still, and then goes on", 0.2, {5, 40}, {0.5, 20},

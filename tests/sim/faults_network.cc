@@ -12,6 +12,9 @@ namespace {
 constexpr auto kNetwork = FaultClass::kNetwork;
 // How long a stranded node sees no other once it goes on.
 constexpr Duration kStrandedFor = 1500ms;
+// By how much answers get later, and how often; less than they are apart, so that some still come.
+constexpr Duration kLaterBy = 80ms;
+constexpr Duration kLaterEvery = 100ms;
 
 // A probability on every link.
 template <double LinkRule::*kWhat>
@@ -132,6 +135,46 @@ void Isolate(Injector& in, const Fault& fault, SimNode* node) {
   }
 }
 
+// Its peers' answers come later and later, and then it is not heard any more: it still gets answers
+// to what it sent seconds ago when another leads.
+void LateAnswers(Injector& in, const Fault& fault) {
+  SimNode* leader = in.cluster().BusiestLeader();
+  if (leader == nullptr) return;
+  in.Count(fault);
+  const auto to_and_from = [&in, address = leader->address()](auto visit) {
+    for (const auto& node : in.cluster().nodes()) {
+      if (node->address() != address) visit(node->address(), address);
+    }
+  };
+  Fault window = fault;  // of the first delay: until the leader has been mute as long as it was not
+  window.length = 2 * fault.length;
+  for (Duration at(0); at < fault.length; at += kLaterEvery) {
+    in.Later(at, [&in, window, to_and_from] {
+      to_and_from([&](const std::string& peer, const std::string& leader) {
+        in.Rule(window, {.from = peer, .to = leader, .delay = kLaterBy});
+      });
+    });
+    window.length -= kLaterEvery;
+  }
+  in.Later(fault.length, [&in, fault, to_and_from] {
+    to_and_from([&](const std::string& peer, const std::string& leader) {
+      in.Rule(fault, {.from = leader, .to = peer, .block = true});
+    });
+  });
+}
+
+// Two halves, and the node that sees both dies again and again, but for a moment only: who asks it
+// for its vote right after that must not get it while the leader on the other side has its lease.
+void RestartedBridge(Injector& in, const Fault& fault) {
+  Bridge(in, fault);
+  Random random(fault.draw);
+  for (Duration at(0); at < fault.length;) {
+    at += Duration(random.Between(200'000'000, 1'500'000'000));
+    const Duration down(random.Between(1'000'000, 100'000'000));
+    if (at < fault.length) in.Later(at, [&in, fault, down] { in.Kill(in.Node(fault), down); });
+  }
+}
+
 void IsolateLeader(Injector& in, const Fault& fault) {
   Isolate(in, fault, in.cluster().BusiestLeader());
 }
@@ -214,6 +257,10 @@ std::vector<FaultKind> NetworkFaults() {
        {0.5, 10}, {}, MajoritiesRing},
       {"bridge-node", kNetwork, "two halves, and one node that sees both", 0.1, {10, 60}, {0.5, 10},
        {}, Bridge},
+      {"restarted-bridge", kNetwork, "two halves, and the node that sees both dies for moments",
+       0.15, {5, 40}, {0.8, 6}, {}, RestartedBridge},
+      {"late-answers", kNetwork, "a leader's answers get later and later, then it goes unheard",
+       0.15, {5, 40}, {1, 4}, {}, LateAnswers},
       {"isolated-leader", kNetwork, "the node that leads most shards sees no other", 0.2, {5, 40},
        {0.5, 10}, {}, IsolateLeader},
       {"isolated-oracle", kNetwork, "the node that hands out timestamps sees no other", 0.15, {5,

@@ -82,6 +82,7 @@ void Injector::Until(const Fault& fault, Closure undo) {
 
 void Injector::BorrowDisk(const Fault& fault, SimNode& node, Closure undo) {
   CHECK(borrowed_disks_.insert(node.index()).second);
+  node.Harm();
   Until(fault, [this, &node, undo = std::move(undo)]() mutable {
     borrowed_disks_.erase(node.index());
     undo();

@@ -19,6 +19,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,6 +96,9 @@ class SimNetwork {
   using RuleId = uint64_t;
   RuleId AddRule(LinkRule rule);
   void RemoveRule(RuleId rule);
+  // Peer messages of this group are lost, until as many calls of Unsilence.
+  void Silence(GroupId group) { silent_.insert(group); }
+  void Unsilence(GroupId group) { silent_.extract(group); }
   // Frames that had to be refused and were not.
   const std::vector<std::string>& violations() const { return violations_; }
 
@@ -153,6 +157,7 @@ class SimNetwork {
   std::vector<std::unique_ptr<Link>> all_links_;
   absl::flat_hash_map<std::string, Link*> links_;  // by "from>to"; looked up only
   std::map<RuleId, LinkRule> rules_;
+  std::multiset<GroupId> silent_;
   std::vector<std::string> violations_;
   uint64_t rules_version_ = 1;
   RuleId last_rule_ = 0;

@@ -30,17 +30,20 @@ class SimTransport final : public raft::Transport {
   void SetAddress(NodeId node, const std::string& address) override { addresses_[node] = address; }
 
   void Send(NodeId to, raft::GroupMessage message) override {
-    raft::AddMessage(std::move(message), &BatchTo(to));
+    if (!Silent(message.group)) raft::AddMessage(std::move(message), &BatchTo(to));
   }
   void SendChunk(NodeId to, raft::SnapshotChunk chunk) override {
-    raft::AddChunk(std::move(chunk), &BatchTo(to));
+    if (!Silent(chunk.group)) raft::AddChunk(std::move(chunk), &BatchTo(to));
   }
-  void SendAck(NodeId to, raft::SnapshotAck ack) override { raft::AddAck(ack, &BatchTo(to)); }
+  void SendAck(NodeId to, raft::SnapshotAck ack) override {
+    if (!Silent(ack.group)) raft::AddAck(ack, &BatchTo(to));
+  }
 
  private:
   // How a batch gets to its receiver.
   enum class Condition : uint8_t { kWhole, kDamaged, kStray };
 
+  bool Silent(GroupId group) const { return network_.silent_.contains(group); }
   v1::PeerBatch& BatchTo(NodeId to);
   void Flush();
   void SendBatch(NodeId to, const std::string& address, v1::PeerBatch* batch);
