@@ -48,13 +48,20 @@ void Replicas::Look() {
     if (member == nullptr) continue;
     const server::Node::WalUse wal = node->node()->wal();
     JudgeWal(node->address(), wal.file_bytes, wal.live_bytes, wal.segment_bytes);
+    // A crash is no damage, nor are writes that it lost or tore.
+    if (!node->harmed() && node->quarantined() > 0) {
+      Violation(fmt::format("{} quarantines replicas, and nothing it had synced was ever damaged",
+                            node->address()));
+    }
     if (member->placement() == nullptr) continue;
     const placement::Oracle& oracle = member->placement()->oracle();
     // Without its lease it may still take slots, which it then does not hand out.
     const raft::GroupHandle* group = member->FindGroup(placement::kPlacementGroup);
     const bool active =
         oracle.active() && group != nullptr && node->process()->Now() < group->lease_until();
-    oracles.push_back({node->address(), active, oracle.last(), oracle.ceiling()});
+    // The ceiling as applied: what the oracle believes is not what is logged.
+    oracles.push_back({node->address(), active, oracle.last(),
+                       member->placement()->machine().ceiling()});
   }
   JudgeOracles(oracles);
 }
