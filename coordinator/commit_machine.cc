@@ -221,6 +221,9 @@ void CommitMachine::Abort(Code reason) {
     answered_ = true;
     Emit({.kind = Action::Kind::kAnswerAborted, .code = AbortCode(reason)});
   }
+  if (MUTANT("txn-resolve-before-decide") && parts_.size() > 1) {
+    Emit({.kind = Action::Kind::kResolve});
+  }
   Emit({.kind = Action::Kind::kLogDecide});
 }
 
@@ -230,9 +233,6 @@ void CommitMachine::CommitIfFacts() {
   const bool own_suffices = prepared(parts_[0]) && MUTANT("txn-commit-before-all-prepared");
   if (!std::all_of(parts_.begin(), parts_.end(), prepared) && !own_suffices) return;
   AnswerCommitted(commit_ts_);
-  if (MUTANT("txn-resolve-before-decide")) {
-    Emit({.kind = Action::Kind::kResolve, .ts = commit_ts_, .commit = true});
-  }
   Emit({.kind = Action::Kind::kSendEarly, .ts = commit_ts_});
   if (!rights_) {
     PROBE("commit.deposed_coordinator_has_the_facts");

@@ -41,8 +41,8 @@ std::optional<PrepareVerdict> OwnPast(const PrepareAsk& ask, const Table& table,
   if (ask.kind != PrepareKind::kParticipant) {
     const auto record = table.Transaction(ask.anchor_key, ask.owner.txn_id);
     const bool staged = record && record->state == TxnState::kStaged;
-    const bool again = (staged && MUTANT("txn-restart-over-staged")) ||
-                       (ask.kind == PrepareKind::kOnePhase && MUTANT("txn-one-phase-twice"));
+    if (staged && MUTANT("txn-restart-over-staged")) return std::nullopt;
+    const bool again = ask.kind == PrepareKind::kOnePhase && MUTANT("txn-one-phase-twice");
     if (record && !again) {
       PROBE("shard: a copy of a commit found the transaction record");
       return Existing(StandingOf(*record));
@@ -210,7 +210,6 @@ PrepareVerdict EvaluatePrepare(const PrepareAsk& ask, const Table& table, const 
 
   Timestamp base = std::max({ask.start_ts, ask.min_ts, read_high});  // step 4
   for (std::string_view key : ask.writes) {
-    if (MUTANT("txn-prepare-below-newest-version")) break;
     base = std::max(base, NewestVersion(table.store(), key));
   }
   const auto prepare_ts = base.NextSub();

@@ -40,7 +40,6 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-reads-not-validated", "what was read is not validated"},
       {"txn-committed-intents-not-validated", "validation overlooks committed intents"},
       {"txn-restart-over-staged", "a copy of a Commit starts again over a STAGED record"},
-      {"txn-prepare-below-newest-version", "prepare_ts ignores the newest version of a key"},
       {"txn-read-ignores-locks", "a read does not wait for prepared transactions"},
       {"txn-no-refloor", "a new leader does not raise read_high to a fresh slot"},
       {"txn-serve-before-leader-start", "a new leader serves before its LeaderStart is applied"},
@@ -59,7 +58,7 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-scan-ignores-locks", "a scan does not wait for prepared transactions"},
       // ---- transactions: outcome
       {"txn-commit-before-all-prepared", "COMMITTED as soon as the own part is prepared"},
-      {"txn-resolve-before-decide", "Resolve is sent before Decide is applied"},
+      {"txn-resolve-before-decide", "an abort is resolved before Decide is applied"},
       {"txn-abort-answered-before-logged", "ABORTED is answered before Decide is applied"},
       {"txn-refusal-not-logged", "a recoverer hears of a refusal that is not logged"},
       {"txn-refuse-over-prepared", "a refusal is applied over a PREPARED record"},
