@@ -135,7 +135,7 @@ Result<NodeConfig> MakeConfig(const Settings& flags, const Settings& file) {
     ASSIGN_OR_RETURN(config.node.min_free_bytes, ParseBytes("min-free", bytes));
   }
   if (const auto mode = get("read-mode"); mode == "quorum") {
-    config.node.shard.read_mode = shard::ReadMode::kQuorum;
+    config.node.raft.read_mode = raft::ReadMode::kQuorum;
   } else if (!mode.empty() && mode != "lease") {
     return InvalidArgument(fmt::format("read-mode: '{}' is neither lease nor quorum", mode));
   }

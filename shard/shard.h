@@ -54,10 +54,7 @@ class TxnRecord;
 
 namespace quorate::shard {
 
-enum class ReadMode : uint8_t { kLease, kQuorum };
-
 struct Settings {
-  ReadMode read_mode = ReadMode::kLease;
   Duration push_after = 500ms;        // a reader or writer that waited this long pushes the holder
   Duration prepared_push_after = 3s;  // a PREPARED record this old is pushed by its leader
   Duration txn_lifetime = limits::kTxnLifetimeMax;  // distance of the horizon from TSO time

@@ -141,6 +141,10 @@ Task<Status> Group::ReadBarrier() {
   co_return co_await promise.future();
 }
 
+Instant Group::lease_until() const {
+  return rt_.options.read_mode == ReadMode::kQuorum ? Instant() : node_->lease_until();
+}
+
 Status Group::TransferLeadership(ReplicaId target) {
   if (quarantined()) return Status(Code::kNotLeader, "the replica is quarantined");
   Status status = node_->TransferLeadership(target);

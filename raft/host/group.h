@@ -98,7 +98,7 @@ class Group final : public GroupHandle {
   Task<Status> ReadBarrier() override;
   SoftState soft_state() const override { return node_->soft_state(); }
   bool leader_ready() const override { return node_->leader_ready(); }
-  Instant lease_until() const override { return node_->lease_until(); }
+  Instant lease_until() const override;
   LogIndex applied_index() const override { return applied_; }
   Configuration configuration() const override { return node_->configuration(); }
   Status TransferLeadership(ReplicaId target) override;

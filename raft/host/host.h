@@ -66,7 +66,8 @@ class GroupHandle {
   virtual SoftState soft_state() const = 0;
   // An entry of the current term was committed and applied here, and this node leads.
   virtual bool leader_ready() const = 0;
-  // The lease, on this node's boot clock. Check it after the state was read.
+  // The lease, on this node's boot clock. Check it after the state was read. ReadMode::kQuorum:
+  // there is none.
   virtual Instant lease_until() const = 0;
   virtual LogIndex applied_index() const = 0;
   virtual Configuration configuration() const = 0;
@@ -74,10 +75,15 @@ class GroupHandle {
   virtual std::vector<ProgressView> progress() const = 0;
 };
 
+// How a leader knows that it is still one: by its lease, which rests on boot clocks that drift by a
+// bounded rate, or by a round of a quorum each time.
+enum class ReadMode : uint8_t { kLease, kQuorum };
+
 class Host : public TransportReceiver {
  public:
   struct Options {
     NodeId self;
+    ReadMode read_mode = ReadMode::kLease;
     Duration tick = limits::kTick;
     // Applied entries kept in memory for followers that are a little behind; beyond, a snapshot.
     size_t log_keep_entries = 65536;

@@ -53,7 +53,7 @@ TEST(Config, FlagsWinOverTheFile) {
   EXPECT_EQ(config->node.locality,
             (std::map<std::string, std::string>{{"zone", "a"}, {"rack", "3"}}));
   EXPECT_EQ(config->node.min_free_bytes, 2u << 20);
-  EXPECT_EQ(config->node.shard.read_mode, shard::ReadMode::kQuorum);
+  EXPECT_EQ(config->node.raft.read_mode, raft::ReadMode::kQuorum);
   EXPECT_EQ(config->log_level, LogLevel::kWarn);
 }
 
