@@ -61,7 +61,7 @@ std::optional<Timestamp> Oracle::Next(int64_t now_ms) {
   const Timestamp slot = Candidate(now_ms);
   if (slot >= ceiling_) return std::nullopt;
   CHECK(slot > last_ && slot.is_slot(), "T2: slot {} after {}", slot, last_);
-  last_ = slot;
+  last_ = issued_ = slot;
   return slot;
 }
 

@@ -59,7 +59,10 @@ class Oracle {
   // The ceiling to log now, if it is time to.
   std::optional<Timestamp> WantCeiling(int64_t now_ms) const;
 
+  // Where it stands: the newest slot, or the ceiling that the term began at.
   Timestamp last() const { return last_; }
+  // The newest slot that Next gave, in any term; zero: none.
+  Timestamp issued() const { return issued_; }
   Timestamp ceiling() const { return ceiling_; }
 
  private:
@@ -67,7 +70,8 @@ class Oracle {
   Timestamp Candidate(int64_t now_ms) const;
 
   bool active_ = false;
-  Timestamp last_;     // newest issued, or the ceiling that the term began at
+  Timestamp last_;
+  Timestamp issued_;
   Timestamp ceiling_;  // slots stay below
 };
 

@@ -60,7 +60,7 @@ void Replicas::Look() {
     const bool active =
         oracle.active() && group != nullptr && node->process()->Now() < group->lease_until();
     // The ceiling as applied: what the oracle believes is not what is logged.
-    oracles.push_back({node->address(), active, oracle.last(),
+    oracles.push_back({node->address(), active, oracle.issued(),
                        member->placement()->machine().ceiling()});
   }
   JudgeOracles(oracles);
@@ -129,26 +129,26 @@ void Replicas::JudgeOracles(const std::vector<OracleSeen>& seen) {
   Timestamp highest;  // issued by anyone when looked at last
   std::string by;
   for (const auto& [node, oracle] : oracles_) {
-    if (oracle.last <= highest) continue;
-    highest = oracle.last;
+    if (oracle.issued <= highest) continue;
+    highest = oracle.issued;
     by = node;
   }
   for (const OracleSeen& oracle : seen) {
-    if (oracle.active && oracle.last > oracle.ceiling) {
+    if (oracle.active && oracle.issued > oracle.ceiling) {
       Violation(fmt::format("T2: the oracle of {} issued {}, above its logged ceiling {}",
-                            oracle.node, oracle.last, oracle.ceiling));
+                            oracle.node, oracle.issued, oracle.ceiling));
     }
     const auto before = oracles_.find(oracle.node);
-    const bool issued = oracle.active && oracle.last &&
-                        (before == oracles_.end() || oracle.last != before->second.last);
-    if (issued && oracle.last <= highest) {
+    const bool issued = oracle.active && oracle.issued &&
+                        (before == oracles_.end() || oracle.issued != before->second.issued);
+    if (issued && oracle.issued <= highest) {
       Violation(fmt::format("T2: the oracle of {} issued {}, but {} had already issued {}",
-                            oracle.node, oracle.last, by, highest));
+                            oracle.node, oracle.issued, by, highest));
     }
   }
   // What an oracle issued counts when its process is gone, too; the next one begins at zero.
   for (const OracleSeen& oracle : seen) {
-    if (oracle.last) oracles_[oracle.node] = oracle;
+    if (oracle.issued) oracles_[oracle.node] = oracle;
   }
 }
 

@@ -32,7 +32,7 @@ struct ReplicaSeen {
 struct OracleSeen {
   std::string node;
   bool active = false;  // leads, and its lease holds
-  Timestamp last;
+  Timestamp issued;     // newest; where a term begins is not issued
   Timestamp ceiling;
 };
 
