@@ -1,10 +1,7 @@
 #include "base/real_executor.h"
 
 #include <algorithm>
-#include <boost/asio/executor_work_guard.hpp>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/steady_timer.hpp>
+#include <condition_variable>
 
 #include "base/check.h"
 #include "base/real_clock.h"
@@ -14,7 +11,7 @@ namespace {
 
 thread_local const RealExecutor* current_executor = nullptr;
 
-// Handlers run between two looks at sockets and timers.
+// Handlers run between two looks at timers and at what the waiter watches.
 constexpr size_t kDrainMax = 1024;
 
 constexpr uint64_t kSlotMask = 0xffffffff;
@@ -22,17 +19,37 @@ TimerId MakeTimerId(uint32_t slot, uint32_t generation) {
   return (static_cast<uint64_t>(generation) << 32) | slot;
 }
 
-}  // namespace
+class ConditionWaiter final : public Waiter {
+ public:
+  void Wait(Instant until) override {
+    std::unique_lock lock(mutex_);
+    const auto woken = [this] { return woken_; };
+    if (until == Instant::max()) {
+      condition_.wait(lock, woken);
+    } else if (const Duration left = until - RealClock::BootNow(); left > Duration(0)) {
+      // The steady clock stands still while the machine sleeps; a timer is then late, never early.
+      condition_.wait_for(lock, left, woken);
+    }
+    woken_ = false;
+  }
+  void Wake() override {
+    const std::lock_guard lock(mutex_);
+    woken_ = true;
+    condition_.notify_one();
+  }
 
-struct RealExecutor::Asio {
-  // Concurrency hint 1: only one thread runs it; posts from others stay safe.
-  boost::asio::io_context context{1};
-  boost::asio::steady_timer timer{context};
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{
-      context.get_executor()};
+ private:
+  std::mutex mutex_;
+  std::condition_variable condition_;
+  bool woken_ = false;
 };
 
-RealExecutor::RealExecutor() : asio_(std::make_unique<Asio>()) {}
+}  // namespace
+
+RealExecutor::RealExecutor()
+    : own_waiter_(std::make_unique<ConditionWaiter>()), waiter_(*own_waiter_) {}
+
+RealExecutor::RealExecutor(Waiter& waiter) : waiter_(waiter) {}
 
 RealExecutor::~RealExecutor() {
   CHECK(!thread_.joinable(), "an executor is joined before it is destroyed");
@@ -43,54 +60,44 @@ RealExecutor::~RealExecutor() {
     {
       const std::lock_guard lock(mutex_);
       remote = std::exchange(remote_, {});
-      wake_pending_ = true;
     }
     std::vector<TimerSlot> slots = std::exchange(slots_, {});
     heap_.clear();
-    drain_scheduled_ = true;
     if (local.empty() && remote.empty() && slots.empty()) break;
   }
 }
 
 bool RealExecutor::OnThread() const { return current_executor == this; }
-boost::asio::io_context& RealExecutor::context() { return asio_->context; }
 
 void RealExecutor::Post(Closure fn) {
   if (OnThread()) {
     local_.push_back(std::move(fn));
-    ScheduleDrain();
     return;
   }
   {
     const std::lock_guard lock(mutex_);
     remote_.push_back(std::move(fn));
-    if (std::exchange(wake_pending_, true)) return;
+    if (!std::exchange(waiting_, false)) return;
   }
-  boost::asio::post(asio_->context, [this] { Drain(); });
+  waiter_.Wake();
 }
 
-void RealExecutor::ScheduleDrain() {
-  if (std::exchange(drain_scheduled_, true)) return;
-  boost::asio::post(asio_->context, [this] { Drain(); });
-}
-
-void RealExecutor::Drain() {
-  // Taken as scheduled while it runs, so that handlers posting from here cost no asio::post.
-  drain_scheduled_ = true;
+void RealExecutor::TakeRemote() {
   {
     const std::lock_guard lock(mutex_);
     incoming_.swap(remote_);
-    wake_pending_ = false;
   }
   for (Closure& fn : incoming_) local_.push_back(std::move(fn));
   incoming_.clear();
-  for (size_t n = 0; n < kDrainMax && !local_.empty() && !asio_->context.stopped(); ++n) {
+}
+
+void RealExecutor::Drain() {
+  TakeRemote();
+  for (size_t n = 0; n < kDrainMax && !local_.empty() && !stopped_; ++n) {
     Closure fn = std::move(local_.front());
     local_.pop_front();
     fn();
   }
-  drain_scheduled_ = false;
-  if (!local_.empty()) ScheduleDrain();
 }
 
 TimerId RealExecutor::After(Duration delay, Closure fn) {
@@ -108,7 +115,6 @@ TimerId RealExecutor::After(Duration delay, Closure fn) {
   const Instant due = RealClock::BootNow() + std::max(delay, Duration(0));
   heap_.push_back({due, id, ++timer_sequence_});
   std::push_heap(heap_.begin(), heap_.end());
-  if (due < armed_for_) Arm();
   return id;
 }
 
@@ -146,27 +152,16 @@ void RealExecutor::DropCancelled() {
   std::make_heap(heap_.begin(), heap_.end());
 }
 
-void RealExecutor::Arm() {
+Instant RealExecutor::NextDue() {
   while (!heap_.empty() && FindTimer(heap_.front().id) == nullptr) {
     std::pop_heap(heap_.begin(), heap_.end());
     heap_.pop_back();
   }
-  if (heap_.empty()) {
-    armed_for_ = Instant::max();
-    return;
-  }
-  if (heap_.front().due == armed_for_) return;
-  armed_for_ = heap_.front().due;
-  // The steady clock stands still while the machine sleeps; a timer is then late, never early.
-  const Duration delay = std::max(armed_for_ - RealClock::BootNow(), Duration(0));
-  asio_->timer.expires_after(delay);
-  asio_->timer.async_wait([this](const boost::system::error_code& error) {
-    if (!error) RunTimers();
-  });
+  return heap_.empty() ? Instant::max() : heap_.front().due;
 }
 
 void RealExecutor::RunTimers() {
-  armed_for_ = Instant::max();
+  if (heap_.empty()) return;
   const Instant now = RealClock::BootNow();
   // Timers made by these handlers wait for the next look, even with no delay.
   const uint64_t last = timer_sequence_;
@@ -181,13 +176,30 @@ void RealExecutor::RunTimers() {
     FreeTimer(id);
     fn();
   }
-  Arm();
+}
+
+void RealExecutor::Wait() {
+  Instant until = Instant::min();
+  if (local_.empty()) {
+    const std::lock_guard lock(mutex_);
+    waiting_ = remote_.empty() && !stopped_;
+    if (waiting_) until = NextDue();
+  }
+  waiter_.Wait(until);
+  if (until == Instant::min()) return;
+  const std::lock_guard lock(mutex_);
+  waiting_ = false;
 }
 
 void RealExecutor::Run() {
   CHECK(current_executor == nullptr, "one executor per thread");
   current_executor = this;
-  asio_->context.run();
+  while (!stopped_) {
+    RunTimers();
+    Drain();
+    if (!stopped_) Wait();
+  }
+  stopped_ = false;
   current_executor = nullptr;
 }
 
@@ -196,7 +208,10 @@ void RealExecutor::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
-void RealExecutor::Stop() { asio_->context.stop(); }
+void RealExecutor::Stop() {
+  stopped_ = true;
+  Post([] {});
+}
 
 void RealExecutor::Join() {
   if (thread_.joinable()) thread_.join();

@@ -11,6 +11,7 @@
 #include "base/stderr_logger.h"
 #include "base/task.h"
 #include "client/route/grpc_channel.h"
+#include "client/route/grpc_loop.h"
 #include "proto/node.pb.h"
 
 namespace quorate::cli {
@@ -40,9 +41,10 @@ struct Admin::Rep {
   Random random{EntropySeed()};
   NullLogger log;
   Metrics metrics;
-  RealExecutor executor;
+  client::GrpcLoop loop;
+  RealExecutor executor{loop};
   Env env{executor, clock, random, log, metrics};
-  client::GrpcChannel channel{env};
+  client::GrpcChannel channel{env, loop};
   TaskScope scope{executor};
 };
 

@@ -8,6 +8,7 @@
 #include "client/blocking.h"
 #include "client/database_impl.h"
 #include "client/route/grpc_channel.h"
+#include "client/route/grpc_loop.h"
 
 namespace quorate::client {
 namespace {
@@ -87,13 +88,14 @@ class OpenDatabase final : public Database {
     CHECK(!executor_.OnThread(), "a sync form was called on the library's own thread");
   }
 
-  RealExecutor executor_;
+  GrpcLoop loop_;
+  RealExecutor executor_{loop_};
   RealClock clock_;
   Random random_{EntropySeed()};
   StderrLogger log_{LogLevel::kWarn};
   Metrics metrics_;
   Env env_{executor_, clock_, random_, log_, metrics_};
-  std::unique_ptr<GrpcChannel> channel_ = std::make_unique<GrpcChannel>(env_);
+  std::unique_ptr<GrpcChannel> channel_ = std::make_unique<GrpcChannel>(env_, loop_);
   std::unique_ptr<DatabaseImpl> impl_;
 };
 

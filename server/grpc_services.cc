@@ -1,17 +1,20 @@
 #include "server/grpc_services.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
-#include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "base/limits.h"
 #include "proto/client.grpc.pb.h"
+#include "server/grpc_health.h"
+#include "server/grpc_hub.h"
 #include "server/grpc_options.h"
+#include "server/grpc_reflection.h"
 #include "server/grpc_streams.h"
+#include "server/grpc_unary.h"
 #include "server/public_api.h"
 
 namespace quorate::server {
@@ -19,94 +22,60 @@ namespace {
 
 constexpr auto kShutdownGrace = std::chrono::milliseconds(300);
 
-// Ends the unary call it holds exactly once: with an answer, or, when the coroutine that was to
-// make one is destroyed, with UNAVAILABLE.
-class Finisher {
- public:
-  explicit Finisher(grpc::ServerUnaryReactor* reactor) : reactor_(reactor) {}
-  Finisher(Finisher&& o) noexcept : reactor_(std::exchange(o.reactor_, nullptr)) {}
-  ~Finisher() {
-    if (reactor_) {
-      reactor_->Finish(grpc::Status(grpc::StatusCode::UNAVAILABLE,
-                                    "the node is stopping: the outcome is unknown"));
-    }
-  }
-  void Done() { std::exchange(reactor_, nullptr)->Finish(grpc::Status::OK); }
-
- private:
-  grpc::ServerUnaryReactor* reactor_;
-};
-
 template <class Request, class Response>
 using Method = Task<Response> (PublicApi::*)(Request request, Duration timeout);
 
 template <class Request, class Response>
-Task<void> Answer(PublicApi* api, Method<Request, Response> method, Request request,
-                  Duration timeout, Response* response, Finisher finisher) {
-  *response = co_await (api->*method)(std::move(request), timeout);
-  finisher.Done();
+Task<void> RunCall(PublicApi* api, Method<Request, Response> method, Request request,
+                   Duration timeout, typename UnaryCall<Request, Response>::Answer answer) {
+  answer.Done(co_await (api->*method)(std::move(request), timeout));
 }
 
-Duration TimeLeft(const grpc::CallbackServerContext& context) {
-  const auto left = context.deadline() - std::chrono::system_clock::now();
-  return std::clamp<Duration>(left, Duration(0), limits::kRequestTimeoutMax);
+template <class Request, class Response, class Listen>
+void ServeMethod(const std::shared_ptr<GrpcCore>& core, PublicApi& api, Listen listen,
+                 Method<Request, Response> method) {
+  UnaryCall<Request, Response>::Serve(
+      core, std::move(listen),
+      [scope = &core->scope, api = &api, method](Request request, Duration timeout, auto answer) {
+        scope->Spawn(RunCall<Request, Response>(api, method, std::move(request), timeout,
+                                                std::move(answer)));
+      });
 }
 
-class QuorateService final : public v1::Quorate::CallbackService {
- public:
-  QuorateService(std::shared_ptr<GrpcCore> core, PublicApi& api)
-      : core_(std::move(core)), api_(api) {}
-
-// One unary call: decoded by gRPC's thread, answered on the executor's.
-#define QUORATE_METHOD(name, Request, Response)                                                    \
-  grpc::ServerUnaryReactor* name(grpc::CallbackServerContext* context, const v1::Request* request, \
-                                 v1::Response* response) override {                                \
-    return Run<v1::Request, v1::Response>(context, &PublicApi::name, request, response);           \
-  }
-  QUORATE_METHOD(Execute, ExecuteRequest, ExecuteResponse)
-  QUORATE_METHOD(Begin, BeginRequest, BeginResponse)
-  QUORATE_METHOD(Read, SessionReadRequest, SessionReadResponse)
-  QUORATE_METHOD(Scan, SessionScanRequest, SessionScanResponse)
-  QUORATE_METHOD(Write, SessionWriteRequest, SessionWriteResponse)
-  QUORATE_METHOD(Commit, SessionCommitRequest, SessionCommitResponse)
-  QUORATE_METHOD(Rollback, SessionRollbackRequest, SessionRollbackResponse)
-  QUORATE_METHOD(GetOutcome, GetOutcomeRequest, GetOutcomeResponse)
-  QUORATE_METHOD(Init, InitRequest, InitResponse)
-  QUORATE_METHOD(Status, StatusRequest, StatusResponse)
+void ServePublic(const std::shared_ptr<GrpcCore>& core, PublicApi& api,
+                 v1::Quorate::AsyncService* service) {
+#define QUORATE_METHOD(name)                                                          \
+  ServeMethod(                                                                        \
+      core, api,                                                                      \
+      [service](auto* context, auto* request, auto* writer, auto* queue, void* tag) { \
+        service->Request##name(context, request, writer, queue, queue, tag);          \
+      },                                                                              \
+      &PublicApi::name)
+  QUORATE_METHOD(Execute);
+  QUORATE_METHOD(Begin);
+  QUORATE_METHOD(Read);
+  QUORATE_METHOD(Scan);
+  QUORATE_METHOD(Write);
+  QUORATE_METHOD(Commit);
+  QUORATE_METHOD(Rollback);
+  QUORATE_METHOD(GetOutcome);
+  QUORATE_METHOD(Init);
+  QUORATE_METHOD(Status);
 #undef QUORATE_METHOD
-
- private:
-  template <class Request, class Response>
-  grpc::ServerUnaryReactor* Run(grpc::CallbackServerContext* context,
-                                Method<Request, Response> method, const Request* request,
-                                Response* response) {
-    auto* reactor = context->DefaultReactor();
-    const Duration timeout = TimeLeft(*context);
-    core_->env.executor.Post([core = core_, api = &api_, method, request, timeout, response,
-                              finisher = Finisher(reactor)]() mutable {
-      if (core->closed) return;
-      core->calls.Add();
-      core->scope.Spawn(
-          Answer<Request, Response>(api, method, *request, timeout, response, std::move(finisher)));
-    });
-    return reactor;
-  }
-
-  std::shared_ptr<GrpcCore> core_;
-  PublicApi& api_;
-};
+}
 
 }  // namespace
 
 struct GrpcServer::Rep {
-  Rep(Env& env, Node& node, PublicApi& api, GrpcTransport& transport)
-      : core(std::make_shared<GrpcCore>(env, node, transport)),
-        node_service(core),
-        quorate_service(core, api) {}
+  Rep(Env& env, GrpcHub& hub, Node& node, GrpcTransport& transport)
+      : core(std::make_shared<GrpcCore>(env, hub, node, transport)),
+        health(core, {v1::Quorate::service_full_name(), v1::Node::service_full_name()}) {}
 
   std::shared_ptr<GrpcCore> core;
-  NodeService node_service;
-  QuorateService quorate_service;
+  v1::Node::AsyncService node_service;
+  v1::Quorate::AsyncService public_service;
+  grpc::reflection::v1alpha::ServerReflection::AsyncService reflection_service;
+  HealthService health;
   std::unique_ptr<grpc::Server> server;
   std::thread shutdown;
 };
@@ -115,19 +84,22 @@ GrpcServer::GrpcServer(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
 
 GrpcServer::~GrpcServer() {
   if (rep_->shutdown.joinable()) rep_->shutdown.join();
+  const auto& core = *rep_->core;
+  core.hub.loop.PollUntil([&core] { return core.alive.use_count() == 1; });
 }
 
-Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, Node& node, PublicApi& api,
-                                                      GrpcTransport& transport,
+Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, Node& node,
+                                                      PublicApi& api, GrpcTransport& transport,
                                                       const std::string& listen) {
-  auto rep = std::make_unique<Rep>(env, node, api, transport);
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  grpc::ServerBuilder builder;
+  auto rep = std::make_unique<Rep>(env, hub, node, transport);
+  grpc::EnableDefaultHealthCheckService(false);
+  grpc::ServerBuilder& builder = hub.builder;
   int port = 0;
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&rep->node_service);
-  builder.RegisterService(&rep->quorate_service);
+  builder.RegisterService(&rep->public_service);
+  builder.RegisterService(&rep->reflection_service);
+  builder.RegisterService(rep->health.service());
   builder.SetMaxReceiveMessageSize(limits::kFrameBytesMax);
   builder.SetMaxSendMessageSize(limits::kFrameBytesMax);
   // A second process on the port is an error, not a sharer.
@@ -139,9 +111,6 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, Node& node, Publ
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kKeepaliveMs / 4);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
-  // Reflection and health are gRPC's own synchronous services: two threads are plenty.
-  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 2);
   rep->server = builder.BuildAndStart();
   if (!rep->server) {
     return quorate::Status(Code::kFailedPrecondition,
@@ -149,12 +118,17 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, Node& node, Publ
                                        "not of this host; choose another --listen",
                                        listen));
   }
+  ServeNode(rep->core, &rep->node_service);
+  ServePublic(rep->core, api, &rep->public_service);
+  rep->health.Serve();
+  ServeReflection(rep->core, &rep->reflection_service,
+                  {v1::Quorate::service_full_name(), v1::Node::service_full_name(),
+                   grpc::health::v1::Health::service_full_name(),
+                   grpc::reflection::v1alpha::ServerReflection::service_full_name()});
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(rep)));
 }
 
-void GrpcServer::SetServing(bool serving) {
-  if (auto* health = rep_->server->GetHealthCheckService()) health->SetServingStatus(serving);
-}
+void GrpcServer::SetServing(bool serving) { rep_->health.SetServing(serving); }
 
 void GrpcServer::Shutdown(std::function<void()> done) {
   rep_->core->closed = true;

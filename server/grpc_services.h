@@ -1,14 +1,14 @@
 // The gRPC services of a node: thin adapters from gRPC to Node, PublicApi and GrpcTransport.
 //
 //   v1.Node.Calls        batches of requests in, batches of answers out: those that are ready in
-//   one
-//                        turn leave together, one write outstanding
+//                        one turn leave together, one write outstanding
 //   v1.Node.Raft, Bulk   peer batches, handed to the transport
 //   v1.Quorate           the public unary service, handed to PublicApi
-//   grpc.health.v1       SERVING while the node is ready; server reflection
+//   grpc.health.v1       SERVING while the node is ready
+//   grpc.reflection      what the public services look like
 //
-// gRPC's own threads decode and post, nothing else. Bounds: unhandled batches per stream, requests
-// in flight (beyond: OVERLOADED), unsent answers per stream (beyond: the stream is ended).
+// All on the executor's thread, which polls the hub's queue. Bounds: requests in flight (beyond:
+// OVERLOADED), unsent answers per stream (beyond: the stream is ended).
 #pragma once
 
 #include <functional>
@@ -20,18 +20,19 @@
 
 namespace quorate::server {
 
+struct GrpcHub;
 class GrpcTransport;
 class Node;
 class PublicApi;
 
 class GrpcServer {
  public:
-  // Binds `listen` (HOST:PORT) and serves. All references outlive the server.
+  // Binds `listen` (HOST:PORT) and serves. All references outlive the server; one server per hub.
   // FAILED_PRECONDITION: the address cannot be bound (in use, or not of this host).
-  static Result<std::unique_ptr<GrpcServer>> Start(Env& env, Node& node, PublicApi& api,
-                                                   GrpcTransport& transport,
+  static Result<std::unique_ptr<GrpcServer>> Start(Env& env, GrpcHub& hub, Node& node,
+                                                   PublicApi& api, GrpcTransport& transport,
                                                    const std::string& listen);
-  // After `done` of Shutdown.
+  // After `done` of Shutdown, when the executor no longer runs.
   ~GrpcServer();
 
   // What grpc.health.v1 answers.

@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <deque>
+#include <utility>
 
 #include "base/limits.h"
 #include "base/turns.h"
-#include "server/write_gate.h"
 
 namespace quorate::server {
 namespace {
@@ -15,87 +14,33 @@ namespace {
 // A batch of answers is closed at this size.
 constexpr size_t kBatchBytes = 4 << 20;
 
-class CallsReactor;
+// A Calls stream. Outlives gRPC's side of it while answers are still being made; `stream` is null
+// from its end on.
+struct CallsStream final : std::enable_shared_from_this<CallsStream>,
+                           client::GrpcStreamUser<v1::CallBatch> {
+  using Stream = client::ServerStream<v1::CallBatch, v1::CallBatch>;
 
-// A Calls stream as the executor's thread sees it. Outlives the reactor while answers are still
-// being made; `reactor` is null from Finish on.
-struct CallsStream : std::enable_shared_from_this<CallsStream> {
-  explicit CallsStream(std::shared_ptr<GrpcCore> c) : core(std::move(c)) {}
+  CallsStream(std::shared_ptr<GrpcCore> c, Stream* s) : core(std::move(c)), stream(s) {}
 
-  void Deliver(v1::CallBatch batch);
+  void OnMessage(v1::CallBatch batch) override;
+  void OnWritable() override { Flush(); }
+  void OnEnd(const grpc::Status&) override { Ended(); }
+
   void Answer(uint64_t id, v1::NodeResponse response);
   void Flush();
   void End(grpc::StatusCode code, const char* why);
+  void Ended();
 
   struct Queued {
     v1::CallBatch batch;
     size_t bytes = 0;
   };
   std::shared_ptr<GrpcCore> core;
-  CallsReactor* reactor = nullptr;
+  Stream* stream;
+  std::shared_ptr<CallsStream> self;  // while there is a stream
   std::deque<Queued> queue;
   size_t queued_bytes = 0;
   bool flush_posted = false;
-};
-
-// Reads ahead while the executor keeps up: at most kStreamUnreadBatchesMax batches are between the
-// stream and their handling. Whoever brings the count back below the bound reads on.
-class UnreadBatches {
- public:
-  // After a read: whether to read on at once.
-  bool Arrived() {
-    return count_.fetch_add(1, std::memory_order_acq_rel) + 1 < limits::kStreamUnreadBatchesMax;
-  }
-  // After handling: whether reading had stopped and must be started again.
-  bool Handled() {
-    return count_.fetch_sub(1, std::memory_order_acq_rel) == limits::kStreamUnreadBatchesMax;
-  }
-
- private:
-  std::atomic<int> count_{0};
-};
-
-class CallsReactor final : public grpc::ServerBidiReactor<v1::CallBatch, v1::CallBatch> {
- public:
-  explicit CallsReactor(std::shared_ptr<GrpcCore> core)
-      : stream_(std::make_shared<CallsStream>(core)), executor_(core->env.executor) {
-    stream_->reactor = this;
-    StartRead(&read_);
-  }
-
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      executor_.Post([stream = stream_] { stream->End(grpc::StatusCode::OK, ""); });
-      return;
-    }
-    executor_.Post([stream = stream_, batch = std::move(read_)]() mutable {
-      stream->Deliver(std::move(batch));
-    });
-    if (unread_.Arrived()) StartRead(&read_);
-  }
-  void OnWriteDone(bool ok) override {
-    // After a failed write the gate stays shut: the failed read follows and ends the stream.
-    if (ok && gate_.Done()) executor_.Post([stream = stream_] { stream->Flush(); });
-  }
-  void OnDone() override { delete this; }
-
-  // Executor's thread, before Finish.
-  void Handled() {
-    if (unread_.Handled()) StartRead(&read_);
-  }
-  WriteGate& gate() { return gate_; }
-  void Write(v1::CallBatch batch) {
-    written_ = std::move(batch);
-    StartWrite(&written_);
-  }
-
- private:
-  std::shared_ptr<CallsStream> stream_;
-  Executor& executor_;
-  UnreadBatches unread_;
-  WriteGate gate_;
-  v1::CallBatch read_;
-  v1::CallBatch written_;
 };
 
 v1::NodeResponse Refused(v1::ErrorCode code, std::string message) {
@@ -116,8 +61,8 @@ Task<void> HandleCall(std::shared_ptr<CallsStream> stream, std::string cluster_i
   stream->Answer(id, std::move(response));
 }
 
-void CallsStream::Deliver(v1::CallBatch batch) {
-  if (!reactor) return;
+void CallsStream::OnMessage(v1::CallBatch batch) {
+  const auto keep = shared_from_this();  // an answer may end the stream
   for (auto& call : *batch.mutable_calls()) {
     core->calls.Add();
     if (core->closed) {
@@ -135,11 +80,10 @@ void CallsStream::Deliver(v1::CallBatch batch) {
                                    call.id(), std::move(*call.mutable_request())));
     }
   }
-  if (reactor) reactor->Handled();
 }
 
 void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
-  if (!reactor) return;
+  if (stream == nullptr) return;
   size_t bytes = response.ByteSizeLong();
   if (bytes > limits::kFrameBytesMax - kBatchBytes) {
     response = Refused(v1::INVALID_ARGUMENT,
@@ -169,52 +113,49 @@ void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
 }
 
 void CallsStream::Flush() {
-  if (!reactor || queue.empty() || !reactor->gate().TryBegin()) return;
+  if (stream == nullptr || queue.empty() || !stream->writable()) return;
   queued_bytes -= queue.front().bytes;
   v1::CallBatch batch = std::move(queue.front().batch);
   queue.pop_front();
-  reactor->Write(std::move(batch));
+  stream->Write(std::move(batch));
 }
 
 void CallsStream::End(grpc::StatusCode code, const char* why) {
-  if (!reactor) return;
+  stream->Drop(grpc::Status(code, why));
+  Ended();
+}
+
+void CallsStream::Ended() {
+  stream = nullptr;
   queue.clear();
   queued_bytes = 0;
-  std::exchange(reactor, nullptr)->Finish(grpc::Status(code, why));
+  self.reset();
 }
 
 // Peer batches flow one way; answers travel on the streams that the other side's transport opens.
-class PeerReactor final : public grpc::ServerBidiReactor<v1::PeerBatch, v1::PeerBatchAck> {
+class PeerStream final : public client::GrpcStreamUser<v1::PeerBatch> {
  public:
-  explicit PeerReactor(std::shared_ptr<GrpcCore> core) : core_(std::move(core)) {
-    StartRead(&read_);
+  explicit PeerStream(std::shared_ptr<GrpcCore> core) : core_(std::move(core)) {}
+  void OnMessage(v1::PeerBatch batch) override {
+    if (!core_->closed) core_->transport.Receive(std::move(batch));
   }
-  void OnReadDone(bool ok) override {
-    if (!ok) {
-      Finish(grpc::Status::OK);
-      return;
-    }
-    core_->env.executor.Post(
-        [this, core = core_, unread = unread_, batch = std::move(read_)]() mutable {
-          if (!core->closed) core->transport.Receive(std::move(batch));
-          // Reading had stopped: no read is outstanding that could have ended the stream, so the
-          // reactor is still there.
-          if (unread->Handled()) StartRead(&read_);
-        });
-    if (unread_->Arrived()) StartRead(&read_);
-  }
-  void OnDone() override { delete this; }
+  void OnWritable() override {}
+  void OnEnd(const grpc::Status&) override { delete this; }
 
  private:
   std::shared_ptr<GrpcCore> core_;
-  std::shared_ptr<UnreadBatches> unread_ = std::make_shared<UnreadBatches>();
-  v1::PeerBatch read_;
 };
+
+client::GrpcStreamUser<v1::PeerBatch>* BeginPeer(
+    std::shared_ptr<GrpcCore> core, client::ServerStream<v1::PeerBatch, v1::PeerBatchAck>*) {
+  return new PeerStream(std::move(core));
+}
 
 }  // namespace
 
-GrpcCore::GrpcCore(Env& e, Node& n, GrpcTransport& t)
+GrpcCore::GrpcCore(Env& e, GrpcHub& h, Node& n, GrpcTransport& t)
     : env(e),
+      hub(h),
       node(n),
       transport(t),
       calls(e.metrics.GetCounter("quorate_calls_total", "Requests received on call streams")),
@@ -224,17 +165,29 @@ GrpcCore::GrpcCore(Env& e, Node& n, GrpcTransport& t)
                                        "Call streams ended because answers were not read")),
       scope(e.executor) {}
 
-grpc::ServerBidiReactor<v1::CallBatch, v1::CallBatch>* NodeService::Calls(
-    grpc::CallbackServerContext*) {
-  return new CallsReactor(core_);
-}
-grpc::ServerBidiReactor<v1::PeerBatch, v1::PeerBatchAck>* NodeService::Raft(
-    grpc::CallbackServerContext*) {
-  return new PeerReactor(core_);
-}
-grpc::ServerBidiReactor<v1::PeerBatch, v1::PeerBatchAck>* NodeService::Bulk(
-    grpc::CallbackServerContext*) {
-  return new PeerReactor(core_);
+void ServeNode(std::shared_ptr<GrpcCore> core, v1::Node::AsyncService* service) {
+  AcceptStreams<v1::CallBatch, v1::CallBatch>(
+      core,
+      [service](auto* context, auto* rpc, auto* queue, void* tag) {
+        service->RequestCalls(context, rpc, queue, queue, tag);
+      },
+      [](std::shared_ptr<GrpcCore> c, CallsStream::Stream* stream) {
+        auto calls = std::make_shared<CallsStream>(std::move(c), stream);
+        calls->self = calls;
+        return calls.get();
+      });
+  AcceptStreams<v1::PeerBatch, v1::PeerBatchAck>(
+      core,
+      [service](auto* context, auto* rpc, auto* queue, void* tag) {
+        service->RequestRaft(context, rpc, queue, queue, tag);
+      },
+      BeginPeer);
+  AcceptStreams<v1::PeerBatch, v1::PeerBatchAck>(
+      core,
+      [service](auto* context, auto* rpc, auto* queue, void* tag) {
+        service->RequestBulk(context, rpc, queue, queue, tag);
+      },
+      BeginPeer);
 }
 
 }  // namespace quorate::server

@@ -6,17 +6,20 @@
 
 #include "base/env.h"
 #include "base/task.h"
+#include "client/route/grpc_stream.h"
 #include "proto/rpc.grpc.pb.h"
+#include "server/grpc_hub.h"
 #include "server/grpc_transport.h"
 #include "server/node.h"
 
 namespace quorate::server {
 
-// What all calls of one server share. Built and used on the executor's thread, but for `env`.
+// What all calls of one server share. Executor's thread.
 struct GrpcCore {
-  GrpcCore(Env& env, Node& node, GrpcTransport& transport);
+  GrpcCore(Env& env, GrpcHub& hub, Node& node, GrpcTransport& transport);
 
   Env& env;
+  GrpcHub& hub;
   Node& node;
   GrpcTransport& transport;
   Counter& calls;
@@ -24,22 +27,26 @@ struct GrpcCore {
   Counter& cut_streams;
   size_t in_flight = 0;
   bool closed = false;  // Shutdown began: nothing is handed to the node any more
-  TaskScope scope;      // last: its frames use what stands above
+  std::shared_ptr<void> alive = std::make_shared<int>();  // held by what gRPC still has of ours
+  TaskScope scope;                                        // last: its frames use what stands above
 };
 
-class NodeService final : public v1::Node::CallbackService {
- public:
-  explicit NodeService(std::shared_ptr<GrpcCore> core) : core_(std::move(core)) {}
+// Accepts streams of a method, one after the other, until the server shuts down. `request` asks the
+// service for the next one, `begin` makes its user.
+template <class In, class Out, class Request, class Begin>
+void AcceptStreams(std::shared_ptr<GrpcCore> core, Request request, Begin begin) {
+  if (core->closed) return;
+  using Stream = client::ServerStream<In, Out>;
+  auto* stream = new Stream(core->alive);
+  stream->Accept([core, request](auto* context, auto* rpc,
+                                 void* tag) { request(context, rpc, core->hub.queue, tag); },
+                 [core, request, begin](Stream* accepted) -> client::GrpcStreamUser<In>* {
+                   AcceptStreams<In, Out>(core, request, begin);
+                   return begin(core, accepted);
+                 });
+}
 
-  grpc::ServerBidiReactor<v1::CallBatch, v1::CallBatch>* Calls(
-      grpc::CallbackServerContext* context) override;
-  grpc::ServerBidiReactor<v1::PeerBatch, v1::PeerBatchAck>* Raft(
-      grpc::CallbackServerContext* context) override;
-  grpc::ServerBidiReactor<v1::PeerBatch, v1::PeerBatchAck>* Bulk(
-      grpc::CallbackServerContext* context) override;
-
- private:
-  std::shared_ptr<GrpcCore> core_;
-};
+// Serves v1.Node until the server shuts down.
+void ServeNode(std::shared_ptr<GrpcCore> core, v1::Node::AsyncService* service);
 
 }  // namespace quorate::server

@@ -1,19 +1,17 @@
 #include "server/grpc_transport.h"
 
-#include <grpcpp/support/client_callback.h>
-
-#include <atomic>
-#include <condition_variable>
 #include <deque>
-#include <mutex>
+#include <functional>
+#include <utility>
 
 #include "base/backoff.h"
 #include "base/limits.h"
 #include "base/turns.h"
+#include "client/route/grpc_loop.h"
+#include "client/route/grpc_stream.h"
 #include "proto/rpc.grpc.pb.h"
 #include "raft/host/wire.h"
 #include "server/grpc_options.h"
-#include "server/write_gate.h"
 
 namespace quorate::server {
 namespace {
@@ -29,10 +27,11 @@ enum class LaneKind : uint8_t { kRaft, kBulk };
 
 }  // namespace
 
-// What streams and lanes need from the transport; outlives it in closures that are still posted.
+// What lanes use.
 struct GrpcTransport::Shared {
-  Shared(Env& e)
+  Shared(Env& e, client::GrpcLoop& l)
       : env(e),
+        loop(l),
         random(e.random.Fork("grpc_transport")),
         sent(e.metrics.GetCounter("quorate_peer_batches_sent_total", "Batches sent to peers")),
         dropped(e.metrics.GetCounter("quorate_peer_parts_dropped_total",
@@ -42,72 +41,18 @@ struct GrpcTransport::Shared {
             "Peer batches refused: other cluster, other node, or malformed")) {}
 
   Env& env;
+  client::GrpcLoop& loop;
   Random random;
   Counter& sent;
   Counter& dropped;
   Counter& refused;
   std::string cluster_id;
   NodeId self;
-
-  // Streams that gRPC still holds; the destructor of the transport waits for none.
-  std::mutex mutex;
-  std::condition_variable none_left;
-  int streams = 0;
+  std::shared_ptr<void> alive = std::make_shared<int>();  // held by every stream as well
 };
 
-// One stream's life in gRPC: deletes itself when gRPC is done with it. Its callbacks name it by
-// `generation`, so that the lane knows what belongs to a stream that it has already given up.
-class GrpcTransport::Stream final
-    : public grpc::ClientBidiReactor<v1::PeerBatch, v1::PeerBatchAck> {
- public:
-  Stream(std::shared_ptr<Shared> shared, std::weak_ptr<Lane> lane, uint64_t generation)
-      : shared_(std::move(shared)), lane_(std::move(lane)), generation_(generation) {
-    std::lock_guard lock(shared_->mutex);
-    ++shared_->streams;
-  }
-
-  void Open(v1::Node::Stub* stub, LaneKind kind) {
-    if (kind == LaneKind::kRaft) {
-      stub->async()->Raft(&context_, this);
-    } else {
-      stub->async()->Bulk(&context_, this);
-    }
-    // Writes start outside of gRPC's callbacks; the hold keeps the call alive between them. The
-    // read never yields anything: it is how we learn that the stream broke.
-    AddHold();
-    StartRead(&ack_);
-    StartCall();
-  }
-  void Write(v1::PeerBatch batch) {
-    batch_ = std::move(batch);
-    StartWrite(&batch_);
-  }
-  void Cancel() { context_.TryCancel(); }
-  WriteGate& gate() { return gate_; }
-  // A write got through: the peer was there.
-  bool worked() const { return worked_.load(std::memory_order_relaxed); }
-
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override;
-  void OnDone(const grpc::Status&) override {
-    auto shared = std::move(shared_);
-    delete this;
-    std::lock_guard lock(shared->mutex);
-    if (--shared->streams == 0) shared->none_left.notify_all();
-  }
-
- private:
-  std::shared_ptr<Shared> shared_;
-  std::weak_ptr<Lane> lane_;  // locked on the executor's thread only
-  const uint64_t generation_;
-  grpc::ClientContext context_;
-  WriteGate gate_;
-  std::atomic<bool> worked_{false};
-  v1::PeerBatch batch_;
-  v1::PeerBatchAck ack_;
-};
-
-class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
+class GrpcTransport::Lane final : public std::enable_shared_from_this<Lane>,
+                                  public client::GrpcStreamUser<v1::PeerBatchAck> {
  public:
   Lane(std::shared_ptr<Shared> shared, LaneKind kind, v1::Node::Stub* stub,
        std::function<void()> on_broken)
@@ -118,10 +63,7 @@ class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
         backoff_(kReconnectFirst, kReconnectMax) {}
   ~Lane() {
     shared_->env.executor.Cancel(timer_);
-    if (stream_) {
-      stream_->Cancel();
-      stream_->RemoveHold();
-    }
+    if (stream_ != nullptr) stream_->Drop();
   }
 
   // The batch to add a part of about `bytes` to; nullptr: the part is to be dropped.
@@ -139,14 +81,15 @@ class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
     return &queue_.back().batch;
   }
 
-  void Written(uint64_t generation) {
-    if (generation == generation_ && stream_) Flush();
+  // Never comes: the stream's answers are how we learn that it broke.
+  void OnMessage(v1::PeerBatchAck) override {}
+  void OnWritable() override {
+    // The peer was there: it took a first batch, or the stream has just opened.
+    if (begun_) backoff_.Reset();
+    Flush();
   }
-
-  void Broken(uint64_t generation) {
-    if (generation != generation_ || !stream_) return;
-    if (stream_->worked()) backoff_.Reset();
-    std::exchange(stream_, nullptr)->RemoveHold();
+  void OnEnd(const grpc::Status&) override {
+    stream_ = nullptr;
     // What is queued is old by the time the peer is back.
     for (size_t i = 0; i < queue_.size(); ++i) shared_->dropped.Add();
     queue_.clear();
@@ -173,49 +116,39 @@ class GrpcTransport::Lane : public std::enable_shared_from_this<Lane> {
   }
   void Flush() {
     if (queue_.empty()) return;
-    if (!stream_) {
-      stream_ = new Stream(shared_, weak_from_this(), ++generation_);
-      stream_->Open(stub_, kind_);
+    if (stream_ == nullptr) {
+      begun_ = false;
+      stream_ = new Stream(shared_->alive);
+      stream_->Open(
+          [this](auto* context, auto* queue) {
+            return kind_ == LaneKind::kRaft ? stub_->PrepareAsyncRaft(context, queue)
+                                            : stub_->PrepareAsyncBulk(context, queue);
+          },
+          shared_->loop, this);
     }
-    if (!stream_->gate().TryBegin()) return;
+    if (!stream_->writable()) return;
+    begun_ = true;
     queued_bytes_ -= queue_.front().bytes;
-    stream_->Write(std::move(queue_.front().batch));
+    v1::PeerBatch batch = std::move(queue_.front().batch);
     queue_.pop_front();
     shared_->sent.Add();
+    stream_->Write(std::move(batch));
   }
+
+  using Stream = client::ClientStream<v1::PeerBatch, v1::PeerBatchAck>;
 
   std::shared_ptr<Shared> shared_;
   const LaneKind kind_;
   v1::Node::Stub* stub_;
   std::function<void()> on_broken_;
   Backoff backoff_;
-  Stream* stream_ = nullptr;  // deletes itself after RemoveHold
-  uint64_t generation_ = 0;
+  Stream* stream_ = nullptr;
+  bool begun_ = false;  // a batch was given to stream_
   bool flush_posted_ = false;
   TimerId timer_ = 0;  // running: no connection is tried yet
   std::deque<Queued> queue_;
   size_t queued_bytes_ = 0;
 };
-
-void GrpcTransport::Stream::OnReadDone(bool ok) {
-  if (ok) {
-    StartRead(&ack_);
-    return;
-  }
-  shared_->env.executor.Post([lane = lane_, generation = generation_] {
-    if (auto l = lane.lock()) l->Broken(generation);
-  });
-}
-
-void GrpcTransport::Stream::OnWriteDone(bool ok) {
-  // After a failed write the gate stays shut: the failed read follows and ends the stream.
-  if (!ok) return;
-  worked_.store(true, std::memory_order_relaxed);
-  if (!gate_.Done()) return;
-  shared_->env.executor.Post([lane = lane_, generation = generation_] {
-    if (auto l = lane.lock()) l->Written(generation);
-  });
-}
 
 struct GrpcTransport::Peer {
   std::string address;
@@ -224,7 +157,8 @@ struct GrpcTransport::Peer {
   std::shared_ptr<Lane> bulk;
 };
 
-GrpcTransport::GrpcTransport(Env& env) : env_(env), shared_(std::make_shared<Shared>(env)) {}
+GrpcTransport::GrpcTransport(Env& env, client::GrpcLoop& loop)
+    : shared_(std::make_shared<Shared>(env, loop)) {}
 
 GrpcTransport::~GrpcTransport() {
   // Lanes cancel their streams; stubs stay until gRPC has let go of all of them.
@@ -232,8 +166,7 @@ GrpcTransport::~GrpcTransport() {
     peer->raft.reset();
     peer->bulk.reset();
   }
-  std::unique_lock lock(shared_->mutex);
-  shared_->none_left.wait(lock, [this] { return shared_->streams == 0; });
+  shared_->loop.PollUntil([this] { return shared_->alive.use_count() == 1; });
 }
 
 void GrpcTransport::SetReceiver(raft::TransportReceiver* receiver) { receiver_ = receiver; }

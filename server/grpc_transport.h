@@ -3,12 +3,12 @@
 // outstanding and everything that gathers meanwhile leaves in the next one: batches grow with load
 // by themselves.
 //
-//   Send ─► lane.pending ─(end of turn, or write done)─► StartWrite ─► peer's Node.Raft ─► Receive
+//   Send ─► lane's queue ─(end of turn, or write done)─► Write ─► peer's Node.Raft ─► Receive
 //
 // A broken stream is made anew after a short backoff; what is sent meanwhile, or beyond the bound
 // of the queue, is dropped and counted: Raft sends again. OnUnreachable tells the host each time.
 //
-// Threads: executor's thread only; gRPC's threads only post to it.
+// Threads: executor's thread only.
 #pragma once
 
 #include <map>
@@ -18,6 +18,9 @@
 #include "base/env.h"
 #include "raft/host/transport.h"
 
+namespace quorate::client {
+class GrpcLoop;
+}
 namespace quorate::v1 {
 class PeerBatch;
 }
@@ -26,8 +29,9 @@ namespace quorate::server {
 
 class GrpcTransport final : public raft::Transport {
  public:
-  explicit GrpcTransport(Env& env);
-  // Ends the streams and waits for gRPC to be done with them.
+  // Both outlive it; the executor of `env` waits in `loop`.
+  GrpcTransport(Env& env, client::GrpcLoop& loop);
+  // Ends the streams and polls until gRPC is done with them.
   ~GrpcTransport() override;
 
   void SetReceiver(raft::TransportReceiver* receiver) override;
@@ -43,12 +47,10 @@ class GrpcTransport final : public raft::Transport {
  private:
   struct Shared;
   class Lane;
-  class Stream;
   struct Peer;
 
   Peer* FindPeer(NodeId node);
 
-  Env& env_;
   raft::TransportReceiver* receiver_ = nullptr;
   std::shared_ptr<Shared> shared_;
   std::map<NodeId, std::unique_ptr<Peer>> peers_;

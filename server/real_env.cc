@@ -2,6 +2,6 @@
 
 namespace quorate::server {
 
-RealEnv::RealEnv(LogLevel log_level) : log(log_level) {}
+RealEnv::RealEnv(LogLevel log_level, Waiter& waiter) : log(log_level), executor(waiter) {}
 
 }  // namespace quorate::server

@@ -10,7 +10,8 @@
 namespace quorate::server {
 
 struct RealEnv {
-  explicit RealEnv(LogLevel log_level);
+  // The executor's thread waits in `waiter`.
+  RealEnv(LogLevel log_level, Waiter& waiter);
 
   RealClock clock;
   Random random{EntropySeed()};

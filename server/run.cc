@@ -13,6 +13,7 @@
 
 #include "client/route/grpc_channel.h"
 #include "server/config.h"
+#include "server/grpc_hub.h"
 #include "server/grpc_services.h"
 #include "server/grpc_transport.h"
 #include "server/http_server.h"
@@ -85,10 +86,10 @@ Status CheckWritable(const std::string& directory) {
 // Everything of one running node, built and destroyed in this order.
 struct Process {
   explicit Process(const NodeConfig& config)
-      : real(config.log_level),
+      : real(config.log_level, hub.loop),
         files(real.executor),
-        transport(real.env),
-        channel(real.env),
+        transport(real.env, hub.loop),
+        channel(real.env, hub.loop),
         world{real.env, files,
               [this](const std::string& directory) -> Result<std::unique_ptr<storage::KvStore>> {
                 auto opened = storage::LmdbStore::Open(real.env, {.directory = directory});
@@ -97,6 +98,7 @@ struct Process {
               },
               transport, channel} {}
 
+  GrpcHub hub;
   RealEnv real;
   storage::PosixFileSystem files;
   GrpcTransport transport;
@@ -179,7 +181,7 @@ int RunNode(const std::map<std::string, std::string>& settings, const std::strin
     std::_Exit(kExitFailed);
   });
   process->api = std::make_unique<PublicApi>(process->real.env, *process->node);
-  auto grpc = GrpcServer::Start(process->real.env, *process->node, *process->api,
+  auto grpc = GrpcServer::Start(process->real.env, process->hub, *process->node, *process->api,
                                 process->transport, config->listen);
   if (!grpc.ok()) return Refuse(grpc.status());
   process->grpc = std::move(*grpc);

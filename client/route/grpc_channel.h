@@ -1,7 +1,7 @@
 // GrpcChannel: requests to nodes over gRPC, one bidirectional stream per address.
 //
 //   Call ─► the stream's queue ─► (end of the turn) one CallBatch ─► gRPC
-//   gRPC's thread decodes a CallBatch ─► one Post ─► every waiting Call of it
+//   gRPC ─► one CallBatch ─► every waiting Call of it
 //
 // One write is outstanding per stream; what is queued meanwhile leaves in the next batch. A broken
 // stream fails its calls in flight with UNAVAILABLE; the next call opens another, at once the first
@@ -17,12 +17,14 @@
 
 namespace quorate::client {
 
+class GrpcLoop;
+
 class GrpcChannel final : public Channel {
  public:
-  // `env` outlives it.
-  explicit GrpcChannel(Env& env);
-  // Waits until gRPC's threads have let go of every stream. Executor's thread, or any once the
-  // executor no longer runs.
+  // Both outlive it; the executor of `env` waits in `loop`.
+  GrpcChannel(Env& env, GrpcLoop& loop);
+  // Polls until gRPC has let go of every stream. Executor's thread, or any once the executor no
+  // longer runs.
   ~GrpcChannel() override;
 
   Task<Result<v1::NodeResponse>> Call(std::string address, v1::NodeRequest request,
@@ -30,11 +32,9 @@ class GrpcChannel final : public Channel {
   void SetClusterId(const std::string& cluster_id) override;
 
  private:
-  class Stream;
   class Peer;
   struct Shared;
 
-  Env& env_;
   std::shared_ptr<Shared> shared_;
   std::map<std::string, std::shared_ptr<Peer>, std::less<>> peers_;
 };

@@ -14,6 +14,7 @@
 #include "base/real_executor.h"
 #include "client/blocking.h"
 #include "client/database.h"
+#include "client/route/grpc_loop.h"
 #include "proto/rpc.grpc.pb.h"
 
 namespace quorate::client {
@@ -97,13 +98,14 @@ class GrpcChannelTest : public testing::Test {
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
   std::string address_;
-  RealExecutor executor_;
+  GrpcLoop loop_;
+  RealExecutor executor_{loop_};
   RealClock clock_;
   Random random_{1};
   NullLogger log_;
   Metrics metrics_;
   Env env_{executor_, clock_, random_, log_, metrics_};
-  std::unique_ptr<GrpcChannel> channel_ = std::make_unique<GrpcChannel>(env_);
+  std::unique_ptr<GrpcChannel> channel_ = std::make_unique<GrpcChannel>(env_, loop_);
   std::unique_ptr<TaskScope> scope_ = std::make_unique<TaskScope>(executor_);
 };
 

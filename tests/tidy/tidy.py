@@ -46,8 +46,8 @@ OUTSIDE = {"client/example": re.compile(r'#include "')}  # includes <quorate/...
 
 ASIO = re.compile(r"#include <boost/(asio|beast)")
 GRPC = re.compile(r"#include <grpc|\.grpc\.pb\.h")
-GRPC_FILES = re.compile(r"^(client/route/grpc_channel|server/grpc_|server/real_env|server/run)")
-ASIO_FILES = re.compile(r"^(base/real_executor|server/(http_server|real_env|run)|cli/)")
+GRPC_FILES = re.compile(r"^(client/route/grpc_|server/grpc_|server/real_env|server/run)")
+ASIO_FILES = re.compile(r"^(server/(http_server|real_env|run)|cli/)")
 PUBLIC = re.compile(r"^client/(database|transaction|options|table)\.h$")
 
 WORLD = [
@@ -63,7 +63,7 @@ WORLD = [
 # Where the real world is made: everything else reaches it through base/env.h.
 WORLD_FILES = re.compile(
     r"^(base/real_|base/spdlog_|storage/(posix_file|lmdb_store|lmdb_)|server/(grpc_|http_server|real_env|run)|"
-    r"client/(route/grpc_channel|real_|sync_)|cli/|client/example/|tests/(sim/main|support/script|integration|bench))")
+    r"client/(route/grpc_|real_|sync_)|cli/|client/example/|tests/(sim/main|support/script|integration|bench))")
 
 HASH_ITERATION = re.compile(r"for \([^;]*:\s*(\w+_)\)")
 LINES_MAX = {".h": 500, ".cc": 700}

@@ -1,12 +1,12 @@
 #include "peer_client.h"
 
-#include <boost/asio/io_context.hpp>
 #include <cstring>
 
 #include "base/real_clock.h"
 #include "base/real_executor.h"
 #include "client/database.h"
 #include "client/route/grpc_channel.h"
+#include "client/route/grpc_loop.h"
 
 namespace {
 
@@ -94,7 +94,6 @@ class PeerClientImpl final : public PeerClient {
   void Poll(int timeout_ms) override {
     executor_.After(std::chrono::milliseconds(timeout_ms), [this] { executor_.Stop(); });
     executor_.Run();
-    executor_.context().restart();
   }
 
  private:
@@ -143,9 +142,10 @@ class PeerClientImpl final : public PeerClient {
   quorate::Random random_{quorate::EntropySeed()};
   quorate::NullLogger log_;
   quorate::Metrics metrics_;
-  quorate::RealExecutor executor_;
+  quorate::client::GrpcLoop loop_;
+  quorate::RealExecutor executor_{loop_};
   quorate::Env env_{executor_, clock_, random_, log_, metrics_};
-  quorate::client::GrpcChannel channel_{env_};
+  quorate::client::GrpcChannel channel_{env_, loop_};
   std::unique_ptr<Database> database_;
   quorate::TaskScope tasks_{executor_};
 };
