@@ -1,7 +1,7 @@
 // Executor: the one thread on which a node's (or client's) state lives, seen as a queue and timers.
 //
-// Two implementations: the real one over an Asio io_context (server/real_env, client/real_runtime),
-// and the simulated one with virtual time (tests/sim/world). Handlers run one at a time and never
+// Two implementations: the real one (base/real_executor) and the simulated one with virtual time
+// (tests/sim/world). Handlers run one at a time and never
 // inside the call that posts them, so nobody has to think about re-entry.
 #pragma once
 

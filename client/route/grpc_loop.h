@@ -4,7 +4,7 @@
 // it: bytes are read, decoded and handled where they arrive, without another thread in between.
 // gRPC lets only one thread of a process look at its sockets at a time and hands that duty on with
 // every event, so a single thread of its own (a callback or synchronous service, say) costs each
-// message two switches (docs/decisions/0010).
+// message two switches (docs/decisions/0009).
 //
 //   RealExecutor::Run ─► Wait ─► event's Done(ok) ─► what it posts ─► Run ─► ...
 //

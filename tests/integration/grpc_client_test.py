@@ -170,6 +170,12 @@ class GrpcClient(unittest.TestCase):
             return self.channels[0].unary_unary(method)(request, timeout=TIMEOUT)
         # grpc.health.v1.HealthCheckResponse{status: SERVING}
         harness.wait_for("SERVING", lambda: call("/grpc.health.v1.Health/Check", b"") == b"\x08\x01")
+        watch = self.channels[0].unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=TIMEOUT)
+        self.assertEqual(next(watch), b"\x08\x01")
+        watch.cancel()
+        with self.assertRaises(grpc.RpcError) as unknown:  # HealthCheckRequest{service: "x"}
+            call("/grpc.health.v1.Health/Check", b"\x0a\x01x")
+        self.assertEqual(unknown.exception.code(), grpc.StatusCode.NOT_FOUND)
         # ServerReflectionRequest{list_services: "*"}
         stream = self.channels[0].stream_stream(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
