@@ -2,7 +2,6 @@
 
 #include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
-#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -61,13 +60,6 @@ class Signals {
  private:
   sigset_t set_;
 };
-
-// Threads of this process do not interrupt each other, or another node's, at each wake-up: a thread
-// that waits a little finds more to do at once. Not being able to costs only speed.
-void PreferThroughput() {
-  const sched_param none{};
-  sched_setscheduler(0, SCHED_BATCH, &none);
-}
 
 // The directory must be there and writable before anything else is tried, so that the message can
 // say so.
@@ -159,7 +151,6 @@ int RunNode(const std::map<std::string, std::string>& settings, const std::strin
   if (!config.ok()) return Refuse(config.status());
   if (auto status = CheckWritable(config->node.data_dir); !status.ok()) return Refuse(status);
 
-  PreferThroughput();
   Signals signals;
   // Debian's absl looks for lock cycles at every lock that gRPC takes.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);

@@ -43,7 +43,6 @@ WalWriter::WalWriter(Env& env, FileSystem& files, Config config)
 
 WalWriter::~WalWriter() {
   env_.executor.Cancel(ack_mark_timer_);
-  env_.executor.Cancel(gather_timer_);
 }
 
 WalWriter::Batch& WalWriter::OpenBatch() {
@@ -120,19 +119,8 @@ void WalWriter::Wake() {
   }));
 }
 
-bool WalWriter::Gathers() {
-  if (gather_timer_ != 0) return true;
-  const Duration since = env_.Now() - last_begun_;
-  if (last_records_ < kBusyRecords || since >= kGatherFor) return false;
-  gather_timer_ = env_.executor.After(kGatherFor - since, Alive([this] {
-                                        gather_timer_ = 0;
-                                        Write();
-                                      }));
-  return true;
-}
-
 void WalWriter::Write() {
-  if (writing_ || failed_ || queue_.empty() || Gathers()) return;
+  if (writing_ || failed_ || queue_.empty()) return;
   if (queue_.front().segment != file_segment_) {
     PrepareNext();
     if (next_ != Next::kReady) return;  // NextReady comes back here
@@ -143,9 +131,7 @@ void WalWriter::Write() {
     if (segment_ != file_segment_) PrepareNext();
   }
   writing_ = true;
-  last_begun_ = env_.Now();
   in_flight_ = std::move(queue_.front());
-  last_records_ = in_flight_.records;
   queue_.pop_front();
   const uint64_t size = in_flight_.bytes.size();
   file_->WriteAndSync(in_flight_.offset, std::move(in_flight_.bytes),

@@ -3,10 +3,9 @@
 //   Add ──► batch that is being filled ──► batch in flight (one write + sync) ──► durable callbacks
 //
 // One batch is in flight at a time and everything that is added meanwhile goes into the next, so
-// the number of syncs does not depend on the number of records. A busy log begins a batch at most
-// every kGatherFor: a sync costs the CPU as much as tens of records do. A record is encoded once,
-// in the place from which it is written. A batch lies in one segment; where that is full, the next
-// one begins.
+// the number of syncs does not depend on the number of records. A record is encoded once, in the
+// place from which it is written. A batch lies in one segment; where that is full, the next one
+// begins.
 //
 // The next segment is made ready when the current one is half full: a segment that is not needed
 // any more is renamed and gets a new header, or a new file is filled with zeros in small steps, so
@@ -31,9 +30,6 @@
 namespace quorate::storage {
 
 inline constexpr Duration kAckMarkDelay = 1s;
-// A log is busy if its last batch had so many records.
-inline constexpr uint64_t kBusyRecords = 4;
-inline constexpr Duration kGatherFor = 1ms;
 // Files kept for reuse besides the prepared one. Segments come free several at a time, when the one
 // group that held the oldest is copied forward.
 inline constexpr size_t kFreeFilesMax = 3;
@@ -81,7 +77,6 @@ class WalWriter {
   void Open(uint64_t previous_end);
   void Wake();
   // Whether the next batch has to wait; it is written later then.
-  bool Gathers();
   void Write();
   void Written(Status status, uint64_t size, Instant begun);
   void ArmAckMark();
@@ -112,9 +107,6 @@ class WalWriter {
   Batch in_flight_;
   bool writing_ = false;
   bool woken_ = false;
-  TimerId gather_timer_ = 0;
-  Instant last_begun_{};
-  uint64_t last_records_ = 0;  // of the batch that began then
   TimerId ack_mark_timer_ = 0;
   bool ack_marked_ = false;
 

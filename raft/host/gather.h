@@ -13,7 +13,7 @@
 namespace quorate::raft {
 
 inline constexpr size_t kBusyProposals = 4;
-inline constexpr Duration kGatherFor = std::chrono::milliseconds(3);
+inline constexpr Duration kGatherFor = std::chrono::milliseconds(1);
 
 class Gather {
  public:

@@ -177,24 +177,6 @@ TEST_F(WalTest, OneSyncCarriesEverythingThatWaits) {
   EXPECT_EQ(Syncs(), 2u);
 }
 
-TEST_F(WalTest, ABusyLogSyncsAtMostOncePerGatherPeriod) {
-  Open();
-  std::vector<Instant> durable;
-  const auto add = [&](uint64_t records) {
-    for (uint64_t i = 1; i <= records; ++i) wal_->Append(Entries(i, 1, {"x"}), {});
-    wal_->Append(Entries(99, 1, {"x"}), [&] { durable.push_back(world_.executor.Now()); });
-    const size_t before = durable.size();
-    ASSERT_TRUE(world_.executor.RunUntil([&] { return durable.size() > before; }));
-  };
-  world_.executor.RunFor(1s);
-  const Instant begun = world_.executor.Now();
-  add(kBusyRecords);
-  add(0);
-  EXPECT_GE(durable[1], begun + kGatherFor);
-  add(0);
-  EXPECT_LT(durable[2] - durable[1], kGatherFor) << "behind a small batch nobody waits";
-}
-
 // ST3: cut at every byte of the last record, whatever the rest of the file holds.
 TEST_F(WalTest, TornTailIsCutAndDoesNotComeBack) {
   Open();
