@@ -33,7 +33,7 @@ const std::vector<FaultKind>& FaultKinds() {
   static const std::vector<FaultKind> kinds = [] {
     std::vector<FaultKind> all;
     for (const auto& table : {NetworkFaults(), ProcessFaults(), DiskFaultKinds(), ClockFaults(),
-                              IdentityFaults(), ClusterFaults()}) {
+                              IdentityFaults(), ClusterFaults(), AimedFaults()}) {
       all.insert(all.end(), table.begin(), table.end());
     }
     return all;

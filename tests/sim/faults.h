@@ -88,5 +88,7 @@ std::vector<FaultKind> DiskFaultKinds();
 std::vector<FaultKind> ClockFaults();
 std::vector<FaultKind> IdentityFaults();
 std::vector<FaultKind> ClusterFaults();
+// Of several classes: aimed at a step of a commit or an election.
+std::vector<FaultKind> AimedFaults();
 
 }  // namespace quorate::sim

@@ -115,13 +115,16 @@ void MajoritiesRing(Injector& in, const Fault& fault) {
   }
 }
 
+// Which half a node belongs to, if `bridge` belongs to both.
+int HalfOf(int node, int bridge) { return (node > bridge ? node - 1 : node) % 2; }
+
 // Two halves that only one node sees both of.
 void Bridge(Injector& in, const Fault& fault) {
   in.Count(fault);
   const int bridge = in.Node(fault).index();
   for (int a = 0; a < in.count(); ++a) {
     for (int b = 0; b < a; ++b) {
-      if (a == bridge || b == bridge || (a - b) % 2 == 0) continue;
+      if (a == bridge || b == bridge || HalfOf(a, bridge) == HalfOf(b, bridge)) continue;
       in.BlockBothWays(fault, in.NodeAt(a).address(), in.NodeAt(b).address());
     }
   }
@@ -165,12 +168,22 @@ void LateAnswers(Injector& in, const Fault& fault) {
 
 // Two halves, and the node that sees both dies again and again, but for a moment only: who asks it
 // for its vote right after that must not get it while the leader on the other side has its lease.
+// Clients see one half each, so that both would be written to.
 void RestartedBridge(Injector& in, const Fault& fault) {
   Bridge(in, fault);
   Random random(fault.draw);
+  const int bridge = in.Node(fault).index();
+  for (int i = 0; i < in.cluster().options().clients; ++i) {
+    const SimClient* client = in.hooks().client(i);
+    const int half = static_cast<int>(random.Below(2));
+    for (int a = 0; a < in.count() && client != nullptr; ++a) {
+      if (a == bridge || HalfOf(a, bridge) == half) continue;
+      in.BlockBothWays(fault, client->address(), in.NodeAt(a).address());
+    }
+  }
   for (Duration at(0); at < fault.length;) {
-    at += Duration(random.Between(200'000'000, 1'500'000'000));
-    const Duration down(random.Between(1'000'000, 100'000'000));
+    at += Duration(random.Between(100'000'000, 700'000'000));
+    const Duration down(random.Between(1'000'000, 50'000'000));
     if (at < fault.length) in.Later(at, [&in, fault, down] { in.Kill(in.Node(fault), down); });
   }
 }
@@ -184,13 +197,14 @@ void IsolateOracle(Injector& in, const Fault& fault) {
 }
 
 // It stands still until its lease is over and another leads; when it goes on it does not know, and
-// clients that do not know either are served by it.
+// clients that do not know either are served by it, while others write elsewhere.
 void Strand(Injector& in, const Fault& fault, SimNode* node) {
   if (node == nullptr) return;
   node->process()->Pause(in.world().now() + fault.length);
   Fault cut = fault;
   cut.length += kStrandedFor;
   Isolate(in, cut, node);
+  in.CutClients(cut, *node);
 }
 
 void StrandLeader(Injector& in, const Fault& fault) {
@@ -258,15 +272,15 @@ std::vector<FaultKind> NetworkFaults() {
       {"bridge-node", kNetwork, "two halves, and one node that sees both", 0.1, {10, 60}, {0.5, 10},
        {}, Bridge},
       {"restarted-bridge", kNetwork, "two halves, and the node that sees both dies for moments",
-       0.15, {5, 40}, {0.8, 6}, {}, RestartedBridge},
+       0.2, {4, 30}, {1, 8}, {}, RestartedBridge},
       {"late-answers", kNetwork, "a leader's answers get later and later, then it goes unheard",
        0.15, {5, 40}, {1, 4}, {}, LateAnswers},
       {"isolated-leader", kNetwork, "the node that leads most shards sees no other", 0.2, {5, 40},
        {0.5, 10}, {}, IsolateLeader},
       {"isolated-oracle", kNetwork, "the node that hands out timestamps sees no other", 0.15, {5,
        40}, {0.5, 10}, {}, IsolateOracle},
-      {"stranded-leader", kNetwork, "the busiest leader stands still, then sees clients only", 0.2,
-       {5, 40}, {0.6, 3}, {}, StrandLeader},
+      {"stranded-leader", kNetwork, "the busiest leader stands still, then sees clients only",
+       0.25, {4, 30}, {0.8, 4}, {}, StrandLeader},
       {"stranded-oracle", kNetwork, "as stranded-leader, the node that hands out timestamps", 0.15,
        {5, 40}, {0.6, 3}, {}, StrandOracle},
       {"black-hole", kNetwork, "nothing gets to or from a node, and nobody is told", 0.12, {10, 60},

@@ -106,6 +106,46 @@ void Injector::BlockBothWays(const Fault& fault, const std::string& a, const std
   Rule(fault, {.from = b, .to = a, .block = true});
 }
 
+SimNode* Injector::NodeOf(const std::string& address) {
+  for (auto& node : cluster_.nodes()) {
+    if (node->address() == address) return node.get();
+  }
+  return nullptr;
+}
+
+void Injector::AwaitRequest(const Fault& fault, SeeFn see) {
+  auto tap = std::make_shared<SimNetwork::TapId>();
+  *tap = network().AddTap([this, tap, see = std::move(see)](const std::string& from,
+                                                            const std::string& to,
+                                                            const v1::NodeRequest& request) {
+    SimNode* sender = NodeOf(from);
+    SimNode* receiver = NodeOf(to);
+    if (sender == nullptr || receiver == nullptr) return Duration(0);
+    const std::optional<Duration> later = see(*sender, *receiver, request);
+    if (!later) return Duration(0);
+    network().RemoveTap(*tap);
+    return *later;
+  });
+  Until(fault, [this, tap] { network().RemoveTap(*tap); });
+}
+
+void Injector::Silence(const Fault& fault, GroupId group, Duration length) {
+  Fault window = fault;
+  window.length = length;
+  network().Silence(group);
+  Until(window, [this, group] { network().Unsilence(group); });
+}
+
+void Injector::CutClients(const Fault& fault, const SimNode& node) {
+  Random random(fault.draw ^ 0xc1);
+  for (int i = 0; i < cluster_.options().clients; ++i) {
+    SimClient* client = hooks_.client(i);
+    if (client != nullptr && random.Chance(0.5)) {
+      BlockBothWays(fault, client->address(), node.address());
+    }
+  }
+}
+
 SimClient& Injector::Bystander(const std::string& name, Duration length) {
   const uint64_t number = ++last_bystander_;
   auto& client = bystanders_[number] = cluster_.MakeClient(name);

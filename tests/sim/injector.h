@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -64,6 +65,15 @@ class Injector {
   void BorrowDisk(const Fault& fault, SimNode& node, Closure undo);
   bool own_disk(const SimNode& node) const { return !borrowed_disks_.contains(node.index()); }
   void BlockBothWays(const Fault& fault, const std::string& a, const std::string& b);
+  // Shows requests to `see`, as they are sent, until one is the one that it waits for: then it
+  // returns by how much that one comes later. Ends with the fault's window.
+  using SeeFn = std::function<std::optional<Duration>(SimNode& from, SimNode& to,
+                                                      const v1::NodeRequest& request)>;
+  void AwaitRequest(const Fault& fault, SeeFn see);
+  // The group's replicas do not hear each other for `length`.
+  void Silence(const Fault& fault, GroupId group, Duration length);
+  // About half of the clients do not reach `node`, for the window.
+  void CutClients(const Fault& fault, const SimNode& node);
 
   void Kill(SimNode& node, Duration down);
   void PowerLoss(SimNode& node, PowerLossMode mode, Duration down);
@@ -79,6 +89,7 @@ class Injector {
  private:
   void Inject(const Fault& fault);
   std::string TargetOf(const Fault& fault);
+  SimNode* NodeOf(const std::string& address);
   void Cut(const std::set<int>& nodes);
 
   World& world_;

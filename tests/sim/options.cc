@@ -54,7 +54,7 @@ bool Parse(std::string_view text, T* value) {
 
 void DrawKnobs(Random& random, Options* o) {
   const auto extreme = [&] { return random.Chance(0.5); };
-  if (extreme()) o->txn_lifetime = std::chrono::seconds(8);
+  if (extreme()) o->txn_lifetime = DrawDuration(random, 3, 10);
   if (extreme()) o->push_after = DrawDuration(random, 0.02, 2);
   if (extreme()) o->prepared_push_after = DrawDuration(random, 0.2, 10);
   if (extreme()) o->wal_segment_bytes = random.Chance(0.7) ? 64 << 10 : 2 << 20;

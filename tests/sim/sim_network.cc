@@ -100,6 +100,25 @@ void SimNetwork::RemoveRule(RuleId id) {
   }
 }
 
+SimNetwork::TapId SimNetwork::AddTap(Tap tap) {
+  taps_.emplace(++last_tap_, std::move(tap));
+  return last_tap_;
+}
+
+Duration SimNetwork::Tapped(const std::string& from, const std::string& to,
+                            const Request& request) {
+  if (taps_.empty() || !request.method.empty()) return Duration(0);
+  v1::NodeRequest parsed;
+  CHECK(parsed.ParseFromString(request.bytes), "a request does not parse");
+  Duration later(0);
+  // A tap may remove itself.
+  for (auto it = taps_.begin(); it != taps_.end();) {
+    const Tap tap = (it++)->second;
+    later += tap(from, to, parsed);
+  }
+  return later;
+}
+
 const LinkRule& SimNetwork::Refreshed(Link& link) {
   if (link.version == rules_version_) return link.rule;
   link.version = rules_version_;
@@ -161,7 +180,7 @@ void SimNetwork::Arrive(Link& link, uint64_t incarnation, Duration delay, Delive
 }
 
 SimNetwork::Sent SimNetwork::Transfer(const std::string& from, const std::string& to, size_t bytes,
-                                      Deliver deliver) {
+                                      Deliver deliver, Duration later) {
   Link& link = LinkOf(from, to);
   const LinkRule& rule = link.rule;
   const auto target = endpoints_.find(to);
@@ -180,7 +199,7 @@ SimNetwork::Sent SimNetwork::Transfer(const std::string& from, const std::string
   if (Chance(random_, rule.duplicate_late)) {
     Arrive(link, incarnation, Duration(random_.Below(kLateMax.count())), deliver);
   }
-  Arrive(link, incarnation, Latency(rule) + Queueing(link, bytes), std::move(deliver));
+  Arrive(link, incarnation, later + Latency(rule) + Queueing(link, bytes), std::move(deliver));
   return Sent::kUnderWay;
 }
 
@@ -297,6 +316,7 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
                 [answer, to] { answer.Set(Unavailable(to + ": connection broke")); });
     co_return co_await answer.future();
   }
+  const Duration later = Tapped(from, to, request);
   const Duration early = Chance(random_, rule.reset_call) ? Latency(rule) : Duration(0);
   // A call of the public service is a stream of a connection: it arrives once or not at all.
   const auto arrived = request.method.empty() ? nullptr : std::make_shared<bool>(false);
@@ -310,7 +330,8 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
             Answer(to, from, std::move(response), answer, alive);
           });
         });
-      });
+      },
+      later);
   if (sent == Sent::kRefused) {
     guard.After(1ms, [answer, to] { answer.Set(Unavailable(to + ": connection refused")); });
   } else if (sent == Sent::kBroken || early.count() > 0) {

@@ -96,6 +96,13 @@ class SimNetwork {
   using RuleId = uint64_t;
   RuleId AddRule(LinkRule rule);
   void RemoveRule(RuleId rule);
+  // Sees every request of the cluster's own stream when it is sent; what it returns is added to the
+  // time that the request takes.
+  using Tap = std::function<Duration(const std::string& from, const std::string& to,
+                                     const v1::NodeRequest& request)>;
+  using TapId = uint64_t;
+  TapId AddTap(Tap tap);
+  void RemoveTap(TapId tap) { taps_.erase(tap); }
   // Peer messages of this group are lost, until as many calls of Unsilence.
   void Silence(GroupId group) { silent_.insert(group); }
   void Unsilence(GroupId group) { silent_.extract(group); }
@@ -140,7 +147,10 @@ class SimNetwork {
   // Delivers to the process that listens at `to` when it arrives, unless faults prevent it or
   // another incarnation lives there by then. kRefused: nobody listens; kBroken: both sides will
   // hear that the connection broke.
-  Sent Transfer(const std::string& from, const std::string& to, size_t bytes, Deliver deliver);
+  Sent Transfer(const std::string& from, const std::string& to, size_t bytes, Deliver deliver,
+                Duration later = Duration(0));
+  // What the taps add to it.
+  Duration Tapped(const std::string& from, const std::string& to, const Request& request);
   void Arrive(Link& link, uint64_t incarnation, Duration delay, Deliver deliver);
   void BreakConnection(const std::string& from, const std::string& to);
   void Answer(const std::string& server, const std::string& caller, std::string response,
@@ -157,10 +167,12 @@ class SimNetwork {
   std::vector<std::unique_ptr<Link>> all_links_;
   absl::flat_hash_map<std::string, Link*> links_;  // by "from>to"; looked up only
   std::map<RuleId, LinkRule> rules_;
+  std::map<TapId, Tap> taps_;
   std::multiset<GroupId> silent_;
   std::vector<std::string> violations_;
   uint64_t rules_version_ = 1;
   RuleId last_rule_ = 0;
+  TapId last_tap_ = 0;
   uint64_t last_incarnation_ = 0;
   uint64_t calls_ = 0;
   uint64_t peer_batches_ = 0;
