@@ -4,6 +4,7 @@
 
 #include "client/route/caller.h"
 #include "proto/node.pb.h"
+#include "tests/sim/workloads/workload.h"
 
 namespace quorate::sim {
 
@@ -14,6 +15,21 @@ constexpr Duration kPatience = 500ms;  // with one node
 constexpr int kKeys = 3;               // asked for in one round
 constexpr size_t kRecent = 24;         // attempts
 constexpr double kLongAgo = 0.2;       // chance of a read at an old timestamp
+// Transactions of its own.
+constexpr double kCommits = 0.25;  // chance in one round
+constexpr int kOwnKeys = 10;
+constexpr int kWritesMax = 3;
+constexpr double kGuards = 0.5;  // chance that one reads, too
+constexpr int kTimesSent = 3;    // to each node
+constexpr Duration kCopyAfterMax = 600ms;
+
+std::string OwnKey(int index) { return SpreadKey("witness", index, kOwnKeys); }
+
+// The range of one key.
+std::string EndOf(std::string key) {
+  key.push_back('\0');
+  return key;
+}
 
 }  // namespace
 
@@ -41,7 +57,7 @@ Task<void> Witness::LearnRoutes() {
   for (const std::string& address : cluster_.addresses()) {
     v1::NodeRequest request;
     request.mutable_routes();
-    const auto response = co_await Call(address, std::move(request));
+    const auto response = co_await Call(address, std::move(request), kPatience);
     if (response.ok() && response->routes().error().code() == v1::OK) {
       routes_.Update(response->routes());
     }
@@ -55,8 +71,10 @@ Task<void> Witness::Round() {
   for (const auto& slot : co_await WhenAll(client_->process(), std::move(asked))) {
     if (slot) moment.at = std::max(moment.at, *slot);
   }
-  if (const auto old = random_.Chance(kLongAgo) ? LongAgo() : std::nullopt) moment = *old;
+  const std::optional<Moment> old = random_.Chance(kLongAgo) ? LongAgo() : std::nullopt;
+  if (old) moment = *old;
   if (!moment.at) co_return;
+  if (!old && random_.Chance(kCommits)) client_->scope().Spawn(CommitEverywhere(moment));
   for (int i = 0; i < kKeys; ++i) {
     const std::optional<std::string> key = RecentKey();
     if (!key) co_return;
@@ -70,7 +88,7 @@ Task<std::optional<Timestamp>> Witness::AskForSlot(std::string address) {
   const Timestamp before = highest_;
   v1::NodeRequest request;
   request.mutable_slot();
-  const auto response = co_await Call(address, std::move(request));
+  const auto response = co_await Call(address, std::move(request), kPatience);
   if (!response.ok() || client::ErrorOf(*response).code() != v1::OK) co_return std::nullopt;
   const Timestamp slot(response->slot().slot());
   if (slot <= before) {
@@ -82,15 +100,24 @@ Task<std::optional<Timestamp>> Witness::AskForSlot(std::string address) {
 }
 
 Task<void> Witness::Read(std::string address, std::string key, Moment moment) {
+  std::optional<ReadSeen> seen = co_await Ask(address, std::move(key), moment.at);
+  if (!seen) co_return;
+  AttemptSeen& attempt = record_.Begin(fmt::format("the witness, at {},", address));
+  attempt.began = moment.began;
+  attempt.start_ts = moment.at;
+  attempt.state = AttemptSeen::State::kAborted;  // it only read
+  attempt.reads.push_back(std::move(*seen));
+}
+
+Task<std::optional<ReadSeen>> Witness::Ask(std::string address, std::string key, Timestamp at) {
   const client::Route* route = routes_.Find(key);
-  if (route == nullptr) co_return;
-  std::string end = key;
-  end.push_back('\0');
+  if (route == nullptr) co_return std::nullopt;
+  const std::string end = EndOf(key);
   v1::NodeRequest request;
   v1::ReadRequest& read = *request.mutable_read();
   read.mutable_route()->set_shard_id(route->shard.value());
   read.mutable_route()->set_version(route->version);
-  read.set_read_ts(moment.at.bits());
+  read.set_read_ts(at.bits());
   const bool scan = random_.Chance(0.5);
   if (scan) {
     v1::KeySpan& span = *read.add_scans()->mutable_span();
@@ -99,8 +126,8 @@ Task<void> Witness::Read(std::string address, std::string key, Moment moment) {
   } else {
     read.add_keys(key);
   }
-  const auto response = co_await Call(address, std::move(request));
-  if (!response.ok() || client::ErrorOf(*response).code() != v1::OK) co_return;
+  const auto response = co_await Call(std::move(address), std::move(request), kPatience);
+  if (!response.ok() || client::ErrorOf(*response).code() != v1::OK) co_return std::nullopt;
   ReadSeen seen{key, end, 0, false, {}, {}};
   if (scan) {
     for (const auto& row : response->read().scans(0).rows()) {
@@ -110,16 +137,96 @@ Task<void> Witness::Read(std::string address, std::string key, Moment moment) {
     const v1::KeyValue& got = response->read().gets(0);
     seen.rows.emplace_back(key, got.found() ? Keep(got.value()) : std::nullopt);
   }
-  AttemptSeen& attempt = record_.Begin(fmt::format("the witness, at {},", address));
-  attempt.began = moment.began;
-  attempt.start_ts = moment.at;
-  attempt.state = AttemptSeen::State::kAborted;  // it only read
-  attempt.reads.push_back(std::move(seen));
+  co_return seen;
 }
 
-Task<Result<v1::NodeResponse>> Witness::Call(std::string address, v1::NodeRequest request) {
-  request.set_timeout_ms(static_cast<uint32_t>(kPatience / 1ms));
-  return client_->channel().Call(std::move(address), std::move(request), kPatience);
+// Writes some of its own keys, perhaps after reading another.
+Task<void> Witness::CommitEverywhere(Moment moment) {
+  const int first = static_cast<int>(random_.Below(kOwnKeys));
+  std::vector<ReadSeen> reads;
+  if (random_.Chance(kGuards)) {
+    auto asked = std::vector<Task<std::optional<ReadSeen>>>();
+    const std::string key = OwnKey((first + kOwnKeys / 2) % kOwnKeys);
+    for (const std::string& address : cluster_.addresses()) {
+      asked.push_back(Ask(address, key, moment.at));
+    }
+    for (auto& seen : co_await WhenAll(client_->process(), std::move(asked))) {
+      if (seen && reads.empty()) reads.push_back(std::move(*seen));
+    }
+    if (reads.empty()) co_return;
+  }
+  std::map<std::string, Value> writes;
+  const int count = static_cast<int>(random_.Between(1, kWritesMax));
+  for (int i = 0; i < count; ++i) {
+    writes[OwnKey((first + 3 * i) % kOwnKeys)] = fmt::format("witness/{}", ++commits_);
+  }
+  const client::Route* route = routes_.Find(writes.begin()->first);
+  if (route == nullptr) co_return;
+
+  AttemptSeen& attempt = record_.Begin("the witness's transaction");
+  attempt.began = moment.began;
+  attempt.id = TxnId::Make(random_);
+  if (!reads.empty()) attempt.start_ts = moment.at;
+  attempt.state = AttemptSeen::State::kCommitting;
+  attempt.reads = std::move(reads);
+  attempt.writes = std::move(writes);
+
+  auto request = std::make_shared<v1::NodeRequest>();
+  v1::CommitRequest& commit = *request->mutable_commit();
+  commit.mutable_route()->set_shard_id(route->shard.value());
+  commit.mutable_route()->set_version(route->version);
+  commit.set_txn_id(std::string(attempt.id.bytes()));
+  commit.set_start_ts(moment.at.bits());
+  commit.mutable_priority()->set_txn_id(std::string(attempt.id.bytes()));
+  commit.mutable_priority()->set_start_ts(moment.at.bits());
+  commit.set_anchor_key(attempt.writes.begin()->first);
+  for (const ReadSeen& read : attempt.reads) {
+    v1::KeySpan& span = *commit.add_reads();
+    span.set_from(read.from);
+    span.set_to(read.to);
+  }
+  for (const auto& [key, value] : attempt.writes) {
+    v1::Write& write = *commit.add_writes();
+    write.set_key(key);
+    write.set_value(*value);
+  }
+  const Duration patience(random_.Between(200'000'000, 4'000'000'000));
+  for (int time = 0; time < kTimesSent; ++time) {
+    for (const std::string& address : cluster_.addresses()) {
+      client_->scope().Spawn(SendCommit(address, request, patience, &attempt));
+    }
+    co_await Sleep(client_->process(), Duration(random_.Below(kCopyAfterMax.count())));
+  }
+}
+
+Task<void> Witness::SendCommit(std::string address, std::shared_ptr<const v1::NodeRequest> request,
+                               Duration patience, AttemptSeen* attempt) {
+  const auto response = co_await Call(std::move(address), *request, patience);
+  if (!response.ok() || response->error().code() != v1::OK) co_return;
+  switch (response->commit().error().code()) {
+    case v1::OK:
+      record_.Committed(attempt, Timestamp(response->commit().commit_ts()));
+      // Nobody may answer without it from now on: whoever did not take part in it least of all.
+      for (const std::string& node : cluster_.addresses()) {
+        client_->scope().Spawn(Read(node, attempt->writes.begin()->first,
+                                    {Timestamp(response->commit().commit_ts()), attempt->began}));
+      }
+      break;
+    // Facts; whatever else is answered says nothing about the outcome.
+    case v1::READ_CONFLICT:
+    case v1::LOCK_CONFLICT:
+    case v1::ABORTED:
+      record_.Aborted(attempt);
+      break;
+    default:
+      break;
+  }
+}
+
+Task<Result<v1::NodeResponse>> Witness::Call(std::string address, v1::NodeRequest request,
+                                             Duration patience) {
+  request.set_timeout_ms(static_cast<uint32_t>(patience / 1ms));
+  return client_->channel().Call(std::move(address), std::move(request), patience);
 }
 
 std::optional<std::string> Witness::RecentKey() {

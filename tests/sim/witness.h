@@ -1,10 +1,12 @@
 // Witness: a client of its own in every run that asks every node the same, whoever leads: for a
 // slot, and for what it holds of keys that were just written. Clients find one leader and stay with
-// it; two nodes that both take themselves for the leader are only seen by who asks both.
+// it; two nodes that both take themselves for the leader are only seen by who asks both. Now and
+// then it commits something, by copies of one Commit to every node, several times.
 //
 // Judged here: a slot lies above all that the witness had been answered when it asked (T2). What
 // was read goes into the record, for the contents check (S2): most reads are at a fresh slot, some
-// at one that a transaction used long ago.
+// at one that a transaction used long ago. So does what was committed; whoever answers a copy must
+// say the same (A1).
 #pragma once
 
 #include <memory>
@@ -42,7 +44,12 @@ class Witness {
   Task<void> LearnRoutes();
   Task<std::optional<Timestamp>> AskForSlot(std::string address);
   Task<void> Read(std::string address, std::string key, Moment moment);
-  Task<Result<v1::NodeResponse>> Call(std::string address, v1::NodeRequest request);
+  Task<std::optional<ReadSeen>> Ask(std::string address, std::string key, Timestamp at);
+  Task<void> CommitEverywhere(Moment moment);
+  Task<void> SendCommit(std::string address, std::shared_ptr<const v1::NodeRequest> request,
+                        Duration patience, AttemptSeen* attempt);
+  Task<Result<v1::NodeResponse>> Call(std::string address, v1::NodeRequest request,
+                                      Duration patience);
   // What somebody wrote lately; nullopt: nothing yet.
   std::optional<std::string> RecentKey();
   std::optional<Moment> LongAgo();
@@ -52,6 +59,7 @@ class Witness {
   Random random_;
   client::RouteCache routes_;
   Timestamp highest_;  // slot that was answered
+  uint64_t commits_ = 0;
   std::unique_ptr<SimClient> client_;
 };
 
