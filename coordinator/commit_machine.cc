@@ -110,7 +110,8 @@ void CommitMachine::OwnFound(const Standing& record) {
 void CommitMachine::OwnApplied(const Standing& stands) {
   CHECK(proposed_ && !own_applied_);
   own_applied_ = true;
-  if (stands.state == Standing::State::kNone && stands.code == Code::kNotLeader) rights_ = false;
+  const bool deposed = stands.state == Standing::State::kNone && stands.code == Code::kNotLeader;
+  if (deposed && !MUTANT("txn-coordinator-outlives-term")) rights_ = false;
   if (phase_ != Phase::kStaging) return;
   switch (stands.state) {
     case Standing::State::kPrepared:
@@ -221,9 +222,6 @@ void CommitMachine::Abort(Code reason) {
     answered_ = true;
     Emit({.kind = Action::Kind::kAnswerAborted, .code = AbortCode(reason)});
   }
-  if (MUTANT("txn-resolve-before-decide") && parts_.size() > 1) {
-    Emit({.kind = Action::Kind::kResolve});
-  }
   Emit({.kind = Action::Kind::kLogDecide});
 }
 
@@ -234,6 +232,9 @@ void CommitMachine::CommitIfFacts() {
   if (!std::all_of(parts_.begin(), parts_.end(), prepared) && !own_suffices) return;
   AnswerCommitted(commit_ts_);
   Emit({.kind = Action::Kind::kSendEarly, .ts = commit_ts_});
+  if (MUTANT("txn-resolve-before-decide")) {
+    Emit({.kind = Action::Kind::kResolve, .ts = commit_ts_, .commit = true});
+  }
   if (!rights_) {
     PROBE("commit.deposed_coordinator_has_the_facts");
     phase_ = Phase::kFinished;
@@ -302,7 +303,7 @@ void CommitMachine::Decided(const Standing& stands) {
   }
   CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", StateName(stands.state));
   const bool left = stands.code == Code::kNotLeader || stands.code == Code::kStaleEpoch;
-  if (left) rights_ = false;
+  if (left && !MUTANT("txn-coordinator-outlives-term")) rights_ = false;
   const bool for_good = stands.code == Code::kTooOld || stands.code == Code::kFailedPrecondition;
   if (rights_ && !for_good) {
     Emit({.kind = Action::Kind::kLogDecide,

@@ -4,6 +4,7 @@
 
 #include "base/backoff.h"
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "base/steps.h"
 #include "coordinator/commit_steps.h"
@@ -366,6 +367,7 @@ void Recovery::StartUnfinished(ShardId shard, raft::Term term, const v1::TxnReco
   const RunPtr run = MakeRun(shard, term, {*id, Timestamp(record.start_ts()), record.anchor_key()});
   const RecoveryMachine::Record now = Look(run.get());
   if (now.state == Standing::State::kNone) return;
+  if (now.state == Standing::State::kStaged && MUTANT("txn-restart-over-staged")) return;
   recoveries_.Add();
   run->machine.Start(now);
   Perform(run);

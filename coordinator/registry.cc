@@ -52,6 +52,7 @@ void Registry::Insert(Registration* entry) {
   // Word of the old term's end has not arrived yet.
   PROBE("registry.entry_of_an_older_term");
   it->second = entry;
+  if (MUTANT("txn-coordinator-outlives-term")) return;
   old->live_ = false;
   old->WakeAll();
   if (const auto callback = std::exchange(old->on_rights_ended_, nullptr)) callback();

@@ -58,7 +58,7 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-scan-ignores-locks", "a scan does not wait for prepared transactions"},
       // ---- transactions: outcome
       {"txn-commit-before-all-prepared", "COMMITTED as soon as the own part is prepared"},
-      {"txn-resolve-before-decide", "an abort is resolved before Decide is applied"},
+      {"txn-resolve-before-decide", "a commit is resolved before Decide is applied"},
       {"txn-abort-answered-before-logged", "ABORTED is answered before Decide is applied"},
       {"txn-refusal-not-logged", "a recoverer hears of a refusal that is not logged"},
       {"txn-refuse-over-prepared", "a refusal is applied over a PREPARED record"},
