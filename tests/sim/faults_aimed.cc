@@ -114,7 +114,7 @@ void OrphanedAnchor(Injector& in, const Fault& fault) {
 
 void Isolate(Injector& in, const Fault& fault, const SimNode& node) {
   for (int i = 0; i < in.count(); ++i) {
-    if (i != node.index()) in.BlockBothWays(fault, node.address(), in.NodeAt(i).address());
+    if (i != node.index()) in.BlockSomehow(fault, node.address(), in.NodeAt(i).address());
   }
 }
 
@@ -271,10 +271,10 @@ std::vector<FaultKind> AimedFaults() {
        {3, 20}, {2, 8}, {}, OrphanedPart},
       {"orphaned-anchor", kCluster, "shards fall silent as COMMITTED is answered, for long", 0.25,
        {3, 20}, {2, 8}, {}, OrphanedAnchor},
-      {"cut-at-handover", kNetwork, "a leader that hands over sees no other node at once", 0.25,
+      {"cut-at-handover", kNetwork, "a leader that hands over sees no other node at once", 0.3,
        {2, 20}, {0.3, 3}, {}, CutAtHandOver},
       {"rival-leaders", kNetwork, "who leads a shard is cut off in turn: at once, or as it commits",
-       0.2, {5, 30}, {6, 14}, {}, RivalLeaders},
+       0.3, {4, 20}, {6, 14}, {}, RivalLeaders},
       {"oracle-ahead", kClock, "the oracle's clock jumps ahead as it is cut off from all others",
        0.15, {6, 40}, {0.5, 4}, {3, 12}, OracleAhead},
   };

@@ -12,6 +12,8 @@ namespace {
 constexpr auto kNetwork = FaultClass::kNetwork;
 // How long a stranded node sees no other once it goes on.
 constexpr Duration kStrandedFor = 1500ms;
+// How long a restarted bridge sees one half only: about a lease.
+constexpr Duration kUnseenFor = 600ms;
 // By how much answers get later, and how often; less than they are apart, so that some still come.
 constexpr Duration kLaterBy = 80ms;
 constexpr Duration kLaterEvery = 100ms;
@@ -125,7 +127,7 @@ void Bridge(Injector& in, const Fault& fault) {
   for (int a = 0; a < in.count(); ++a) {
     for (int b = 0; b < a; ++b) {
       if (a == bridge || b == bridge || HalfOf(a, bridge) == HalfOf(b, bridge)) continue;
-      in.BlockBothWays(fault, in.NodeAt(a).address(), in.NodeAt(b).address());
+      in.BlockSomehow(fault, in.NodeAt(a).address(), in.NodeAt(b).address());
     }
   }
 }
@@ -134,7 +136,7 @@ void Isolate(Injector& in, const Fault& fault, SimNode* node) {
   if (node == nullptr) return;
   in.Count(fault);
   for (int i = 0; i < in.count(); ++i) {
-    if (i != node->index()) in.BlockBothWays(fault, node->address(), in.NodeAt(i).address());
+    if (i != node->index()) in.BlockSomehow(fault, node->address(), in.NodeAt(i).address());
   }
 }
 
@@ -161,14 +163,15 @@ void LateAnswers(Injector& in, const Fault& fault) {
   }
   in.Later(fault.length, [&in, fault, to_and_from] {
     to_and_from([&](const std::string& peer, const std::string& leader) {
-      in.Rule(fault, {.from = leader, .to = peer, .block = true});
+      const bool peers_only = fault.draw % 2 != 0;
+      in.Rule(fault, {.from = leader, .to = peer, .block = !peers_only, .block_peers = peers_only});
     });
   });
 }
 
-// Two halves, and the node that sees both dies again and again, but for a moment only: who asks it
-// for its vote right after that must not get it while the leader on the other side has its lease.
-// Clients see one half each, so that both would be written to.
+// Two halves, and the node that sees both dies again and again, but for a moment only, and then
+// sees one half first: who asks it for its vote right after that must not get it while the leader
+// on the other side has its lease. Clients see one half each, so that both would be written to.
 void RestartedBridge(Injector& in, const Fault& fault) {
   Bridge(in, fault);
   Random random(fault.draw);
@@ -182,9 +185,21 @@ void RestartedBridge(Injector& in, const Fault& fault) {
     }
   }
   for (Duration at(0); at < fault.length;) {
-    at += Duration(random.Between(100'000'000, 700'000'000));
+    at += Duration(random.Between(300'000'000, 1'500'000'000));
     const Duration down(random.Between(1'000'000, 50'000'000));
-    if (at < fault.length) in.Later(at, [&in, fault, down] { in.Kill(in.Node(fault), down); });
+    const int unseen = static_cast<int>(random.Below(2));
+    if (at >= fault.length) break;
+    in.Later(at, [&in, fault, bridge, down, unseen] {
+      in.Kill(in.Node(fault), down);
+      Fault window = fault;
+      window.length = kUnseenFor;
+      for (int a = 0; a < in.count(); ++a) {
+        if (a == bridge || HalfOf(a, bridge) != unseen) continue;
+        const std::string &from = in.Node(fault).address(), &to = in.NodeAt(a).address();
+        in.Rule(window, {.from = from, .to = to, .block_peers = true});
+        in.Rule(window, {.from = to, .to = from, .block_peers = true});
+      }
+    });
   }
 }
 

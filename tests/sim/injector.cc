@@ -106,6 +106,12 @@ void Injector::BlockBothWays(const Fault& fault, const std::string& a, const std
   Rule(fault, {.from = b, .to = a, .block = true});
 }
 
+void Injector::BlockSomehow(const Fault& fault, const std::string& a, const std::string& b) {
+  if (fault.draw % 2 == 0) return BlockBothWays(fault, a, b);
+  Rule(fault, {.from = a, .to = b, .block_peers = true});
+  Rule(fault, {.from = b, .to = a, .block_peers = true});
+}
+
 SimNode* Injector::NodeOf(const std::string& address) {
   for (auto& node : cluster_.nodes()) {
     if (node->address() == address) return node.get();

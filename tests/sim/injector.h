@@ -65,6 +65,9 @@ class Injector {
   void BorrowDisk(const Fault& fault, SimNode& node, Closure undo);
   bool own_disk(const SimNode& node) const { return !borrowed_disks_.contains(node.index()); }
   void BlockBothWays(const Fault& fault, const std::string& a, const std::string& b);
+  // As BlockBothWays; in half of the occurrences peer messages only: who takes itself for a leader
+  // still gets slots, and is asked as a participant.
+  void BlockSomehow(const Fault& fault, const std::string& a, const std::string& b);
   // Shows requests to `see`, as they are sent, until one is the one that it waits for: then it
   // returns by how much that one comes later. Ends with the fault's window.
   using SeeFn = std::function<std::optional<Duration>(SimNode& from, SimNode& to,

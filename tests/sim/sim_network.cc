@@ -23,6 +23,7 @@ bool Applies(const LinkRule& rule, const std::string& from, const std::string& t
 
 void AddUp(const LinkRule& rule, LinkRule* sum) {
   sum->block |= rule.block;
+  sum->block_peers |= rule.block_peers;
   sum->hold |= rule.hold;
   sum->half_open |= rule.half_open;
   sum->delay += rule.delay;

@@ -116,6 +116,7 @@ void SimTransport::SendBatch(NodeId to, const std::string& address, v1::PeerBatc
     if (rule.flip_chunk == 0 || chunk.data().empty() || !random.Chance(rule.flip_chunk)) continue;
     (*chunk.mutable_data())[random.Below(chunk.data().size())] ^= 1;
   }
+  if (rule.block_peers) return;
   auto bytes = std::make_shared<std::string>(batch->SerializeAsString());
   network_.world_.Trace(Crc32c(*bytes), bytes->size());
   SendStrays(address, rule, *bytes);
@@ -124,12 +125,13 @@ void SimTransport::SendBatch(NodeId to, const std::string& address, v1::PeerBatc
   if (damaged) *bytes = std::move(altered);
   const auto condition = damaged ? Condition::kDamaged : Condition::kWhole;
   const size_t size = bytes->size();
-  const SimNetwork::Sent sent =
-      network_.Transfer(address_, address, size,
-                        [bytes = std::shared_ptr<const std::string>(std::move(bytes)),
-                         condition](SimNetwork::Endpoint& endpoint) {
-                          if (endpoint.raft) endpoint.raft(bytes, static_cast<int>(condition));
-                        });
+  const SimNetwork::Sent sent = network_.Transfer(
+      address_, address, size,
+      [bytes = std::shared_ptr<const std::string>(std::move(bytes)), condition, network = &network_,
+       from = address_, address](SimNetwork::Endpoint& endpoint) {
+        if (network->LinkOf(from, address).rule.block_peers) return;
+        if (endpoint.raft) endpoint.raft(bytes, static_cast<int>(condition));
+      });
   if (damaged) {
     network_.BreakConnection(address_, address);
     network_.BreakConnection(address, address_);
