@@ -51,15 +51,25 @@ class Digester {
   Digester() : state_(XXH3_createState()) { XXH3_64bits_reset(state_); }
   ~Digester() { XXH3_freeState(state_); }
   void Add(std::string_view bytes) {
-    std::string size;
-    PutFixed64(&size, bytes.size());
-    XXH3_64bits_update(state_, size.data(), size.size());
-    XXH3_64bits_update(state_, bytes.data(), bytes.size());
+    PutFixed64(&gathered_, bytes.size());
+    gathered_.append(bytes);
+    if (gathered_.size() >= kGatherBytes) Flush();
   }
-  uint64_t Take() const { return XXH3_64bits_digest(state_); }
+  uint64_t Take() {
+    Flush();
+    return XXH3_64bits_digest(state_);
+  }
 
  private:
+  // Most pairs are a few dozen bytes, for which the hash has little more than overhead.
+  static constexpr size_t kGatherBytes = 16 << 10;
+  void Flush() {
+    XXH3_64bits_update(state_, gathered_.data(), gathered_.size());
+    gathered_.clear();
+  }
+
   XXH3_state_t* state_;
+  std::string gathered_;
 };
 
 }  // namespace

@@ -77,7 +77,7 @@ class Overlay {
 
  public:
   // The ops in [from, to), in order; an empty `from` or `to` is the beginning or the end. Valid
-  // until the overlay is changed.
+  // until the overlay is changed, or `to` is gone.
   class Cursor {
    public:
     Cursor(const Overlay& overlay, std::string_view from, std::string_view to);
@@ -90,7 +90,7 @@ class Overlay {
     void Settle();
 
     const Overlay* overlay_;
-    std::string to_;
+    std::string_view to_;
     bool one_body_;             // the range lies within one body
     Index::const_iterator it_;  // of group_, unless one_body_
     const Group* group_ = nullptr;

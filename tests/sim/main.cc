@@ -27,6 +27,13 @@
 #include "tests/sim/shrink.h"
 #include "tests/sim/workloads/workload.h"
 
+// jemalloc's settings. A run makes and frees all the time from one thread: giving pages back to the
+// kernel only means to fault them in again, and asks for the time on every few frees.
+extern "C" {
+extern const char* malloc_conf;
+const char* malloc_conf = "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1";
+}
+
 namespace quorate::sim {
 namespace {
 

@@ -54,6 +54,7 @@ SimNetwork::SimNetwork(World& world, NetworkOptions options)
 // ---- processes ----------------------------------------------------------------------------------
 
 void SimNetwork::Listen(const std::string& address, Process& process, Serve serve) {
+  ++endpoints_version_;
   Endpoint& endpoint = endpoints_[address];
   endpoint.process = &process;
   endpoint.incarnation = ++last_incarnation_;
@@ -61,6 +62,7 @@ void SimNetwork::Listen(const std::string& address, Process& process, Serve serv
 }
 
 void SimNetwork::Close(const std::string& address, Ending ending) {
+  ++endpoints_version_;
   endpoints_.erase(address);
   if (ending == Ending::kSilent) return;
   for (auto& [other, endpoint] : endpoints_) {
@@ -145,6 +147,21 @@ SimNetwork::Link& SimNetwork::LinkOf(const std::string& from, const std::string&
   return *link;
 }
 
+SimNetwork::Link& SimNetwork::BackOf(Link& link) {
+  if (link.back == nullptr) link.back = &LinkOf(link.to, link.from);
+  Refreshed(*link.back);
+  return *link.back;
+}
+
+SimNetwork::Endpoint* SimNetwork::TargetOf(Link& link) {
+  if (link.target_version != endpoints_version_) {
+    link.target_version = endpoints_version_;
+    const auto it = endpoints_.find(link.to);
+    link.target = it == endpoints_.end() ? nullptr : &it->second;
+  }
+  return link.target;
+}
+
 Duration SimNetwork::Latency(const LinkRule& rule) {
   Duration latency(random_.Between(options_.latency_min.count(), options_.latency_max.count()));
   if (Chance(random_, rule.tail)) latency += Duration(random_.Below(rule.tail_max.count() + 1));
@@ -164,36 +181,33 @@ Duration SimNetwork::Queueing(Link& link, size_t bytes) {
 // ---- transfer -----------------------------------------------------------------------------------
 
 void SimNetwork::Arrive(Link& link, uint64_t incarnation, Duration delay, Deliver deliver) {
-  auto arrive = [this, &link, incarnation, deliver = std::move(deliver)]() mutable {
-    const auto it = endpoints_.find(link.to);
-    if (it == endpoints_.end() || it->second.incarnation != incarnation) return;
-    deliver(it->second);
-  };
-  world_.At(delay, [this, &link, arrive = std::move(arrive)]() mutable {
+  world_.At(delay, [this, &link, incarnation, deliver = std::move(deliver)]() mutable {
     const LinkRule& rule = Refreshed(link);
     if (rule.block) return;
     if (rule.hold) {
-      link.held.push_back(std::move(arrive));
-    } else {
-      arrive();
+      link.held.push_back([this, &link, incarnation, deliver = std::move(deliver)] {
+        Endpoint* target = TargetOf(link);
+        if (target != nullptr && target->incarnation == incarnation) deliver(*target);
+      });
+      return;
     }
+    Endpoint* target = TargetOf(link);
+    if (target != nullptr && target->incarnation == incarnation) deliver(*target);
   });
 }
 
-SimNetwork::Sent SimNetwork::Transfer(const std::string& from, const std::string& to, size_t bytes,
-                                      Deliver deliver, Duration later) {
-  Link& link = LinkOf(from, to);
+SimNetwork::Sent SimNetwork::Transfer(Link& link, size_t bytes, Deliver deliver, Duration later) {
   const LinkRule& rule = link.rule;
-  const auto target = endpoints_.find(to);
-  if (target == endpoints_.end()) {
+  const Endpoint* target = TargetOf(link);
+  if (target == nullptr) {
     return rule.block || rule.hold || rule.half_open ? Sent::kUnderWay : Sent::kRefused;
   }
   if (rule.block || Chance(random_, rule.loss)) return Sent::kUnderWay;
   if (Chance(random_, rule.reset_message)) {
-    BreakConnection(from, to);
+    BreakConnection(link.from, link.to);
     return Sent::kBroken;
   }
-  const uint64_t incarnation = target->second.incarnation;
+  const uint64_t incarnation = target->incarnation;
   if (Chance(random_, rule.duplicate_soon)) {
     Arrive(link, incarnation, 3 * Latency(rule), deliver);
   }
@@ -304,7 +318,8 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
   if (caller == endpoints_.end()) co_return co_await answer.future();  // dead, and does not know
   caller->second.calls.emplace(call, PendingCall{to, answer});
   world_.Trace(Crc32c(request.bytes), request.bytes.size());
-  const LinkRule& rule = LinkOf(from, to).rule;
+  Link& link = LinkOf(from, to);
+  const LinkRule& rule = link.rule;
   SendStrayRequest(to, rule, request);
   guard.After(request.timeout,
               [answer, to] { answer.Set(DeadlineExceeded(to + ": no answer in time")); });
@@ -322,13 +337,14 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
   // A call of the public service is a stream of a connection: it arrives once or not at all.
   const auto arrived = request.method.empty() ? nullptr : std::make_shared<bool>(false);
   const Sent sent = Transfer(
-      from, to, size,
-      [this, from, to, request = std::make_shared<const Request>(std::move(request)), answer,
-       alive = guard.alive(), arrived](Endpoint& endpoint) {
+      link, size,
+      [this, &link, request = std::make_shared<Request>(std::move(request)), answer,
+       alive = guard.alive(), arrived](Endpoint& endpoint) mutable {
         if (!endpoint.serve || (arrived && std::exchange(*arrived, true))) return;
-        endpoint.process->Post([this, from, to, serve = endpoint.serve, request, answer, alive] {
-          serve(*request, [this, from, to, answer, alive](std::string response) {
-            Answer(to, from, std::move(response), answer, alive);
+        endpoint.process->Post([this, &link, serve = endpoint.serve, request = std::move(request),
+                                answer, alive]() mutable {
+          serve(TakeOrCopy(std::move(request)), [this, &link, answer, alive](std::string response) {
+            Answer(BackOf(link), std::move(response), answer, alive);
           });
         });
       },
@@ -343,21 +359,20 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
 }
 
 // Runs on the server, perhaps when the caller is gone; the way back has the same faults.
-void SimNetwork::Answer(const std::string& server, const std::string& caller, std::string response,
-                        Promise<Result<std::string>> answer, std::shared_ptr<bool> alive) {
-  const LinkRule& rule = LinkOf(server, caller).rule;
+void SimNetwork::Answer(Link& back, std::string response, Promise<Result<std::string>> answer,
+                        std::shared_ptr<bool> alive) {
   const size_t size = response.size();
-  if (std::string damaged; MaybeDamage(rule, response, &damaged)) {
+  if (std::string damaged; MaybeDamage(back.rule, response, &damaged)) {
     v1::NodeResponse decoded;
     (void)decoded.ParseFromString(damaged);
-    BreakConnection(server, caller);
+    BreakConnection(back.from, back.to);
     return;
   }
-  Transfer(server, caller, size,
-           [answer, alive, response = std::make_shared<const std::string>(std::move(response))](
-               Endpoint& endpoint) {
-             endpoint.process->Post([answer, alive, response] {
-               if (*alive) answer.Set(*response);
+  Transfer(back, size,
+           [answer, alive, response = std::make_shared<std::string>(std::move(response))](
+               Endpoint& endpoint) mutable {
+             endpoint.process->Post([answer, alive, response = std::move(response)]() mutable {
+               if (*alive) answer.Set(TakeOrCopy(std::move(response)));
              });
            });
 }

@@ -76,6 +76,11 @@ class SimNetwork {
     Duration timeout{0};
   };
   using Serve = std::function<void(Request request, Reply reply)>;
+  // Bytes on their way, shared by the copies that a rule makes: the last of them may be moved from.
+  template <class T>
+  static T TakeOrCopy(std::shared_ptr<T>&& shared) {
+    return shared.use_count() == 1 ? std::move(*shared) : *shared;
+  }
   enum class Ending : uint8_t { kConnectionsClosed, kSilent };
 
   SimNetwork(World& world, NetworkOptions options);
@@ -135,27 +140,32 @@ class SimNetwork {
     std::string to;
     uint64_t version = 0;  // of the rules that `rule` adds up
     LinkRule rule;
+    uint64_t target_version = 0;  // of the endpoints in which `target` was looked up
+    Endpoint* target = nullptr;   // who listens at `to`; nullptr: nobody
+    Link* back = nullptr;         // from `to` to `from`, once it was needed
     Instant busy_until{};
     std::deque<Closure> held;
   };
+  // Copied only where a rule makes copies of the message.
   using Deliver = std::function<void(Endpoint&)>;
   enum class Sent : uint8_t { kUnderWay, kRefused, kBroken };
 
   Link& LinkOf(const std::string& from, const std::string& to);
+  Link& BackOf(Link& link);
+  Endpoint* TargetOf(Link& link);
   const LinkRule& Refreshed(Link& link);
   Duration Latency(const LinkRule& rule);
   Duration Queueing(Link& link, size_t bytes);
   // Delivers to the process that listens at `to` when it arrives, unless faults prevent it or
   // another incarnation lives there by then. kRefused: nobody listens; kBroken: both sides will
   // hear that the connection broke.
-  Sent Transfer(const std::string& from, const std::string& to, size_t bytes, Deliver deliver,
-                Duration later = Duration(0));
+  Sent Transfer(Link& link, size_t bytes, Deliver deliver, Duration later = Duration(0));
   // What the taps add to it.
   Duration Tapped(const std::string& from, const std::string& to, const Request& request);
   void Arrive(Link& link, uint64_t incarnation, Duration delay, Deliver deliver);
   void BreakConnection(const std::string& from, const std::string& to);
-  void Answer(const std::string& server, const std::string& caller, std::string response,
-              Promise<Result<std::string>> answer, std::shared_ptr<bool> alive);
+  void Answer(Link& back, std::string response, Promise<Result<std::string>> answer,
+              std::shared_ptr<bool> alive);
   // Whether this message is damaged on its way: then `damaged` is what arrives.
   bool MaybeDamage(const LinkRule& rule, const std::string& bytes, std::string* damaged);
   void SendStrayRequest(const std::string& to, const LinkRule& rule, const Request& request);
@@ -172,6 +182,7 @@ class SimNetwork {
   std::multiset<GroupId> silent_;
   std::vector<std::string> violations_;
   uint64_t rules_version_ = 1;
+  uint64_t endpoints_version_ = 1;
   RuleId last_rule_ = 0;
   TapId last_tap_ = 0;
   uint64_t last_incarnation_ = 0;

@@ -1,5 +1,7 @@
 // Peer messages over the simulated network: batches per peer and turn, as the real transport makes
 // them, as bytes.
+#include <google/protobuf/arena.h>
+
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -27,7 +29,12 @@ class SimTransport final : public raft::Transport {
 
   void SetReceiver(raft::TransportReceiver* receiver) override { receiver_ = receiver; }
   void SetIdentity(const std::string& cluster_id, NodeId self) override;
-  void SetAddress(NodeId node, const std::string& address) override { addresses_[node] = address; }
+  void SetAddress(NodeId node, const std::string& address) override {
+    Peer& peer = PeerOf(node);
+    if (peer.address == address) return;
+    peer.address = address;
+    peer.link = nullptr;
+  }
 
   void Send(NodeId to, raft::GroupMessage message) override {
     if (!Silent(message.group)) raft::AddMessage(std::move(message), &BatchTo(to));
@@ -46,7 +53,8 @@ class SimTransport final : public raft::Transport {
   bool Silent(GroupId group) const { return network_.silent_.contains(group); }
   v1::PeerBatch& BatchTo(NodeId to);
   void Flush();
-  void SendBatch(NodeId to, const std::string& address, v1::PeerBatch* batch);
+  // False: nobody is there, or the connection broke.
+  bool SendBatch(SimNetwork::Link& link, v1::PeerBatch* batch);
   void SendStrays(const std::string& address, const LinkRule& rule, const std::string& bytes);
   void Receive(std::shared_ptr<const std::string> bytes, Condition condition);
   void Take(const std::string& bytes, Condition condition);
@@ -57,8 +65,27 @@ class SimTransport final : public raft::Transport {
   std::string cluster_id_;
   NodeId self_;
   raft::TransportReceiver* receiver_ = nullptr;
-  std::map<NodeId, std::string> addresses_;
-  std::map<NodeId, std::unique_ptr<v1::PeerBatch>> pending_;
+  struct Peer {
+    NodeId node;
+    std::string address;
+    SimNetwork::Link* link = nullptr;  // to `address`, once it was needed
+    v1::PeerBatch* batch = nullptr;    // in sending_; what leaves with the next flush
+  };
+  Peer& PeerOf(NodeId node);
+  using Block = char[8 << 10];
+  static google::protobuf::ArenaOptions WithBlock(Block& block) {
+    google::protobuf::ArenaOptions options;
+    options.initial_block = block;
+    options.initial_block_size = sizeof(block);
+    return options;
+  }
+
+  std::vector<Peer> peers_;  // in order of their nodes
+  alignas(16) Block sending_block_;
+  alignas(16) Block receiving_block_;
+  // One batch is a few dozen small messages: an arena makes and drops them at once.
+  google::protobuf::Arena sending_{WithBlock(sending_block_)};
+  google::protobuf::Arena receiving_{WithBlock(receiving_block_)};
   bool flush_posted_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
@@ -75,20 +102,29 @@ void SimTransport::SetIdentity(const std::string& cluster_id, NodeId self) {
   it->second.reset = [this, alive = alive_](const std::string& peer) {
     process_.Post([this, alive, peer] {
       if (!*alive || receiver_ == nullptr) return;
-      for (const auto& [node, address] : addresses_) {
-        if (address == peer) receiver_->OnUnreachable(node);
+      std::vector<NodeId> lost;
+      for (const Peer& each : peers_) {
+        if (each.address == peer) lost.push_back(each.node);
       }
+      for (const NodeId node : lost) receiver_->OnUnreachable(node);
     });
   };
 }
 
 // ---- sending ------------------------------------------------------------------------------------
 
+SimTransport::Peer& SimTransport::PeerOf(NodeId node) {
+  const auto it = std::lower_bound(peers_.begin(), peers_.end(), node,
+                                   [](const Peer& peer, NodeId id) { return peer.node < id; });
+  if (it != peers_.end() && it->node == node) return *it;
+  return *peers_.insert(it, Peer{node, {}});
+}
+
 v1::PeerBatch& SimTransport::BatchTo(NodeId to) {
-  auto& batch = pending_[to];
-  if (batch == nullptr) {
-    batch = std::make_unique<v1::PeerBatch>();
-    raft::StartBatch(cluster_id_, self_, to, batch.get());
+  Peer& peer = PeerOf(to);
+  if (peer.batch == nullptr) {
+    peer.batch = google::protobuf::Arena::CreateMessage<v1::PeerBatch>(&sending_);
+    raft::StartBatch(cluster_id_, self_, to, peer.batch);
   }
   if (!flush_posted_) {
     flush_posted_ = true;
@@ -96,27 +132,37 @@ v1::PeerBatch& SimTransport::BatchTo(NodeId to) {
       if (*alive) Flush();
     });
   }
-  return *batch;
+  return *peer.batch;
 }
 
 void SimTransport::Flush() {
   flush_posted_ = false;
   if (!network_.Listening(address_)) return;  // dead, and does not know
-  for (const auto& [to, batch] : std::exchange(pending_, {})) {
-    const auto address = addresses_.find(to);
-    if (address != addresses_.end() && self_) SendBatch(to, address->second, batch.get());
+  // Telling of an unreachable peer may have more sent, in a later flush.
+  std::vector<NodeId> unreachable;
+  for (Peer& peer : peers_) {
+    v1::PeerBatch* batch = std::exchange(peer.batch, nullptr);
+    if (batch == nullptr || peer.address.empty() || !self_) continue;
+    if (peer.link == nullptr) peer.link = &network_.LinkOf(address_, peer.address);
+    network_.Refreshed(*peer.link);
+    if (!SendBatch(*peer.link, batch)) unreachable.push_back(peer.node);
+  }
+  sending_.Reset();
+  for (const NodeId node : unreachable) {
+    if (receiver_ != nullptr) receiver_->OnUnreachable(node);
   }
 }
 
-void SimTransport::SendBatch(NodeId to, const std::string& address, v1::PeerBatch* batch) {
+bool SimTransport::SendBatch(SimNetwork::Link& link, v1::PeerBatch* batch) {
   ++network_.peer_batches_;
   Random& random = network_.random_;
-  const LinkRule& rule = network_.LinkOf(address_, address).rule;
+  const std::string& address = link.to;
+  const LinkRule& rule = link.rule;
   for (auto& chunk : *batch->mutable_chunks()) {
     if (rule.flip_chunk == 0 || chunk.data().empty() || !random.Chance(rule.flip_chunk)) continue;
     (*chunk.mutable_data())[random.Below(chunk.data().size())] ^= 1;
   }
-  if (rule.block_peers) return;
+  if (rule.block_peers) return true;  // nobody hears that it is lost
   auto bytes = std::make_shared<std::string>(batch->SerializeAsString());
   network_.world_.Trace(Crc32c(*bytes), bytes->size());
   SendStrays(address, rule, *bytes);
@@ -126,17 +172,17 @@ void SimTransport::SendBatch(NodeId to, const std::string& address, v1::PeerBatc
   const auto condition = damaged ? Condition::kDamaged : Condition::kWhole;
   const size_t size = bytes->size();
   const SimNetwork::Sent sent = network_.Transfer(
-      address_, address, size,
-      [bytes = std::shared_ptr<const std::string>(std::move(bytes)), condition, network = &network_,
-       from = address_, address](SimNetwork::Endpoint& endpoint) {
-        if (network->LinkOf(from, address).rule.block_peers) return;
+      link, size,
+      [bytes = std::shared_ptr<const std::string>(std::move(bytes)), condition,
+       &link](SimNetwork::Endpoint& endpoint) {
+        if (link.rule.block_peers) return;
         if (endpoint.raft) endpoint.raft(bytes, static_cast<int>(condition));
       });
   if (damaged) {
     network_.BreakConnection(address_, address);
     network_.BreakConnection(address, address_);
   }
-  if (sent != SimNetwork::Sent::kUnderWay && receiver_ != nullptr) receiver_->OnUnreachable(to);
+  return sent == SimNetwork::Sent::kUnderWay;
 }
 
 // Frames that nobody here sent: of another cluster, for another node, or no batch at all.
@@ -180,7 +226,8 @@ void SimTransport::Receive(std::shared_ptr<const std::string> bytes, Condition c
 }
 
 void SimTransport::Take(const std::string& bytes, Condition condition) {
-  v1::PeerBatch batch;
+  receiving_.Reset();
+  v1::PeerBatch& batch = *google::protobuf::Arena::CreateMessage<v1::PeerBatch>(&receiving_);
   const bool parsed = batch.ParseFromString(bytes);
   CHECK(parsed || condition != Condition::kWhole, "a peer batch does not parse");
   if (!parsed) return;

@@ -1,6 +1,7 @@
 #include "tests/sim/checks/durability.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/arena.h>
 
 #include <algorithm>
 #include <cstring>
@@ -107,8 +108,10 @@ void Durability::JudgeHardState(const std::string& node, const storage::WalRecor
 
 void Durability::OnEntry(const std::string& node, GroupId group, const storage::WalEntry& entry) {
   const uint32_t sum = Crc32c(entry.payload, entry.type);
-  const auto [known, fresh] = entries_.try_emplace({group.value(), entry.term, entry.index}, sum);
-  if (!fresh && known->second != sum) {
+  const auto [known, fresh] =
+      entries_.try_emplace({group.value(), entry.term, entry.index}, Entry{sum});
+  const bool alike = known->second.checksum == sum;
+  if (!alike) {
     Violation(
         fmt::format("two different entries are synced at index {} of term {} of group {}, "
                     "one of them by {}: two leaders in one term",
@@ -124,12 +127,18 @@ void Durability::OnEntry(const std::string& node, GroupId group, const storage::
     return;
   }
   if (entry.type != static_cast<uint8_t>(raft::EntryType::kNormal)) return;
-  if (group != placement::kPlacementGroup) OnPart(node, group, entry);
+  if (group == placement::kPlacementGroup) return;
+  Part* part = fresh || !alike ? PartOf(entry) : known->second.part;
+  if (fresh) known->second.part = part;
+  if (part == nullptr) return;
+  part->group = group;
+  part->copies[{entry.term, entry.index}].insert(node);
 }
 
-void Durability::OnPart(const std::string& node, GroupId group, const storage::WalEntry& entry) {
-  v1::ShardCommand command;
-  if (!command.ParseFromString(entry.payload)) return;
+Durability::Part* Durability::PartOf(const storage::WalEntry& entry) {
+  google::protobuf::Arena arena;
+  auto& command = *google::protobuf::Arena::CreateMessage<v1::ShardCommand>(&arena);
+  if (!command.ParseFromString(entry.payload)) return nullptr;
   uint64_t digest = kOnePart;
   std::string txn;
   if (command.has_commit_one_phase()) {
@@ -144,11 +153,9 @@ void Durability::OnPart(const std::string& node, GroupId group, const storage::W
       transactions_[txn].stages.insert(std::move(staged));
     }
   } else {
-    return;
+    return nullptr;
   }
-  Part& part = transactions_[txn].parts[digest];
-  part.group = group;
-  part.copies[{entry.term, entry.index}].insert(node);
+  return &transactions_[txn].parts[digest];
 }
 
 bool Durability::Majority(const Synced& synced, uint64_t digest) const {

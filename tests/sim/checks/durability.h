@@ -60,13 +60,19 @@ class Durability final : public Observer {
 
   void OnEntry(const std::string& node, GroupId group, const storage::WalEntry& entry);
   void JudgeHardState(const std::string& node, const storage::WalRecord& record);
-  void OnPart(const std::string& node, GroupId group, const storage::WalEntry& entry);
+  // The part that the entry is of; nullptr: none.
+  Part* PartOf(const storage::WalEntry& entry);
   bool Majority(const Synced& synced, uint64_t digest) const;
   void Violation(std::string text);
 
   std::map<GroupId, std::pair<uint64_t, size_t>> voters_;  // index of the configuration; how many
   std::map<std::string, Synced> transactions_;             // by id
-  absl::flat_hash_map<EntryName, uint32_t> entries_;       // checksum; looked up only
+  // The first copy of an entry that was synced; the others are alike, or a violation.
+  struct Entry {
+    uint32_t checksum = 0;
+    Part* part = nullptr;
+  };
+  absl::flat_hash_map<EntryName, Entry> entries_;  // looked up only
   std::map<std::pair<std::string, GroupId>, storage::WalHardState> hard_states_;
   std::vector<std::string> violations_;
   uint64_t judged_ = 0;
