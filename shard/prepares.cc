@@ -39,12 +39,12 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest request, PrepareK
   if (!parsed.ok()) co_return RefusedWith(parsed.status());
   const PrepareAsk& ask = *parsed;
   if (Status admitted = Admit(request); !admitted.ok()) co_return RefusedWith(std::move(admitted));
-  if (const Timestamp named = std::max(ask.start_ts, ask.min_ts); needs_check(named)) {
-    if (Status s = co_await CheckNamed(named, deadline); !s.ok()) co_return RefusedWith(s);
-  }
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return RefusedWith(serving.status());
   const std::shared_ptr<Leadership>& under = *serving;
+  if (const Timestamp named = std::max(ask.start_ts, ask.min_ts); needs_check(named)) {
+    if (Status s = co_await CheckNamed(under, named, deadline); !s.ok()) co_return RefusedWith(s);
+  }
 
   QueuePlace place(under);
   Instant push_at = Now() + settings.push_after;
@@ -211,9 +211,10 @@ Task<Status> Shard::Rep::Resolve(std::vector<v1::Resolution> resolutions) {
     }
     if (commit) named = std::max(named, Timestamp(resolution.commit_ts()));
   }
-  if (needs_check(named)) CO_RETURN_IF_ERROR(co_await CheckNamed(named, Now() + 5s));
   if (!serving()) co_return NotLeader();
   const std::shared_ptr<Leadership> under = lead;
+  if (needs_check(named)) CO_RETURN_IF_ERROR(co_await CheckNamed(under, named, Now() + 5s));
+  if (!under->serving()) co_return NotLeader();
   for (const v1::Resolution& resolution : resolutions) {
     if (!table.span().Contains(resolution.marker_key())) co_return StaleEpoch(table);
     const Owner owner{*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest())};

@@ -28,15 +28,18 @@ Task<Status> Shard::Rep::Read(v1::ReadRequest request, Instant deadline,
   Result<ReadAsk> parsed = ParseRead(request);
   if (!parsed.ok()) co_return parsed.status();
   const ReadAsk& ask = *parsed;
+  // First of all: whoever does not lead says so, even if it is cut off from the oracle.
+  const auto serving = co_await Serving(deadline);
+  if (!serving.ok()) co_return serving.status();
   Timestamp at(request.read_ts());
   if (!at) {
     const Duration left = std::max(Duration(0), deadline - Now());
     const Result<Timestamp> slot = co_await deps.slots.Fetch(left);
-    if (!slot.ok()) co_return slot.status();
+    if (!slot.ok()) co_return WithoutSlot(**serving, slot.status());
     at = *slot;
   } else if (needs_check(at)) {
     // A read above the slots to come would push commit timestamps above them (T1).
-    CO_RETURN_IF_ERROR(co_await CheckNamed(at, deadline));
+    CO_RETURN_IF_ERROR(co_await CheckNamed(*serving, at, deadline));
   }
 
   const auto cleared = co_await ClearWay(&ask, at, deadline);

@@ -31,9 +31,11 @@ struct Shard::Rep {
   Status NotLeader() const;
   // `status` with what its code lets a caller do: the leader, the descriptor.
   void FillError(const Status& status, v1::Error* error) const;
+  // Why `under` has no slot: NOT_LEADER if it is over, so that the caller goes on looking.
+  Status WithoutSlot(const Leadership& under, const Status& why) const;
   // Waits until a timestamp named by a request is known not to be above every slot.
   // INVALID_ARGUMENT if it is.
-  Task<Status> CheckNamed(Timestamp named, Instant deadline);
+  Task<Status> CheckNamed(std::shared_ptr<Leadership> under, Timestamp named, Instant deadline);
   bool needs_check(Timestamp named) const;
 
   // Completes the command with term and version and proposes it in this very step. `owner`: whose

@@ -139,10 +139,15 @@ bool Shard::Rep::needs_check(Timestamp named) const {
   return NeedsFreshSlot(named, deps.slots.newest());
 }
 
-Task<Status> Shard::Rep::CheckNamed(Timestamp named, Instant deadline) {
+Status Shard::Rep::WithoutSlot(const Leadership& under, const Status& why) const {
+  return under.serving() ? why : NotLeader();
+}
+
+Task<Status> Shard::Rep::CheckNamed(std::shared_ptr<Leadership> under, Timestamp named,
+                                    Instant deadline) {
   const Duration left = std::max(Duration(0), deadline - Now());
   const Result<Timestamp> slot = co_await deps.slots.Fetch(std::min(left, kSlotTimeout));
-  if (!slot.ok()) co_return slot.status();
+  if (!slot.ok()) co_return WithoutSlot(*under, slot.status());
   // Whatever was issued or acknowledged before is below this slot.
   if (named < *slot) co_return Status::Ok();
   PROBE("shard: a wild timestamp was refused");
