@@ -182,12 +182,21 @@ class Judge {
         to.push_back('\0');
       }
     }
-    for (auto it = keys_.lower_bound(from); it != keys_.end() && (to.empty() || it->first < to);
-         ++it) {
-      const auto row = rows.find(it->first);
-      JudgeKey(attempt, read, it->first, it->second,
-               row == rows.end() ? std::nullopt : row->second);
-      if (row != rows.end()) rows.erase(row);
+    // What was read of a key; each is judged once.
+    const auto take = [&rows](const std::string& key) {
+      const auto row = rows.extract(key);
+      return row.empty() ? Value() : row.mapped();
+    };
+    const auto within = [&](const std::string& key) {
+      return key >= from && (to.empty() || key < to);
+    };
+    // By itself: a reader that did not commit is nobody's writer.
+    for (const auto& [key, value] : read.own) {
+      if (within(key)) JudgeOwn(attempt, key, take(key), value);
+    }
+    for (auto it = keys_.lower_bound(from); it != keys_.end() && within(it->first); ++it) {
+      if (read.own.contains(it->first)) continue;
+      JudgeKey(attempt, it->first, it->second, take(it->first));
     }
     for (const auto& [key, value] : rows) {
       if (value) {
@@ -197,16 +206,15 @@ class Judge {
     }
   }
 
-  void JudgeKey(const AttemptSeen& attempt, const ReadSeen& read, const std::string& key,
-                const KeyHistory& history, const Value& value) {
-    if (const auto own = read.own.find(key); own != read.own.end()) {
-      if (own->second != value) {
-        Find("internal",
-             fmt::format("{} read {} = {}, but had itself made it {}", Describe(attempt),
-                         Printable(key), Describe(value), Describe(own->second)));
-      }
-      return;
-    }
+  void JudgeOwn(const AttemptSeen& attempt, const std::string& key, const Value& value,
+                const Value& own) {
+    if (own == value) return;
+    Find("internal", fmt::format("{} read {} = {}, but had itself made it {}", Describe(attempt),
+                                 Printable(key), Describe(value), Describe(own)));
+  }
+
+  void JudgeKey(const AttemptSeen& attempt, const std::string& key, const KeyHistory& history,
+                const Value& value) {
     const Timestamp at = attempt.start_ts;
     const Version newest = NewestAt(history, at);
     bool newest_allowed = true;

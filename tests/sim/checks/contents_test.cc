@@ -132,6 +132,16 @@ TEST_F(Contents, OwnWritesAreSeen) {
   EXPECT_THAT(Found(), ElementsAre(HasSubstr("internal")));
 }
 
+TEST_F(Contents, OwnWritesAreSeenThoughNobodyCommittedThem) {
+  AttemptSeen& attempt = Maybe("k", "mine");
+  attempt.start_ts = At(5);
+  attempt.reads.push_back({"a", "z", 0, false, {{"k", "mine"}}, {{"k", "mine"}}});
+  record_.Aborted(&attempt);
+  EXPECT_THAT(Found(), IsEmpty());
+  attempt.reads.push_back({"a", "z", 0, false, {}, {{"k", "mine"}}});
+  EXPECT_THAT(Found(), ElementsAre(HasSubstr("internal")));
+}
+
 TEST_F(Contents, SomebodyWroteBetweenReadAndCommit) {
   AttemptSeen& skewed = Maybe("x", "1");
   skewed.start_ts = At(10);

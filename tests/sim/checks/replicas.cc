@@ -17,10 +17,20 @@ constexpr size_t kViolationsMax = 5;
 // and those that are being filled or wait for a note (storage/wal.h).
 constexpr uint64_t kSpareSegments = 4 + 4;
 
+}  // namespace
+
+const server::Member* Replicas::MemberOn(SimNode& node) {
+  const server::Member* member = node.up() ? node.node()->member() : nullptr;
+  if (member == nullptr) return nullptr;
+  // The cluster is made before any fault.
+  if (cluster_id_.empty()) cluster_id_ = node.node()->cluster_id();
+  return node.node()->cluster_id() == cluster_id_ ? member : nullptr;
+}
+
 template <class Visit>
-void ForEachReplica(Cluster& cluster, Visit visit) {
-  for (const auto& node : cluster.nodes()) {
-    const server::Member* member = node->up() ? node->node()->member() : nullptr;
+void Replicas::ForEachReplica(Visit visit) {
+  for (const auto& node : cluster_.nodes()) {
+    const server::Member* member = MemberOn(*node);
     if (member == nullptr) continue;
     for (const auto& [group, handle] : member->groups()) {
       const raft::SoftState soft = handle->soft_state();
@@ -31,8 +41,6 @@ void ForEachReplica(Cluster& cluster, Visit visit) {
   }
 }
 
-}  // namespace
-
 void Replicas::Violation(std::string text) {
   if (violations_.size() < kViolationsMax) violations_.push_back(std::move(text));
 }
@@ -40,11 +48,10 @@ void Replicas::Violation(std::string text) {
 // ---- looking ------------------------------------------------------------------------------------
 
 void Replicas::Look() {
-  ForEachReplica(cluster_,
-                 [this](const server::Member&, const ReplicaSeen& seen) { JudgeReplica(seen); });
+  ForEachReplica([this](const server::Member&, const ReplicaSeen& seen) { JudgeReplica(seen); });
   std::vector<OracleSeen> oracles;
   for (const auto& node : cluster_.nodes()) {
-    const server::Member* member = node->up() ? node->node()->member() : nullptr;
+    const server::Member* member = MemberOn(*node);
     if (member == nullptr) continue;
     const server::Node::WalUse wal = node->node()->wal();
     JudgeWal(node->address(), wal.file_bytes, wal.live_bytes, wal.segment_bytes);
@@ -68,18 +75,20 @@ void Replicas::Look() {
 
 void Replicas::LookDeep() {
   std::map<std::pair<uint64_t, uint64_t>, int> at;  // replicas by (group, applied index)
-  ForEachReplica(cluster_, [&](const server::Member&, const ReplicaSeen& seen) {
+  ForEachReplica([&](const server::Member&, const ReplicaSeen& seen) {
     ++at[{seen.group, seen.applied}];
   });
-  ForEachReplica(cluster_, [&](const server::Member& member, const ReplicaSeen& seen) {
+  ForEachReplica([&](const server::Member& member, const ReplicaSeen& seen) {
     const auto shard = member.shards().find(ShardId(seen.group));
     if (shard == member.shards().end()) return;
+    // One that has lost even what its group began with, and waits for a snapshot, is at no index.
+    if (!shard->second->HasState()) return;
     if (at[{seen.group, seen.applied}] < 2) return;
     JudgeDigest(seen.group, seen.applied, seen.node, shard->second->StateDigest());
   });
   std::vector<ShardSeen> shards;
   for (const auto& node : cluster_.nodes()) {
-    if (!node->up()) continue;
+    if (MemberOn(*node) == nullptr) continue;
     for (const shard::Shard* shard : node->node()->shards()) {
       const Span span = shard->span();
       shards.push_back({shard->id().value(), shard->descriptor().version(), span.from, span.to});
@@ -94,8 +103,7 @@ void Replicas::LookDeep() {
 
 void Replicas::LookAtRest() {
   std::vector<ReplicaSeen> all;
-  ForEachReplica(cluster_,
-                 [&](const server::Member&, const ReplicaSeen& seen) { all.push_back(seen); });
+  ForEachReplica([&](const server::Member&, const ReplicaSeen& seen) { all.push_back(seen); });
   JudgeNothingLost(all);
 }
 

@@ -17,9 +17,14 @@
 #include "base/strong_type.h"
 #include "txn/timestamp.h"
 
+namespace quorate::server {
+class Member;
+}
+
 namespace quorate::sim {
 
 class Cluster;
+class SimNode;
 
 struct ReplicaSeen {
   std::string node;
@@ -69,8 +74,13 @@ class Replicas {
 
  private:
   void Violation(std::string text);
+  // What runs there, unless the disk in the machine is another cluster's, and it a stranger.
+  const server::Member* MemberOn(SimNode& node);
+  template <class Visit>
+  void ForEachReplica(Visit visit);
 
   Cluster& cluster_;
+  std::string cluster_id_;  // empty: not made yet
   std::map<std::pair<uint64_t, uint64_t>, std::string> leaders_;  // by (group, term)
   std::map<uint64_t, ReplicaSeen> furthest_;                      // by group: the most applied
   struct Digest {
