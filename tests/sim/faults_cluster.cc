@@ -1,4 +1,6 @@
 // Cluster faults: leaders of special groups, clients that die or hang, floods, repeated init.
+#include <algorithm>
+
 #include "proto/node.pb.h"
 #include "shard/shard.h"
 #include "tests/sim/injector.h"
@@ -8,6 +10,7 @@ namespace quorate::sim {
 namespace {
 
 constexpr auto kCluster = FaultClass::kCluster;
+constexpr uint64_t kFuture = 2'100'000'000'000;  // milliseconds; in the year 2036
 
 void KillOracle(Injector& in, const Fault& fault) {
   SimNode* leader = in.cluster().PlacementLeader();
@@ -92,6 +95,32 @@ void RepeatedInit(Injector& in, const Fault& fault) {
                                }));
 }
 
+// A timestamp that no oracle has issued: had it any effect, commits would go above slots to come.
+void WildTimestamp(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up()) return;
+  const auto shards = node.node()->shards();
+  const auto led = std::find_if(shards.begin(), shards.end(),
+                                [](const shard::Shard* shard) { return shard->serving(); });
+  if (led == shards.end()) return;
+  in.Count(fault);
+  const Span span = (*led)->span();
+  v1::NodeRequest request;
+  v1::ReadRequest& read = *request.mutable_read();
+  read.mutable_route()->set_shard_id((*led)->id().value());
+  read.mutable_route()->set_version((*led)->descriptor().version());
+  read.add_keys(span.from.empty() ? "a" : span.from);
+  read.set_read_ts(Timestamp::FromParts(kFuture + fault.draw % kFuture, 0).bits());
+  SimClient& other = in.Bystander("wild", 5s);
+  other.channel().SetClusterId(node.node()->cluster_id());
+  other.scope().Spawn(CallOnce(&other, node.address(), std::move(request), Duration(0),
+                               [&in](const Result<v1::NodeResponse>& response) {
+                                 if (!response.ok() || response->error().code() != v1::OK) return;
+                                 if (response->read().error().code() != v1::OK) return;
+                                 in.Violation("a read at a timestamp from the future was served");
+                               }));
+}
+
 // Many requests in one moment: queues fill up, and what is refused is refused with an answer.
 void Flood(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
@@ -132,6 +161,8 @@ std::vector<FaultKind> ClusterFaults() {
        {}, ClientPause},
       {"repeated-init", kCluster, "somebody runs init again: must be refused", 0.1, {10, 60}, {},
        {}, RepeatedInit},
+      {"wild-timestamp", kCluster, "a read at a timestamp from the future: must be refused", 0.1,
+       {10, 60}, {}, {}, WildTimestamp},
       {"flood", kCluster, "hundreds of requests to one node in one moment", 0.1, {10, 60}, {}, {50,
        1000}, Flood},
   };
