@@ -4,7 +4,6 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
-#include "base/probe.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
 #include "txn/footprint.h"
@@ -210,7 +209,6 @@ Task<PartAnswer> Participants::Prepare(Part part, Timestamp min_ts, Instant dead
     const bool stale =
         answer.kind == PartAnswer::Kind::kRefused && answer.code == Code::kStaleEpoch;
     if (!stale || !Undivided(*part)) co_return answer;
-    PROBE("participants.stale_epoch_same_grouping");
   }
   co_return PartAnswer{};
 }

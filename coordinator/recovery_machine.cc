@@ -111,7 +111,6 @@ void RecoveryMachine::Decided(const Standing& stands) {
   }
   if (stands.state == Standing::State::kStaged && prepared_.empty()) {
     // A Stage was in the log ahead of the Decide for "no record".
-    PROBE("recovery.stage_was_ahead");
     return LookAgain();
   }
   CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", StateName(stands.state));

@@ -2,7 +2,6 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
-#include "base/probe.h"
 
 namespace quorate::coordinator {
 namespace {
@@ -50,7 +49,6 @@ void Registry::Insert(Registration* entry) {
   CHECK(old->term_ != entry->term_, "transaction {} is registered twice in term {}", entry->txn_,
         entry->term_);
   // Word of the old term's end has not arrived yet.
-  PROBE("registry.entry_of_an_older_term");
   it->second = entry;
   if (MUTANT("txn-coordinator-outlives-term")) return;
   old->live_ = false;

@@ -4,7 +4,6 @@
 
 #include "base/check.h"
 #include "base/coding.h"
-#include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "txn/errors.h"
 
@@ -76,11 +75,9 @@ class Digester {
 
 Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand& command) {
   if (command.term() != term.value()) {
-    PROBE("shard: an entry of another term was void");
     return Refused(Code::kNotLeader, "evaluated in another term");
   }
   if (command.version() != context.table.version()) {
-    PROBE("shard: an entry of another version was void");
     return Refused(Code::kStaleEpoch, "evaluated under another version of the shard");
   }
   if (command.command_case() != v1::ShardCommand::kAdvanceHorizon) {

@@ -100,8 +100,6 @@ Task<void> Shard::Rep::Push(std::shared_ptr<Leadership> under, Owner owner, TxnN
       if (std::find(staged.begin(), staged.end(), self) != staged.end()) {
         resolution.set_outcome(v1::COMMITTED);
         resolution.set_commit_ts(outcome->commit_ts.bits());
-      } else {
-        PROBE("shard: a part of another grouping was resolved as aborted");
       }
     } else if (outcome->state == PushOutcome::State::kTooOld) {
       // A COMMITTED record outlives the PREPARED ones that it staged, and nothing can be staged

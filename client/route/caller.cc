@@ -4,7 +4,6 @@
 
 #include "base/backoff.h"
 #include "base/check.h"
-#include "base/probe.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
 
@@ -224,7 +223,6 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       if (stale && walk->key.has_value()) {
         const Route* route = routes_.Find(*walk->key);
         if (route == nullptr || (route->shard == stop->shard && route->version == stop->version)) {
-          PROBE("caller.stale_epoch_without_newer_route");
           (void)co_await RefreshMap();  // the answer goes out whether or not it helped
         }
       }

@@ -233,7 +233,6 @@ void Node::Impl::AbortTransfer() {
 // without it is committed; here, applied, so that the change has been answered (RC17).
 void Node::Impl::StepDownIfRemoved() {
   if (voter_ || log_.configuration_index() > applied_) return;
-  PROBE("raft.leader_removed");
   PushCommit();
   const Progress* heir = nullptr;
   for (const Progress& p : progress_) {

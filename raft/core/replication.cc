@@ -248,7 +248,6 @@ void Node::Impl::PeerUnreachable(ReplicaId peer) {
 
 void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
   if (!WellFormed(request, term)) {
-    PROBE("raft.malformed_append");
     return;
   }
   if (log_.configuration().voters.empty()) {

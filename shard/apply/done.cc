@@ -1,5 +1,4 @@
 #include "base/check.h"
-#include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
 #include "shard/records.h"
@@ -15,7 +14,6 @@ void MarkDone(ApplyContext context, std::string_view txn_bytes) {
   TransactionRecord record = it->second;
   // Only a decision is ever resolved, and only what is resolved is done.
   if (record.state != TxnState::kCommitted) {
-    PROBE("shard: Done for an undecided transaction was ignored");
     return;
   }
   record.done = true;

@@ -1,6 +1,5 @@
 #include "base/check.h"
 #include "base/mutant.h"
-#include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
 #include "shard/evaluate_prepare.h"
@@ -15,14 +14,12 @@ Applied ApplyCommitOnePhase(ApplyContext context, const v1::CommitOnePhase& comm
   CHECK(txn_id.has_value() && command.writes_size() > 0, "a malformed one-phase commit");
   const auto past = table.Transaction(command.anchor_key(), *txn_id);
   if (past && !MUTANT("txn-one-phase-twice")) {
-    PROBE("shard: a one-phase commit was applied behind its own outcome");
     return StandingOf(*past);
   }
   const Timestamp start_ts(command.start_ts());
   if (start_ts < table.horizon()) return RefusedTooOld(table, start_ts);
   for (const v1::Write& write : command.writes()) {
     if (table.IntentOn(write.key()) != nullptr) {
-      PROBE("shard: a one-phase commit met an intent when applied");
       return Refused(Code::kLockConflict, "another transaction's intent came first");
     }
   }

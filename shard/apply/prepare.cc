@@ -54,7 +54,6 @@ Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
 
   if (command.stage()) {
     if (const auto past = table.Transaction(command.anchor_key(), *txn_id)) {
-      PROBE("shard: a stage was applied behind its transaction's record");
       return StandingOf(*past);
     }
   }
@@ -70,7 +69,6 @@ Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
   if (start_ts < table.horizon()) return RefusedTooOld(table, start_ts);
   for (const v1::Write& write : command.writes()) {
     if (table.IntentOn(write.key()) != nullptr) {
-      PROBE("shard: a prepare met an intent when applied");
       return Refused(Code::kLockConflict, "another transaction's intent came first");
     }
   }

@@ -47,7 +47,6 @@ bool ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Ow
   if (const ParticipantRecord* prepared = table.FindPrepared(owner)) {
     const Timestamp commit_ts(resolution.commit_ts());
     if (commit && commit_ts < prepared->prepare_ts) {
-      PROBE("shard: a resolution below its prepare_ts was ignored");
       return false;
     }
     ResolvePrepared(context, *prepared, NextState(TxnState::kPrepared, event), commit_ts);
