@@ -28,6 +28,7 @@ enum Flags : uint8_t {
   kAllFlags = 63,
 };
 constexpr uint8_t kNoteLost = 1;
+constexpr uint8_t kNoteTailLost = 2;
 // An entry's smallest encoding: term, type, length.
 constexpr size_t kEntryBytesMin = 3;
 
@@ -190,13 +191,15 @@ bool DecodeBody(std::string_view body, WalRecord* record, bool* damaged) {
 void EncodeNote(const Note& note, std::string* out) {
   PutVarint(out, note.oldest);
   PutVarint(out, note.previous_end);
-  out->push_back(static_cast<char>(note.lost ? kNoteLost : 0));
+  out->push_back(
+      static_cast<char>((note.lost ? kNoteLost : 0) | (note.tail_lost ? kNoteTailLost : 0)));
 }
 
 bool DecodeNote(std::string_view body, Note* note) {
   if (!GetVarint(&body, &note->oldest) || !GetVarint(&body, &note->previous_end)) return false;
   if (body.size() != 1) return false;
   note->lost = (body.front() & kNoteLost) != 0;
+  note->tail_lost = (body.front() & kNoteTailLost) != 0;
   return true;
 }
 

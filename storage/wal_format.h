@@ -75,6 +75,9 @@ struct Note {
   uint64_t oldest = 0;        // segments below are not needed
   uint64_t previous_end = 0;  // where the records of the segment before this one end; 0: unknown
   bool lost = false;          // WalImpl::lost_records
+  // What followed here was lost, and nothing but this note says so any more: whatever is known of a
+  // group from before it may be incomplete.
+  bool tail_lost = false;
 };
 void EncodeNote(const Note& note, std::string* out);
 bool DecodeNote(std::string_view body, Note* note);

@@ -68,6 +68,7 @@ class Recovery {
   uint64_t last_ = 0;              // the newest segment with a valid frame; 0: none
   uint64_t expected_end_ = 0;      // of the segment that was replayed last
   bool loss_noted_ = false;        // in that segment
+  bool tail_lost_ = false;         // found now, in files that go before the verdicts are durable
   // Unattributed damage met so far, and how much of it each group was checked against.
   uint64_t gaps_ = 0;
   std::map<GroupId, uint64_t> checked_;
@@ -210,10 +211,11 @@ Status Recovery::ReplayAll() {
   if (numbers_.back() > last_ + 1 &&
       !std::binary_search(numbers_.begin(), numbers_.end(), last_ + 1)) {
     Gap(last_ + 1, 0, options_.segment_bytes);
+    tail_lost_ = true;
   }
   Verdicts();
   RETURN_IF_ERROR(CutTail(newest));
-  if (out_.lost && !loss_noted_) RETURN_IF_ERROR(NoteLoss());
+  if (out_.lost && (!loss_noted_ || tail_lost_)) RETURN_IF_ERROR(NoteLoss());
   return out_.file->Sync();
 }
 
@@ -249,6 +251,8 @@ void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
     CHECK(DecodeNote(item.body, &note), "a WAL note with a valid checksum does not decode");
     out_.lost |= note.lost;
     loss_noted_ |= note.lost;
+    // Cleared are the groups whose verdicts were written behind it.
+    if (note.tail_lost) Gap(segment, item.end, item.end);
     // The segment before may have lost its end, behind which nothing valid follows in it.
     if (note.previous_end != 0 && expected_end_ != 0 && expected_end_ < note.previous_end) {
       Gap(segment - 1, expected_end_, note.previous_end);
@@ -327,7 +331,11 @@ Status Recovery::CutTail(const Segment& last) {
 Status Recovery::NoteLoss() {
   const bool first = out_.offset == kSegmentHeaderBytes;
   std::string bytes(kFrameBytes, '\0');
-  EncodeNote({out_.oldest, first ? out_.previous_end : 0, true}, &bytes);
+  EncodeNote({.oldest = out_.oldest,
+              .previous_end = first ? out_.previous_end : 0,
+              .lost = true,
+              .tail_lost = tail_lost_},
+             &bytes);
   SealRecord(&bytes, 0, SegmentSeed(out_.log_id, last_),
              {.offset = static_cast<uint32_t>(out_.offset),
               .batch = static_cast<uint32_t>(out_.offset),

@@ -30,7 +30,8 @@ void CheckNote(std::string_view input) {
   EncodeNote(note, &encoded);
   Note same;
   CHECK(DecodeNote(encoded, &same) && same.oldest == note.oldest &&
-        same.previous_end == note.previous_end && same.lost == note.lost);
+        same.previous_end == note.previous_end && same.lost == note.lost &&
+        same.tail_lost == note.tail_lost);
 }
 
 }  // namespace

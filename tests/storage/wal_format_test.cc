@@ -102,12 +102,13 @@ TEST(WalFormat, ShortOrMutilatedBodiesAreRefused) {
 
 TEST(WalFormat, NoteIsReadBack) {
   std::string body;
-  EncodeNote({.oldest = 4, .previous_end = 5000, .lost = true}, &body);
+  EncodeNote({.oldest = 4, .previous_end = 5000, .lost = true, .tail_lost = true}, &body);
   Note note;
   ASSERT_TRUE(DecodeNote(body, &note));
   EXPECT_EQ(note.oldest, 4u);
   EXPECT_EQ(note.previous_end, 5000u);
   EXPECT_TRUE(note.lost);
+  EXPECT_TRUE(note.tail_lost);
   EXPECT_FALSE(DecodeNote(body + "x", &note));
 }
 
