@@ -36,7 +36,6 @@ inline constexpr size_t kAppendBytesMax = 1 << 20;  // entries in one AppendEntr
 inline constexpr size_t kSnapshotChunkBytes = 256 << 10;
 inline constexpr size_t kInflightAppendsMax = 64;
 inline constexpr size_t kPeerQueueBytesMax = 64 << 20;  // unsent, per stream; beyond: dropped
-inline constexpr int kStreamUnreadBatchesMax = 16;      // read from a stream and not yet handled
 inline constexpr size_t kHttpConnectionsMax = 64;
 
 // ---- queues -------------------------------------------------------------------------------------

@@ -76,7 +76,6 @@ class WalWriter {
   void Roll();
   void Open(uint64_t previous_end);
   void Wake();
-  // Whether the next batch has to wait; it is written later then.
   void Write();
   void Written(Status status, uint64_t size, Instant begun);
   void ArmAckMark();
