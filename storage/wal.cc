@@ -37,7 +37,9 @@ class WalImpl final : public Wal {
     // The verdicts must be durable before anything newer of a damaged group is. Every Append comes
     // behind these in the same or a later batch.
     if (recovery.damaged) {
-      for (const auto& [id, log] : recovered_) CopyForward(id);
+      for (const GroupId id : recovery.unjudged) {
+        if (live_.Find(id) != nullptr) CopyForward(id);
+      }
       // With the damage out of the log, the next start does not copy everything once more: a node
       // that dies at every start must not fill its disk.
       const uint64_t before = noted_oldest_;

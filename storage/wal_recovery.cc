@@ -53,6 +53,7 @@ class Recovery {
   Status ReplayAll();
   void Replay(const Segment& segment, bool last);
   void ReplayRecord(const ScanItem& item, uint64_t segment);
+  void Damage();
   void BadBody(const ScanItem& item);
   void Gap(uint64_t segment, uint64_t begin, uint64_t end);
   Status CutTail(const Segment& last);
@@ -274,7 +275,11 @@ void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
       env_.log.Error("wal: group {} lost records before its record {}", record.group,
                      item.frame.seq);
       damaged = true;
+      out_.damaged = true;
+      out_.unjudged.insert(record.group);
     }
+  } else {
+    out_.unjudged.erase(record.group);
   }
   checked_[record.group] = gaps_;
   // Numbers start again behind a destruction, which itself may be lost.
@@ -285,16 +290,21 @@ void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
     out_.live.Apply(std::move(gone), false, 0, segment);
   }
   out_.live.Apply(std::move(record), damaged, item.frame.seq, segment);
-  if (damaged) out_.damaged = true;
+}
+
+// The damaged place can be let go once nothing before it is needed.
+void Recovery::Damage() {
+  out_.damaged = true;
+  for (const auto& [id, group] : out_.live.groups()) out_.unjudged.insert(id);
 }
 
 void Recovery::BadBody(const ScanItem& item) {
   PROBE("wal damaged body");
   if (item.frame.group == kNoteGroup) return;  // states nothing that is not known from elsewhere
   env_.log.Error("wal: record {} of group {} is damaged", item.frame.seq, item.frame.group);
-  out_.damaged = true;
   WalLive::Group& group = out_.live.At(item.frame.group);
   group.log.damaged = true;
+  Damage();
   // Its number stays missing: the record may have begun a new incarnation, so that the next one,
   // which then seems to, is no proof of a fresh start.
   checked_[item.frame.group] = gaps_;
@@ -303,7 +313,7 @@ void Recovery::BadBody(const ScanItem& item) {
 void Recovery::Gap(uint64_t segment, uint64_t begin, uint64_t end) {
   PROBE("wal damaged middle");
   env_.log.Error("wal: {} is damaged from byte {} to {}", SegmentName(segment), begin, end);
-  out_.damaged = true;
+  Damage();
   out_.lost = true;
   ++gaps_;
 }
@@ -350,6 +360,7 @@ void Recovery::Verdicts() {
     const bool whole = out_.live.Contiguous(group) && checked_[id] == gaps_;
     if (whole) continue;
     out_.damaged = true;
+    out_.unjudged.insert(id);
     out_.live.At(id).log.damaged = true;
     out_.live.DropUnconnected(id);
   }

@@ -16,14 +16,18 @@
 //                     nothing, and the next start finds the same.
 //
 // After damage the state of every group is written anew with its verdict, so that it outlives both
-// the damaged place and later records.
+// the damaged place and later records. Starts that die before all groups are behind the damage go
+// on where the one before was: a whole state behind all damage is not written again, or a node that
+// dies at every start would fill its disk.
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/env.h"
+#include "base/strong_type.h"
 #include "storage/file.h"
 #include "storage/wal_live.h"
 
@@ -33,7 +37,8 @@ struct WalRecovery {
   WalLive live;
   uint64_t log_id = 0;
   uint64_t oldest = 0;
-  bool damaged = false;  // something was found damaged this time
+  bool damaged = false;        // something was found damaged this time
+  std::set<GroupId> unjudged;  // something of their state lies before what was found
   bool lost = false;
   // Where to append.
   uint64_t segment = 0;

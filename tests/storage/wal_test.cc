@@ -449,6 +449,30 @@ TEST_F(WalTest, StartsThatEndAtOnceDoNotFillTheDisk) {
   EXPECT_LE(files.back(), files[1]) << testing::PrintToString(files);
 }
 
+// Nor by starts that end before all of it is copied: each goes on where the one before it was.
+TEST_F(WalTest, StartsThatEndWhileTheyCopyDoNotFillTheDisk) {
+  Open();
+  Write(Entries(1, 1, {"to be damaged"}));
+  for (uint64_t group = 2; group <= 13; ++group) {
+    Write(Entries(group, 1, {std::string(kSegmentBytes / 3, 'x')}));
+  }
+  Kill();
+  (*disk_.Find(kFirst))[Items()[0].end - 1] ^= 1;
+  const size_t before = disk_.Paths().size();
+  for (int start = 0; start < 30; ++start) {
+    ASSERT_NO_FATAL_FAILURE(Open());
+    EXPECT_TRUE(Damaged(1));
+    for (uint64_t group = 2; group <= 13; ++group) {
+      EXPECT_FALSE(Damaged(group));
+      EXPECT_EQ(Payloads(group), (Strings{std::string(kSegmentBytes / 3, 'x')}));
+    }
+    const uint64_t synced = disk_.syncs();
+    world_.executor.RunUntil([&] { return disk_.syncs() >= synced + 3; });
+    Kill();
+    ASSERT_LE(disk_.Paths().size(), 2 * before + kFreeFilesMax);
+  }
+}
+
 TEST_F(WalTest, RefusesWhatItCannotAttribute) {
   Open();
   Write(Entries(1, 1, {"a"}));
