@@ -38,7 +38,7 @@ class OrderedStore final : public KvReader {
  public:
   struct Options {
     size_t flush_bytes = 32 << 20;  // flush when the active overlay is this large,
-    Duration flush_interval = 2s;   // or this old: random keys share more pages, the later
+    Duration flush_interval = 10s;  // or this old: random keys share more pages, the later
   };
 
   OrderedStore(Env& env, KvStore& store, Options options);
