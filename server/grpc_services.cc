@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "client/route/grpc_socket.h"
 #include "proto/client.grpc.pb.h"
 #include "server/grpc_health.h"
 #include "server/grpc_hub.h"
@@ -105,6 +106,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, No
   // A second process on the port is an error, not a sharer.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, client::kStreamWindowBytes);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);

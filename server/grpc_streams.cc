@@ -147,7 +147,8 @@ class PeerStream final : public client::GrpcStreamUser<v1::PeerBatch> {
 };
 
 client::GrpcStreamUser<v1::PeerBatch>* BeginPeer(
-    std::shared_ptr<GrpcCore> core, client::ServerStream<v1::PeerBatch, v1::PeerBatchAck>*) {
+    std::shared_ptr<GrpcCore> core, client::ServerStream<v1::PeerBatch, v1::PeerBatchAck>* stream) {
+  stream->HoldUpdates(core->env.executor);
   return new PeerStream(std::move(core));
 }
 
@@ -172,6 +173,7 @@ void ServeNode(std::shared_ptr<GrpcCore> core, v1::Node::AsyncService* service) 
         service->RequestCalls(context, rpc, queue, queue, tag);
       },
       [](std::shared_ptr<GrpcCore> c, CallsStream::Stream* stream) {
+        stream->HoldUpdates(c->env.executor);
         auto calls = std::make_shared<CallsStream>(std::move(c), stream);
         calls->self = calls;
         return calls.get();

@@ -152,7 +152,9 @@ class GrpcTransport::Lane final : public std::enable_shared_from_this<Lane>,
 
 struct GrpcTransport::Peer {
   std::string address;
-  std::unique_ptr<v1::Node::Stub> stub;
+  // Of its own each, so that no snapshot is in front of a heartbeat.
+  std::unique_ptr<v1::Node::Stub> raft_stub;
+  std::unique_ptr<v1::Node::Stub> bulk_stub;
   std::shared_ptr<Lane> raft;
   std::shared_ptr<Lane> bulk;
 };
@@ -181,13 +183,13 @@ void GrpcTransport::SetAddress(NodeId node, const std::string& address) {
   if (peer && peer->address == address) return;
   peer = std::make_unique<Peer>();
   peer->address = address;
-  peer->stub = v1::Node::NewStub(DialPeer(address));
-  // Both lanes share a connection attempt's fate: one report per broken stream is enough for Raft.
+  peer->raft_stub = v1::Node::NewStub(DialPeer(address));
+  peer->bulk_stub = v1::Node::NewStub(DialPeer(address));
   auto unreachable = [this, node] {
     if (receiver_) receiver_->OnUnreachable(node);
   };
-  peer->raft = std::make_shared<Lane>(shared_, LaneKind::kRaft, peer->stub.get(), unreachable);
-  peer->bulk = std::make_shared<Lane>(shared_, LaneKind::kBulk, peer->stub.get(), unreachable);
+  peer->raft = std::make_shared<Lane>(shared_, LaneKind::kRaft, peer->raft_stub.get(), unreachable);
+  peer->bulk = std::make_shared<Lane>(shared_, LaneKind::kBulk, peer->bulk_stub.get(), unreachable);
 }
 
 GrpcTransport::Peer* GrpcTransport::FindPeer(NodeId node) {

@@ -11,6 +11,7 @@
 #include "base/probe.h"
 #include "base/turns.h"
 #include "client/route/grpc_loop.h"
+#include "client/route/grpc_socket.h"
 #include "client/route/grpc_stream.h"
 #include "proto/rpc.grpc.pb.h"
 
@@ -35,6 +36,7 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   grpc::ChannelArguments args;
   args.SetInt(GRPC_ARG_MINIMAL_STACK, 1);
   args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  args.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, kStreamWindowBytes);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
@@ -96,6 +98,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
   Future<NodeResult> Send(uint64_t id, v1::NodeRequest request, size_t bytes) {
     if (stream_ == nullptr) {
       stream_ = new Stream(shared_->alive);
+      stream_->HoldUpdates(env_.executor);
       stream_->Open(
           [this](auto* context, auto* queue) { return stub_->PrepareAsyncCalls(context, queue); },
           shared_->loop, this);

@@ -12,10 +12,12 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "base/check.h"
 #include "client/route/grpc_loop.h"
+#include "client/route/grpc_socket.h"
 
 namespace quorate::client {
 
@@ -47,7 +49,10 @@ class GrpcStream {
     out_ = std::move(message);
     Begin();
     rpc_->Write(out_, &write_);
+    if (cork_) cork_->Written();
   }
+  // For one whose connection carries nothing else, before it opens.
+  void HoldUpdates(Executor& executor) { executor_ = &executor; }
 
  protected:
   explicit GrpcStream(std::shared_ptr<void> alive) : alive_(std::move(alive)) {}
@@ -55,6 +60,7 @@ class GrpcStream {
   // Called once, when reading has failed: gRPC wants the call to be finished then.
   virtual void OnReadsEnded() = 0;
   virtual void OnWriteEnded() {}
+  virtual std::string Peer() const = 0;
 
   // Around every operation; its owner's last End deletes the stream.
   void Begin() { ++operations_; }
@@ -81,6 +87,8 @@ class GrpcStream {
  private:
   void OnRead(bool ok) {
     if (ok) {
+      if (executor_ != nullptr && !cork_) cork_.emplace(*executor_, Peer());
+      if (cork_) cork_->Received(in_.ByteSizeLong());
       if (user_ != nullptr) user_->OnMessage(std::exchange(in_, In()));
       StartRead();
     } else {
@@ -91,6 +99,7 @@ class GrpcStream {
   }
   void OnWritten(bool ok) {
     writing_ = false;
+    if (cork_) cork_->Written();
     // After a failed write the failed read follows and ends the stream.
     broken_ |= !ok;
     OnWriteEnded();
@@ -100,6 +109,8 @@ class GrpcStream {
 
   const std::shared_ptr<void> alive_;
   int operations_ = 0;
+  Executor* executor_ = nullptr;    // if updates are to be held
+  std::optional<SocketCork> cork_;  // once the other end is known
   In in_;
   Out out_;
   GrpcOperation<GrpcStream, &GrpcStream::OnRead> read_{this};
@@ -131,6 +142,7 @@ class ClientStream final : public GrpcStream<grpc::ClientAsyncReaderWriter<Out, 
     ok ? this->Opened() : OnReadsEnded();
     this->End();
   }
+  std::string Peer() const override { return context_.peer(); }
   void OnReadsEnded() override {
     this->Begin();
     holder_->Finish(&status_, &finish_);
@@ -181,6 +193,7 @@ class ServerStream final : public GrpcStream<grpc::ServerAsyncReaderWriter<Out, 
     }
     this->End();
   }
+  std::string Peer() const override { return context_.peer(); }
   void OnReadsEnded() override {
     if (auto* user = this->TakeUser()) user->OnEnd(grpc::Status::OK);
     Finish(grpc::Status::OK);
