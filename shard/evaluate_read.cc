@@ -15,9 +15,6 @@
 namespace quorate::shard {
 namespace {
 
-// Versions that one step of a scan looks at: some milliseconds.
-constexpr size_t kExaminedPerStep = 20'000;
-
 // The committed intent on `key`, as the version that it is about to become.
 std::optional<Version> CommittedIntent(std::string_view key, Timestamp at, const Table& table,
                                        const LockTable& locks) {
@@ -30,8 +27,9 @@ std::optional<Version> CommittedIntent(std::string_view key, Timestamp at, const
 }
 
 // ScanVersions with committed intents in their places. `visit` as there.
-std::optional<std::string> ScanMerged(const Span& span, Timestamp at, const Table& table,
-                                      const LockTable& locks, VersionVisitor visit) {
+std::optional<std::string> ScanMerged(const Span& span, Timestamp at, size_t step_versions,
+                                      const Table& table, const LockTable& locks,
+                                      VersionVisitor visit) {
   std::map<std::string, Version, std::less<>> intents;
   if (locks.any_committed() && !MUTANT("txn-scan-misses-committed-intents")) {
     for (const auto& [key, lock] : locks.CommittedIn(span)) {
@@ -47,7 +45,7 @@ std::optional<std::string> ScanMerged(const Span& span, Timestamp at, const Tabl
   };
   auto next = intents.begin();
   const auto resume = ScanVersions(
-      table.store(), span, at, kExaminedPerStep,
+      table.store(), span, at, step_versions,
       [&](std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value) {
         for (; next != intents.end() && next->first < key; ++next) {
           if (!give(next->first, next->second)) return false;
@@ -69,7 +67,7 @@ std::optional<std::string> ScanMerged(const Span& span, Timestamp at, const Tabl
 
 }  // namespace
 
-Result<ReadAsk> ParseRead(const v1::ReadRequest& request) {
+Result<ReadAsk> ParseRead(const v1::ReadRequest& request, size_t scan_step_versions) {
   ReadAsk ask;
   if (!request.txn_id().empty()) {
     const auto reader = TxnId::FromBytes(request.txn_id());
@@ -90,7 +88,8 @@ Result<ReadAsk> ParseRead(const v1::ReadRequest& request) {
     RETURN_IF_ERROR(CheckSpan(scan.span().from(), scan.span().to()));
     size_t limit = std::min<size_t>(scan.limit(), limits::kScanRowsMax);
     if (limit == 0) limit = limits::kScanRowsMax;
-    ask.scans.push_back({{scan.span().from(), scan.span().to()}, limit, scan.reverse()});
+    ask.scans.push_back(
+        {{scan.span().from(), scan.span().to()}, limit, scan.reverse(), scan_step_versions});
   }
   return ask;
 }
@@ -144,7 +143,7 @@ void ScanForward(const ScanAsk& ask, Timestamp at, const Table& table, const Loc
   size_t bytes = 0;
   bool full = false;
   const auto resume = ScanMerged(
-      ask.span, at, table, locks,
+      ask.span, at, ask.step_versions, table, locks,
       [&](std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value) {
         if (deletion) return true;
         v1::KeyValue* row = result->add_rows();
@@ -169,7 +168,7 @@ void ScanForward(const ScanAsk& ask, Timestamp at, const Table& table, const Loc
 
 bool ReverseScan::Step(const Table& table, const LockTable& locks) {
   auto resume = ScanMerged(
-      rest_, at_, table, locks,
+      rest_, at_, ask_.step_versions, table, locks,
       [&](std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value) {
         if (deletion) return true;
         rows_.push_back({std::string(key), std::string(value), commit_ts});

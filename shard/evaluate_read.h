@@ -25,6 +25,7 @@ struct ScanAsk {
   Span span;
   size_t limit = 0;
   bool reverse = false;
+  size_t step_versions = 0;  // looked at in one step
 };
 
 struct ReadAsk {
@@ -34,7 +35,7 @@ struct ReadAsk {
 };
 
 // INVALID_ARGUMENT if the request breaks a limit; no state is looked at.
-Result<ReadAsk> ParseRead(const v1::ReadRequest& request);
+Result<ReadAsk> ParseRead(const v1::ReadRequest& request, size_t scan_step_versions);
 
 bool OwnsAll(const ReadAsk& ask, const Span& span);
 

@@ -25,7 +25,7 @@ Task<void> RunBarrier(raft::GroupHandle* group, Promise<Status> done) {
 
 Task<Status> Shard::Rep::Read(v1::ReadRequest request, Instant deadline,
                               v1::ReadResponse* response) {
-  Result<ReadAsk> parsed = ParseRead(request);
+  Result<ReadAsk> parsed = ParseRead(request, settings.scan_step_versions);
   if (!parsed.ok()) co_return parsed.status();
   const ReadAsk& ask = *parsed;
   // First of all: whoever does not lead says so, even if it is cut off from the oracle.

@@ -130,6 +130,7 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.shard.txn_lifetime = options_.txn_lifetime;
   options.shard.horizon_interval = options_.txn_lifetime / 6;
   options.shard.push_after = options_.push_after;
+  options.shard.scan_step_versions = options_.scan_step_versions;
   options.shard.prepared_push_after = options_.prepared_push_after;
   options.store.flush_bytes = options_.overlay_flush_bytes;
   options.store.flush_interval = options_.flush_interval;

@@ -1,7 +1,9 @@
 // Cluster faults: leaders of special groups, clients that die or hang, floods, repeated init.
 #include <algorithm>
 
+#include "placement/service.h"
 #include "proto/node.pb.h"
+#include "server/member.h"
 #include "shard/shard.h"
 #include "tests/sim/injector.h"
 
@@ -121,6 +123,40 @@ void WildTimestamp(Injector& in, const Fault& fault) {
                                }));
 }
 
+// Reads at the last timestamp of the newest slot, which leave none above it to whoever prepares
+// with that slot.
+Task<void> ReadLastTimestamps(Injector* in, SimNode* node, SimClient* client, Instant end) {
+  for (; in->world().now() < end; co_await Sleep(client->process(), 20ms)) {
+    Timestamp newest;
+    for (const auto& other : in->cluster().nodes()) {
+      const server::Member* member = other->up() ? other->node()->member() : nullptr;
+      if (member == nullptr || member->placement() == nullptr) continue;
+      newest = std::max(newest, member->placement()->oracle().issued());
+    }
+    if (!newest || !node->up()) continue;
+    for (const shard::Shard* shard : node->node()->shards()) {
+      if (!shard->serving()) continue;
+      v1::NodeRequest request;
+      v1::ReadRequest& read = *request.mutable_read();
+      read.mutable_route()->set_shard_id(shard->id().value());
+      read.mutable_route()->set_version(shard->descriptor().version());
+      const std::string from = shard->span().from;
+      read.add_keys(from.empty() ? "a" : from);
+      read.set_read_ts(newest.bits() | Timestamp::kSubMax);
+      client->channel().SetClusterId(node->node()->cluster_id());
+      (void)co_await client->channel().Call(node->address(), std::move(request), 50ms);
+    }
+  }
+}
+
+void LastTimestamps(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up()) return;
+  in.Count(fault);
+  SimClient& client = in.Bystander("last", fault.length + 1s);
+  client.scope().Spawn(ReadLastTimestamps(&in, &node, &client, in.world().now() + fault.length));
+}
+
 // Many requests in one moment: queues fill up, and what is refused is refused with an answer.
 void Flood(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
@@ -163,6 +199,8 @@ std::vector<FaultKind> ClusterFaults() {
        {}, RepeatedInit},
       {"wild-timestamp", kCluster, "a read at a timestamp from the future: must be refused", 0.1,
        {10, 60}, {}, {}, WildTimestamp},
+      {"last-timestamp", kCluster, "reads at the last timestamp of the newest slots", 0.1, {10, 60},
+       {0.5, 10}, {}, LastTimestamps},
       {"flood", kCluster, "hundreds of requests to one node in one moment", 0.1, {10, 60}, {}, {50,
        1000}, Flood},
   };

@@ -38,6 +38,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("snapshot_turn_bytes", o.snapshot_turn_bytes);
   visit("snapshot_bytes_per_second", o.snapshot_bytes_per_second);
   visit("append_bytes_max", o.append_bytes_max);
+  visit("scan_step_versions", o.scan_step_versions);
 }
 
 namespace {
@@ -60,6 +61,7 @@ void DrawKnobs(Random& random, Options* o) {
   if (extreme()) o->wal_segment_bytes = random.Chance(0.7) ? 64 << 10 : 2 << 20;
   if (extreme()) o->store_latency_max = DrawDuration(random, 0.004, 1);
   if (extreme()) o->append_bytes_max = random.Chance(0.5) ? 1 : 4 << 10;
+  if (extreme()) o->scan_step_versions = static_cast<uint64_t>(random.Between(2, 200));
 }
 
 }  // namespace
