@@ -123,29 +123,36 @@ void WildTimestamp(Injector& in, const Fault& fault) {
                                }));
 }
 
-// Reads at the last timestamp of the newest slot, which leave none above it to whoever prepares
-// with that slot.
+// The newest slot that any oracle has issued.
+Timestamp NewestSlot(Cluster& cluster) {
+  Timestamp newest;
+  for (const auto& node : cluster.nodes()) {
+    const server::Member* member = node->up() ? node->node()->member() : nullptr;
+    if (member == nullptr || member->placement() == nullptr) continue;
+    newest = std::max(newest, member->placement()->oracle().issued());
+  }
+  return newest;
+}
+
+// Reads at the last timestamp of the newest slot, of one shard after the other: they leave none
+// above it to whoever prepares with that slot.
 Task<void> ReadLastTimestamps(Injector* in, SimNode* node, SimClient* client, Instant end) {
-  for (; in->world().now() < end; co_await Sleep(client->process(), 20ms)) {
-    Timestamp newest;
-    for (const auto& other : in->cluster().nodes()) {
-      const server::Member* member = other->up() ? other->node()->member() : nullptr;
-      if (member == nullptr || member->placement() == nullptr) continue;
-      newest = std::max(newest, member->placement()->oracle().issued());
-    }
-    if (!newest || !node->up()) continue;
-    for (const shard::Shard* shard : node->node()->shards()) {
-      if (!shard->serving()) continue;
-      v1::NodeRequest request;
-      v1::ReadRequest& read = *request.mutable_read();
-      read.mutable_route()->set_shard_id(shard->id().value());
-      read.mutable_route()->set_version(shard->descriptor().version());
-      const std::string from = shard->span().from;
-      read.add_keys(from.empty() ? "a" : from);
-      read.set_read_ts(newest.bits() | Timestamp::kSubMax);
-      client->channel().SetClusterId(node->node()->cluster_id());
-      (void)co_await client->channel().Call(node->address(), std::move(request), 50ms);
-    }
+  for (size_t turn = 0; in->world().now() < end; ++turn) {
+    co_await Sleep(client->process(), 5ms);
+    const Timestamp newest = NewestSlot(in->cluster());
+    if (!newest || !node->up() || node->node()->shards().empty()) continue;
+    const auto shards = node->node()->shards();
+    const shard::Shard* shard = shards[turn % shards.size()];
+    if (!shard->serving()) continue;
+    v1::NodeRequest request;
+    v1::ReadRequest& read = *request.mutable_read();
+    read.mutable_route()->set_shard_id(shard->id().value());
+    read.mutable_route()->set_version(shard->descriptor().version());
+    const std::string from = shard->span().from;
+    read.add_keys(from.empty() ? "a" : from);
+    read.set_read_ts(newest.bits() | Timestamp::kSubMax);
+    client->channel().SetClusterId(node->node()->cluster_id());
+    (void)co_await client->channel().Call(node->address(), std::move(request), 50ms);
   }
 }
 
