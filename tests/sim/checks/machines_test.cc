@@ -201,6 +201,15 @@ TEST_F(ReplicasTest, AnAppliedEntryIsLost) {
 
 Timestamp Slot(uint64_t ms) { return Timestamp::FromParts(ms, 0); }
 
+TEST_F(ReplicasTest, TwoLeasesAtOnce) {
+  replicas_.JudgeLeases({{7, 3, "n1"}, {8, 3, "n2"}});
+  replicas_.JudgeLeases({{7, 5, "n2"}});
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeLeases({{7, 3, "n1"}, {7, 5, "n2"}});
+  EXPECT_THAT(replicas_.violations(),
+              ElementsAre("L1: n1 (term 3) and n2 (term 5) hold the lease of group 7 at once"));
+}
+
 TEST_F(ReplicasTest, SlotsGoBackOverOracles) {
   replicas_.JudgeOracles({{"n1", true, Slot(10), Slot(20)}, {"n2", false, {}, Slot(20)}});
   replicas_.JudgeOracles({{"n1", false, Slot(10), Slot(20)}, {"n2", true, Slot(20), Slot(30)}});

@@ -50,6 +50,7 @@ void Replicas::Violation(std::string text) {
 void Replicas::Look() {
   ForEachReplica([this](const server::Member&, const ReplicaSeen& seen) { JudgeReplica(seen); });
   std::vector<OracleSeen> oracles;
+  std::vector<LeaseSeen> leases;
   for (const auto& node : cluster_.nodes()) {
     const server::Member* member = MemberOn(*node);
     if (member == nullptr) continue;
@@ -60,6 +61,12 @@ void Replicas::Look() {
       Violation(fmt::format("{} quarantines replicas, and nothing it had synced was ever damaged",
                             node->address()));
     }
+    for (const auto& [group, handle] : member->groups()) {
+      const raft::SoftState soft = handle->soft_state();
+      if (soft.role != raft::Role::kLeader) continue;
+      if (node->process()->Now() >= handle->lease_until()) continue;
+      leases.push_back({group.value(), soft.term.value(), node->address()});
+    }
     if (member->placement() == nullptr) continue;
     const placement::Oracle& oracle = member->placement()->oracle();
     // Without its lease it may still take slots, which it then does not hand out.
@@ -67,10 +74,11 @@ void Replicas::Look() {
     const bool active =
         oracle.active() && group != nullptr && node->process()->Now() < group->lease_until();
     // The ceiling as applied: what the oracle believes is not what is logged.
-    oracles.push_back({node->address(), active, oracle.issued(),
-                       member->placement()->machine().ceiling()});
+    oracles.push_back(
+        {node->address(), active, oracle.issued(), member->placement()->machine().ceiling()});
   }
   JudgeOracles(oracles);
+  JudgeLeases(leases);
 }
 
 void Replicas::LookDeep() {
@@ -157,6 +165,17 @@ void Replicas::JudgeOracles(const std::vector<OracleSeen>& seen) {
   // What an oracle issued counts when its process is gone, too; the next one begins at zero.
   for (const OracleSeen& oracle : seen) {
     if (oracle.issued) oracles_[oracle.node] = oracle;
+  }
+}
+
+void Replicas::JudgeLeases(const std::vector<LeaseSeen>& seen) {
+  std::map<uint64_t, const LeaseSeen*> holders;
+  for (const LeaseSeen& lease : seen) {
+    const auto [other, fresh] = holders.try_emplace(lease.group, &lease);
+    if (fresh) continue;
+    Violation(fmt::format("L1: {} (term {}) and {} (term {}) hold the lease of group {} at once",
+                          other->second->node, other->second->term, lease.node, lease.term,
+                          lease.group));
   }
 }
 

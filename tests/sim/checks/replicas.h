@@ -1,6 +1,7 @@
 // Replicas: looks at the replicas of all nodes from time to time during a run, and at its end.
 //
 //   one leader per (group, term), as the replicas themselves see it
+//   one lease per group at any moment (L1)
 //   equal digests of the replicated state at equal applied index
 //   nothing applied is lost: at the end every replica has applied what any of them ever had
 //   T2: slots strictly increase over all oracles, and stay below the logged ceiling
@@ -41,6 +42,13 @@ struct OracleSeen {
   Timestamp ceiling;
 };
 
+// A leader whose lease holds by its own clock.
+struct LeaseSeen {
+  uint64_t group = 0;
+  uint64_t term = 0;
+  std::string node;
+};
+
 struct ShardSeen {
   uint64_t shard = 0;
   uint64_t version = 0;
@@ -63,6 +71,8 @@ class Replicas {
   void JudgeDigest(uint64_t group, uint64_t applied, const std::string& node, uint64_t digest);
   // All oracles at one moment.
   void JudgeOracles(const std::vector<OracleSeen>& seen);
+  // All leases at one moment.
+  void JudgeLeases(const std::vector<LeaseSeen>& seen);
   void JudgeMap(std::vector<ShardSeen> shards);
   void JudgeWal(const std::string& node, uint64_t file_bytes, uint64_t live_bytes,
                 uint64_t segment_bytes);
@@ -80,7 +90,7 @@ class Replicas {
   void ForEachReplica(Visit visit);
 
   Cluster& cluster_;
-  std::string cluster_id_;  // empty: not made yet
+  std::string cluster_id_;                                        // empty: not made yet
   std::map<std::pair<uint64_t, uint64_t>, std::string> leaders_;  // by (group, term)
   std::map<uint64_t, ReplicaSeen> furthest_;                      // by group: the most applied
   struct Digest {
