@@ -207,7 +207,7 @@ TEST_F(ReplicasTest, TwoLeasesAtOnce) {
   EXPECT_THAT(replicas_.violations(), IsEmpty());
   replicas_.JudgeLeases({{7, 3, "n1"}, {7, 5, "n2"}});
   EXPECT_THAT(replicas_.violations(),
-              ElementsAre("L1: n1 (term 3) and n2 (term 5) hold the lease of group 7 at once"));
+              ElementsAre("n1 (term 3) and n2 (term 5) hold the lease of group 7 at once"));
 }
 
 TEST_F(ReplicasTest, SlotsGoBackOverOracles) {

@@ -173,7 +173,7 @@ void Replicas::JudgeLeases(const std::vector<LeaseSeen>& seen) {
   for (const LeaseSeen& lease : seen) {
     const auto [other, fresh] = holders.try_emplace(lease.group, &lease);
     if (fresh) continue;
-    Violation(fmt::format("L1: {} (term {}) and {} (term {}) hold the lease of group {} at once",
+    Violation(fmt::format("{} (term {}) and {} (term {}) hold the lease of group {} at once",
                           other->second->node, other->second->term, lease.node, lease.term,
                           lease.group));
   }

@@ -1,7 +1,7 @@
 // Replicas: looks at the replicas of all nodes from time to time during a run, and at its end.
 //
 //   one leader per (group, term), as the replicas themselves see it
-//   one lease per group at any moment (L1)
+//   one lease per group at any moment
 //   equal digests of the replicated state at equal applied index
 //   nothing applied is lost: at the end every replica has applied what any of them ever had
 //   T2: slots strictly increase over all oracles, and stay below the logged ceiling
