@@ -26,9 +26,9 @@ class ConditionWaiter final : public Waiter {
     const auto woken = [this] { return woken_; };
     if (until == Instant::max()) {
       condition_.wait(lock, woken);
-    } else if (const Duration left = until - RealClock::BootNow(); left > Duration(0)) {
+    } else if (const Instant now = RealClock::BootNow(); until > now) {
       // The steady clock stands still while the machine sleeps; a timer is then late, never early.
-      condition_.wait_for(lock, left, woken);
+      condition_.wait_for(lock, until - now, woken);
     }
     woken_ = false;
   }
