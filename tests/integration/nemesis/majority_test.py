@@ -17,12 +17,12 @@ DAMAGED = [0, 2]
 
 
 def damage_everywhere(directory):
-    """A byte in every kilobyte of the older half of what is in the log: a part of every group."""
+    """A byte in every record of the older half of what is in the log: a part of every group."""
     for name in sorted(os.listdir(directory)):
         path = os.path.join(directory, name)
         used = faults.used_bytes(path)
         with open(path, "r+b") as file:
-            for at in range(4096, used // 2, 1024):
+            for at in range(4096, used // 2, 128):
                 file.seek(at)
                 byte = file.read(1)[0]
                 file.seek(at)
