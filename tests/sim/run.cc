@@ -108,7 +108,9 @@ class Run {
     const uint64_t goal =
         workloads_.Acknowledged() + kServedByCore * static_cast<uint64_t>(options_.clients);
     if (!Wait([&] { return workloads_.Acknowledged() >= goal; })) {
-      Stall(fmt::format("the core {} does not serve: {}", Names(core), CoreReport(core)));
+      Stall(
+          fmt::format("the core {} does not serve: {} of the answers that were due are missing; {}",
+                      Names(core), goal - workloads_.Acknowledged(), CoreReport(core)));
     }
     stopping_ = true;
     witness_.Stop();

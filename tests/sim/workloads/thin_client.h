@@ -2,6 +2,7 @@
 // any language would do with its gRPC stub, and the dispatch that gRPC's server would do.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "base/task.h"
@@ -21,16 +22,33 @@ Task<std::string> ServePublic(server::PublicApi* api, SimNetwork::Request reques
 // had its effect, as with gRPC. The network and the process outlive it.
 class ThinClient {
  public:
+  static constexpr Duration kAvoidFor = std::chrono::seconds(10);
+
   ThinClient(SimNetwork& network, Process& process, std::string address)
       : network_(network), process_(process), address_(std::move(address)) {}
+
+  // One of `nodes`; rather not one that failed to answer just now.
+  const std::string& Pick(const std::vector<std::string>& nodes, Random& random) {
+    size_t at = random.Below(nodes.size());
+    for (size_t tried = 1; tried < nodes.size(); ++tried) {
+      const auto avoid = avoid_until_.find(nodes[at]);
+      if (avoid == avoid_until_.end() || avoid->second <= process_.Now()) break;
+      at = (at + 1) % nodes.size();
+    }
+    return nodes[at];
+  }
 
   template <typename Request, typename Response>
   Task<Result<Response>> Call(std::string node, std::string method, Request request,
                               Duration timeout) {
+    const std::string to = node;
     const auto answer = co_await network_.Exchange(
         &process_, address_, std::move(node),
         {/*cluster_id=*/"", std::move(method), request.SerializeAsString(), timeout});
-    if (!answer.ok()) co_return answer.status();
+    if (!answer.ok()) {
+      avoid_until_[to] = process_.Now() + kAvoidFor;
+      co_return answer.status();
+    }
     Response response;
     CHECK(response.ParseFromString(*answer), "a public response does not parse");
     co_return response;
@@ -40,6 +58,7 @@ class ThinClient {
   SimNetwork& network_;
   Process& process_;
   std::string address_;
+  std::map<std::string, Instant> avoid_until_;
 };
 
 }  // namespace quorate::sim
