@@ -19,6 +19,8 @@ namespace quorate::sim {
 namespace {
 
 constexpr Duration kConvergeWithin = 60s;
+// A thin client's session that was left alone lives, and keeps what it locked, for a minute.
+constexpr Duration kServeWithin = kConvergeWithin + 60s;
 constexpr Duration kLook = 10ms;
 // Operations of each client that show that the core serves.
 constexpr uint64_t kServedByCore = 3;
@@ -107,7 +109,7 @@ class Run {
     injector_.Heal(down, cut);
     const uint64_t goal =
         workloads_.Acknowledged() + kServedByCore * static_cast<uint64_t>(options_.clients);
-    if (!Wait([&] { return workloads_.Acknowledged() >= goal; })) {
+    if (!Wait([&] { return workloads_.Acknowledged() >= goal; }, kServeWithin)) {
       Stall(
           fmt::format("the core {} does not serve: {} of the answers that were due are missing; {}",
                       Names(core), goal - workloads_.Acknowledged(), CoreReport(core)));
@@ -163,8 +165,8 @@ class Run {
 
   // Until `done`, or a bound of virtual time.
   template <class Done>
-  bool Wait(Done done) {
-    const Instant until = world_.now() + kConvergeWithin;
+  bool Wait(Done done, Duration within = kConvergeWithin) {
+    const Instant until = world_.now() + within;
     while (!done()) {
       if (world_.now() >= until) return false;
       world_.RunUntil(world_.now() + kLook);
