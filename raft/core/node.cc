@@ -39,7 +39,7 @@ Node::Impl::Impl(const Config& config, InitialState initial, Random random, bool
   CHECK(applied_ <= log_.last(), "applied {} beyond the log's end {}", applied_, log_.last());
   commit_ = std::clamp(initial.hard_state.commit, applied_, log_.last());
   taken_.commit = commit_;
-  if (fresh) promise_.Drop();
+  if (!promise_at_start_) promise_.Drop();
   voter_ = IsVoter(log_.configuration(), config_.self);
   ResetElectionTimer();
   published_ = soft_state();
