@@ -152,7 +152,7 @@ class GrpcTransport::Lane final : public std::enable_shared_from_this<Lane>,
 
 struct GrpcTransport::Peer {
   std::string address;
-  // Of its own each, so that no snapshot is in front of a heartbeat.
+  // A connection each, so that no snapshot is in front of a heartbeat.
   std::unique_ptr<v1::Node::Stub> raft_stub;
   std::unique_ptr<v1::Node::Stub> bulk_stub;
   std::shared_ptr<Lane> raft;

@@ -59,7 +59,7 @@ struct Settings {
   Duration prepared_push_after = 3s;  // a PREPARED record this old is pushed by its leader
   Duration txn_lifetime = limits::kTxnLifetimeMax;  // distance of the horizon from TSO time
   Duration horizon_interval = 10s;
-  // Versions that one step of a scan looks at: some ten milliseconds. A forward scan ends there
+  // Versions that one step of a scan looks at: some milliseconds. A forward scan ends there
   // with a resume key, a reverse one lets others have their turn.
   size_t scan_step_versions = 20'000;
 };

@@ -6,7 +6,7 @@
 // them back until something else is written, which they then travel with.
 //
 // Nothing waits for long: what we write ourselves leaves at once, the window is opened again long
-// before it is used up, and the cork comes out every kHold (the kernel's own bound is 200 ms).
+// before it is used up, and the cork comes out every 10 ms (the kernel's own bound is 200 ms).
 // Only for connections on which nobody else writes: those of our own streams.
 //
 // gRPC does not show its sockets, so the one of a stream is looked for among the process's, by its

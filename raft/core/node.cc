@@ -280,7 +280,7 @@ Ready Node::Impl::TakeReady() {
   if (role_ == Role::kLeader) {
     // One round covers every read asked, and one append every entry proposed, since the last Ready.
     if (reads_.HasAsked()) {
-      reads_.Start(round_ + 1, commit_);
+      reads_.Start(MUTANT("raft-read-confirmed-by-older-round") ? round_ : round_ + 1, commit_);
       StartRound();
       ConfirmReads();
     }

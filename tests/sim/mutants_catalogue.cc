@@ -19,6 +19,7 @@ const std::vector<Mutant>& AllMutants() {
       {"raft-truncation-keeps-tail", "conflicting entries are kept"},
       {"raft-heartbeat-commit-unchecked", "a heartbeat commits beyond what is known to match"},
       {"raft-stale-leader-obeyed", "messages of a leader of an older term are obeyed"},
+      {"raft-read-confirmed-by-older-round", "ReadIndex counts acks of a round sent before it"},
       {"raft-promise-ignored", "votes, and pre-votes, while the leader may count on its lease"},
       {"raft-no-promise-after-restart", "a vote right after a restart, within the old lease"},
       {"raft-lease-outlives-promise", "the lease is longer than what followers promise"},

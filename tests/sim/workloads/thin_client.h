@@ -4,7 +4,10 @@
 
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "base/random.h"
 #include "base/task.h"
 #include "proto/client.pb.h"
 #include "tests/sim/sim_network.h"
@@ -22,6 +25,7 @@ Task<std::string> ServePublic(server::PublicApi* api, SimNetwork::Request reques
 // had its effect, as with gRPC. The network and the process outlive it.
 class ThinClient {
  public:
+  // A node that failed to answer is asked again only after this, if there are others.
   static constexpr Duration kAvoidFor = std::chrono::seconds(10);
 
   ThinClient(SimNetwork& network, Process& process, std::string address)
