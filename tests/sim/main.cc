@@ -96,6 +96,8 @@ Plan PlanOf(uint64_t seed, const Flags& flags) {
 class Totals {
  public:
   void Add(const Plan& plan, const Verdict& verdict);
+  // The same seed once more: only the time counts.
+  void AddTime(const Verdict& verdict) { simulated_ += verdict.simulated; }
   void Differ() { exit_code_ = 4; }
   // Prints everything; the exit code of the program.
   int Report() const;
@@ -109,14 +111,18 @@ class Totals {
   uint64_t acknowledged_ = 0;
   uint64_t unknown_ = 0;
   uint64_t events_ = 0;
+  Witnessed witnessed_;
   std::map<std::string, int> faults_;
 };
 
 void Totals::Add(const Plan& plan, const Verdict& verdict) {
-  simulated_ += verdict.simulated;
+  AddTime(verdict);
   acknowledged_ += verdict.acknowledged;
   unknown_ += verdict.unknown;
   events_ += verdict.events;
+  witnessed_.slots += verdict.witnessed.slots;
+  witnessed_.reads += verdict.witnessed.reads;
+  witnessed_.commits += verdict.witnessed.commits;
   for (const auto& [name, count] : verdict.faults) faults_[name] += count;
   if (verdict.ok()) {
     ++clean_;
@@ -137,6 +143,8 @@ int Totals::Report() const {
   const double simulated = static_cast<double>(simulated_.count()) / 1e9;
   fmt::print("{} clean, {} failed; {} operations acknowledged, {} unknown, {} events\n", clean_,
              failed_, acknowledged_, unknown_, events_);
+  fmt::print("the witness was answered {} slots, {} reads, {} commits\n", witnessed_.slots,
+             witnessed_.reads, witnessed_.commits);
   for (const FaultKind& kind : FaultKinds()) {
     const auto it = faults_.find(std::string(kind.name));
     if (it != faults_.end()) fmt::print("  {:<24} {}\n", kind.name, it->second);
@@ -168,6 +176,7 @@ void RunOne(const Plan& plan, Times times, bool trace, bool verbose, Totals* tot
   }
   if (times == Times::kOnce) return;
   const Verdict again = RunPlan(plan, false);
+  totals->AddTime(again);
   if (again.trace_hash != verdict.trace_hash || again.next_draw != verdict.next_draw) {
     fmt::print("seed {} is not deterministic: trace hash {:016x}, then {:016x}\n", seed,
                verdict.trace_hash, again.trace_hash);

@@ -59,6 +59,7 @@ class Run {
     verdict_.simulated = world_.now() - start;
     verdict_.acknowledged = workloads_.Acknowledged();
     verdict_.unknown = workloads_.Unknown();
+    verdict_.witnessed = witness_.witnessed();
     verdict_.faults = injector_.injected();
     for (std::string& violation : checks_.Violations()) {
       verdict_.violations.push_back(std::move(violation));

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/checks/record.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/options.h"
 
@@ -34,6 +35,7 @@ struct Verdict {
   Duration simulated{0};
   uint64_t acknowledged = 0;
   uint64_t unknown = 0;
+  Witnessed witnessed;
   std::map<std::string, int> faults;  // injected with an effect, by name
   bool ok() const { return violations.empty() && stalls.empty(); }
 };

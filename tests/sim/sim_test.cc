@@ -31,6 +31,18 @@ TEST(Simulation, ListAppendSurvivesChaos) {
   }
 }
 
+// Whoever is refused everywhere sees nothing wrong.
+TEST(Simulation, TheWitnessIsAnswered) {
+  Plan plan = Plan::Draw(3'000, kChaos);
+  plan.workloads = {"bank"};
+  plan.Calm();
+  const Verdict verdict = RunPlan(plan, false);
+  EXPECT_TRUE(verdict.ok());
+  EXPECT_GT(verdict.witnessed.slots, 20u);
+  EXPECT_GT(verdict.witnessed.reads, 20u);
+  EXPECT_GT(verdict.witnessed.commits, 2u);
+}
+
 TEST(Simulation, OneSeedIsOneRun) {
   const Plan plan = Plan::Draw(7, kChaos);
   const Verdict first = RunPlan(plan, false);

@@ -60,6 +60,7 @@ Task<void> Witness::LearnRoutes() {
     const auto response = co_await Call(address, std::move(request), kPatience);
     if (response.ok() && response->routes().error().code() == v1::OK) {
       routes_.Update(response->routes());
+      client_->channel().SetClusterId(routes_.cluster_id());
     }
   }
 }
@@ -96,6 +97,7 @@ Task<std::optional<Timestamp>> Witness::AskForSlot(std::string address) {
                                   address, slot, before));
   }
   highest_ = std::max(highest_, slot);
+  ++witnessed_.slots;
   co_return slot;
 }
 
@@ -128,6 +130,7 @@ Task<std::optional<ReadSeen>> Witness::Ask(std::string address, std::string key,
   }
   const auto response = co_await Call(std::move(address), std::move(request), kPatience);
   if (!response.ok() || client::ErrorOf(*response).code() != v1::OK) co_return std::nullopt;
+  ++witnessed_.reads;
   ReadSeen seen{key, end, 0, false, {}, {}};
   if (scan) {
     for (const auto& row : response->read().scans(0).rows()) {
@@ -205,6 +208,7 @@ Task<void> Witness::SendCommit(std::string address, std::shared_ptr<const v1::No
   if (!response.ok() || response->error().code() != v1::OK) co_return;
   switch (response->commit().error().code()) {
     case v1::OK:
+      ++witnessed_.commits;
       record_.Committed(attempt, Timestamp(response->commit().commit_ts()));
       // Nobody may answer without it from now on: whoever did not take part in it least of all.
       for (const std::string& node : cluster_.addresses()) {

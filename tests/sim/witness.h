@@ -31,6 +31,7 @@ class Witness {
   void Start();
   // Forgets what is under way.
   void Stop() { client_.reset(); }
+  const Witnessed& witnessed() const { return witnessed_; }
 
  private:
   // A timestamp, and since when the witness may expect to see what was committed.
@@ -58,8 +59,9 @@ class Witness {
   Record& record_;
   Random random_;
   client::RouteCache routes_;
-  Timestamp highest_;  // slot that was answered
-  uint64_t commits_ = 0;
+  Timestamp highest_;     // slot that was answered
+  uint64_t commits_ = 0;  // begun
+  Witnessed witnessed_;
   std::unique_ptr<SimClient> client_;
 };
 

@@ -56,6 +56,13 @@ struct SingleRead {
   int64_t ended = 0;
 };
 
+// What the witness (witness.h) was answered. One that nobody answers judges nothing.
+struct Witnessed {
+  uint64_t slots = 0;
+  uint64_t reads = 0;
+  uint64_t commits = 0;
+};
+
 class Record {
  public:
   explicit Record(World& world) : world_(world) {}
