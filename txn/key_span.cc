@@ -4,6 +4,13 @@
 
 namespace quorate {
 
+Span Span::Join(const Span& other) const {
+  Span joined;
+  joined.from = std::min(from, other.from);
+  if (!to.empty() && !other.to.empty()) joined.to = std::max(to, other.to);
+  return joined;
+}
+
 Span Span::Clip(const Span& other) const {
   Span part;
   part.from = std::max(from, other.from);

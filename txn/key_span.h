@@ -30,6 +30,8 @@ struct Span {
     return to.size() == from.size() + 1 && to.back() == '\0' &&
            std::string_view(to).substr(0, from.size()) == from;
   }
+  // The smallest span that contains both.
+  Span Join(const Span& other) const;
   // The part of this span inside `other`; empty() if there is none.
   Span Clip(const Span& other) const;
 

@@ -223,7 +223,8 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       if (stale && walk->key.has_value()) {
         const Route* route = routes_.Find(*walk->key);
         if (route == nullptr || (route->shard == stop->shard && route->version == stop->version)) {
-          (void)co_await RefreshMap();  // the answer goes out whether or not it helped
+          (void)co_await RefreshMap(
+              Span::OfKey(*walk->key));  // the answer goes out whether or not it helped
         }
       }
       co_return std::move(*answer);
@@ -239,7 +240,8 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
     const bool in_time = env_.Now() < walk->deadline;
     if (in_time && (walk->want_map || walk->rounds % 2 == 1)) {
       walk->want_map = false;
-      Status status = co_await RefreshMap();
+      // Who looks for the placement leader needs no shard, only what comes with any.
+      Status status = co_await RefreshMap(Span::OfKey(walk->key.value_or("")));
       if (status.ok() && walk->rounds++ == 0) continue;
       if (!status.ok()) {
         walk->last = status;
@@ -322,17 +324,31 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
   return std::nullopt;
 }
 
-Task<Status> Caller::RefreshMap() {
+Task<Status> Caller::RefreshMap(Span span) {
+  if (routes_.empty()) span = Span::All();
   Promise<Status> promise(env_.executor);
-  refresh_waiters_.push_back(promise);
-  if (!refreshing_) {
-    refreshing_ = true;
-    scope_.Spawn(RefreshFromSources());
+  if (refresh_ && refresh_->span.Contains(span)) {
+    refresh_->waiters.push_back(promise);
+  } else if (next_refresh_) {
+    next_refresh_->span = next_refresh_->span.Join(span);
+    next_refresh_->waiters.push_back(promise);
+  } else {
+    next_refresh_.emplace(Refresh{std::move(span), {promise}});
+    if (!refresh_) scope_.Spawn(Refreshes());
   }
   co_return co_await promise.future();
 }
 
-Task<void> Caller::RefreshFromSources() {
+Task<void> Caller::Refreshes() {
+  while (next_refresh_) {
+    refresh_ = std::exchange(next_refresh_, std::nullopt);
+    const Status status = co_await AskSources(refresh_->span);
+    const Refresh done = *std::exchange(refresh_, std::nullopt);
+    for (const auto& waiter : done.waiters) waiter.Set(status);
+  }
+}
+
+Task<Status> Caller::AskSources(Span span) {
   std::vector<std::string> sources = routes_.MapSources();
   const auto last = std::find(sources.begin(), sources.end(), last_map_source_);
   if (last != sources.end()) std::rotate(sources.begin(), last, last + 1);
@@ -342,7 +358,7 @@ Task<void> Caller::RefreshFromSources() {
   std::string tried;
   bool some = false;
   for (const std::string& source : sources) {
-    const Result<MapAnswer> asked = co_await AskForMap(source);
+    const Result<MapAnswer> asked = co_await AskForMap(source, span);
     if (asked.ok() && *asked == MapAnswer::kShards) last_map_source_ = source;
     some = some || asked.ok();
     if (asked.ok() && *asked == MapAnswer::kShards) break;
@@ -354,15 +370,14 @@ Task<void> Caller::RefreshFromSources() {
                          (code == Code::kUninitialized && status.code() != Code::kWrongCluster);
     status = Status(telling ? code : status.code(), tried);
   }
-  if (some) status = Status::Ok();
-  refreshing_ = false;
-  for (const auto& waiter : std::exchange(refresh_waiters_, {})) waiter.Set(status);
+  co_return some ? Status::Ok() : status;
 }
 
-Task<Result<Caller::MapAnswer>> Caller::AskForMap(std::string address) {
+Task<Result<Caller::MapAnswer>> Caller::AskForMap(std::string address, Span span) {
   v1::NodeRequest request;
   request.set_timeout_ms(MillisLeft(kMapTimeout));
-  request.mutable_routes();
+  request.mutable_routes()->set_from(std::move(span.from));
+  request.mutable_routes()->set_to(std::move(span.to));
   Result<v1::NodeResponse> result =
       co_await channel_.Call(std::move(address), std::move(request), kMapTimeout);
   if (!result.ok()) co_return result.status();
@@ -383,7 +398,7 @@ Task<Result<std::vector<Route>>> Caller::Cover(Span span, Instant deadline) {
   Backoff pause(kPauseInitial, kPauseMax);
   while (true) {
     if (auto routes = routes_.Cover(span)) co_return std::move(*routes);
-    const Status status = co_await RefreshMap();
+    const Status status = co_await RefreshMap(span);
     if (status.ok() && routes_.Cover(span).has_value()) continue;
     const Duration left = deadline - env_.Now();
     if (left <= Duration(0)) co_return Unavailable("the shard map could not be had in time");

@@ -53,9 +53,9 @@ class Caller {
   // first.
   Task<Result<v1::NodeResponse>> CallPlacement(v1::NodeRequest request, Instant deadline);
 
-  // Asks for the whole map, once for everyone who waits. UNAVAILABLE, UNINITIALIZED, WRONG_CLUSTER:
-  // of the sources that were asked.
-  Task<Status> RefreshMap();
+  // Asks for the map of `span`, and for the whole one while none is known; once for everyone who
+  // waits for the same. UNAVAILABLE, UNINITIALIZED, WRONG_CLUSTER: of the sources that were asked.
+  Task<Status> RefreshMap(Span span);
 
   // Makes every part of `span` known, refreshing the map as needed.
   Task<Result<std::vector<Route>>> Cover(Span span, Instant deadline);
@@ -70,17 +70,22 @@ class Caller {
   // nullopt: go on with the next stop.
   std::optional<Result<v1::NodeResponse>> Judge(Walk& walk, const Stop& stop,
                                                 Result<v1::NodeResponse> result);
-  Task<void> RefreshFromSources();
+  Task<void> Refreshes();
+  Task<Status> AskSources(Span span);
   enum class MapAnswer : uint8_t { kShards, kNodesOnly };
-  Task<Result<MapAnswer>> AskForMap(std::string address);
+  Task<Result<MapAnswer>> AskForMap(std::string address, Span span);
 
   Env& env_;
   Channel& channel_;
   RouteCache& routes_;
   std::string last_map_source_;
   std::string silent_;  // the last that did not answer in time: not to be waited for first
-  std::vector<Promise<Status>> refresh_waiters_;
-  bool refreshing_ = false;
+  struct Refresh {
+    Span span;
+    std::vector<Promise<Status>> waiters;
+  };
+  std::optional<Refresh> refresh_;  // under way
+  std::optional<Refresh> next_refresh_;
   TaskScope scope_;
 };
 

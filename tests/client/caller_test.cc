@@ -129,6 +129,35 @@ TEST_F(CallerTest, ManyWhoNeedTheMapAskOnce) {
   EXPECT_EQ(channel_.cluster_id, "fake");
 }
 
+// A shard without a leader must not cost the whole map of a large cluster in every round.
+TEST_F(CallerTest, AsksForThePartOfTheMapThatItNeeds) {
+  std::vector<Span> asked;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (request.has_routes()) asked.push_back({request.routes().from(), request.routes().to()});
+    return std::nullopt;
+  };
+  shard().leader = 0;
+  EXPECT_FALSE(Read("a", 500ms).ok());
+  ASSERT_FALSE(asked.empty());
+  for (const Span& span : asked) EXPECT_EQ(span, Span::OfKey("a"));
+
+  asked.clear();
+  int done = 0;
+  const auto refresh = [&](Span span) {
+    scope_.Spawn([](Caller* c, Span span, int* n) -> Task<void> {
+      EXPECT_TRUE((co_await c->RefreshMap(span)).ok());
+      ++*n;
+    }(&caller_, std::move(span), &done));
+  };
+  refresh(Span::OfKey("z"));
+  world_.executor.RunUntil([&] { return asked.size() == 1; });
+  refresh({"b", "d"});
+  refresh({"c", "f"});
+  world_.executor.RunUntil([&] { return done == 3; });
+  EXPECT_THAT(asked, ElementsAre(Span::OfKey("z"), Span{"b", "f"}))
+      << "who comes while another part is asked for waits, and then asks with the others";
+}
+
 TEST_F(CallerTest, EndsByItsDeadlineWhateverHappens) {
   cluster_.before = [](uint64_t, const v1::NodeRequest&) { return Answer(std::nullopt); };
   const Instant begin = world_.env.Now();

@@ -77,10 +77,11 @@ v1::ShardDescriptor FakeCluster::Descriptor(const ShardSpec& shard) const {
   return descriptor;
 }
 
-v1::RoutesResponse FakeCluster::Map() const {
+v1::RoutesResponse FakeCluster::Map(const Span& span) const {
   v1::RoutesResponse map;
   map.set_cluster_id("fake");
   for (const ShardSpec& shard : shards) {
+    if (!span.Overlaps({shard.from, shard.to})) continue;
     v1::ShardRouteInfo* info = map.add_routes();
     *info->mutable_shard() = Descriptor(shard);
     info->set_leader_node_id(shard.leader);
@@ -121,7 +122,7 @@ Answer FakeCluster::Handle(uint64_t node, const v1::NodeRequest& request) {
   std::optional<v1::NodeResponse> refused;
   switch (request.body_case()) {
     case v1::NodeRequest::kRoutes:
-      *response.mutable_routes() = Map();
+      *response.mutable_routes() = Map({request.routes().from(), request.routes().to()});
       return response;
     case v1::NodeRequest::kSlot:
       if (node != 1) return NotLeader(1, AddressOfNode(1));

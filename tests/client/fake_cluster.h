@@ -58,7 +58,7 @@ class FakeCluster {
   // Nodes 1..n at "n1:1".."nn:1"; node 1 leads placement; every node holds every shard.
   FakeCluster(Env& env, FakeChannel& channel, size_t nodes, std::vector<ShardSpec> shards);
 
-  v1::RoutesResponse Map() const;
+  v1::RoutesResponse Map(const Span& span = Span::All()) const;
   v1::ShardDescriptor Descriptor(const ShardSpec& shard) const;
   // Seen before the node's own behaviour; an answer from here is the node's.
   std::function<std::optional<Answer>(uint64_t node, const v1::NodeRequest&)> before;

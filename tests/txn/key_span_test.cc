@@ -42,6 +42,10 @@ TEST(Span, AgreesWithSetsOfKeys) {
     if (any) EXPECT_TRUE(a.Overlaps(b));
     EXPECT_EQ(a.Overlaps(b), !clip.empty());
     if (a.Contains(b)) EXPECT_TRUE(all);
+    const Span join = a.Join(b);
+    EXPECT_TRUE(join.Contains(a) && join.Contains(b));
+    EXPECT_TRUE(join.from == a.from || join.from == b.from);
+    EXPECT_TRUE(join.to == a.to || join.to == b.to);
   }
 }
 
