@@ -25,6 +25,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/check.h"
 #include "base/status.h"
 
 namespace quorate::storage {
@@ -35,11 +36,27 @@ namespace quorate::storage {
 inline constexpr char kStorageTag = '\0';
 
 std::string MakeKey(std::string_view body, std::string_view suffix = {});
+
 // Precondition: `key` was built by MakeKey.
-std::string_view KeyBody(std::string_view key);
-std::string_view KeySuffix(std::string_view key);
+inline std::string_view KeyBody(std::string_view key) {
+  const size_t suffix = key.empty() ? 0 : static_cast<uint8_t>(key.back());
+  CHECK(suffix < key.size(), "not a store key");
+  return key.substr(0, key.size() - 1 - suffix);
+}
+inline std::string_view KeySuffix(std::string_view key) {
+  const size_t suffix = key.empty() ? 0 : static_cast<uint8_t>(key.back());
+  CHECK(suffix < key.size(), "not a store key");
+  return key.substr(key.size() - 1 - suffix, suffix);
+}
 // <0, 0, >0 in the order of the store.
-int CompareKeys(std::string_view a, std::string_view b);
+inline int CompareKeys(std::string_view a, std::string_view b) {
+  const size_t a_suffix = static_cast<uint8_t>(a.back());
+  const size_t b_suffix = static_cast<uint8_t>(b.back());
+  const size_t a_body = a.size() - 1 - a_suffix;
+  const size_t b_body = b.size() - 1 - b_suffix;
+  const int bodies = a.substr(0, a_body).compare(b.substr(0, b_body));
+  return bodies != 0 ? bodies : a.substr(a_body, a_suffix).compare(b.substr(b_body, b_suffix));
+}
 // The same; usable as a transparent comparator in ordered maps.
 struct KeyLess {
   using is_transparent = void;

@@ -12,6 +12,10 @@ namespace {
 
 constexpr Duration kPauseInitial = 5ms;
 constexpr Duration kPauseMax = 100ms;
+// A pause may be this part of what was waited already: an outage takes hardly longer for it, and
+// fewer who wait are in the way of ending it.
+constexpr int kPausePart = 16;
+constexpr int kRoundsPerMap = 4;
 // How long one sending may stay unanswered before another replica is asked. A lock may be waited
 // for longer than this; sending again then joins the wait.
 constexpr Duration kPatienceInitial = 1s;
@@ -238,7 +242,7 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
     walk->ask_silent = walk->silent.empty();
     walk->leaderless = false;
     const bool in_time = env_.Now() < walk->deadline;
-    if (in_time && (walk->want_map || walk->rounds % 2 == 1)) {
+    if (in_time && (walk->want_map || walk->rounds % kRoundsPerMap == 1)) {
       walk->want_map = false;
       // Who looks for the placement leader needs no shard, only what comes with any.
       Status status = co_await RefreshMap(Span::OfKey(walk->key.value_or("")));
@@ -259,7 +263,10 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       co_return Status(code,
                        fmt::format("no leader answered in time, last: {}", walk->last.ToString()));
     }
-    co_await Sleep(env_.executor, std::min(left, walk->pause.Next(env_.random)));
+    const Duration part = (env_.Now() - walk->started) / kPausePart;
+    const Duration pause = std::max(walk->pause.Next(env_.random),
+                                    Duration(env_.random.Between(part.count() / 2, part.count())));
+    co_await Sleep(env_.executor, std::min(left, pause));
   }
 }
 

@@ -81,7 +81,8 @@ void Replicas::Look() {
   JudgeLeases(leases);
 }
 
-void Replicas::LookDeep() {
+void Replicas::LookDeep(uint64_t parts) {
+  const uint64_t part = ++deep_looks_ % parts;
   std::map<std::pair<uint64_t, uint64_t>, int> at;  // replicas by (group, applied index)
   ForEachReplica([&](const server::Member&, const ReplicaSeen& seen) {
     ++at[{seen.group, seen.applied}];
@@ -91,7 +92,7 @@ void Replicas::LookDeep() {
     if (shard == member.shards().end()) return;
     // One that has lost even what its group began with, and waits for a snapshot, is at no index.
     if (!shard->second->HasState()) return;
-    if (at[{seen.group, seen.applied}] < 2) return;
+    if (seen.group % parts != part || at[{seen.group, seen.applied}] < 2) return;
     JudgeDigest(seen.group, seen.applied, seen.node, shard->second->StateDigest());
   });
   std::vector<ShardSeen> shards;

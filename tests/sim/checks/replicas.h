@@ -62,8 +62,8 @@ class Replicas {
 
   // Cheap, for often.
   void Look();
-  // Digests and the map, for now and then.
-  void LookDeep();
+  // Digests, of every `parts`-th group in turn, and the map: for now and then.
+  void LookDeep(uint64_t parts);
   // When everything has converged.
   void LookAtRest();
 
@@ -102,6 +102,7 @@ class Replicas {
   std::map<std::string, uint64_t> most_live_;                // WAL bytes, by node
   std::vector<std::string> violations_;
   uint64_t digests_compared_ = 0;
+  uint64_t deep_looks_ = 0;
 };
 
 }  // namespace quorate::sim
