@@ -112,8 +112,8 @@ std::optional<std::string> ScanVersions(const storage::KvReader& store, const Sp
   return resume;
 }
 
-size_t CollectVersions(const storage::KvReader& store, std::string_view key, Timestamp horizon,
-                       size_t max, storage::WriteBatch* batch) {
+size_t CollectVersions(const storage::KvReader& store, std::string_view key, Timestamp commit_ts,
+                       Timestamp horizon, size_t max, storage::WriteBatch* batch) {
   const std::string to = StoreSpanOfKey(Tag::kVersions, key).second;
   std::vector<std::string> obsolete;
   std::optional<std::string> deletion;  // the newest one at the horizon, if it is a deletion
@@ -123,6 +123,8 @@ size_t CollectVersions(const storage::KvReader& store, std::string_view key, Tim
        [&](std::string_view store_key, std::string_view stored) {
          if (first && !MUTANT("gc-newest-version-collected")) {
            first = false;
+           if (VersionTimestamp(store_key) != commit_ts && !MUTANT("gc-above-horizon"))
+             return false;
            if (IsDeletion(stored)) deletion.emplace(store_key);
            return true;
          }

@@ -43,7 +43,11 @@ std::optional<std::string> ScanVersions(const storage::KvReader& store, const Sp
 // Deletes the versions of `key` that no read at or above `horizon` can return: those below the
 // newest one with commit_ts <= `horizon`, and that one too if it is a deletion. At most `max` of
 // them; returns how many versions were deleted.
-size_t CollectVersions(const storage::KvReader& store, std::string_view key, Timestamp horizon,
-                       size_t max, storage::WriteBatch* batch);
+//
+// Every version has a record that comes here with its commit_ts, and the newest one's does the work
+// for all: does nothing if that is another's. (Each for itself would read all that is deleted
+// already and not flushed, which is quadratic for a key that is written often.)
+size_t CollectVersions(const storage::KvReader& store, std::string_view key, Timestamp commit_ts,
+                       Timestamp horizon, size_t max, storage::WriteBatch* batch);
 
 }  // namespace quorate::shard

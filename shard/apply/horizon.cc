@@ -14,12 +14,13 @@ namespace {
 
 // Collects the versions that the record's writes made obsolete. `budget` counts keys looked at and
 // versions deleted. False: keys are left, which the record then names.
-bool CollectWrites(ApplyContext context, std::vector<std::string>* writes, size_t* budget) {
+bool CollectWrites(ApplyContext context, Timestamp commit_ts, std::vector<std::string>* writes,
+                   size_t* budget) {
   while (!writes->empty()) {
     if (*budget == 0) return false;
     const size_t max = *budget;
     const size_t deleted =
-        CollectVersions(context.table.store(), writes->back(),
+        CollectVersions(context.table.store(), writes->back(), commit_ts,
                         MUTANT("gc-above-horizon") ? Timestamp(~0ull) : context.table.horizon(),
                         max, context.batch);
     *budget -= std::min(max, std::max<size_t>(1, deleted));
@@ -35,7 +36,8 @@ bool CollectRecord(ApplyContext context, const Collectable& due, std::optional<R
                    size_t* budget) {
   CHECK(record.has_value(), "a collectable record is stored");
   const size_t before = record->writes.size();
-  if (record->state == TxnState::kCommitted && !CollectWrites(context, &record->writes, budget)) {
+  if (record->state == TxnState::kCommitted &&
+      !CollectWrites(context, record->commit_ts, &record->writes, budget)) {
     PROBE("shard: a record was collected in parts");
     if (record->writes.size() != before) PutRecord(*record, context.batch);
     return false;
