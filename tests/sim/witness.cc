@@ -79,7 +79,7 @@ Task<void> Witness::Round() {
   for (int i = 0; i < kKeys; ++i) {
     const std::optional<std::string> key = RecentKey();
     if (!key) co_return;
-    for (const std::string& address : cluster_.addresses()) {
+    for (const std::string& address : ReplicasOf(*key)) {
       client_->scope().Spawn(Read(address, *key, moment));
     }
   }
@@ -150,7 +150,7 @@ Task<void> Witness::CommitEverywhere(Moment moment) {
   if (random_.Chance(kGuards)) {
     auto asked = std::vector<Task<std::optional<ReadSeen>>>();
     const std::string key = OwnKey((first + kOwnKeys / 2) % kOwnKeys);
-    for (const std::string& address : cluster_.addresses()) {
+    for (const std::string& address : ReplicasOf(key)) {
       asked.push_back(Ask(address, key, moment.at));
     }
     for (auto& seen : co_await WhenAll(client_->process(), std::move(asked))) {
@@ -195,7 +195,7 @@ Task<void> Witness::CommitEverywhere(Moment moment) {
   }
   const Duration patience(random_.Between(200'000'000, 4'000'000'000));
   for (int time = 0; time < kTimesSent; ++time) {
-    for (const std::string& address : cluster_.addresses()) {
+    for (const std::string& address : ReplicasOf(commit.anchor_key())) {
       client_->scope().Spawn(SendCommit(address, request, patience, &attempt));
     }
     co_await Sleep(client_->process(), Duration(random_.Below(kCopyAfterMax.count())));
@@ -211,7 +211,7 @@ Task<void> Witness::SendCommit(std::string address, std::shared_ptr<const v1::No
       ++witnessed_.commits;
       record_.Committed(attempt, Timestamp(response->commit().commit_ts()));
       // Nobody may answer without it from now on: whoever did not take part in it least of all.
-      for (const std::string& node : cluster_.addresses()) {
+      for (const std::string& node : ReplicasOf(attempt->writes.begin()->first)) {
         client_->scope().Spawn(Read(node, attempt->writes.begin()->first,
                                     {Timestamp(response->commit().commit_ts()), attempt->began}));
       }
@@ -231,6 +231,14 @@ Task<Result<v1::NodeResponse>> Witness::Call(std::string address, v1::NodeReques
                                              Duration patience) {
   request.set_timeout_ms(static_cast<uint32_t>(patience / 1ms));
   return client_->channel().Call(std::move(address), std::move(request), patience);
+}
+
+std::vector<std::string> Witness::ReplicasOf(const std::string& key) const {
+  std::vector<std::string> addresses;
+  const client::Route* route = routes_.Find(key);
+  if (route == nullptr) return addresses;
+  for (const client::Endpoint& replica : route->replicas) addresses.push_back(replica.address);
+  return addresses;
 }
 
 std::optional<std::string> Witness::RecentKey() {
