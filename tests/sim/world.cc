@@ -35,8 +35,14 @@ uint32_t World::Register(Process* process) {
 
 void World::Push(Duration delay, Kind kind, uint32_t process, uint64_t detail) {
   CHECK(delay.count() >= 0, "scheduled in the past");
-  heap_.push_back({now_ + delay, ++sequence_, detail, process, kind});
-  std::push_heap(heap_.begin(), heap_.end());
+  std::vector<Event>& heap = kind == Kind::kTurn ? turns_ : others_;
+  heap.push_back({now_ + delay, ++sequence_, detail, process, kind});
+  std::push_heap(heap.begin(), heap.end());
+}
+
+std::vector<World::Event>* World::NextHeap() {
+  if (turns_.empty()) return others_.empty() ? nullptr : &others_;
+  return others_.empty() || others_.front() < turns_.front() ? &turns_ : &others_;
 }
 
 void World::At(Duration delay, Closure fn) {
@@ -71,10 +77,11 @@ void World::Run(const Event& event) {
 void World::RunUntil(Instant until, const std::function<bool()>& stop) {
   const RealWorldGuard guard;
   Instant asked{};
-  while (!heap_.empty() && heap_.front().at <= until) {
-    const Event event = heap_.front();
-    std::pop_heap(heap_.begin(), heap_.end());
-    heap_.pop_back();
+  while (std::vector<Event>* heap = NextHeap()) {
+    const Event event = heap->front();
+    if (event.at > until) break;
+    std::pop_heap(heap->begin(), heap->end());
+    heap->pop_back();
     now_ = event.at;
     ++events_;
     Run(event);

@@ -65,6 +65,8 @@ class World {
   };
 
   void Push(Duration delay, Kind kind, uint32_t process, uint64_t detail);
+  // The heap that the next event is in; nullptr: there is none.
+  std::vector<Event>* NextHeap();
   void Run(const Event& event);
   uint32_t Register(Process* process);
 
@@ -72,7 +74,10 @@ class World {
   uint64_t sequence_ = 0;
   uint64_t events_ = 0;
   uint64_t trace_ = 0xcbf29ce484222325ull;
-  std::vector<Event> heap_;
+  // Two heaps that are one queue: most events are turns, of which few wait at a time, while timers
+  // wait in thousands.
+  std::vector<Event> turns_;
+  std::vector<Event> others_;
   std::vector<Closure> closures_;
   std::vector<uint32_t> free_closures_;
   std::vector<Process*> processes_;  // by number; nullptr once gone
