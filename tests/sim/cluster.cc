@@ -145,6 +145,7 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
 Status SimNode::Start(std::vector<std::string> join) {
   if (dying_) Crash();
   CHECK(!up());
+  clock_.WakeBoot();
   ++incarnations_;
   incarnation_ = std::make_unique<Incarnation>(*this);
   Incarnation& now = *incarnation_;

@@ -61,10 +61,8 @@ void FrozenGuest(Injector& in, const Fault& fault) {
   if (!node.up()) return;
   in.Count(fault);
   node.process()->Pause(in.world().now() + fault.length);
-  in.world().At(fault.length, [&node, frozen = node.incarnations(), length = fault.length] {
-    // One that was started meanwhile ran, and its boot clock must not go back.
-    if (node.up() && node.incarnations() == frozen) node.clock().SkipBoot(length);
-  });
+  node.clock().FreezeBoot(fault.length);
+  in.world().At(fault.length, [&node] { node.clock().ThawBoot(); });
 }
 
 }  // namespace

@@ -109,9 +109,21 @@ void ClockModel::SetDrift(double drift) {
 }
 
 Instant ClockModel::Now() const {
+  if (frozen_boot_) return *frozen_boot_;
   const Duration since = world_.now() - anchor_;
   return world_.now() + boot_ +
          Duration(static_cast<int64_t>(static_cast<double>(since.count()) * drift_));
+}
+
+void ClockModel::FreezeBoot(Duration length) {
+  frozen_until_ = std::max(frozen_until_, world_.now() + length);
+  if (!frozen_boot_) frozen_boot_ = Now();
+}
+
+void ClockModel::WakeBoot() {
+  if (!frozen_boot_) return;
+  const Instant reads = *std::exchange(frozen_boot_, std::nullopt);
+  boot_ += reads - Now();
 }
 
 void ClockModel::FreezeWall() { frozen_wall_ms_ = WallMillis(); }

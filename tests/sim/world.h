@@ -96,8 +96,13 @@ class ClockModel {
   // From now on the boot clock runs at 1 + drift.
   void SetDrift(double drift);
   double drift() const { return drift_; }
-  // The machine was frozen for `length` without its clock noticing (a suspended guest).
-  void SkipBoot(Duration length) { boot_ -= length; }
+  // The machine is frozen for `length`, and its boot clock does not notice (a suspended guest).
+  void FreezeBoot(Duration length);
+  // Goes on from where it stood, unless it is frozen for longer.
+  void ThawBoot() {
+    if (world_.now() >= frozen_until_) WakeBoot();
+  }
+  void WakeBoot();
   void OffsetBoot(Duration offset) { boot_ += offset; }
 
   void JumpWall(int64_t ms) { wall_offset_ms_ += ms; }
@@ -114,6 +119,8 @@ class ClockModel {
   double drift_ = 0;
   Instant anchor_;    // since when the drift holds
   Duration boot_{0};  // boot clock minus virtual time, at the anchor
+  std::optional<Instant> frozen_boot_;
+  Instant frozen_until_{};
   int64_t wall_offset_ms_ = 0;
   int64_t wall_skew_ms_ = 0;
   std::optional<int64_t> frozen_wall_ms_;
