@@ -92,7 +92,7 @@ void CheckpointFails(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
   if (!node.up()) return;
   in.Count(fault);
-  in.Excuse(node, 10s);
+  in.ExcuseRun(node);  // whenever it commits next
   node.store_disk().FailCommits(IoError("simulated failure of the store"));
 }
 

@@ -191,6 +191,8 @@ void Injector::Excuse(SimNode& node, Duration length) {
 }
 
 bool Injector::excused(const SimNode& node) const {
+  const auto run = excused_runs_.find(node.index());
+  if (run != excused_runs_.end() && run->second == node.incarnations()) return true;
   const auto it = excused_until_.find(node.index());
   return it != excused_until_.end() && it->second >= world_.now();
 }

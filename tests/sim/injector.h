@@ -84,6 +84,8 @@ class Injector {
   void Boot(SimNode& node);
   // Until then the node may refuse to start, or stop by itself.
   void Excuse(SimNode& node, Duration length);
+  // The node may stop by itself at any time until it is started again.
+  void ExcuseRun(const SimNode& node) { excused_runs_[node.index()] = node.incarnations(); }
   bool excused(const SimNode& node) const;
   // A client of its own for one occurrence, for a while.
   SimClient& Bystander(const std::string& name, Duration length);
@@ -103,6 +105,7 @@ class Injector {
   uint64_t last_window_ = 0;
   std::map<uint64_t, Closure> windows_;  // what undoes them
   std::map<int, Instant> excused_until_;
+  std::map<int, int> excused_runs_;  // incarnations, by node
   std::map<uint64_t, std::unique_ptr<SimClient>> bystanders_;
   uint64_t last_bystander_ = 0;
   std::set<int> held_down_;
