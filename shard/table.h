@@ -24,7 +24,8 @@ namespace quorate::shard {
 
 // A record in a final state that nothing needs once the horizon has passed `at`: COMMITTED ones
 // (transaction records: once done) by their commit_ts, ABORTED ones by their start_ts. With the
-// record go the versions that its writes made obsolete, so nothing ever sweeps the whole range.
+// record of a key's newest version go the versions below it (mvcc.h), so nothing ever sweeps the
+// whole range.
 struct Collectable {
   Timestamp at;
   bool participant = false;

@@ -227,8 +227,8 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       if (stale && walk->key.has_value()) {
         const Route* route = routes_.Find(*walk->key);
         if (route == nullptr || (route->shard == stop->shard && route->version == stop->version)) {
-          (void)co_await RefreshMap(
-              Span::OfKey(*walk->key));  // the answer goes out whether or not it helped
+          // The answer goes out whether or not it helped.
+          (void)co_await RefreshMap(Span::OfKey(*walk->key));
         }
       }
       co_return std::move(*answer);

@@ -70,7 +70,9 @@ class Caller {
   // nullopt: go on with the next stop.
   std::optional<Result<v1::NodeResponse>> Judge(Walk& walk, const Stop& stop,
                                                 Result<v1::NodeResponse> result);
+  // One after the other, until nobody waits.
   Task<void> Refreshes();
+  // The first source that knows shards of `span` will do.
   Task<Status> AskSources(Span span);
   enum class MapAnswer : uint8_t { kShards, kNodesOnly };
   Task<Result<MapAnswer>> AskForMap(std::string address, Span span);
@@ -84,8 +86,8 @@ class Caller {
     Span span;
     std::vector<Promise<Status>> waiters;
   };
-  std::optional<Refresh> refresh_;  // under way
-  std::optional<Refresh> next_refresh_;
+  std::optional<Refresh> refresh_;       // under way
+  std::optional<Refresh> next_refresh_;  // of all who need another part meanwhile
   TaskScope scope_;
 };
 

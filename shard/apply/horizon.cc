@@ -12,8 +12,8 @@
 namespace quorate::shard {
 namespace {
 
-// Collects the versions that the record's writes made obsolete. `budget` counts keys looked at and
-// versions deleted. False: keys are left, which the record then names.
+// Collects what lies below the record's writes, where these are the newest at the horizon. `budget`
+// counts keys looked at and versions deleted. False: keys are left, which the record then names.
 bool CollectWrites(ApplyContext context, Timestamp commit_ts, std::vector<std::string>* writes,
                    size_t* budget) {
   while (!writes->empty()) {

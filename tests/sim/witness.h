@@ -1,8 +1,8 @@
 // Witness: a client of its own in every run that asks every node the same, whoever leads: for a
 // slot, and, where there are replicas, for what it holds of keys that were just written. Clients
 // find one leader and stay with it; two nodes that both take themselves for the leader are only
-// seen by who asks both. Now and then it commits something, by copies of one Commit to every node,
-// several times.
+// seen by who asks both. Now and then it commits something, by copies of one Commit to every
+// replica, several times.
 //
 // Judged here: a slot lies above all that the witness had been answered when it asked (T2). What
 // was read goes into the record, for the contents check (S2): most reads are at a fresh slot, some
