@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/limits.h"
+#include "base/probe.h"
 #include "client/route/caller.h"
 #include "placement/service.h"
 #include "txn/errors.h"
@@ -12,6 +14,10 @@
 namespace quorate::server {
 
 namespace {
+
+// Not longer, since this replica may be the one that is cut off, and half of the time that the
+// caller has: it wants an answer.
+constexpr Duration kElectionWaitMax = 100ms;
 
 constexpr int kKeysMax = static_cast<int>(limits::kTxnKeysMax);
 
@@ -77,6 +83,29 @@ v1::Error* ErrorIn(const v1::NodeRequest& request, v1::NodeResponse* response) {
 
 }  // namespace
 
+raft::GroupHandle* Handlers::GroupOf(const v1::NodeRequest& request) const {
+  Member& member = *deps_.member;
+  const auto owner = [&member](std::string_view key) {
+    const shard::Shard* shard = member.FindByKey(key);
+    return shard == nullptr ? ShardId() : shard->id();
+  };
+  ShardId shard;
+  switch (request.body_case()) {
+    case v1::NodeRequest::kSlot:
+    case v1::NodeRequest::kHeartbeat:
+      return member.FindGroup(placement::kPlacementGroup);
+    case v1::NodeRequest::kCommit:
+      shard = owner(request.commit().anchor_key());
+      break;
+    case v1::NodeRequest::kPush:
+      shard = owner(request.push().txn().anchor_key());
+      break;
+    default:
+      if (const v1::ShardRoute* route = RouteOf(request)) shard = ShardId(route->shard_id());
+  }
+  return shard ? member.FindGroup(GroupId(shard.value())) : nullptr;
+}
+
 Status Handlers::Validate(const v1::NodeRequest& request) {
   if (request.body_case() == v1::NodeRequest::BODY_NOT_SET) {
     return InvalidArgument("the request has no body that this version knows");
@@ -115,6 +144,13 @@ Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadl
     StatusToError(Status(Code::kUninitialized, "this node belongs to no cluster: run quorate init"),
                   response.mutable_error());
     co_return response;
+  }
+  // Whoever looks for a leader during an election learns of it here, as soon as there is one,
+  // instead of asking again and again.
+  if (raft::GroupHandle* group = GroupOf(request); group != nullptr && group->leader_in_doubt()) {
+    PROBE("server: a request waited for the end of an election");
+    const Duration left = deadline - deps_.env.Now();
+    co_await group->WaitForLeader(deps_.env.Now() + std::min(kElectionWaitMax, left / 2));
   }
   coordinator::Coordinator& coordinator = deps_.member->coordinator();
   switch (request.body_case()) {

@@ -37,6 +37,8 @@ class Handlers {
   static Status Validate(const v1::NodeRequest& request);
 
  private:
+  // The local replica of the group whose leader can answer; nullptr: none.
+  raft::GroupHandle* GroupOf(const v1::NodeRequest& request) const;
   Task<v1::NodeResponse> OnShard(v1::NodeRequest request, Instant deadline);
   Task<v1::NodeResponse> OnPlacement(v1::NodeRequest request, Instant deadline);
   Task<v1::RegisterNodeResponse> Register(v1::RegisterNodeRequest request, Instant deadline);

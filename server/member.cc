@@ -145,7 +145,7 @@ shard::Shard* Member::Find(ShardId shard) {
   return it == shards_.end() ? nullptr : it->second.get();
 }
 
-const raft::GroupHandle* Member::FindGroup(GroupId group) const {
+raft::GroupHandle* Member::FindGroup(GroupId group) const {
   const auto it = groups_.find(group);
   return it == groups_.end() ? nullptr : it->second;
 }

@@ -70,7 +70,7 @@ class Member final : public coordinator::ShardDirectory {
   const coordinator::Coordinator& coordinator() const { return *coordinator_; }
   const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const { return shards_; }
   const std::map<GroupId, raft::GroupHandle*>& groups() const { return groups_; }
-  const raft::GroupHandle* FindGroup(GroupId group) const;
+  raft::GroupHandle* FindGroup(GroupId group) const;
   NodeId self() const { return self_; }
 
   // Every local replica knows a leader, and the placement group can be reached.

@@ -11,6 +11,10 @@ namespace {
 constexpr size_t kPayloadBytesMax = limits::kWalRecordBytesMax - (1 << 20);
 static_assert(kPayloadBytesMax >= limits::kTxnBytesMax);
 
+// Three heartbeats missed, and still well before anyone campaigns.
+constexpr int kLeaderDoubtTicks = 3 * limits::kHeartbeatTicks;
+static_assert(kLeaderDoubtTicks < limits::kElectionTicksMin);
+
 }  // namespace
 
 HostMetrics::HostMetrics(Metrics& m)
@@ -141,6 +145,27 @@ Task<Status> Group::ReadBarrier() {
   co_return co_await promise.future();
 }
 
+bool Group::leader_in_doubt() const {
+  if (quarantined() || soft_.role == Role::kLeader) return false;
+  return !soft_.leader || rt_.env.Now() - leader_heard_ > kLeaderDoubtTicks * rt_.options.tick;
+}
+
+Task<void> Group::WaitForLeader(Instant until) {
+  if (!leader_in_doubt() || rt_.failed) co_return;
+  const Promise<bool> known(rt_.env.executor);
+  leader_waiters_.push_back({until, known});
+  (void)co_await known.future();
+}
+
+void Group::HeardOfLeader(Instant now) {
+  leader_heard_ = now;
+  WakeLeaderWaiters();
+}
+
+void Group::WakeLeaderWaiters() {
+  for (const LeaderWaiter& waiter : std::exchange(leader_waiters_, {})) waiter.known.Set(true);
+}
+
 Instant Group::lease_until() const {
   return rt_.options.read_mode == ReadMode::kQuorum ? Instant() : node_->lease_until();
 }
@@ -155,6 +180,9 @@ Status Group::TransferLeadership(ReplicaId target) {
 // ---- what the host feeds -----------------------------------------------------------------------
 
 void Group::Tick(Instant now) {
+  std::erase_if(leader_waiters_, [now](const LeaderWaiter& waiter) {
+    return now >= waiter.until && waiter.known.Set(false);
+  });
   if (quarantined()) return TickQuarantined();
   node_->Tick(now);
   if (node_->HasReady()) rt_.MarkDirty(this);
@@ -162,7 +190,9 @@ void Group::Tick(Instant now) {
 
 void Group::Step(Message message) {
   if (quarantined()) return StepQuarantined(message);
-  node_->Step(rt_.env.Now(), std::move(message));
+  const Instant now = rt_.env.Now();
+  if (message.from == soft_.leader) HeardOfLeader(now);
+  node_->Step(now, std::move(message));
   rt_.MarkDirty(this);
 }
 
@@ -240,6 +270,9 @@ void Group::OnSoftState(const SoftState& state) {
   }
   if (state.role == Role::kCandidate && soft_.role != Role::kCandidate) rt_.metrics.elections.Add();
   if (!leads || state.term != soft_.term) StopSnapshots();
+  if (state.leader && (state.leader != soft_.leader || state.term != soft_.term)) {
+    HeardOfLeader(rt_.env.Now());
+  }
   soft_ = state;
   machine_.OnSoftState(state);
 }

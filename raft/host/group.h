@@ -97,6 +97,8 @@ class Group final : public GroupHandle {
   void Propose(std::string payload, std::optional<Term> expected_term, ProposeDone done) override;
   Task<Status> ReadBarrier() override;
   SoftState soft_state() const override { return node_->soft_state(); }
+  bool leader_in_doubt() const override;
+  Task<void> WaitForLeader(Instant until) override;
   bool leader_ready() const override { return node_->leader_ready(); }
   Instant lease_until() const override;
   LogIndex applied_index() const override { return applied_; }
@@ -112,6 +114,8 @@ class Group final : public GroupHandle {
   void OnUnreachable(NodeId node);
   // Carries out everything the core has ready.
   void Process();
+  // Whoever waits for a leader goes on without one.
+  void WakeLeaderWaiters();
   // The store was flushed: lets go of log that neither a crash nor a slow follower needs.
   void Compact();
   // Tries to give leadership away: whether there is still something to hand over.
@@ -141,6 +145,7 @@ class Group final : public GroupHandle {
   // ---- one Ready (group.cc) --------------------------------------------------------------------
   void Carry(Ready ready);
   void OnSoftState(const SoftState& state);
+  void HeardOfLeader(Instant now);
   void Send(std::vector<Message> messages);
   void Persist(Ready* ready);
   void Apply(std::vector<Entry> entries);
@@ -180,6 +185,12 @@ class Group final : public GroupHandle {
   Proposals proposals_;
   std::vector<Asked> asked_;
   SoftState soft_;  // as told to the machine
+  Instant leader_heard_{};
+  struct LeaderWaiter {
+    Instant until;
+    Promise<bool> known;
+  };
+  std::vector<LeaderWaiter> leader_waiters_;
 
   uint64_t next_context_ = 1;
   BarrierList barriers_asked_;                          // not yet given to the core

@@ -55,6 +55,7 @@ struct Host::Rep {
     if (runtime.failed) return;
     runtime.failed = true;
     failure = status;
+    for (auto& [id, group] : groups) group->WakeLeaderWaiters();
     runtime.env.log.Error("the node's {} failed and nothing is acknowledged any more: {}", what,
                           status.ToString());
     ReportFailure();

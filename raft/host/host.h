@@ -64,6 +64,11 @@ class GroupHandle {
   // applied index has reached the commit index it had.
   virtual Task<Status> ReadBarrier() = 0;
   virtual SoftState soft_state() const = 0;
+  // No leader is known, or the one that is has not been heard of for some heartbeats: there may
+  // soon be another.
+  virtual bool leader_in_doubt() const = 0;
+  // Resumes when a leader is heard of (this replica itself, perhaps) or, to the tick, at `until`.
+  virtual Task<void> WaitForLeader(Instant until) = 0;
   // An entry of the current term was committed and applied here, and this node leads.
   virtual bool leader_ready() const = 0;
   // The lease, on this node's boot clock. Check it after the state was read. ReadMode::kQuorum:

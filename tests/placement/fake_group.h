@@ -123,6 +123,8 @@ class FakeCluster {
     }
     Task<Status> ReadBarrier() override { return cluster.Confirm(self, state.term); }
     raft::SoftState soft_state() const override { return state; }
+    bool leader_in_doubt() const override { return !state.leader; }
+    Task<void> WaitForLeader(Instant) override { co_return; }
     bool leader_ready() const override { return state.role == raft::Role::kLeader; }
     Instant lease_until() const override { return lease; }
     raft::LogIndex applied_index() const override { return raft::LogIndex(cluster.index_); }

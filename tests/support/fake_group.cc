@@ -24,6 +24,8 @@ struct FakeGroup::Replica final : raft::GroupHandle {
     co_return Status::Ok();
   }
   raft::SoftState soft_state() const override { return soft; }
+  bool leader_in_doubt() const override { return !soft.leader; }
+  Task<void> WaitForLeader(Instant) override { co_return; }
   bool leader_ready() const override { return soft.role == raft::Role::kLeader; }
   Instant lease_until() const override { return group.lease_until_; }
   raft::LogIndex applied_index() const override { return raft::LogIndex(applied); }

@@ -204,6 +204,73 @@ TEST(Host, ReadBarrierFailsWithoutAQuorumAndOnFollowers) {
   EXPECT_EQ(read->code(), Code::kNotLeader) << "check-quorum deposed it, and it says so";
 }
 
+Task<void> WaitForLeader(GroupHandle* group, Instant until, Env* env, std::optional<Instant>* at) {
+  co_await group->WaitForLeader(until);
+  *at = env->Now();
+}
+
+TEST(Host, WhoWaitsForALeaderHearsOfItAtOnce) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int follower = Other(leader);
+  GroupHandle* group = cluster.group(follower);
+  Env& env = cluster.process(follower).env();
+  ASSERT_TRUE(cluster.RunUntil([&] { return group->soft_state().leader == NodeId(leader); }));
+  EXPECT_FALSE(group->leader_in_doubt());
+  cluster.Crash(leader, MiniCluster::Loss::kProcess);
+  ASSERT_TRUE(cluster.RunUntil([&] { return group->leader_in_doubt(); }));
+  EXPECT_EQ(group->soft_state().leader, NodeId(leader)) << "in doubt before anyone campaigns";
+
+  TaskScope scope(cluster.process(follower));
+  std::optional<Instant> soon;
+  std::optional<Instant> late;
+  scope.Spawn(WaitForLeader(group, env.Now() + 100ms, &env, &soon));
+  scope.Spawn(WaitForLeader(group, env.Now() + 60min, &env, &late));
+  const Instant asked = env.Now();
+  ASSERT_TRUE(cluster.RunUntil([&] { return soon.has_value(); }));
+  EXPECT_GE(*soon - asked, 100ms);
+  EXPECT_LE(*soon - asked, 100ms + 2 * limits::kTick);
+  ASSERT_TRUE(cluster.RunUntil([&] { return late.has_value(); }));
+  EXPECT_FALSE(group->leader_in_doubt());
+  EXPECT_NE(group->soft_state().leader, NodeId(leader));
+  EXPECT_TRUE(group->soft_state().leader);
+}
+
+TEST(Host, AReplicaThatIsCutOffDoubtsItsLeaderUntilItHearsOfItAgain) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int follower = Other(leader);
+  GroupHandle* group = cluster.group(follower);
+  Env& env = cluster.process(follower).env();
+  cluster.Isolate(follower);
+  ASSERT_TRUE(cluster.RunUntil([&] { return group->leader_in_doubt(); }));
+  EXPECT_FALSE(cluster.group(leader)->leader_in_doubt());
+  TaskScope scope(cluster.process(follower));
+  std::optional<Instant> heard;
+  scope.Spawn(WaitForLeader(group, env.Now() + 60min, &env, &heard));
+  cluster.RunFor(3s);
+  EXPECT_FALSE(heard.has_value());
+  cluster.Heal();
+  EXPECT_TRUE(cluster.RunUntil([&] { return heard.has_value(); }));
+}
+
+TEST(Host, NobodyWaitsForALeaderWhereStorageFailed) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int follower = Other(leader);
+  GroupHandle* group = cluster.group(follower);
+  Env& env = cluster.process(follower).env();
+  cluster.Crash(leader, MiniCluster::Loss::kProcess);
+  ASSERT_TRUE(cluster.RunUntil([&] { return group->leader_in_doubt(); }));
+  TaskScope scope(cluster.process(follower));
+  std::optional<Instant> heard;
+  scope.Spawn(WaitForLeader(group, env.Now() + 60min, &env, &heard));
+  // Its vote cannot be made durable, and without that nobody is elected.
+  cluster.disk(follower).FailNextSync(IoError("disk on fire"));
+  EXPECT_TRUE(cluster.RunUntil([&] { return heard.has_value(); }));
+  EXPECT_TRUE(cluster.fatal(follower).has_value());
+}
+
 TEST(Host, TransfersLeadership) {
   MiniCluster cluster({});
   const int leader = cluster.WaitForLeader();
