@@ -24,6 +24,8 @@ constexpr Duration kServeWithin = kConvergeWithin + 60s;
 constexpr Duration kLook = 10ms;
 // Operations of each client that show that the core serves.
 constexpr uint64_t kServedByCore = 3;
+constexpr uint64_t kCallsOfOneThought = 4;
+constexpr uint64_t kThoughtsMax = 16;
 
 std::function<void(const Fault&, const std::string&, const std::string&)> WatchFaults(
     StepMatrix* matrix) {
@@ -200,8 +202,13 @@ class Run {
   static Task<void> ClientLoop(Run* run, SimClient* client, int index) {
     Random random = run->world_.Fork(client->process().name());
     while (!run->stopping_) {
+      const uint64_t before = client->network().CallsOf(client->address());
       co_await run->workloads_.Step(client, index, &random);
-      co_await Sleep(client->process(), Duration(random.Below(run->ThinkMax())));
+      // Longer after an operation of many calls, so that no kind of operation, and no retries, take
+      // most of the time of a batch.
+      const uint64_t calls = client->network().CallsOf(client->address()) - before;
+      const uint64_t weight = std::clamp(calls / kCallsOfOneThought, uint64_t{1}, kThoughtsMax);
+      co_await Sleep(client->process(), Duration(random.Below(weight * run->ThinkMax())));
     }
     --run->running_;
   }

@@ -71,15 +71,20 @@ void SimNetwork::Close(const std::string& address, Ending ending) {
   }
 }
 
+uint64_t SimNetwork::CallsOf(const std::string& address) const {
+  const auto it = endpoints_.find(address);
+  return it == endpoints_.end() ? 0 : it->second.calls;
+}
+
 // What `to` has under way with `from` ends, a little later.
 void SimNetwork::BreakConnection(const std::string& from, const std::string& to) {
   const auto it = endpoints_.find(to);
-  if (it == endpoints_.end() || (!it->second.reset && it->second.calls.empty())) return;
+  if (it == endpoints_.end() || (!it->second.reset && it->second.pending.empty())) return;
   world_.At(Latency(LinkOf(from, to).rule), [this, from, to, incarnation = it->second.incarnation] {
     const auto it = endpoints_.find(to);
     if (it == endpoints_.end() || it->second.incarnation != incarnation) return;
     if (it->second.reset) it->second.reset(from);
-    for (const auto& [id, call] : it->second.calls) {
+    for (const auto& [id, call] : it->second.pending) {
       if (call.to == from) call.answer.Set(Unavailable(from + ": connection broke"));
     }
   });
@@ -312,11 +317,12 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
   Promise<Result<std::string>> answer(*process);
   CallGuard guard(process, [this, from, call] {
     const auto it = endpoints_.find(from);
-    if (it != endpoints_.end()) it->second.calls.erase(call);
+    if (it != endpoints_.end()) it->second.pending.erase(call);
   });
   const auto caller = endpoints_.find(from);
   if (caller == endpoints_.end()) co_return co_await answer.future();  // dead, and does not know
-  caller->second.calls.emplace(call, PendingCall{to, answer});
+  ++caller->second.calls;
+  caller->second.pending.emplace(call, PendingCall{to, answer});
   world_.Trace(Crc32c(request.bytes), request.bytes.size());
   Link& link = LinkOf(from, to);
   const LinkRule& rule = link.rule;

@@ -117,6 +117,8 @@ class SimNetwork {
 
   // ---- what was sent, for counting messages per commit ----------------------------------------
   uint64_t calls() const { return calls_; }
+  // Of the process that listens there now.
+  uint64_t CallsOf(const std::string& address) const;
   uint64_t peer_batches() const { return peer_batches_; }
 
  private:
@@ -133,7 +135,8 @@ class SimNetwork {
     // Set by the transport.
     std::function<void(std::shared_ptr<const std::string> batch, int condition)> raft;
     std::function<void(const std::string& address)> reset;
-    std::map<uint64_t, PendingCall> calls;
+    std::map<uint64_t, PendingCall> pending;
+    uint64_t calls = 0;  // so far
   };
   struct Link {
     std::string from;

@@ -12,6 +12,7 @@ namespace quorate::sim {
 namespace {
 
 constexpr Duration kStopInterval = 1ms;
+constexpr double kGoesOn = 0.8;
 constexpr int64_t kEpochMs = 1'700'000'000'000;
 
 TimerId MakeTimerId(size_t slot, uint32_t generation) {
@@ -153,8 +154,11 @@ void Process::Pause(Instant until) { paused_until_ = std::max(paused_until_, unt
 
 void Process::Enqueue(Ready ready) {
   ready_.push_back(std::move(ready));
-  if (turn_scheduled_) return;
-  ScheduleTurn(Duration(turn_random_.Below(static_cast<uint64_t>(turn_delay_max_.count()))));
+  if (!turn_scheduled_ && !in_turn_) ScheduleTurn(TurnDelay());
+}
+
+Duration Process::TurnDelay() {
+  return Duration(turn_random_.Below(static_cast<uint64_t>(turn_delay_max_.count())));
 }
 
 void Process::Post(Closure fn) { Enqueue({std::move(fn), 0}); }
@@ -167,20 +171,29 @@ void Process::ScheduleTurn(Duration delay) {
 void Process::Turn() {
   if (paused()) return ScheduleTurn(paused_until_ - world_.now());
   turn_scheduled_ = false;
-  world_.Trace(number_, ready_.size());
-  // What this turn posts runs in the next one. A handler may end the process, and with it this.
-  std::vector<Ready> batch = std::exchange(batch_, {});
-  batch.swap(ready_);
+  // A handler may end the process, and with it this.
   bool destroyed = false;
   destroyed_ = &destroyed;
-  for (Ready& ready : batch) {
-    Closure fn = ready.timer == 0 ? std::move(ready.fn) : TakeTimer(ready.timer);
-    if (fn) fn();
-    if (destroyed) return;
-  }
+  in_turn_ = true;
+  std::vector<Ready> batch = std::exchange(batch_, {});
+  do {
+    world_.Trace(number_, ready_.size());
+    batch.swap(ready_);
+    for (Ready& ready : batch) {
+      Closure fn = ready.timer == 0 ? std::move(ready.fn) : TakeTimer(ready.timer);
+      if (fn) fn();
+      if (destroyed) return;
+    }
+    batch.clear();
+  } while (!ready_.empty() && GoesOn());
+  in_turn_ = false;
   destroyed_ = nullptr;
-  batch.clear();
   batch_ = std::move(batch);
+  if (!ready_.empty()) ScheduleTurn(TurnDelay());
+}
+
+bool Process::GoesOn() {
+  return !paused() && turn_delay_max_ == kTurnDelayMax && turn_random_.Chance(kGoesOn);
 }
 
 // ---- timers -------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@
 // A Process is one incarnation of a node or client: its Executor, clock and random stream. A crash
 // ends the incarnation: its queue and timers are dropped; the next one starts empty. Handlers that
 // are ready run in turns, a turn some microseconds after it was asked for, so that processes
-// interleave differently by seed while each keeps its FIFO order.
+// interleave differently by seed while each keeps its FIFO order. What they post runs in the same
+// turn or, now and then, in a later one: a real executor leaves no gap either, but for when it does.
 #pragma once
 
 #include <cstdint>
@@ -167,6 +168,9 @@ class Process final : public Executor, public Clock {
 
   void Enqueue(Ready ready);
   void ScheduleTurn(Duration delay);
+  Duration TurnDelay();
+  // Whether what a turn posted runs at once, before anything else in the world.
+  bool GoesOn();
   void Turn();
   void TimerDue(TimerId timer);
   TimerSlot* FindTimer(TimerId timer);
@@ -184,6 +188,7 @@ class Process final : public Executor, public Clock {
   std::vector<Ready> batch_;   // of the turn that runs; kept for its capacity
   bool* destroyed_ = nullptr;  // set by the destructor while a turn runs
   bool turn_scheduled_ = false;
+  bool in_turn_ = false;
   Instant paused_until_{};
   Duration turn_delay_max_ = kTurnDelayMax;
   std::vector<TimerSlot> timers_;
