@@ -24,7 +24,7 @@ constexpr Duration kServeWithin = kConvergeWithin + 60s;
 constexpr Duration kLook = 10ms;
 // Operations of each client that show that the core serves.
 constexpr uint64_t kServedByCore = 3;
-constexpr uint64_t kCallsOfOneThought = 4;
+constexpr uint64_t kCallsOfOneThought = 2;
 constexpr uint64_t kThoughtsMax = 16;
 
 std::function<void(const Fault&, const std::string&, const std::string&)> WatchFaults(

@@ -13,7 +13,7 @@ namespace {
 class Large final : public Workload {
  public:
   explicit Large(const WorkloadContext& context)
-      : Workload(context.world, "large"), keys_(100 + 15 * context.options.accounts) {}
+      : Workload(context.world, "large"), keys_(100 + 6 * context.options.accounts) {}
 
   Task<void> Step(Hands* hands) override {
     Random* random = hands->random;
