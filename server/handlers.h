@@ -4,8 +4,8 @@
 // A node that belongs to no cluster answers hello, init, bootstrap, register and status;
 // UNINITIALIZED otherwise.
 //
-// A request for the leader of a group whose replica here is in doubt about its leader is kept for up to
-// 100 ms, or until one is heard of: whoever looks for a leader learns of it at once.
+// A request for the leader of a group whose replica here is in doubt about its leader is kept for
+// up to 100 ms, or until one is heard of: whoever looks for a leader learns of it at once.
 //
 // Threads: executor's thread only.
 #pragma once

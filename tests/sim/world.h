@@ -5,7 +5,7 @@
 // ends the incarnation: its queue and timers are dropped; the next one starts empty. Handlers that
 // are ready run in turns, a turn some microseconds after it was asked for, so that processes
 // interleave differently by seed while each keeps its FIFO order. What they post runs in the same
-// turn or, now and then, in a later one: a real executor leaves no gap either, but for when it does.
+// turn or, now and then, in a later one: a real executor leaves a gap as rarely.
 #pragma once
 
 #include <cstdint>
