@@ -299,19 +299,18 @@ class Judge {
     for (const Version& version : history.versions) {
       if (version.writer->settled < read.began) floor = std::max(floor, version.ts);
     }
-    bool explained = !floor && !read.value;
+    if (!floor && !read.value) return;
+    // One whose outcome nobody knows may have been seen at any time since: nothing more is known.
+    for (const Maybe* maybe : history.maybes) {
+      const bool possible = maybe->writer->began < read.ended;
+      if (possible && maybe->writer->writes.at(read.key) == read.value) return;
+    }
     for (const Version& version : history.versions) {
-      if (explained) break;
       if (version.ts < floor || version.value != read.value) continue;
       if (version.writer->began > read.ended) continue;
-      explained = true;
       known->emplace_back(read.ended, version.ts);
+      return;
     }
-    for (const Maybe* maybe : history.maybes) {
-      explained |=
-          maybe->writer->writes.at(read.key) == read.value && maybe->writer->began < read.ended;
-    }
-    if (explained) return;
     Find("linearizability",
          fmt::format("{} read {} = {} on its own, between {:.6f} and {:.6f} s; what was known "
                      "before is newer, or nobody had written it",

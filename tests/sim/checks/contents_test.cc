@@ -218,6 +218,18 @@ TEST_F(Contents, ASingleReadGoesBackBehindAnother) {
   EXPECT_THAT(Found(), ElementsAre(HasSubstr("linearizability")));
 }
 
+TEST_F(Contents, ASingleReadOfWhatMayHaveBeenWrittenShowsNothingElse) {
+  Write("k", "1", At(10, 1));
+  Maybe("k", std::nullopt);  // nobody ever learns of it
+  AttemptSeen& slow = Maybe("k", std::nullopt);
+  Pass();
+  Single("k", std::nullopt);
+  Write("k", "2", At(20, 1));
+  Single("k", "2");
+  record_.Committed(&slow, At(30, 1));
+  EXPECT_THAT(Found(), IsEmpty());
+}
+
 TEST_F(Contents, ASingleReadFromTheFuture) {
   Single("k", "1");
   Write("k", "1", At(10, 1));
