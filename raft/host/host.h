@@ -67,7 +67,8 @@ class GroupHandle {
   // No leader is known, or the one that is has not been heard of for some heartbeats: there may
   // soon be another.
   virtual bool leader_in_doubt() const = 0;
-  // Resumes when a leader is heard of (this replica itself, perhaps) or, to the tick, at `until`.
+  // Resumes when a leader is heard of (this replica itself, perhaps) or, to the tick, at `until`;
+  // at once if there is no doubt, or storage failed and nobody will be heard of.
   virtual Task<void> WaitForLeader(Instant until) = 0;
   // An entry of the current term was committed and applied here, and this node leads.
   virtual bool leader_ready() const = 0;
