@@ -10,12 +10,8 @@ namespace {
 static_assert(1 + TxnId::kBytes + sizeof(uint64_t) + 1 <= limits::kStoreKeyOverhead,
               "tag, longest suffix and its length fit what the limit of keys leaves");
 
-std::string Body(Tag tag, std::string_view key) {
-  std::string body;
-  body.reserve(key.size() + 2);
-  body.push_back(static_cast<char>(tag));
-  body.append(key);
-  return body;
+std::string Key(Tag tag, std::string_view key, std::string_view suffix = {}) {
+  return storage::MakeKey(static_cast<char>(tag), key, suffix);
 }
 
 }  // namespace
@@ -23,25 +19,25 @@ std::string Body(Tag tag, std::string_view key) {
 std::string VersionKey(std::string_view key, Timestamp commit_ts) {
   std::string suffix;
   PutOrderedDescending64(&suffix, commit_ts.bits());
-  return storage::MakeKey(Body(Tag::kVersions, key), suffix);
+  return Key(Tag::kVersions, key, suffix);
 }
 
-std::string IntentKey(std::string_view key) { return storage::MakeKey(Body(Tag::kIntents, key)); }
+std::string IntentKey(std::string_view key) { return Key(Tag::kIntents, key); }
 
 std::string ParticipantKey(std::string_view marker_key, const Owner& owner) {
   std::string suffix(owner.txn_id.bytes());
   PutOrdered64(&suffix, owner.digest.value());
-  return storage::MakeKey(Body(Tag::kParticipants, marker_key), suffix);
+  return Key(Tag::kParticipants, marker_key, suffix);
 }
 
 std::string TransactionKey(std::string_view anchor_key, const TxnId& txn_id) {
-  return storage::MakeKey(Body(Tag::kTransactions, anchor_key), txn_id.bytes());
+  return Key(Tag::kTransactions, anchor_key, txn_id.bytes());
 }
 
 std::string ShardStateKey(ShardId shard) {
   std::string id;
   PutOrdered64(&id, shard.value());
-  return storage::MakeKey(Body(Tag::kShardState, id));
+  return Key(Tag::kShardState, id);
 }
 
 std::string_view UserKey(std::string_view store_key) {
@@ -68,15 +64,15 @@ Owner ParticipantOwner(std::string_view store_key) {
 }
 
 std::pair<std::string, std::string> StoreSpan(Tag tag, std::string_view from, std::string_view to) {
-  std::string end = to.empty() ? storage::MakeKey(std::string(1, static_cast<char>(tag) + 1))
-                               : storage::MakeKey(Body(tag, to));
-  return {storage::MakeKey(Body(tag, from)), std::move(end)};
+  const auto next = static_cast<Tag>(static_cast<char>(tag) + 1);
+  return {Key(tag, from), to.empty() ? Key(next, {}) : Key(tag, to)};
 }
 
 std::pair<std::string, std::string> StoreSpanOfKey(Tag tag, std::string_view key) {
-  std::string next = Body(tag, key);
-  next.push_back('\0');
-  return {storage::MakeKey(Body(tag, key)), storage::MakeKey(next)};
+  std::string next;
+  next.reserve(key.size() + 1);
+  next.append(key).push_back('\0');
+  return {Key(tag, key), Key(tag, next)};
 }
 
 }  // namespace quorate::shard

@@ -191,7 +191,11 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under,
 
 raft::ApplyResult Shard::Apply(raft::LogIndex, raft::Term term, std::string_view payload,
                                storage::WriteBatch* batch) {
-  google::protobuf::Arena arena;
+  alignas(16) char block[4 << 10];  // most commands fit
+  google::protobuf::ArenaOptions options;
+  options.initial_block = block;
+  options.initial_block_size = sizeof(block);
+  google::protobuf::Arena arena(options);
   auto* command = google::protobuf::Arena::CreateMessage<v1::ShardCommand>(&arena);
   CHECK(command->ParseFromArray(payload.data(), static_cast<int>(payload.size())),
         "shard {}: an entry does not parse", rep_->table.id());

@@ -36,6 +36,8 @@ namespace quorate::storage {
 inline constexpr char kStorageTag = '\0';
 
 std::string MakeKey(std::string_view body, std::string_view suffix = {});
+// The body is `tag` and then `rest`.
+std::string MakeKey(char tag, std::string_view rest, std::string_view suffix = {});
 
 // Precondition: `key` was built by MakeKey.
 inline std::string_view KeyBody(std::string_view key) {

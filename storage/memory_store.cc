@@ -3,28 +3,17 @@
 #include <utility>
 
 #include "base/check.h"
-#include "storage/overlay.h"
 
 namespace quorate::storage {
 
 void MemoryDisk::ApplyFirst() {
-  for (const WriteBatch::Op* op : in_flight_.front()->Ordered()) {
-    const auto& [key, value] = *op;
-    const auto it = pairs_.find(key);
-    if (it != pairs_.end()) {
-      bytes_ -= key.size() + it->second.size();
-      if (!value) {
-        pairs_.erase(it);
-        continue;
-      }
-      it->second = *value;
-    } else if (value) {
-      pairs_.emplace(key, *value);
+  in_flight_.front()->ForEach([this](const WriteBatch::Op& op) {
+    if (op.value) {
+      pairs_.Put(op.key, op.value);
     } else {
-      continue;
+      pairs_.Erase(op.key);
     }
-    bytes_ += key.size() + value->size();
-  }
+  });
   in_flight_.pop_front();
   ++commits_;
 }
@@ -43,16 +32,13 @@ MemoryStore::MemoryStore(Env& env, MemoryDisk& disk, Options options)
 MemoryStore::~MemoryStore() { env_.executor.Cancel(timer_); }
 
 Result<std::optional<std::string>> MemoryStore::Get(std::string_view key) const {
-  const auto it = disk_.pairs_.find(key);
-  if (it == disk_.pairs_.end()) return std::optional<std::string>();
-  return std::optional<std::string>(it->second);
+  const std::optional<std::string>* value = disk_.pairs_.Find(key);
+  return value == nullptr ? std::optional<std::string>() : *value;
 }
 
 Status MemoryStore::Scan(std::string_view from, std::string_view to, ScanVisitor visit) const {
-  auto it = from.empty() ? disk_.pairs_.begin() : disk_.pairs_.lower_bound(from);
-  for (; it != disk_.pairs_.end(); ++it) {
-    if (!to.empty() && CompareKeys(it->first, to) >= 0) break;
-    if (!visit(it->first, it->second)) break;
+  for (Overlay::Cursor at(disk_.pairs_, from, to); at.valid(); at.Next()) {
+    if (!visit(at.op().key, *at.op().value)) break;
   }
   return Status::Ok();
 }

@@ -5,8 +5,6 @@
 // those in flight as many as the given random source decides.
 #pragma once
 
-#include <absl/container/btree_map.h>
-
 #include <deque>
 #include <memory>
 #include <optional>
@@ -14,6 +12,7 @@
 
 #include "base/env.h"
 #include "storage/kv_store.h"
+#include "storage/overlay.h"
 
 namespace quorate::storage {
 
@@ -24,17 +23,16 @@ class MemoryDisk {
   // The next commit, and all after it, fail with `status`.
   void FailCommits(Status status) { failure_ = std::move(status); }
 
-  const absl::btree_map<std::string, std::string, KeyLess>& pairs() const { return pairs_; }
+  size_t size() const { return pairs_.size(); }
   uint64_t commits() const { return commits_; }
 
  private:
   friend class MemoryStore;
   void ApplyFirst();
 
-  absl::btree_map<std::string, std::string, KeyLess> pairs_;
+  Overlay pairs_;  // over nothing: without deletions
   std::deque<std::shared_ptr<const Overlay>> in_flight_;
   std::optional<Status> failure_;
-  uint64_t bytes_ = 0;
   uint64_t commits_ = 0;
 };
 
@@ -52,7 +50,7 @@ class MemoryStore final : public KvStore {
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
-  uint64_t SizeBytes() const override { return disk_.bytes_; }
+  uint64_t SizeBytes() const override { return disk_.pairs_.bytes(); }
 
  private:
   void StartNext();

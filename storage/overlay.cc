@@ -26,7 +26,27 @@ bool EndsBody(std::string_view body, std::string_view to) {
 Overlay::Overlay() = default;
 Overlay::~Overlay() = default;
 Overlay::Overlay(Overlay&&) noexcept = default;
-Overlay& Overlay::operator=(Overlay&&) noexcept = default;
+
+Overlay::Overlay(const Overlay& other) : size_(other.size_), bytes_(other.bytes_) {
+  groups_.reserve(other.groups_.size());
+  for (const GroupPtr& theirs : other.groups_) {
+    auto group = std::make_unique<Group>();
+    group->ops.reserve(theirs->ops.size());
+    for (const auto& op : theirs->ops) group->ops.push_back(std::make_unique<Op>(*op));
+    group->body = KeyBody(group->ops.front()->key);
+    unindexed_.push_back(group.get());
+    groups_.insert(std::move(group));
+  }
+}
+
+Overlay& Overlay::operator=(Overlay other) noexcept {
+  std::swap(groups_, other.groups_);
+  std::swap(size_, other.size_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(index_, other.index_);
+  std::swap(unindexed_, other.unindexed_);
+  return *this;
+}
 
 size_t Overlay::LowerBound(const Group& group, std::string_view suffix) {
   const auto it = std::lower_bound(
@@ -36,27 +56,44 @@ size_t Overlay::LowerBound(const Group& group, std::string_view suffix) {
 }
 
 void Overlay::Put(std::string key, std::optional<std::string> value) {
-  const std::string_view body = KeyBody(key);
-  auto found = groups_.find(body);
-  if (found == groups_.end()) {
-    auto group = std::make_unique<Group>();
-    group->body = body;
-    unindexed_.push_back(group.get());
-    found = groups_.insert(std::move(group)).first;
-  }
-  Group& group = **found;
-  const size_t at = LowerBound(group, KeySuffix(key));
-  if (at < group.ops.size() && group.ops[at]->key == key) {
-    Op& op = *group.ops[at];
+  auto found = groups_.find(KeyBody(key));
+  const size_t at = found == groups_.end() ? 0 : LowerBound(**found, KeySuffix(key));
+  if (found != groups_.end() && at < (*found)->ops.size() && (*found)->ops[at]->key == key) {
+    Op& op = *(*found)->ops[at];
     bytes_ -= Cost(op);
     op.value = std::move(value);
     bytes_ += Cost(op);
     return;
   }
   auto op = std::make_unique<Op>(Op{std::move(key), std::move(value)});
+  if (found == groups_.end()) {
+    auto group = std::make_unique<Group>();
+    group->body = KeyBody(op->key);
+    unindexed_.push_back(group.get());
+    found = groups_.insert(std::move(group)).first;
+  }
   bytes_ += Cost(*op);
   ++size_;
-  group.ops.insert(group.ops.begin() + static_cast<ptrdiff_t>(at), std::move(op));
+  std::vector<std::unique_ptr<Op>>& ops = (*found)->ops;
+  ops.insert(ops.begin() + static_cast<ptrdiff_t>(at), std::move(op));
+}
+
+void Overlay::Erase(std::string_view key) {
+  const auto found = groups_.find(KeyBody(key));
+  if (found == groups_.end()) return;
+  Group& group = **found;
+  const size_t at = LowerBound(group, KeySuffix(key));
+  if (at == group.ops.size() || group.ops[at]->key != key) return;
+  bytes_ -= Cost(*group.ops[at]);
+  --size_;
+  if (group.ops.size() > 1) {
+    group.body = KeyBody(group.ops[at == 0 ? 1 : 0]->key);
+    group.ops.erase(group.ops.begin() + static_cast<ptrdiff_t>(at));
+    return;
+  }
+  Bodies();  // so that the index alone names it
+  index_.erase(&group);
+  groups_.erase(found);
 }
 
 const std::optional<std::string>* Overlay::Find(std::string_view key) const {
@@ -79,6 +116,12 @@ std::vector<const Overlay::Op*> Overlay::Ordered() const {
     for (const auto& op : group->ops) ops.push_back(op.get());
   }
   return ops;
+}
+
+void Overlay::ForEach(absl::FunctionRef<void(const Op&)> visit) const {
+  for (const GroupPtr& group : groups_) {
+    for (const auto& op : group->ops) visit(*op);
+  }
 }
 
 const Overlay::Index& Overlay::Bodies() const {

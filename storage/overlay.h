@@ -11,6 +11,7 @@
 
 #include <absl/container/btree_set.h>
 #include <absl/container/flat_hash_set.h>
+#include <absl/functional/function_ref.h>
 
 #include <memory>
 #include <optional>
@@ -28,11 +29,14 @@ class Overlay {
 
   Overlay();
   ~Overlay();
+  Overlay(const Overlay& other);
   Overlay(Overlay&&) noexcept;
-  Overlay& operator=(Overlay&&) noexcept;
+  Overlay& operator=(Overlay) noexcept;
 
   // Replaces what the key had.
   void Put(std::string key, std::optional<std::string> value);
+  // From now on it says nothing about the key.
+  void Erase(std::string_view key);
   // nullptr: the overlay says nothing about the key.
   const std::optional<std::string>* Find(std::string_view key) const;
   bool empty() const { return size_ == 0; }
@@ -41,11 +45,13 @@ class Overlay {
   size_t bytes() const { return bytes_; }
   // All of it in the order of the store. The pointers live as long as the overlay is not changed.
   std::vector<const Op*> Ordered() const;
+  // Visits all of it, in no order that is the same twice.
+  void ForEach(absl::FunctionRef<void(const Op&)> visit) const;
 
  private:
   // What lies under one body, ordered by suffix; never empty.
   struct Group {
-    std::string body;
+    std::string_view body;  // of one of its keys
     std::vector<std::unique_ptr<Op>> ops;
   };
   using GroupPtr = std::unique_ptr<Group>;

@@ -67,7 +67,7 @@ TEST(PlacementStateMachine, BeginsWithTheBootstrapMessage) {
   EXPECT_EQ(f.machine->cluster_id(), seed.cluster_id());
   EXPECT_EQ(f.machine->nodes().nodes().size(), 3u);
   EXPECT_EQ(f.machine->map().TilingError(), "");
-  EXPECT_EQ(f.disk.pairs().size(), 0u) << "nothing is stored before the first entry";
+  EXPECT_EQ(f.disk.size(), 0u) << "nothing is stored before the first entry";
 }
 
 TEST(PlacementStateMachine, TheWholeStateEntersTheStoreWithTheFirstEntry) {

@@ -314,17 +314,17 @@ class CallGuard {
 Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string from, std::string to,
                                                Request request) {
   const uint64_t call = ++calls_;
-  Promise<Result<std::string>> answer(*process);
-  CallGuard guard(process, [this, from, call] {
-    const auto it = endpoints_.find(from);
-    if (it != endpoints_.end()) it->second.pending.erase(call);
-  });
-  const auto caller = endpoints_.find(from);
-  if (caller == endpoints_.end()) co_return co_await answer.future();  // dead, and does not know
-  ++caller->second.calls;
-  caller->second.pending.emplace(call, PendingCall{to, answer});
-  world_.Trace(Crc32c(request.bytes), request.bytes.size());
   Link& link = LinkOf(from, to);
+  Promise<Result<std::string>> answer(*process);
+  CallGuard guard(process, [this, &link, call] {
+    Endpoint* caller = TargetOf(BackOf(link));
+    if (caller != nullptr) caller->pending.erase(call);
+  });
+  Endpoint* caller = TargetOf(BackOf(link));
+  if (caller == nullptr) co_return co_await answer.future();  // dead, and does not know
+  ++caller->calls;
+  caller->pending.emplace(call, PendingCall{to, answer});
+  world_.Trace(Crc32c(request.bytes), request.bytes.size());
   const LinkRule& rule = link.rule;
   SendStrayRequest(to, rule, request);
   guard.After(request.timeout,

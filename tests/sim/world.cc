@@ -36,14 +36,17 @@ uint32_t World::Register(Process* process) {
 
 void World::Push(Duration delay, Kind kind, uint32_t process, uint64_t detail) {
   CHECK(delay.count() >= 0, "scheduled in the past");
-  std::vector<Event>& heap = kind == Kind::kTurn ? turns_ : others_;
+  std::vector<Event>& heap = heaps_[static_cast<size_t>(kind)];
   heap.push_back({now_ + delay, ++sequence_, detail, process, kind});
   std::push_heap(heap.begin(), heap.end());
 }
 
 std::vector<World::Event>* World::NextHeap() {
-  if (turns_.empty()) return others_.empty() ? nullptr : &others_;
-  return others_.empty() || others_.front() < turns_.front() ? &turns_ : &others_;
+  std::vector<Event>* next = nullptr;
+  for (std::vector<Event>& heap : heaps_) {
+    if (!heap.empty() && (next == nullptr || next->front() < heap.front())) next = &heap;
+  }
+  return next;
 }
 
 void World::At(Duration delay, Closure fn) {

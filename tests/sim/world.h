@@ -8,6 +8,7 @@
 // turn or, now and then, in a later one: a real executor leaves a gap as rarely.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -75,10 +76,9 @@ class World {
   uint64_t sequence_ = 0;
   uint64_t events_ = 0;
   uint64_t trace_ = 0xcbf29ce484222325ull;
-  // Two heaps that are one queue: most events are turns, of which few wait at a time, while timers
-  // wait in thousands.
-  std::vector<Event> turns_;
-  std::vector<Event> others_;
+  // One queue, a heap for each kind of event: most are turns and messages, of which few wait at a
+  // time, while timers wait in thousands.
+  std::array<std::vector<Event>, 3> heaps_;
   std::vector<Closure> closures_;
   std::vector<uint32_t> free_closures_;
   std::vector<Process*> processes_;  // by number; nullptr once gone

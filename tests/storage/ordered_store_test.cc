@@ -71,7 +71,7 @@ TEST_F(OrderedStoreTest, AppliedIsVisibleAtOnceAndDurableAfterTheInterval) {
   EXPECT_EQ(Get("x"), "1");
   EXPECT_EQ(store_->AppliedIndex(kA), 1u);
   EXPECT_EQ(store_->FlushedIndex(kA), 0u);
-  EXPECT_TRUE(disk_.pairs().empty());
+  EXPECT_EQ(disk_.size(), 0u);
   int flushed = 0;
   store_->OnFlushed([&] { ++flushed; });
   world_.executor.RunFor(kInterval - 1ms);

@@ -48,8 +48,14 @@ TEST(OverlayTest, IsAnOrderedMap) {
       const std::string key = RandomKey(random);
       std::optional<std::string> value;
       if (random.Chance(0.7)) value = std::to_string(step);
-      overlay.Put(key, value);
-      model[key] = value;
+      if (random.Chance(0.3)) {
+        overlay.Erase(key);
+        model.erase(key);
+      } else {
+        overlay.Put(key, value);
+        model[key] = value;
+      }
+      if (random.Chance(0.05)) overlay = Overlay(overlay);
       const std::string probe = RandomKey(random);
       const auto* found = overlay.Find(probe);
       ASSERT_EQ(found != nullptr, model.contains(probe));
@@ -59,6 +65,9 @@ TEST(OverlayTest, IsAnOrderedMap) {
       ASSERT_EQ(Read(overlay, from, to), Read(model, from, to)) << "seed " << seed;
     }
     ASSERT_EQ(overlay.size(), model.size());
+    size_t visited = 0;
+    overlay.ForEach([&](const Overlay::Op& op) { visited += model.contains(op.key) ? 1 : 0; });
+    ASSERT_EQ(visited, model.size());
     const Ops all = Read(model, {}, {});
     const auto ordered = overlay.Ordered();
     ASSERT_EQ(ordered.size(), all.size());
@@ -84,6 +93,9 @@ TEST(OverlayTest, CountsBytes) {
   overlay.Put(MakeKey("a"), std::nullopt);
   EXPECT_EQ(overlay.bytes(), large - 1000);
   EXPECT_EQ(overlay.size(), 1u);
+  overlay.Put(MakeKey("b"), "y");
+  overlay.Erase(MakeKey("b"));
+  EXPECT_EQ(overlay.bytes(), large - 1000);
   const Overlay moved = std::exchange(overlay, {});
   EXPECT_TRUE(overlay.empty());
   EXPECT_EQ(overlay.bytes(), 0u);
