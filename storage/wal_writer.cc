@@ -41,9 +41,7 @@ WalWriter::WalWriter(Env& env, FileSystem& files, Config config)
   if (offset_ == kSegmentHeaderBytes) Open(config_.previous_end);
 }
 
-WalWriter::~WalWriter() {
-  env_.executor.Cancel(ack_mark_timer_);
-}
+WalWriter::~WalWriter() { env_.executor.Cancel(ack_mark_timer_); }
 
 WalWriter::Batch& WalWriter::OpenBatch() {
   if (queue_.empty() || queue_.back().segment != segment_ ||
@@ -218,12 +216,17 @@ Status WalWriter::BeginNext() {
 }
 
 void WalWriter::FillNext(uint64_t offset) {
-  // Zeros only make later syncs cheaper: if records wait for the segment, they go first.
+  // Zeros only make later syncs cheaper: if records wait for the segment, they go first, and the
+  // last of a disk is for what must be written.
   const bool wanted = !writing_ && !queue_.empty() && queue_.front().segment != file_segment_;
-  if (offset >= config_.segment_bytes || wanted) return NextReady();
+  const Result<uint64_t> free = files_.FreeBytes(config_.directory);
+  const bool scarce = free.ok() && *free < 2 * config_.segment_bytes;
+  if (offset >= config_.segment_bytes || wanted || scarce) return NextReady();
   const uint64_t size = std::min<uint64_t>(kFillBytes, config_.segment_bytes - offset);
   next_file_->WriteAndSync(offset, std::string(size, '\0'),
                            Alive([this, offset, size](Status status) {
+                             // Somebody else took the space; the header is durable.
+                             if (status.code() == Code::kNoSpace) return NextReady();
                              if (!status.ok()) return Fail(std::move(status));
                              FillNext(offset + size);
                            }));

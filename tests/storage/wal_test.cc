@@ -378,6 +378,21 @@ TEST_F(WalTest, NothingIsAcknowledgedAfterAFailedSync) {
   EXPECT_EQ(disk_.syncs(), syncs) << "never retried";
 }
 
+TEST_F(WalTest, TheLastOfADiskIsNotFilledWithZeros) {
+  Open();
+  disk_.SetFreeBytes(kSegmentBytes, uint64_t{1} << 40);
+  const std::string payload(kSegmentBytes * 2 / 3, 'x');
+  Write(Entries(1, 1, {payload}));  // the next segment is made ready
+  world_.executor.RunFor(1s);
+  const std::string* next = disk_.Find("wal/" + SegmentName(2));
+  ASSERT_NE(next, nullptr);
+  EXPECT_EQ(next->size(), kSegmentHeaderBytes);
+  Write(Entries(1, 2, {payload}));
+  EXPECT_GT(next->size(), payload.size());
+  Reopen();
+  EXPECT_EQ(Payloads(1), (Strings{payload, payload}));
+}
+
 TEST_F(WalTest, SegmentsAreReusedAndOldGroupsCopiedForward) {
   Open();
   const uint64_t recycled = Probe::Report()["wal segment recycled"];
