@@ -9,9 +9,9 @@
 //
 // The next segment is made ready when the current one is half full: a segment that is not needed
 // any more is renamed and gets a new header, or a new file is filled with zeros in small steps, so
-// that neither the executor nor the batches wait for it; where little of the disk is left it is not
-// filled. Until its first record is written it holds
-// nothing, and a crash in between leaves a file that recovery reuses.
+// that neither the executor nor the batches wait for it; less so where little of the disk is left.
+// Until its first record is written it holds nothing, and a crash in between leaves a file that
+// recovery reuses.
 //
 // If nothing follows a batch for kAckMarkDelay, an empty note is written behind it: evidence that
 // everything before it was acknowledged, so that later damage is not taken for a torn tail (ST4).

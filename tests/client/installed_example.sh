@@ -23,7 +23,8 @@ flags=$(sed -n 's/^CMAKE_CXX_FLAGS:[A-Z]*=//p' "$build_dir/CMakeCache.txt")
 # Copied away, so that nothing of the repository can be found by a relative path.
 cp -r "$source_dir/client/example" "$work_dir/example"
 cmake -S "$work_dir/example" -B "$work_dir/build" -DCMAKE_PREFIX_PATH="$prefix" \
-  -DCMAKE_CXX_COMPILER=clang++-16 -DCMAKE_C_COMPILER=clang-16 -DCMAKE_CXX_FLAGS="$flags" >"$work_dir/configure.log"
+  -DCMAKE_CXX_COMPILER=clang++-16 -DCMAKE_C_COMPILER=clang-16 \
+  -DCMAKE_CXX_FLAGS="$flags" >"$work_dir/configure.log"
 cmake --build "$work_dir/build" >"$work_dir/build.log" || {
   cat "$work_dir/build.log"
   exit 1
