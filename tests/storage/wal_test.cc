@@ -393,6 +393,22 @@ TEST_F(WalTest, TheLastOfADiskIsNotFilledWithZeros) {
   EXPECT_EQ(Payloads(1), (Strings{payload, payload}));
 }
 
+TEST_F(WalTest, GoesOnWhereTheNextSegmentCannotBeFilled) {
+  Open();
+  bool failed = false;
+  wal_->OnFailure([&](const Status&) { failed = true; });
+  Write(Entries(1, 1, {std::string(kSegmentBytes * 2 / 3, 'x')}));
+  ASSERT_TRUE(world_.executor.RunUntil([&] {
+    const std::string* next = disk_.Find("wal/" + SegmentName(2));
+    return next != nullptr && next->size() > kSegmentHeaderBytes;
+  }));
+  disk_.FailNextSync({Code::kNoSpace, "taken by somebody else"});
+  world_.executor.RunFor(20ms);
+  disk_.FailNoMoreFiles();
+  Write(Entries(1, 2, {"in the current one"}));
+  EXPECT_FALSE(failed);
+}
+
 TEST_F(WalTest, SegmentsAreReusedAndOldGroupsCopiedForward) {
   Open();
   const uint64_t recycled = Probe::Report()["wal segment recycled"];

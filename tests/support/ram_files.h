@@ -29,6 +29,8 @@ class RamDisk {
 
   // The next sync fails with `status`, and every later one of that file.
   void FailNextSync(Status status) { sync_failure_ = std::move(status); }
+  // From now on syncs fail only of files of which one failed.
+  void FailNoMoreFiles() { sync_failure_.reset(); }
   void SetFreeBytes(uint64_t free, uint64_t total) {
     free_ = free;
     total_ = total;
