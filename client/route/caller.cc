@@ -20,6 +20,9 @@ constexpr int kRoundsPerMap = 4;
 // for longer than this; sending again then joins the wait.
 constexpr Duration kPatienceInitial = 1s;
 constexpr Duration kPatienceAgain = 250ms;
+// Placement makes nobody wait for a lock, and whoever leads a shard anew serves after its slot
+// only.
+constexpr Duration kPlacementPatience = 250ms;
 constexpr Duration kAvoidSilent = 2s;
 constexpr Duration kPatienceMax = 8s;
 constexpr Duration kMapTimeout = 500ms;
@@ -117,7 +120,9 @@ const v1::Error& ErrorOf(const v1::NodeResponse& response) {
 // One call's search for its leader.
 struct Caller::Walk {
   Walk(std::optional<std::string> k, Fill f, Instant begin, Instant end)
-      : key(std::move(k)), fill(std::move(f)), started(begin), deadline(end) {}
+      : key(std::move(k)), fill(std::move(f)), started(begin), deadline(end) {
+    if (!key.has_value()) patience = kPlacementPatience;
+  }
 
   std::optional<std::string> key;  // nullopt: placement
   Fill fill;

@@ -263,6 +263,22 @@ TEST_F(CallerTest, FindsANewPlacementLeader) {
   EXPECT_THAT(channel_.log, ElementsAre("n3:1 slot"));
 }
 
+// As a new leader of a shard does, which serves nobody before it has a slot.
+TEST_F(CallerTest, ASilentPlacementLeaderDelaysNobodyForLong) {
+  EXPECT_TRUE(Slot().ok());
+  cluster_.before = [](uint64_t node, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (node == 1) return Answer(std::nullopt);
+    if (!request.has_slot()) return std::nullopt;
+    if (node == 2) return Answer(NotLeader(3, "n3:1"));
+    v1::NodeResponse response;
+    response.mutable_slot()->set_slot(1 << 20);
+    return Answer(response);
+  };
+  const Instant begin = world_.env.Now();
+  EXPECT_TRUE(Slot().ok());
+  EXPECT_LE(world_.env.Now() - begin, 300ms);
+}
+
 TEST_F(CallerTest, LeavesItsTimeoutToWhoSetsOne) {
   uint32_t seen = 0;
   cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
