@@ -20,8 +20,7 @@ constexpr int kRoundsPerMap = 4;
 // for longer than this; sending again then joins the wait.
 constexpr Duration kPatienceInitial = 1s;
 constexpr Duration kPatienceAgain = 250ms;
-// Placement makes nobody wait for a lock, and whoever leads a shard anew serves after its slot
-// only.
+// Placement makes nobody wait for a lock, and a new leader of a shard cannot serve without a slot.
 constexpr Duration kPlacementPatience = 250ms;
 constexpr Duration kAvoidSilent = 2s;
 constexpr Duration kPatienceMax = 8s;

@@ -51,8 +51,8 @@ class Caller {
   using Fill = std::function<v1::NodeRequest(uint64_t shard_id, uint64_t version)>;
   Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline);
 
-  // Calls the placement leader: same rules. Who does not know the placement nodes asks for the map
-  // first.
+  // Calls the placement leader: same rules, with less patience for who stays silent, since nothing
+  // there waits for a lock. Who does not know the placement nodes asks for the map first.
   Task<Result<v1::NodeResponse>> CallPlacement(v1::NodeRequest request, Instant deadline);
 
   // Asks for the map of `span`, and for the whole one while none is known; once for everyone who
