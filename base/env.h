@@ -2,7 +2,8 @@
 // worlds, the real one and the simulated one; the same node and client code runs in both.
 //
 // Files come through storage/file.h, peers through raft/host/transport.h, client/route/channel.h:
-// those seams need types of their layers, so they are handed over beside the Env (server/node.h).
+// those seams need types of their layers, so they are handed over beside the Env
+// (server/node/node.h).
 #pragma once
 
 #include "base/clock.h"

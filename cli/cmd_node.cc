@@ -2,7 +2,7 @@
 #include <map>
 
 #include "cli/command.h"
-#include "server/run.h"
+#include "server/program/run.h"
 
 namespace quorate::cli {
 

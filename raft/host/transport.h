@@ -1,6 +1,7 @@
-// Transport: how peer messages leave a node. gRPC in the program (server/grpc_transport), memory in
-// the simulation. Fire and forget: messages may be lost, repeated, delayed and reordered, and Raft
-// does not mind; they are never altered (checksummed below) and never from another cluster.
+// Transport: how peer messages leave a node. gRPC in the program (server/wire/grpc_transport),
+// memory in the simulation. Fire and forget: messages may be lost, repeated, delayed and reordered,
+// and Raft does not mind; they are never altered (checksummed below) and never from another
+// cluster.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,4 @@
-// server/config, base/address: a node's configuration file and its settings.
+// server/program/config, base/address: a node's configuration file and its settings.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -6,7 +6,7 @@
 
 #include "base/address.h"
 #include "base/check.h"
-#include "server/config.h"
+#include "server/program/config.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace quorate::fuzz {

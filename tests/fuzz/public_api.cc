@@ -1,4 +1,5 @@
-// server/public_api: what anybody may send: frames of a byte that names the call, and its request.
+// server/node/public_api: what anybody may send: frames of a byte that names the call, and its
+// request.
 #include <functional>
 
 #include "base/check.h"

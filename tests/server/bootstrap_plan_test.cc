@@ -1,4 +1,4 @@
-#include "server/bootstrap_plan.h"
+#include "server/node/bootstrap_plan.h"
 
 #include <gtest/gtest.h>
 

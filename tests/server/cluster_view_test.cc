@@ -1,9 +1,9 @@
-#include "server/cluster_view.h"
+#include "server/node/cluster_view.h"
 
 #include <gtest/gtest.h>
 
 #include "placement/service.h"
-#include "server/bootstrap_plan.h"
+#include "server/node/bootstrap_plan.h"
 
 namespace quorate::server {
 namespace {

@@ -1,5 +1,5 @@
-// server/config.h: the file's grammar, flags over file, and each refusal's words.
-#include "server/config.h"
+// server/program/config.h: the file's grammar, flags over file, and each refusal's words.
+#include "server/program/config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // What reflection answers about the services of a node. That it is served is a test of
 // tests/integration.
-#include "server/grpc_reflection.h"
+#include "server/wire/grpc_reflection.h"
 
 #include <google/protobuf/descriptor.pb.h>
 #include <gtest/gtest.h>

@@ -1,12 +1,12 @@
 // What is on disk at each step of becoming a member, and the bootstrap message's way. Whole
 // clusters: init_test.cc.
-#include "server/membership.h"
+#include "server/node/membership.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 
-#include "server/bootstrap_plan.h"
+#include "server/node/bootstrap_plan.h"
 #include "tests/support/ram_files.h"
 #include "tests/support/test_env.h"
 

@@ -1,5 +1,5 @@
 // The node as a whole: serving, refusing, crashing, stopping.
-#include "server/node.h"
+#include "server/node/node.h"
 
 #include <gtest/gtest.h>
 

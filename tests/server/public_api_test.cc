@@ -1,5 +1,5 @@
 // The public calls over a whole cluster.
-#include "server/public_api.h"
+#include "server/node/public_api.h"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 
 #include "placement/service.h"
 #include "proto/node.pb.h"
-#include "server/public_api.h"
+#include "server/node/public_api.h"
 #include "tests/sim/workloads/thin_client.h"
 
 namespace quorate::sim {
@@ -125,8 +125,7 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.address = address_;
   options.join = std::move(join);
   options.wal_segment_bytes = options_.wal_segment_bytes;
-  options.raft.read_mode =
-      options_.quorum_reads ? raft::ReadMode::kQuorum : raft::ReadMode::kLease;
+  options.raft.read_mode = options_.quorum_reads ? raft::ReadMode::kQuorum : raft::ReadMode::kLease;
   options.shard.txn_lifetime = options_.txn_lifetime;
   options.shard.horizon_interval = options_.txn_lifetime / 6;
   options.shard.push_after = options_.push_after;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "client/database.h"
-#include "server/node.h"
+#include "server/node/node.h"
 #include "storage/memory_store.h"
 #include "tests/sim/options.h"
 #include "tests/sim/sim_disk.h"

@@ -4,7 +4,7 @@
 // one) that takes it.
 #include "proto/node.pb.h"
 #include "raft/host/host.h"
-#include "server/member.h"
+#include "server/node/member.h"
 #include "shard/shard.h"
 #include "tests/sim/injector.h"
 

@@ -3,7 +3,7 @@
 
 #include "placement/service.h"
 #include "proto/node.pb.h"
-#include "server/member.h"
+#include "server/node/member.h"
 #include "shard/shard.h"
 #include "tests/sim/injector.h"
 

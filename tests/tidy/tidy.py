@@ -46,8 +46,8 @@ OUTSIDE = {"client/example": re.compile(r'#include "')}  # includes <quorate/...
 
 ASIO = re.compile(r"#include <boost/(asio|beast)")
 GRPC = re.compile(r"#include <grpc|\.grpc\.pb\.h")
-GRPC_FILES = re.compile(r"^(client/route/grpc_|server/grpc_|server/real_env|server/run)")
-ASIO_FILES = re.compile(r"^(server/(http_server|real_env|run)|cli/)")
+GRPC_FILES = re.compile(r"^(client/route/grpc_|server/wire/|server/program/(real_env|run))")
+ASIO_FILES = re.compile(r"^(server/program/|cli/)")
 PUBLIC = re.compile(r"^client/(database|transaction|options|table)\.h$")
 
 WORLD = [
@@ -62,7 +62,7 @@ WORLD = [
 ]
 # Where the real world is made: everything else reaches it through base/env.h.
 WORLD_FILES = re.compile(
-    r"^(base/real_|base/spdlog_|storage/(posix_file|lmdb_store|lmdb_)|server/(grpc_|http_server|real_env|run)|"
+    r"^(base/real_|base/spdlog_|storage/(posix_file|lmdb_store|lmdb_)|server/(wire/|program/)|"
     r"client/(route/grpc_|real_|sync_)|cli/|client/example/|tests/(sim/main|support/script|integration|bench))")
 
 HASH_ITERATION = re.compile(r"for \([^;]*:\s*(\w+_)\)")
@@ -120,7 +120,7 @@ def check(root):
                             f"{where}: of {target}, {folder} may include only {', '.join(sorted(only))}")
             if not path.startswith("tests/"):
                 if GRPC.search(line) and not GRPC_FILES.match(path):
-                    breaches.append(f"{where}: gRPC outside client/route/grpc_channel and server/grpc_*")
+                    breaches.append(f"{where}: gRPC outside client/route/grpc_channel and server/wire/")
                 if ASIO.search(line) and not ASIO_FILES.match(path):
                     breaches.append(f"{where}: Asio outside the real executor and the HTTP server")
             if PUBLIC.match(path) and re.search(r"grpc|\.pb\.h", line, re.I):

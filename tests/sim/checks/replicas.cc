@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
-#include "server/member.h"
+#include "server/node/member.h"
 #include "tests/sim/cluster.h"
 
 namespace quorate::sim {

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "server/member.h"
+#include "server/node/member.h"
 #include "tests/sim/cluster.h"
 
 namespace quorate::sim {

@@ -1,6 +1,6 @@
 #include "tests/sim/workloads/thin_client.h"
 
-#include "server/public_api.h"
+#include "server/node/public_api.h"
 
 namespace quorate::sim {
 

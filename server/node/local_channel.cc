@@ -1,4 +1,4 @@
-#include "server/local_channel.h"
+#include "server/node/local_channel.h"
 
 #include <utility>
 

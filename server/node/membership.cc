@@ -1,4 +1,4 @@
-#include "server/membership.h"
+#include "server/node/membership.h"
 
 #include <fmt/format.h>
 
@@ -10,8 +10,8 @@
 #include "base/coding.h"
 #include "base/crc32c.h"
 #include "base/probe.h"
-#include "server/bootstrap_plan.h"
-#include "server/small_file.h"
+#include "server/node/bootstrap_plan.h"
+#include "server/node/small_file.h"
 #include "txn/errors.h"
 
 namespace quorate::server {

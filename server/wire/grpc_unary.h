@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "server/grpc_streams.h"
+#include "server/wire/grpc_streams.h"
 
 namespace quorate::server {
 

@@ -1,4 +1,4 @@
-#include "server/execute.h"
+#include "server/node/execute.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "server/member.h"
+#include "server/node/member.h"
 
 #include <algorithm>
 #include <utility>

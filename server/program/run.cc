@@ -1,4 +1,4 @@
-#include "server/run.h"
+#include "server/program/run.h"
 
 #include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
@@ -11,14 +11,14 @@
 #include <thread>
 
 #include "client/route/grpc_channel.h"
-#include "server/config.h"
-#include "server/grpc_hub.h"
-#include "server/grpc_services.h"
-#include "server/grpc_transport.h"
-#include "server/http_server.h"
-#include "server/node.h"
-#include "server/public_api.h"
-#include "server/real_env.h"
+#include "server/node/node.h"
+#include "server/node/public_api.h"
+#include "server/program/config.h"
+#include "server/program/http_server.h"
+#include "server/program/real_env.h"
+#include "server/wire/grpc_hub.h"
+#include "server/wire/grpc_services.h"
+#include "server/wire/grpc_transport.h"
 #include "storage/lmdb_store.h"
 #include "storage/posix_file.h"
 

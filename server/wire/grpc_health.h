@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "grpc/health/v1/health.grpc.pb.h"
-#include "server/grpc_streams.h"
+#include "server/wire/grpc_streams.h"
 
 namespace quorate::server {
 

@@ -1,4 +1,4 @@
-#include "server/public_api.h"
+#include "server/node/public_api.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,8 @@
 
 #include "base/limits.h"
 #include "proto/node.pb.h"
-#include "server/execute.h"
-#include "server/node.h"
+#include "server/node/execute.h"
+#include "server/node/node.h"
 #include "txn/errors.h"
 
 namespace quorate::server {

@@ -1,4 +1,4 @@
-#include "server/grpc_streams.h"
+#include "server/wire/grpc_streams.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "server/node.h"
+#include "server/node/node.h"
 
 #include <fmt/format.h>
 
@@ -9,11 +9,11 @@
 #include "client/database.h"
 #include "proto/client.pb.h"
 #include "proto/node.pb.h"
-#include "server/cluster_view.h"
-#include "server/handlers.h"
-#include "server/local_channel.h"
-#include "server/member.h"
-#include "server/membership.h"
+#include "server/node/cluster_view.h"
+#include "server/node/handlers.h"
+#include "server/node/local_channel.h"
+#include "server/node/member.h"
+#include "server/node/membership.h"
 #include "storage/low_space.h"
 #include "storage/node_identity.h"
 #include "storage/ordered_store.h"

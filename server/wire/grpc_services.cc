@@ -1,4 +1,4 @@
-#include "server/grpc_services.h"
+#include "server/wire/grpc_services.h"
 
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server.h>
@@ -10,13 +10,13 @@
 #include "base/limits.h"
 #include "client/route/grpc_socket.h"
 #include "proto/client.grpc.pb.h"
-#include "server/grpc_health.h"
-#include "server/grpc_hub.h"
-#include "server/grpc_options.h"
-#include "server/grpc_reflection.h"
-#include "server/grpc_streams.h"
-#include "server/grpc_unary.h"
-#include "server/public_api.h"
+#include "server/node/public_api.h"
+#include "server/wire/grpc_health.h"
+#include "server/wire/grpc_hub.h"
+#include "server/wire/grpc_options.h"
+#include "server/wire/grpc_reflection.h"
+#include "server/wire/grpc_streams.h"
+#include "server/wire/grpc_unary.h"
 
 namespace quorate::server {
 namespace {

@@ -1,4 +1,4 @@
-#include "server/cluster_view.h"
+#include "server/node/cluster_view.h"
 
 #include "placement/service.h"
 

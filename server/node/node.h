@@ -1,5 +1,5 @@
 // Node: one quorate node, built over a World. The only place that knows every part; the same object
-// tree runs in the program (server/run) and in the simulator (tests/sim/cluster).
+// tree runs in the program (server/program/run) and in the simulator (tests/sim/cluster).
 //
 //   requests ─► Handle ─► handlers ─┬─► shards        (read, lock, prepare, resolve, query)
 //                                   ├─► coordinator   (commit, push)
@@ -54,9 +54,9 @@ struct World {
 
 struct NodeOptions {
   std::string data_dir;
-  std::string address;                  // HOST:PORT that others reach this node at
-  std::string http_address;             // for status pages; empty: none
-  std::vector<std::string> join;        // addresses of nodes to register with
+  std::string address;            // HOST:PORT that others reach this node at
+  std::string http_address;       // for status pages; empty: none
+  std::vector<std::string> join;  // addresses of nodes to register with
   std::map<std::string, std::string> locality;
   uint64_t min_free_bytes = 256 << 20;  // low-space watermark
   uint64_t wal_segment_bytes = 0;       // 0: limits::kWalSegmentBytes

@@ -1,4 +1,4 @@
-#include "server/grpc_transport.h"
+#include "server/wire/grpc_transport.h"
 
 #include <deque>
 #include <functional>
@@ -11,7 +11,7 @@
 #include "client/route/grpc_stream.h"
 #include "proto/rpc.grpc.pb.h"
 #include "raft/host/wire.h"
-#include "server/grpc_options.h"
+#include "server/wire/grpc_options.h"
 
 namespace quorate::server {
 namespace {

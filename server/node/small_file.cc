@@ -1,4 +1,4 @@
-#include "server/small_file.h"
+#include "server/node/small_file.h"
 
 #include <utility>
 

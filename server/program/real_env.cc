@@ -1,4 +1,4 @@
-#include "server/real_env.h"
+#include "server/program/real_env.h"
 
 namespace quorate::server {
 

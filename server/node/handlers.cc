@@ -1,4 +1,4 @@
-#include "server/handlers.h"
+#include "server/node/handlers.h"
 
 #include <fmt/format.h>
 

@@ -16,9 +16,9 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "proto/node.pb.h"
-#include "server/cluster_view.h"
-#include "server/member.h"
-#include "server/membership.h"
+#include "server/node/cluster_view.h"
+#include "server/node/member.h"
+#include "server/node/membership.h"
 
 namespace quorate::server {
 

@@ -8,9 +8,9 @@
 #include "base/task.h"
 #include "client/route/grpc_stream.h"
 #include "proto/rpc.grpc.pb.h"
-#include "server/grpc_hub.h"
-#include "server/grpc_transport.h"
-#include "server/node.h"
+#include "server/node/node.h"
+#include "server/wire/grpc_hub.h"
+#include "server/wire/grpc_transport.h"
 
 namespace quorate::server {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
-#include "server/grpc_streams.h"
+#include "server/wire/grpc_streams.h"
 
 namespace quorate::server {
 

@@ -14,7 +14,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "server/node.h"
+#include "server/node/node.h"
 
 namespace quorate::server {
 

@@ -1,9 +1,9 @@
-#include "server/grpc_health.h"
+#include "server/wire/grpc_health.h"
 
 #include <algorithm>
 #include <optional>
 
-#include "server/grpc_unary.h"
+#include "server/wire/grpc_unary.h"
 
 namespace quorate::server {
 

@@ -23,7 +23,7 @@
 #include "placement/service.h"
 #include "proto/node.pb.h"
 #include "raft/host/host.h"
-#include "server/cluster_view.h"
+#include "server/node/cluster_view.h"
 #include "shard/shard.h"
 #include "storage/low_space.h"
 #include "storage/ordered_store.h"

@@ -1,4 +1,4 @@
-#include "server/config.h"
+#include "server/program/config.h"
 
 #include <fmt/format.h>
 

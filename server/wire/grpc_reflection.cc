@@ -1,4 +1,4 @@
-#include "server/grpc_reflection.h"
+#include "server/wire/grpc_reflection.h"
 
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>

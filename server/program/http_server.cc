@@ -1,4 +1,4 @@
-#include "server/http_server.h"
+#include "server/program/http_server.h"
 
 #include <fmt/format.h>
 #include <sys/resource.h>
