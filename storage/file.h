@@ -34,8 +34,13 @@ class File {
 
   // One write and one data sync; `done` runs on the executor's thread. Calls on one file complete
   // in order. At most a few may be outstanding: the WAL keeps one in flight.
+  //
+  // NO_SPACE says that the write did not fit and no sync was tried: the same bytes may be written
+  // to the same place again, which then says of all of them whether they are durable. A sync that
+  // fails for lack of space is an IO_ERROR like any other failed sync.
   using Done = absl::AnyInvocable<void(Status)>;
-  virtual void WriteAndSync(uint64_t offset, std::string bytes, Done done) = 0;
+  using Bytes = std::shared_ptr<const std::string>;
+  virtual void WriteAndSync(uint64_t offset, Bytes bytes, Done done) = 0;
 };
 
 // Held by whoever owns a directory; released on destruction or process death.

@@ -62,9 +62,10 @@ Status WriteAll(const Descriptor& file, uint64_t offset, std::string_view bytes)
 }
 
 Status DataSync(const Descriptor& file) {
-  // Not retried on EINTR either: after any failure the pages may already count as clean.
-  if (::fdatasync(file.fd) != 0) return Failed("fdatasync", file.path, errno);
-  return Status::Ok();
+  // Not retried on EINTR either: after any failure the pages may already count as clean. Nor may
+  // lack of space look like a write that was refused before anything happened.
+  if (::fdatasync(file.fd) == 0) return Status::Ok();
+  return IoError(Failed("fdatasync", file.path, errno).message());
 }
 
 }  // namespace
@@ -74,7 +75,7 @@ class PosixFileSystem::SyncThread {
   struct Request {
     std::shared_ptr<Descriptor> file;
     uint64_t offset;
-    std::string bytes;
+    File::Bytes bytes;
     File::Done done;
   };
 
@@ -108,7 +109,7 @@ class PosixFileSystem::SyncThread {
       Request request = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();
-      Status status = WriteAll(*request.file, request.offset, request.bytes);
+      Status status = WriteAll(*request.file, request.offset, *request.bytes);
       if (status.ok()) status = DataSync(*request.file);
       executor_.Post([done = std::move(request.done), status = std::move(status)]() mutable {
         done(std::move(status));
@@ -173,7 +174,7 @@ class PosixFile final : public File {
     return Status::Ok();
   }
 
-  void WriteAndSync(uint64_t offset, std::string bytes, Done done) override {
+  void WriteAndSync(uint64_t offset, Bytes bytes, Done done) override {
     thread_->Add({file_, offset, std::move(bytes), std::move(done)});
   }
 

@@ -63,6 +63,7 @@ class WalImpl final : public Wal {
   void OnFailure(std::function<void(Status)> callback) override {
     writer_.OnFailure(std::move(callback));
   }
+  bool waits_for_space() const override { return writer_.waits_for_space(); }
   uint64_t SegmentCount() const override { return live_.segments().size(); }
   uint64_t LiveBytes() const override { return live_.live_bytes(); }
 

@@ -25,6 +25,9 @@
 //                     for new (ST7).
 //   failed sync       the WAL refuses everything afterwards and calls OnFailure; never retried
 //   (ST1).
+//   no space          a write that did not fit was not synced either (file.h), so the same bytes
+//                     are written to the same place again until they fit. Nothing is acknowledged
+//                     meanwhile. A crash leaves a torn tail.
 //
 // Threads: executor's thread only; callbacks run there.
 #pragma once
@@ -125,6 +128,8 @@ class Wal {
   virtual void Append(WalRecord record, Durable durable) = 0;
   // Runs once if a write or sync fails. Nothing is ever reported durable afterwards.
   virtual void OnFailure(std::function<void(Status)> callback) = 0;
+  // Records wait because the disk is full. Whoever appends nevertheless, appends to memory.
+  virtual bool waits_for_space() const = 0;
 
   virtual uint64_t SegmentCount() const = 0;
   // Bytes that live records need; for metrics and tests.

@@ -33,6 +33,8 @@ WalWriter::WalWriter(Env& env, FileSystem& files, Config config)
       seed_(SegmentSeed(config_.log_id, config_.segment)),
       file_segment_(config_.segment),
       file_(std::move(config_.file)),
+      no_space_(env.metrics.GetCounter("quorate_wal_no_space_total",
+                                       "WAL writes that found no space and were tried again")),
       syncs_(env.metrics.GetCounter("quorate_wal_syncs_total", "WAL writes with their sync")),
       bytes_(env.metrics.GetCounter("quorate_wal_bytes_total", "bytes written to the WAL")),
       records_(env.metrics.GetCounter("quorate_wal_records_total", "records written to the WAL")),
@@ -41,7 +43,10 @@ WalWriter::WalWriter(Env& env, FileSystem& files, Config config)
   if (offset_ == kSegmentHeaderBytes) Open(config_.previous_end);
 }
 
-WalWriter::~WalWriter() { env_.executor.Cancel(ack_mark_timer_); }
+WalWriter::~WalWriter() {
+  env_.executor.Cancel(ack_mark_timer_);
+  env_.executor.Cancel(space_timer_);
+}
 
 WalWriter::Batch& WalWriter::OpenBatch() {
   if (queue_.empty() || queue_.back().segment != segment_ ||
@@ -131,16 +136,51 @@ void WalWriter::Write() {
   writing_ = true;
   in_flight_ = std::move(queue_.front());
   queue_.pop_front();
-  const uint64_t size = in_flight_.bytes.size();
-  file_->WriteAndSync(in_flight_.offset, std::move(in_flight_.bytes),
-                      Alive([this, size, begun = env_.Now()](Status status) {
-                        Written(std::move(status), size, begun);
+  in_flight_bytes_ = std::make_shared<const std::string>(std::move(in_flight_.bytes));
+  WriteInFlight();
+}
+
+void WalWriter::WriteInFlight() {
+  file_->WriteAndSync(in_flight_.offset, in_flight_bytes_,
+                      Alive([this, begun = env_.Now()](Status status) {
+                        Written(std::move(status), in_flight_bytes_->size(), begun);
                       }));
 }
 
+bool WalWriter::waits_for_space() const {
+  const bool waits_for_file = !queue_.empty() && queue_.front().segment != file_segment_;
+  return batch_starved_ || (next_starved_ && waits_for_file);
+}
+
+// Nothing was synced, so nothing is unknown: the same is done again.
+void WalWriter::WaitForSpace(const Status& status, Starved what) {
+  if (failed_) return;
+  PROBE("wal waits for space");
+  no_space_.Add();
+  bool& starved = what == Starved::kBatch ? batch_starved_ : next_starved_;
+  (what == Starved::kBatch ? retry_batch_ : retry_next_) = true;
+  if (!std::exchange(starved, true)) env_.log.Error("wal: {}; it waits", status.ToString());
+  if (space_timer_ != 0) return;
+  space_timer_ = env_.executor.After(kSpaceRetry, Alive([this] {
+                                       space_timer_ = 0;
+                                       RetrySpace();
+                                     }));
+}
+
+void WalWriter::RetrySpace() {
+  if (failed_) return;
+  if (std::exchange(retry_next_, false)) {
+    next_ = Next::kNone;
+    PrepareNext();
+  }
+  if (std::exchange(retry_batch_, false)) WriteInFlight();
+}
+
 void WalWriter::Written(Status status, uint64_t size, Instant begun) {
+  if (status.code() == Code::kNoSpace) return WaitForSpace(status, Starved::kBatch);
   writing_ = false;
   if (!status.ok() && !MUTANT("wal-failed-sync-ignored")) return Fail(std::move(status));
+  if (std::exchange(batch_starved_, false)) env_.log.Info("wal: there is space again");
   syncs_.Add();
   bytes_.Add(size);
   records_.Add(in_flight_.records);
@@ -149,6 +189,7 @@ void WalWriter::Written(Status status, uint64_t size, Instant begun) {
   // The disk goes on before the callbacks run; they may take a while.
   std::vector<Wal::Durable> durable = std::move(in_flight_.durable);
   in_flight_ = {};
+  in_flight_bytes_ = nullptr;
   Write();
   ArmAckMark();
   const std::weak_ptr<bool> alive = alive_;
@@ -183,8 +224,12 @@ void WalWriter::Free(uint64_t segment) {
 void WalWriter::PrepareNext() {
   if (next_ != Next::kNone || failed_) return;
   next_ = Next::kPreparing;
-  const Status status = BeginNext();
-  if (!status.ok()) Fail(status);
+  Status status = BeginNext();
+  if (status.code() == Code::kNoSpace) {
+    WaitForSpace(status, Starved::kNextFile);
+  } else if (!status.ok()) {
+    Fail(std::move(status));
+  }
 }
 
 Status WalWriter::BeginNext() {
@@ -206,12 +251,16 @@ Status WalWriter::BeginNext() {
   if (!MUTANT("wal-directory-not-synced")) {
     RETURN_IF_ERROR(files_.SyncDirectory(config_.directory));
   }
-  next_file_->WriteAndSync(0, EncodeSegmentHeader({number, config_.log_id}),
-                           Alive([this, reused](Status status) {
-                             if (!status.ok()) return Fail(std::move(status));
-                             if (reused) return NextReady();
-                             FillNext(kSegmentHeaderBytes);
-                           }));
+  next_file_->WriteAndSync(
+      0, std::make_shared<std::string>(EncodeSegmentHeader({number, config_.log_id})),
+      Alive([this, reused](Status status) {
+        if (status.code() == Code::kNoSpace) {
+          return WaitForSpace(status, Starved::kNextFile);
+        }
+        if (!status.ok()) return Fail(std::move(status));
+        if (reused) return NextReady();
+        FillNext(kSegmentHeaderBytes);
+      }));
   return Status::Ok();
 }
 
@@ -223,7 +272,7 @@ void WalWriter::FillNext(uint64_t offset) {
   const bool scarce = free.ok() && *free < 2 * config_.segment_bytes;
   if (offset >= config_.segment_bytes || wanted || scarce) return NextReady();
   const uint64_t size = std::min<uint64_t>(kFillBytes, config_.segment_bytes - offset);
-  next_file_->WriteAndSync(offset, std::string(size, '\0'),
+  next_file_->WriteAndSync(offset, std::make_shared<std::string>(size, '\0'),
                            Alive([this, offset, size](Status status) {
                              // Somebody else took the space; the header is durable.
                              if (status.code() == Code::kNoSpace) return NextReady();
@@ -235,6 +284,7 @@ void WalWriter::FillNext(uint64_t offset) {
 void WalWriter::NextReady() {
   if (failed_) return;
   next_ = Next::kReady;
+  next_starved_ = false;
   Write();
 }
 

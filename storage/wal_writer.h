@@ -13,6 +13,9 @@
 // Until its first record is written it holds nothing, and a crash in between leaves a file that
 // recovery reuses.
 //
+// A batch that finds no space is kept and written again every kSpaceRetry, as is the file of the
+// next segment.
+//
 // If nothing follows a batch for kAckMarkDelay, an empty note is written behind it: evidence that
 // everything before it was acknowledged, so that later damage is not taken for a torn tail (ST4).
 #pragma once
@@ -31,6 +34,7 @@
 namespace quorate::storage {
 
 inline constexpr Duration kAckMarkDelay = 1s;
+inline constexpr Duration kSpaceRetry = 100ms;
 // Files kept for reuse besides the prepared one. Segments come free several at a time, when the one
 // group that held the oldest is copied forward.
 inline constexpr size_t kFreeFilesMax = 3;
@@ -63,6 +67,8 @@ class WalWriter {
   void OnFailure(std::function<void(Status)> callback) { on_failure_ = std::move(callback); }
 
   uint64_t segment() const { return segment_; }
+  // A batch waits for room in its file, or for the file.
+  bool waits_for_space() const;
 
  private:
   struct Batch {
@@ -78,6 +84,10 @@ class WalWriter {
   void Open(uint64_t previous_end);
   void Wake();
   void Write();
+  void WriteInFlight();
+  enum class Starved : uint8_t { kBatch, kNextFile };
+  void WaitForSpace(const Status& status, Starved what);
+  void RetrySpace();
   void Written(Status status, uint64_t size, Instant begun);
   void ArmAckMark();
   void PrepareNext();
@@ -105,16 +115,23 @@ class WalWriter {
   std::set<uint64_t> oversized_;  // not worth recycling
   std::deque<Batch> queue_;
   Batch in_flight_;
+  File::Bytes in_flight_bytes_;  // kept until they are durable
   bool writing_ = false;
   bool woken_ = false;
   TimerId ack_mark_timer_ = 0;
   bool ack_marked_ = false;
+  bool batch_starved_ = false;
+  bool next_starved_ = false;
+  bool retry_batch_ = false;  // when space_timer_ fires
+  bool retry_next_ = false;
+  TimerId space_timer_ = 0;
 
   uint64_t file_segment_;  // what is written to now
   std::unique_ptr<File> file_;
   enum class Next : uint8_t { kNone, kPreparing, kReady } next_ = Next::kNone;
   std::unique_ptr<File> next_file_;
 
+  Counter& no_space_;
   Counter& syncs_;
   Counter& bytes_;
   Counter& records_;

@@ -284,9 +284,9 @@ class SimFile final : public storage::File {
     inode_->durable_size = size;
     return Status::Ok();
   }
-  void WriteAndSync(uint64_t offset, std::string bytes, Done done) override {
+  void WriteAndSync(uint64_t offset, Bytes bytes, Done done) override {
     if (Gone()) return;
-    Status status = disk_.WriteTo(*inode_, offset, bytes);
+    Status status = disk_.WriteTo(*inode_, offset, *bytes);
     disk_.Reached(DiskPoint::kSyncBegun, inode_->path);
     const uint64_t up_to = disk_.last_write_;
     // Calls on one file complete in order.

@@ -38,7 +38,8 @@ TEST_F(PosixFileTest, WriteAndSyncCompletesInOrderOnTheExecutor) {
   auto file = Open("f");
   std::vector<int> order;
   for (int i = 0; i < 50; ++i) {
-    file->WriteAndSync(static_cast<uint64_t>(i), std::string(1, static_cast<char>('a' + i % 26)),
+    file->WriteAndSync(static_cast<uint64_t>(i),
+                       std::make_shared<std::string>(1, static_cast<char>('a' + i % 26)),
                        [&order, i](Status status) {
                          EXPECT_TRUE(status.ok());
                          order.push_back(i);
@@ -48,6 +49,16 @@ TEST_F(PosixFileTest, WriteAndSyncCompletesInOrderOnTheExecutor) {
   executor_.RunUntil([&] { return order.size() == 50; });
   EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
   EXPECT_EQ(Open("f", OpenMode::kMustExist)->Read(0, 4).value(), "abcd");
+}
+
+TEST_F(PosixFileTest, AWriteThatDoesNotFitSaysSo) {
+  auto file = files_.Open("/dev/full", OpenMode::kMustExist);
+  ASSERT_TRUE(file.ok());
+  std::optional<Status> status;
+  (*file)->WriteAndSync(0, std::make_shared<std::string>("abc"),
+                        [&](Status result) { status = std::move(result); });
+  executor_.RunUntil([&] { return status.has_value(); });
+  EXPECT_EQ(status->code(), Code::kNoSpace);
 }
 
 TEST_F(PosixFileTest, DirectoriesAndNames) {

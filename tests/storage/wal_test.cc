@@ -409,6 +409,55 @@ TEST_F(WalTest, GoesOnWhereTheNextSegmentCannotBeFilled) {
   EXPECT_FALSE(failed);
 }
 
+// What was appended meanwhile is durable in its order once there is space, and nothing before.
+TEST_F(WalTest, AFullDiskIsWaitedFor) {
+  Open();
+  bool failed = false;
+  wal_->OnFailure([&](const Status&) { failed = true; });
+  Write(Entries(1, 1, {"fits"}));
+  disk_.SetFull(true);
+  std::vector<uint64_t> durable;
+  for (uint64_t i = 2; i <= 40; ++i) {
+    wal_->Append(Entries(1, i, {std::string(kSegmentBytes / 8, static_cast<char>('a' + i % 26))}),
+                 [&durable, i] { durable.push_back(i); });
+  }
+  world_.executor.RunFor(10s);
+  EXPECT_LT(durable.size(), 39u) << "what lies in filled segments is written";
+  EXPECT_TRUE(wal_->waits_for_space());
+  EXPECT_FALSE(failed);
+  const size_t before = durable.size();
+  disk_.SetFull(false);
+  ASSERT_TRUE(world_.executor.RunUntil([&] { return durable.size() == 39; }));
+  EXPECT_GT(durable.size(), before);
+  EXPECT_FALSE(wal_->waits_for_space());
+  EXPECT_TRUE(std::is_sorted(durable.begin(), durable.end()));
+  Reopen();
+  EXPECT_EQ(Payloads(1).size(), 40u);
+}
+
+TEST_F(WalTest, ACrashOnAFullDiskLosesNothingThatWasAcknowledged) {
+  Random random(7);
+  for (int round = 0; round < 20; ++round) {
+    disk_ = RamDisk();
+    Open();
+    uint64_t durable = 0;
+    for (uint64_t i = 1; i <= 30; ++i) {
+      if (i == 5 + random.Below(20)) disk_.SetFull(true);
+      wal_->Append(Entries(1, i, {std::string(kSegmentBytes / 8, 'x')}), [&, i] { durable = i; });
+      world_.executor.RunFor(1ms);
+    }
+    wal_.reset();
+    files_.reset();
+    world_.executor.Clear();
+    disk_.Crash(random);
+    disk_.SetFull(false);
+    Open();
+    EXPECT_GE(Payloads(1).size(), durable);
+    EXPECT_FALSE(wal_->recovered().contains(GroupId(1)) && Damaged(1));
+    Kill();
+  }
+}
+
 TEST_F(WalTest, SegmentsAreReusedAndOldGroupsCopiedForward) {
   Open();
   const uint64_t recycled = Probe::Report()["wal segment recycled"];

@@ -64,6 +64,12 @@ void RamDisk::Crash(Random& random) {
   sync_failure_.reset();
 }
 
+bool RamDisk::Fits(const Node& node, uint64_t size) const {
+  return !full_ || size <= node.visible.size();
+}
+
+Status RamDisk::Full() { return {Code::kNoSpace, "the disk is full"}; }
+
 Status RamDisk::SyncNode(Node& node) {
   ++syncs_;
   if (sync_failure_ && !node.broken) node.broken = true;
@@ -111,6 +117,7 @@ class RamFile final : public File {
     return node_->visible.substr(offset, size);
   }
   Status Write(uint64_t offset, std::string_view bytes) override {
+    if (!disk_.Fits(*node_, offset + bytes.size())) return RamDisk::Full();
     Change({offset, std::string(bytes), {}});
     return Status::Ok();
   }
@@ -120,8 +127,12 @@ class RamFile final : public File {
     Change({0, {}, size});
     return Status::Ok();
   }
-  void WriteAndSync(uint64_t offset, std::string bytes, Done done) override {
-    Change({offset, std::move(bytes), {}});
+  void WriteAndSync(uint64_t offset, Bytes bytes, Done done) override {
+    if (!disk_.Fits(*node_, offset + bytes->size())) {
+      executor_.After(latency_, [done = std::move(done)]() mutable { done(RamDisk::Full()); });
+      return;
+    }
+    Change({offset, *bytes, {}});
     executor_.After(latency_, [&disk = disk_, node = node_, done = std::move(done)]() mutable {
       done(disk.SyncNode(*node));
     });
@@ -153,6 +164,7 @@ Result<std::unique_ptr<File>> RamFiles::Open(const std::string& path, OpenMode m
   auto it = disk_.names_.find(path);
   if (it == disk_.names_.end()) {
     if (mode == OpenMode::kMustExist) return NotFound("open " + path);
+    if (disk_.full_) return RamDisk::Full();
     disk_.ChangeName({path, std::make_shared<RamDisk::Node>(), {}});
     it = disk_.names_.find(path);
   }

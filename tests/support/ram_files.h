@@ -35,6 +35,8 @@ class RamDisk {
     free_ = free;
     total_ = total;
   }
+  // No file grows and none is made until it is told otherwise.
+  void SetFull(bool full) { full_ = full; }
   // Direct access to what a file shows (and, after SettleAll, has durably).
   std::string* Find(const std::string& path);
   // Everything visible becomes durable.
@@ -65,6 +67,8 @@ class RamDisk {
     std::string from;  // a renaming is one change: this name goes at the same moment
   };
   Status SyncNode(Node& node);
+  bool Fits(const Node& node, uint64_t size) const;
+  static Status Full();
   static void ApplyChange(const Node::Change& change, std::string* bytes);
   static void ApplyName(const NameChange& change, std::map<std::string, NodePtr>* names);
   void ChangeName(NameChange change);
@@ -77,6 +81,7 @@ class RamDisk {
   uint64_t free_ = uint64_t{1} << 40;
   uint64_t total_ = uint64_t{1} << 40;
   uint64_t syncs_ = 0;
+  bool full_ = false;
 };
 
 class RamFiles final : public FileSystem {
