@@ -90,6 +90,7 @@ struct Recovery::Run {
   RecoveryMachine machine;
   std::unique_ptr<Registration> registration;
   std::optional<Finding> told;
+  bool recorded = false;  // a transaction record was found
   ShardId shard;
   raft::Term term;
   shard::TxnName txn;
@@ -170,7 +171,7 @@ Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant dea
   v1::PushResponse response;
   const v1::TxnRef& ref = request.txn();
   const auto id = TxnId::FromBytes(ref.txn_id());
-  if (!id.has_value() || !id->valid() || !CheckKey(ref.anchor_key()).ok()) {
+  if (!id.has_value() || !id->valid() || ref.start_ts() == 0 || !CheckKey(ref.anchor_key()).ok()) {
     StatusToError(InvalidArgument("a push names txn_id (16 bytes), start_ts and anchor_key"),
                   response.mutable_error());
     co_return response;
@@ -264,7 +265,8 @@ RecoveryMachine::Record Recovery::Look(Run* run) {
   shard::Shard* here = directory_.FindServing(run->shard, run->term);
   CHECK(here != nullptr, "a recovery starts on the serving leader");
   const auto record = here->FindTxnRecord(run->txn.txn_id, run->txn.anchor_key);
-  if (!record.has_value()) return {.below_horizon = run->txn.start_ts < here->horizon()};
+  run->recorded = record.has_value();
+  if (!run->recorded) return {.below_horizon = run->txn.start_ts < here->horizon()};
   run->participants = ToParts(*record);
   run->txn.start_ts = Timestamp(record->start_ts());
   return ToRecord(*record);
@@ -331,11 +333,22 @@ Task<void> Recovery::Query(RunPtr run, size_t participant, bool again) {
 
 Task<void> Recovery::LogDecide(RunPtr run, bool commit, Timestamp commit_ts, bool again) {
   if (again) co_await Sleep(env_.executor, run->pause.Next(env_.random));
+  // ABORTED where there is no record keeps away whatever began before now, for as long as it could
+  // still be evaluated: the start_ts is what somebody claims, and the Commit may carry another.
+  Timestamp keep_ts;
+  if (!run->recorded && !MUTANT("txn-abort-kept-by-claimed-start")) {
+    const auto slot = co_await slots_.Fetch(kSlotTimeout);
+    if (!slot.ok()) {
+      run->machine.Decided({.code = Code::kUnavailable});
+      co_return Perform(run);
+    }
+    keep_ts = *slot;
+  }
   Standing stands{.code = Code::kNotLeader};
   // The right to decide is that of this term's leader alone, whoever leads when the task runs.
   shard::Shard* here = directory_.FindServing(run->shard, run->term);
   if (here != nullptr && run->machine.rights()) {
-    stands = ToStanding(co_await here->Decide(run->txn, commit, commit_ts));
+    stands = ToStanding(co_await here->Decide(run->txn, commit, commit_ts, keep_ts));
   }
   run->machine.Decided(stands);
   Perform(run);

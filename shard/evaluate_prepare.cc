@@ -49,7 +49,7 @@ std::optional<PrepareVerdict> OwnPast(const PrepareAsk& ask, const Table& table,
     }
   }
   if (ask.kind != PrepareKind::kOnePhase) {
-    const auto record = table.Participant(ask.marker_key, ask.owner);
+    const auto record = table.Participant(ask.owner);
     const bool resolved = record && record->state != TxnState::kPrepared;
     if (record && !(resolved && MUTANT("txn-outcome-forgotten"))) {
       PROBE("shard: a copy of a prepare found its record");
@@ -128,7 +128,9 @@ Result<PrepareAsk> ParsePrepare(const v1::PrepareRequest& request, PrepareKind k
   if (!txn_id || !txn_id->valid()) return InvalidArgument("txn_id has 16 bytes, not all 0");
   if (!first_id) return InvalidArgument("priority.txn_id has 16 bytes");
   // A one-phase commit has no participant record: its lock goes by the transaction alone.
-  ask.owner = {*txn_id, kind == PrepareKind::kOnePhase ? Digest() : Digest(request.digest())};
+  ask.owner = kind == PrepareKind::kOnePhase
+                  ? Owner{*txn_id, Digest(), request.anchor_key()}
+                  : Owner{*txn_id, Digest(request.digest()), request.marker_key()};
   ask.priority = {Timestamp(request.priority().start_ts()), *first_id};
   ask.start_ts = Timestamp(request.start_ts());
   ask.min_ts = Timestamp(request.min_ts());

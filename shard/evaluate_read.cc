@@ -21,7 +21,7 @@ std::optional<Version> CommittedIntent(std::string_view key, Timestamp at, const
   const PreparedLock* lock = locks.CommittedOn(key);
   if (lock == nullptr || lock->commit_ts > at) return std::nullopt;
   auto intent = GetIntent(table.store(), key);
-  CHECK(intent.has_value() && intent->owner == lock->owner, "a committed lock without its intent");
+  CHECK(intent.has_value() && intent->Of(lock->owner), "a committed lock without its intent");
   PROBE("shard: a read took an intent for the version that it is");
   return Version{lock->commit_ts, intent->deletion, std::move(intent->value)};
 }

@@ -19,13 +19,13 @@ void PutIntent(std::string_view key, const Owner& owner, Timestamp prepare_ts, b
 
 bool DecodeIntent(std::string_view stored, Intent* intent) {
   if (stored.size() < TxnId::kBytes) return false;
-  intent->owner.txn_id = *TxnId::FromBytes(stored.substr(0, TxnId::kBytes));
+  intent->txn_id = *TxnId::FromBytes(stored.substr(0, TxnId::kBytes));
   stored.remove_prefix(TxnId::kBytes);
   uint64_t digest = 0;
   uint64_t prepare_ts = 0;
   if (!GetFixed64(&stored, &digest) || !GetFixed64(&stored, &prepare_ts)) return false;
   if (stored.empty() || (stored[0] != 0 && stored[0] != 1)) return false;
-  intent->owner.digest = Digest(digest);
+  intent->digest = Digest(digest);
   intent->prepare_ts = Timestamp(prepare_ts);
   intent->deletion = stored[0] == 1;
   intent->value = stored.substr(1);

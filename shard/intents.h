@@ -11,10 +11,14 @@
 namespace quorate::shard {
 
 struct Intent {
-  Owner owner;
+  TxnId txn_id;
+  Digest digest;
   Timestamp prepare_ts;
   bool deletion = false;
   std::string value;
+
+  // The marker key is not stored with it: one intent per key, so its record is told by these.
+  bool Of(const Owner& owner) const { return txn_id == owner.txn_id && digest == owner.digest; }
 };
 
 void PutIntent(std::string_view key, const Owner& owner, Timestamp prepare_ts, bool deletion,

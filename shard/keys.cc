@@ -24,10 +24,10 @@ std::string VersionKey(std::string_view key, Timestamp commit_ts) {
 
 std::string IntentKey(std::string_view key) { return Key(Tag::kIntents, key); }
 
-std::string ParticipantKey(std::string_view marker_key, const Owner& owner) {
+std::string ParticipantKey(const Owner& owner) {
   std::string suffix(owner.txn_id.bytes());
   PutOrdered64(&suffix, owner.digest.value());
-  return Key(Tag::kParticipants, marker_key, suffix);
+  return Key(Tag::kParticipants, owner.key, suffix);
 }
 
 std::string TransactionKey(std::string_view anchor_key, const TxnId& txn_id) {
@@ -60,6 +60,7 @@ Owner ParticipantOwner(std::string_view store_key) {
   uint64_t digest = 0;
   CHECK(GetOrdered64(&suffix, &digest));
   owner.digest = Digest(digest);
+  owner.key = UserKey(store_key);
   return owner;
 }
 

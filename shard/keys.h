@@ -21,14 +21,17 @@
 
 namespace quorate::shard {
 
-// Names one participant of one grouping of a transaction, on its shard.
+// Names one participant of one grouping of a transaction, on its shard: all three parts of it.
+// Nobody but its client keeps a txn_id from coming twice, so what is found by id alone may be
+// somebody else's.
 struct Owner {
   TxnId txn_id;
-  Digest digest;
+  Digest digest;    // 0: the transaction itself
+  std::string key;  // where its record is: the marker key, or the anchor key with digest 0
   friend auto operator<=>(const Owner&, const Owner&) = default;
   template <class H>
   friend H AbslHashValue(H h, const Owner& owner) {
-    return H::combine(std::move(h), owner.txn_id, owner.digest);
+    return H::combine(std::move(h), owner.txn_id, owner.digest, owner.key);
   }
 };
 
@@ -45,7 +48,7 @@ inline constexpr Tag kKeyedTags[] = {Tag::kIntents, Tag::kParticipants, Tag::kTr
 
 std::string VersionKey(std::string_view key, Timestamp commit_ts);
 std::string IntentKey(std::string_view key);
-std::string ParticipantKey(std::string_view marker_key, const Owner& owner);
+std::string ParticipantKey(const Owner& owner);
 std::string TransactionKey(std::string_view anchor_key, const TxnId& txn_id);
 std::string ShardStateKey(ShardId shard);
 

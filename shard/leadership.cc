@@ -9,8 +9,8 @@
 namespace quorate::shard {
 namespace {
 
-Owner OwnerIn(const std::string& txn_id, uint64_t digest) {
-  return {*TxnId::FromBytes(txn_id), Digest(digest)};
+Owner OwnerIn(const std::string& txn_id, uint64_t digest, const std::string& key) {
+  return {*TxnId::FromBytes(txn_id), Digest(digest), key};
 }
 
 }  // namespace
@@ -25,7 +25,6 @@ void Leadership::Serve(Timestamp floor, const Table& table) {
     lock.priority = record.priority;
     lock.start_ts = record.start_ts;
     lock.prepare_ts = record.prepare_ts;
-    lock.marker_key = record.marker_key;
     lock.anchor_key = record.anchor_key;
     lock.writes = record.writes;
     lock.guards = record.guards;
@@ -49,7 +48,8 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
                            const Table& table) {
   switch (command.command_case()) {
     case v1::ShardCommand::kCommitOnePhase: {
-      const Owner owner = OwnerIn(command.commit_one_phase().txn_id(), 0);
+      const v1::CommitOnePhase& commit = command.commit_one_phase();
+      const Owner owner = OwnerIn(commit.txn_id(), 0, commit.anchor_key());
       if (locks_.Find(owner) == nullptr) return;
       // Its guards go now, and must go on protecting what it read up to its commit_ts.
       if (applied.state == Applied::State::kCommitted && !MUTANT("txn-one-phase-no-raise")) {
@@ -59,7 +59,8 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
       break;
     }
     case v1::ShardCommand::kPrepare: {
-      const Owner owner = OwnerIn(command.prepare().txn_id(), command.prepare().digest());
+      const v1::PrepareCommand& prepare = command.prepare();
+      const Owner owner = OwnerIn(prepare.txn_id(), prepare.digest(), prepare.marker_key());
       if (locks_.Find(owner) == nullptr) return;
       if (const ParticipantRecord* prepared = table.FindPrepared(owner)) {
         MarkStep(
@@ -92,7 +93,7 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
 
 void Leadership::OnResolved(const v1::ShardCommand& command, const Table& table) {
   for (const v1::Resolution& resolution : command.resolve().resolutions()) {
-    const Owner owner = OwnerIn(resolution.txn_id(), resolution.digest());
+    const Owner owner = OwnerIn(resolution.txn_id(), resolution.digest(), resolution.marker_key());
     MarkStep(env_.executor, CommitStep::kResolveApplied, resolution.txn_id());
     const PreparedLock* lock = locks_.Find(owner);
     // One in flight goes when its own entry is applied, behind this one.

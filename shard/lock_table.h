@@ -42,7 +42,6 @@ struct PreparedLock {
   TxnPriority priority;
   Timestamp start_ts;
   Timestamp prepare_ts;
-  std::string marker_key;
   std::string anchor_key;
   std::vector<std::string> writes;
   std::vector<Span> guards;
@@ -60,7 +59,7 @@ struct PreparedLock {
 // What somebody wants to lock. The views live during the call; the spans too.
 struct LockAsk {
   Asker asker = Asker::kAdvisory;
-  Owner owner;  // digest 0 for advisory locks
+  Owner owner;  // digest 0 and no key for advisory locks
   TxnPriority priority;
   std::vector<std::string_view> writes;
   const std::vector<Span>* guards = nullptr;

@@ -12,6 +12,11 @@
 namespace quorate::shard {
 namespace {
 
+Owner OwnerOf(const v1::Resolution& resolution) {
+  return {*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest()),
+          resolution.marker_key()};
+}
+
 AnchorEvaluation RefusedWith(Status status) {
   AnchorEvaluation evaluation;
   evaluation.status = std::move(status);
@@ -141,7 +146,6 @@ Future<Applied> Shard::Rep::LockAndPropose(const std::shared_ptr<Leadership>& un
   lock.priority = ask.priority;
   lock.start_ts = ask.start_ts;
   lock.prepare_ts = prepare_ts;
-  lock.marker_key = ask.marker_key;
   lock.anchor_key = ask.anchor_key;
   lock.writes.assign(ask.writes.begin(), ask.writes.end());
   if (!MUTANT("txn-guards-not-locked")) lock.guards = ask.guards;
@@ -163,9 +167,9 @@ Task<Status> Shard::Rep::QueryPrepare(v1::QueryPrepareRequest request, Instant d
   if (!serving.ok()) co_return serving.status();
   if (!table.span().Contains(request.marker_key())) co_return StaleEpoch(table);
 
-  const Owner owner{*txn_id, Digest(request.digest())};
+  const Owner owner{*txn_id, Digest(request.digest()), request.marker_key()};
   Applied stands;
-  if (const auto record = table.Participant(request.marker_key(), owner)) {
+  if (const auto record = table.Participant(owner)) {
     stands = StandingOf(*record);
   } else if (Timestamp(request.start_ts()) < table.horizon() || MUTANT("txn-refusal-not-logged")) {
     PROBE("shard: a query below the horizon was answered ABORTED");
@@ -192,9 +196,9 @@ Task<Status> Shard::Rep::QueryPrepare(v1::QueryPrepareRequest request, Instant d
 // was deposed.
 std::vector<v1::Resolution> Shard::Rep::Unresolved(std::vector<v1::Resolution> resolutions) const {
   std::erase_if(resolutions, [&](const v1::Resolution& resolution) {
-    const Owner owner{*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest())};
+    const Owner owner = OwnerOf(resolution);
     if (table.FindPrepared(owner) != nullptr) return false;
-    if (table.Participant(resolution.marker_key(), owner)) return true;
+    if (table.Participant(owner)) return true;
     return resolution.outcome() != v1::COMMITTED &&
            Timestamp(resolution.start_ts()) < table.horizon();
   });
@@ -217,7 +221,7 @@ Task<Status> Shard::Rep::Resolve(std::vector<v1::Resolution> resolutions) {
   if (!under->serving()) co_return NotLeader();
   for (const v1::Resolution& resolution : resolutions) {
     if (!table.span().Contains(resolution.marker_key())) co_return StaleEpoch(table);
-    const Owner owner{*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest())};
+    const Owner owner = OwnerOf(resolution);
     const ParticipantRecord* prepared = table.FindPrepared(owner);
     if (prepared != nullptr && resolution.outcome() == v1::COMMITTED &&
         Timestamp(resolution.commit_ts()) < prepared->prepare_ts) {
@@ -232,7 +236,7 @@ Task<Status> Shard::Rep::Resolve(std::vector<v1::Resolution> resolutions) {
   std::vector<Owner> freed;
   v1::ShardCommand command;
   for (v1::Resolution& resolution : resolutions) {
-    const Owner owner{*TxnId::FromBytes(resolution.txn_id()), Digest(resolution.digest())};
+    const Owner owner = OwnerOf(resolution);
     if (resolution.outcome() == v1::COMMITTED) {
       under->Commit(owner, Timestamp(resolution.commit_ts()));
       const PreparedLock* lock = under->locks().Find(owner);

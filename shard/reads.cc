@@ -128,7 +128,7 @@ Task<Status> Shard::Rep::Lock(v1::LockRequest request, Instant deadline) {
   }
   LockAsk ask;
   ask.asker = Asker::kAdvisory;
-  ask.owner = {*txn_id, Digest()};
+  ask.owner = {*txn_id, Digest(), {}};
   ask.priority = {Timestamp(request.priority().start_ts()), first_id.value_or(TxnId())};
   for (const std::string& key : request.keys()) {
     CO_RETURN_IF_ERROR(CheckKey(key));

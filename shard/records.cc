@@ -69,14 +69,14 @@ void PutRecord(const ParticipantRecord& record, storage::WriteBatch* batch) {
     PutLengthPrefixed(&out, guard.from);
     PutLengthPrefixed(&out, guard.to);
   }
-  batch->Put(ParticipantKey(record.marker_key, OwnerOf(record)), std::move(out));
+  batch->Put(ParticipantKey(OwnerOf(record)), std::move(out));
 }
 
 bool DecodeRecord(std::string_view store_key, std::string_view in, ParticipantRecord* record) {
-  const Owner owner = ParticipantOwner(store_key);
+  Owner owner = ParticipantOwner(store_key);
   record->txn_id = owner.txn_id;
   record->digest = owner.digest;
-  record->marker_key = UserKey(store_key);
+  record->marker_key = std::move(owner.key);
   if (!GetState(&in, &record->state) || !GetTimestamp(&in, &record->start_ts) ||
       !GetTimestamp(&in, &record->prepare_ts) || !GetTimestamp(&in, &record->commit_ts) ||
       !GetTimestamp(&in, &record->priority.start_ts) || in.size() < TxnId::kBytes) {
@@ -134,9 +134,8 @@ bool DecodeRecord(std::string_view store_key, std::string_view in, TransactionRe
 }
 
 std::optional<ParticipantRecord> GetParticipantRecord(const storage::KvReader& store,
-                                                      std::string_view marker_key,
                                                       const Owner& owner) {
-  const std::string key = ParticipantKey(marker_key, owner);
+  const std::string key = ParticipantKey(owner);
   const auto stored = Get(store, key);
   if (!stored.has_value()) return std::nullopt;
   ParticipantRecord record;

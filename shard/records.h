@@ -11,14 +11,18 @@
 
 namespace quorate::shard {
 
-inline Owner OwnerOf(const ParticipantRecord& record) { return {record.txn_id, record.digest}; }
+inline Owner OwnerOf(const ParticipantRecord& record) {
+  return {record.txn_id, record.digest, record.marker_key};
+}
+inline Owner OwnerOf(const TransactionRecord& record) {
+  return {record.txn_id, Digest(), record.anchor_key};
+}
 
 void PutRecord(const ParticipantRecord& record, storage::WriteBatch* batch);
 void PutRecord(const TransactionRecord& record, storage::WriteBatch* batch);
 
 // From the store; see Table for the ones that use its index.
 std::optional<ParticipantRecord> GetParticipantRecord(const storage::KvReader& store,
-                                                      std::string_view marker_key,
                                                       const Owner& owner);
 std::optional<TransactionRecord> GetTransactionRecord(const storage::KvReader& store,
                                                       std::string_view anchor_key,

@@ -297,11 +297,11 @@ void Shard::EarlyOutcome(const std::vector<v1::Resolution>& resolutions) {
     const Timestamp commit_ts(resolution.commit_ts());
     // Only a hint: what does not look right is left to the Resolve.
     if (resolution.outcome() != v1::COMMITTED || !txn_id || rep_->needs_check(commit_ts)) continue;
-    rep_->lead->Commit({*txn_id, Digest(resolution.digest())}, commit_ts);
+    rep_->lead->Commit({*txn_id, Digest(resolution.digest()), resolution.marker_key()}, commit_ts);
   }
 }
 
-Task<Applied> Shard::Decide(TxnName txn, bool commit, Timestamp commit_ts) {
+Task<Applied> Shard::Decide(TxnName txn, bool commit, Timestamp commit_ts, Timestamp keep_ts) {
   Applied refused;
   if (!rep_->serving()) {
     refused.status = rep_->NotLeader();
@@ -318,6 +318,7 @@ Task<Applied> Shard::Decide(TxnName txn, bool commit, Timestamp commit_ts) {
   decide->set_anchor_key(std::move(txn.anchor_key));
   decide->set_outcome(commit ? v1::COMMITTED : v1::ABORTED_STATE);
   decide->set_commit_ts(commit_ts.bits());
+  decide->set_keep_ts(keep_ts.bits());
   co_return co_await rep_->Propose(rep_->lead, std::move(command), std::nullopt, std::nullopt);
 }
 
@@ -366,7 +367,7 @@ std::optional<v1::TxnRecord> Shard::FindTxnRecord(const TxnId& id,
 
 std::vector<v1::TxnRecord> Shard::UnfinishedTxnRecords() const {
   std::vector<v1::TxnRecord> records;
-  for (const auto& [id, record] : rep_->table.unfinished()) records.push_back(ToProto(record));
+  for (const auto& [owner, record] : rep_->table.unfinished()) records.push_back(ToProto(record));
   return records;
 }
 

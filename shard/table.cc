@@ -71,33 +71,33 @@ void Table::SetFloor(Timestamp floor, storage::WriteBatch* batch) {
 
 void Table::Store(ParticipantRecord record, storage::WriteBatch* batch) {
   PutRecord(record, batch);
-  if (record.state != TxnState::kPrepared) {
-    auto it = prepared_.find(OwnerOf(record));
-    if (it != prepared_.end()) {
-      for (const std::string& key : it->second.writes) intents_.erase(key);
-      prepared_.erase(it);
-    }
-  }
   Index(record);
 }
 
 void Table::Index(const ParticipantRecord& record) {
-  records_.insert(OwnerOf(record));
+  Owner owner = OwnerOf(record);
+  // Only a PREPARED record is ever stored again.
+  const auto before = prepared_.find(owner);
+  if (before == prepared_.end()) {
+    ++records_[{owner.txn_id, owner.digest}];
+  } else if (record.state != TxnState::kPrepared) {
+    for (const std::string& key : before->second.writes) intents_.erase(key);
+    prepared_.erase(before);
+  }
   switch (record.state) {
     case TxnState::kPrepared: {
-      const Owner owner = OwnerOf(record);
+      const auto prepared = prepared_.insert_or_assign(std::move(owner), record).first;
       for (const std::string& key : record.writes) {
-        const auto [it, inserted] = intents_.emplace(key, owner);
-        CHECK(inserted || it->second == owner, "two intents on one key");
+        const auto [it, inserted] = intents_.emplace(key, &prepared->first);
+        CHECK(inserted || *it->second == prepared->first, "two intents on one key");
       }
-      prepared_.insert_or_assign(owner, record);
       return;
     }
     case TxnState::kCommitted:
-      collectable_.insert({record.commit_ts, true, OwnerOf(record), record.marker_key});
+      collectable_.insert({record.commit_ts, true, std::move(owner)});
       return;
     case TxnState::kAborted:
-      collectable_.insert({record.start_ts, true, OwnerOf(record), record.marker_key});
+      collectable_.insert({record.start_ts, true, std::move(owner)});
       return;
     case TxnState::kNone:
     case TxnState::kStaged:
@@ -112,23 +112,22 @@ void Table::Store(TransactionRecord record, storage::WriteBatch* batch) {
 }
 
 void Table::Index(const TransactionRecord& record) {
-  const Owner owner{record.txn_id, Digest()};
-  records_.insert(owner);
+  Owner owner = OwnerOf(record);
+  // Only an unfinished record is ever stored again.
+  if (unfinished_.erase(owner) == 0) ++records_[{owner.txn_id, owner.digest}];
   switch (record.state) {
     case TxnState::kStaged:
-      unfinished_.insert_or_assign(record.txn_id, record);
+      unfinished_.emplace(std::move(owner), record);
       return;
     case TxnState::kCommitted:
       if (!record.done && !MUTANT("gc-unresolved-record-dropped")) {
-        unfinished_.insert_or_assign(record.txn_id, record);
+        unfinished_.emplace(std::move(owner), record);
         return;
       }
-      unfinished_.erase(record.txn_id);
-      collectable_.insert({record.commit_ts, false, owner, record.anchor_key});
+      collectable_.insert({record.commit_ts, false, std::move(owner)});
       return;
     case TxnState::kAborted:
-      unfinished_.erase(record.txn_id);
-      collectable_.insert({record.start_ts, false, owner, record.anchor_key});
+      collectable_.insert({record.start_ts, false, std::move(owner)});
       return;
     case TxnState::kNone:
     case TxnState::kPrepared:
@@ -139,16 +138,18 @@ void Table::Index(const TransactionRecord& record) {
 
 void Table::ForgetCollected(const Collectable& collected, storage::WriteBatch* batch) {
   CHECK(collected.at < horizon_, "nothing at or above the horizon is collected");
-  batch->Delete(collected.participant ? ParticipantKey(collected.key, collected.owner)
-                                      : TransactionKey(collected.key, collected.owner.txn_id));
-  records_.erase(collected.owner);
+  const Owner& owner = collected.owner;
+  batch->Delete(collected.participant ? ParticipantKey(owner)
+                                      : TransactionKey(owner.key, owner.txn_id));
+  const auto count = records_.find({owner.txn_id, owner.digest});
+  CHECK(count != records_.end(), "a record is counted while it is there");
+  if (--count->second == 0 || MUTANT("gc-record-found-by-id-alone")) records_.erase(count);
   collectable_.erase(Collectable(collected));
 }
 
-std::optional<ParticipantRecord> Table::Participant(std::string_view marker_key,
-                                                    const Owner& owner) const {
-  if (!records_.contains(owner)) return std::nullopt;
-  return GetParticipantRecord(store_, marker_key, owner);
+std::optional<ParticipantRecord> Table::Participant(const Owner& owner) const {
+  if (!records_.contains({owner.txn_id, owner.digest})) return std::nullopt;
+  return GetParticipantRecord(store_, owner);
 }
 
 std::optional<TransactionRecord> Table::Transaction(std::string_view anchor_key,
@@ -164,7 +165,7 @@ const ParticipantRecord* Table::FindPrepared(const Owner& owner) const {
 
 const Owner* Table::IntentOn(std::string_view key) const {
   const auto it = intents_.find(key);
-  return it == intents_.end() ? nullptr : &it->second;
+  return it == intents_.end() ? nullptr : it->second;
 }
 
 }  // namespace quorate::shard

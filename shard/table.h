@@ -6,12 +6,12 @@
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
 #include <absl/container/flat_hash_map.h>
-#include <absl/container/flat_hash_set.h>
 
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "shard/keys.h"
 #include "txn/record.h"
@@ -29,8 +29,7 @@ namespace quorate::shard {
 struct Collectable {
   Timestamp at;
   bool participant = false;
-  Owner owner;      // digest 0 for transaction records
-  std::string key;  // marker or anchor
+  Owner owner;
   friend auto operator<=>(const Collectable&, const Collectable&) = default;
 };
 
@@ -64,15 +63,14 @@ class Table {
   // PREPARED participant records.
   const std::map<Owner, ParticipantRecord>& prepared() const { return prepared_; }
   // Records as stored. Hot paths ask for those that are not there, which the index answers.
-  std::optional<ParticipantRecord> Participant(std::string_view marker_key,
-                                               const Owner& owner) const;
+  std::optional<ParticipantRecord> Participant(const Owner& owner) const;
   std::optional<TransactionRecord> Transaction(std::string_view anchor_key,
                                                const TxnId& txn_id) const;
   const ParticipantRecord* FindPrepared(const Owner& owner) const;
   // Whose intent is on `key`; nullptr: nobody's.
   const Owner* IntentOn(std::string_view key) const;
   // STAGED transaction records, and COMMITTED ones that are not done.
-  const std::map<TxnId, TransactionRecord>& unfinished() const { return unfinished_; }
+  const std::map<Owner, TransactionRecord>& unfinished() const { return unfinished_; }
   const absl::btree_set<Collectable>& collectable() const { return collectable_; }
 
  private:
@@ -93,10 +91,13 @@ class Table {
   Timestamp horizon_;
   Timestamp floor_;
   std::map<Owner, ParticipantRecord> prepared_;
-  absl::flat_hash_map<std::string, Owner, StringHash, std::equal_to<>> intents_;  // looked up only
-  std::map<TxnId, TransactionRecord> unfinished_;
+  // To the keys of prepared_; looked up only.
+  absl::flat_hash_map<std::string, const Owner*, StringHash, std::equal_to<>> intents_;
+  std::map<Owner, TransactionRecord> unfinished_;
   absl::btree_set<Collectable> collectable_;
-  absl::flat_hash_set<Owner> records_;  // all there are; looked up only; digest 0: transactions
+  // How many records there are of a transaction and digest (0: transaction records), at whatever
+  // key: where it says none, there is no need to ask the store. Looked up only.
+  absl::flat_hash_map<std::pair<TxnId, Digest>, uint32_t> records_;
 };
 
 }  // namespace quorate::shard

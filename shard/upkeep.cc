@@ -89,13 +89,13 @@ Task<void> Shard::Rep::Push(std::shared_ptr<Leadership> under, Owner owner, TxnN
     v1::Resolution resolution;
     resolution.set_txn_id(std::string(owner.txn_id.bytes()));
     resolution.set_digest(owner.digest.value());
-    resolution.set_marker_key(lock->marker_key);
+    resolution.set_marker_key(owner.key);
     resolution.set_start_ts(lock->start_ts.bits());
     resolution.set_outcome(v1::ABORTED_STATE);
     if (outcome->state == PushOutcome::State::kCommitted) {
       // A part of another grouping of a committed transaction: the staged parts write everything,
       // and writing once more could bring back what was deleted and collected since.
-      const StagedParticipant self{lock->marker_key, owner.digest};
+      const StagedParticipant self{owner.key, owner.digest};
       const auto& staged = outcome->participants;
       if (std::find(staged.begin(), staged.end(), self) != staged.end()) {
         resolution.set_outcome(v1::COMMITTED);

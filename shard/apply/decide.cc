@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
@@ -19,7 +21,7 @@ Applied ApplyDecide(ApplyContext context, const v1::Decide& command) {
     if (start_ts < table.horizon()) return RefusedTooOld(table, start_ts);
     record.emplace();
     record->txn_id = *txn_id;
-    record->start_ts = start_ts;
+    record->start_ts = std::max(start_ts, Timestamp(command.keep_ts()));
     record->anchor_key = command.anchor_key();
   }
   const TxnState next = NextState(record->state, commit ? TransactionEvent::kDecideCommitted

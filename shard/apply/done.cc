@@ -6,10 +6,10 @@
 namespace quorate::shard {
 namespace {
 
-void MarkDone(ApplyContext context, std::string_view txn_bytes) {
+void MarkDone(ApplyContext context, std::string_view txn_bytes, const std::string& anchor_key) {
   const auto txn_id = TxnId::FromBytes(txn_bytes);
   CHECK(txn_id.has_value(), "a Done without transaction");
-  const auto it = context.table.unfinished().find(*txn_id);
+  const auto it = context.table.unfinished().find({*txn_id, Digest(), anchor_key});
   if (it == context.table.unfinished().end()) return;  // a copy
   TransactionRecord record = it->second;
   // Only a decision is ever resolved, and only what is resolved is done.
@@ -23,8 +23,10 @@ void MarkDone(ApplyContext context, std::string_view txn_bytes) {
 }  // namespace
 
 Applied ApplyDone(ApplyContext context, const v1::Done& command) {
-  MarkDone(context, command.txn_id());
-  for (const std::string& txn_id : command.more_txn_ids()) MarkDone(context, txn_id);
+  MarkDone(context, command.txn_id(), command.anchor_key());
+  for (int i = 0; i < command.more_txn_ids_size(); ++i) {
+    MarkDone(context, command.more_txn_ids(i), command.more_anchor_keys(i));
+  }
   return {};
 }
 

@@ -56,8 +56,9 @@ void Collect(ApplyContext context, size_t budget) {
     --budget;
     const bool whole =
         due.participant
-            ? CollectRecord(context, due, table.Participant(due.key, due.owner), &budget)
-            : CollectRecord(context, due, table.Transaction(due.key, due.owner.txn_id), &budget);
+            ? CollectRecord(context, due, table.Participant(due.owner), &budget)
+            : CollectRecord(context, due, table.Transaction(due.owner.key, due.owner.txn_id),
+                            &budget);
     // What one entry deletes it does not see as deleted, so it does not come back to a record.
     if (!whole) return;
   }

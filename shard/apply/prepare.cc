@@ -50,14 +50,14 @@ Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
   Table& table = context.table;
   const auto txn_id = TxnId::FromBytes(command.txn_id());
   CHECK(txn_id.has_value(), "a prepare without transaction");
-  const Owner owner{*txn_id, Digest(command.digest())};
+  const Owner owner{*txn_id, Digest(command.digest()), command.marker_key()};
 
   if (command.stage()) {
     if (const auto past = table.Transaction(command.anchor_key(), *txn_id)) {
       return StandingOf(*past);
     }
   }
-  const auto past = table.Participant(command.marker_key(), owner);
+  const auto past = table.Participant(owner);
   const bool resolved = past && past->state != TxnState::kPrepared;
   if (past && !(resolved && MUTANT("txn-outcome-forgotten"))) {
     PROBE("shard: a prepare was applied behind its own record");

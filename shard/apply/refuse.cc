@@ -12,8 +12,8 @@ Applied ApplyRefuse(ApplyContext context, const v1::Refuse& command) {
   Table& table = context.table;
   const auto txn_id = TxnId::FromBytes(command.txn_id());
   CHECK(txn_id.has_value(), "a refusal without transaction");
-  const Owner owner{*txn_id, Digest(command.digest())};
-  const auto past = table.Participant(command.marker_key(), owner);
+  const Owner owner{*txn_id, Digest(command.digest()), command.marker_key()};
+  const auto past = table.Participant(owner);
   if (past && !MUTANT("txn-refuse-over-prepared")) {
     PROBE("shard: a refusal was applied behind the record");
     return StandingOf(*past);

@@ -20,7 +20,7 @@ void ResolvePrepared(ApplyContext context, ParticipantRecord record, TxnState ou
   for (const std::string& key : record.writes) {
     if (outcome == TxnState::kCommitted) {
       const auto intent = GetIntent(context.table.store(), key);
-      CHECK(intent.has_value() && intent->owner == owner, "a prepared write without its intent");
+      CHECK(intent.has_value() && intent->Of(owner), "a prepared write without its intent");
       const Timestamp at = MUTANT("txn-resolved-at-prepare-ts") ? record.prepare_ts : commit_ts;
       PutVersion(key, at, intent->deletion, intent->value, context.batch);
     }
@@ -55,7 +55,7 @@ bool ResolveOne(ApplyContext context, const v1::Resolution& resolution, const Ow
   if (commit) return true;
   // Below the horizon nothing can be prepared any more, so there is nothing to prevent.
   if (Timestamp(resolution.start_ts()) < table.horizon()) return true;
-  if (table.Participant(resolution.marker_key(), owner).has_value()) return true;
+  if (table.Participant(owner).has_value()) return true;
   PROBE("shard: an abort came before its prepare");
   ParticipantRecord refusal;
   refusal.state = NextState(TxnState::kNone, event);
@@ -76,7 +76,7 @@ Applied ApplyResolve(ApplyContext context, const v1::ResolveCommand& command) {
   for (const v1::Resolution& resolution : command.resolutions()) {
     const auto txn_id = TxnId::FromBytes(resolution.txn_id());
     CHECK(txn_id.has_value(), "a resolution without transaction");
-    const Owner owner{*txn_id, Digest(resolution.digest())};
+    const Owner owner{*txn_id, Digest(resolution.digest()), resolution.marker_key()};
     if (resolved.insert(owner).second) sound &= ResolveOne(context, resolution, owner);
   }
   // Not OK: the sender must not take the part for resolved.

@@ -73,6 +73,29 @@ TEST_F(RecoveryTest, AWildStartTimestampLeavesNoRecord) {
   EXPECT_EQ((*outcome)->error().code(), v1::INVALID_ARGUMENT);
 }
 
+TEST_F(RecoveryTest, AQuestionWithoutStartTimestampLeavesNoRecord) {
+  auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}});
+  request.set_start_ts(0);
+  auto outcome = nodes.Push(1, request);
+  EXPECT_EQ(nodes.RoundsUntil(outcome), 0);
+  EXPECT_EQ((*outcome)->error().code(), v1::INVALID_ARGUMENT);
+}
+
+TEST_F(RecoveryTest, AnAbortByAClaimedStartTimestampKeepsTheLateCommitAway) {
+  const auto request = nodes.Request('1', nodes.NextSlot(), {{"a", "1"}});
+  auto claimed = request;
+  claimed.set_start_ts(1);
+  auto outcome = nodes.Push(1, claimed);
+  ASSERT_EQ(nodes.RoundsUntil(outcome), 1);
+  ASSERT_EQ((*outcome)->state(), v1::ABORTED_STATE);
+  // The claimed start is far below the horizon, the Commit's own is not.
+  nodes.Horizon(N::kA, Timestamp(request.start_ts()));
+  auto late = nodes.Commit(1, request);
+  ASSERT_GE(nodes.RoundsUntil(late), 0);
+  EXPECT_EQ((*late)->error().code(), v1::ABORTED) << "A2: it was told ABORTED";
+  EXPECT_EQ(nodes.Read("a"), "");
+}
+
 TEST_F(RecoveryTest, CommitsWhatEverybodyPrepared) {
   const auto request = nodes.Request('1', nodes.newest(), {{"a", "1"}, {"x", "2"}});
   auto answer = nodes.Commit(1, request);

@@ -30,10 +30,11 @@ void CheckIntent(std::string_view key, std::string_view stored) {
   Intent intent;
   if (!DecodeIntent(stored, &intent)) return;
   storage::WriteBatch batch;
-  PutIntent(key, intent.owner, intent.prepare_ts, intent.deletion, intent.value, &batch);
+  PutIntent(key, {intent.txn_id, intent.digest, {}}, intent.prepare_ts, intent.deletion,
+            intent.value, &batch);
   CHECK(batch.ops[0].key == IntentKey(key));
   Intent same;
-  CHECK(DecodeIntent(*batch.ops[0].value, &same) && same.owner == intent.owner &&
+  CHECK(DecodeIntent(*batch.ops[0].value, &same) && same.Of({intent.txn_id, intent.digest, {}}) &&
         same.prepare_ts == intent.prepare_ts && same.deletion == intent.deletion &&
         (same.deletion || same.value == intent.value));
 }
@@ -64,11 +65,11 @@ void Run(std::string_view input) {
   id.resize(TxnId::kBytes);
   uint64_t number = 0;
   for (const char c : id) number = number * 131 + static_cast<uint8_t>(c);
-  const Owner owner{*TxnId::FromBytes(id), Digest(number)};
   input.remove_prefix(std::min(input.size(), TxnId::kBytes));
   const std::string key(TakeFrame(&input).substr(0, 400));
-  CheckRecord<ParticipantRecord>(ParticipantKey(key, owner), input);
-  CHECK(ParticipantOwner(ParticipantKey(key, owner)) == owner);
+  const Owner owner{*TxnId::FromBytes(id), Digest(number), key};
+  CheckRecord<ParticipantRecord>(ParticipantKey(owner), input);
+  CHECK(ParticipantOwner(ParticipantKey(owner)) == owner);
   CheckRecord<TransactionRecord>(TransactionKey(key, owner.txn_id), input);
   CheckIntent(key, input);
   CheckKeys(key, input.substr(0, 400), number);

@@ -220,6 +220,64 @@ TEST_F(ApplyTest, RandomLogsKeepTheInvariants) {
   EXPECT_EQ(store_.pairs().size(), present + 1) << "one version per key, and the shard's scalars";
 }
 
+// One txn_id on different keys of one shard, as its client or a question at another key sends it:
+// each record is found, kept and collected by its key and id, never by its id alone.
+TEST_F(ApplyTest, OneIdAtSeveralKeysIsSeveralRecords) {
+  Txn a = Draw();
+  a.writes = {{"a", false}};
+  Txn b = a;
+  b.writes = {{"b", false}};
+  ASSERT_TRUE(OnePhase(a, ++now_).status.ok());
+  Committed(a, now_);
+  ++now_;
+  ASSERT_EQ(OnePhase(b, now_).commit_ts, Timestamp(now_)) << "not what stands for the other";
+  Committed(b, now_);
+  v1::ShardCommand decide;
+  decide.mutable_decide()->set_txn_id(std::string(a.id.bytes()));
+  decide.mutable_decide()->set_start_ts(a.start);
+  decide.mutable_decide()->set_anchor_key("c");
+  decide.mutable_decide()->set_outcome(v1::ABORTED_STATE);
+  ASSERT_EQ(Apply(decide).state, Applied::State::kAborted);
+  Check();
+
+  // The first of them goes; the others stand, and are found.
+  Advance(a.start + 1);
+  EXPECT_FALSE(table_.Transaction("c", a.id).has_value());
+  EXPECT_TRUE(table_.Transaction("a", a.id).has_value());
+  EXPECT_TRUE(table_.Transaction("b", a.id).has_value());
+  Check();
+  Advance(now_ + 1);
+  EXPECT_TRUE(table_.collectable().empty());
+  EXPECT_FALSE(table_.Transaction("a", a.id).has_value());
+  EXPECT_FALSE(table_.Transaction("b", a.id).has_value());
+  Check();
+}
+
+TEST_F(ApplyTest, OneIdStagedAtTwoAnchorsIsTwoUnfinishedTransactions) {
+  Txn a = Draw();
+  a.writes = {{"a", false}};
+  a.staged = true;
+  Txn b = a;
+  b.writes = {{"b", false}};
+  const uint64_t ts = ++now_;
+  ASSERT_EQ(Prepare(a, ts).state, Applied::State::kStaged);
+  ASSERT_EQ(Prepare(b, ts).state, Applied::State::kStaged);
+  EXPECT_EQ(table_.unfinished().size(), 2u);
+  EXPECT_EQ(table_.prepared().size(), 2u);
+  Check();
+  Finish(a, true, ts);
+  Committed(a, ts);
+  ASSERT_EQ(table_.unfinished().size(), 1u) << "the other one still wants its recovery";
+  EXPECT_EQ(table_.unfinished().begin()->second.anchor_key, "b");
+  EXPECT_EQ(table_.prepared().size(), 1u);
+  Check();
+  Finish(b, false, 0);
+  EXPECT_TRUE(table_.unfinished().empty());
+  now_ += 100;
+  while (!table_.collectable().empty()) Advance(now_);
+  Check();
+}
+
 TEST_F(ApplyTest, NoEntryCollectsMuch) {
   // One key with thousands of versions, and records that name many keys.
   Txn txn = Draw();

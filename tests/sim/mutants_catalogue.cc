@@ -71,6 +71,8 @@ const std::vector<Mutant>& AllMutants() {
       {"recovery-commits-without-all", "recovery commits once one participant is prepared"},
       {"gc-unresolved-record-dropped", "a COMMITTED record goes before all have resolved"},
       {"gc-newest-version-collected", "the newest version at the horizon is collected, too"},
+      {"gc-record-found-by-id-alone", "a record is taken for gone when another of its id goes"},
+      {"txn-abort-kept-by-claimed-start", "an ABORTED without record goes by the asker's start_ts"},
       {"gc-read-below-horizon", "a snapshot below the horizon is served"},
       // ---- the oracle
       {"tso-starts-at-wall-clock", "a new oracle starts at its clock, not above the ceiling"},
