@@ -73,13 +73,11 @@ struct Sending {
   std::shared_ptr<const v1::CommitRequest> request;
   int times = 0;
 
-  v1::NodeRequest Make(uint64_t shard_id, uint64_t version) {
+  v1::NodeRequest Make(const Route& route) {
     ++times;
     v1::NodeRequest message;
     *message.mutable_commit() = *request;
-    v1::ShardRoute* route = message.mutable_commit()->mutable_route();
-    route->set_shard_id(shard_id);
-    route->set_version(version);
+    SetRoute(route, message.mutable_commit()->mutable_route());
     return message;
   }
 };
@@ -89,11 +87,10 @@ struct Sending {
 Task<Settled> AskOutcome(Core* core, TxnHandle txn, Instant deadline) {
   Env& env = core->env();
   Backoff pause(kPauseInitial, kPauseMax);
-  Caller::Fill fill = [txn](uint64_t shard_id, uint64_t version) {
+  Caller::Fill fill = [txn](const Route& route) {
     v1::NodeRequest request;
     v1::PushRequest* push = request.mutable_push();
-    push->mutable_route()->set_shard_id(shard_id);
-    push->mutable_route()->set_version(version);
+    SetRoute(route, push->mutable_route());
     push->mutable_txn()->set_txn_id(std::string(txn.txn_id.bytes()));
     push->mutable_txn()->set_start_ts(txn.start_ts.bits());
     push->mutable_txn()->set_anchor_key(txn.anchor_key);
@@ -133,9 +130,7 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
   Status last;
   Backoff pause(kPauseInitial, kPauseMax);
   auto sending = std::make_shared<Sending>(Sending{request});
-  Caller::Fill fill = [sending](uint64_t shard_id, uint64_t version) {
-    return sending->Make(shard_id, version);
-  };
+  Caller::Fill fill = [sending](const Route& route) { return sending->Make(route); };
   while (true) {
     MarkStep(env.executor, CommitStep::kSent, request->txn_id());
     const Result<v1::NodeResponse> response =

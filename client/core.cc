@@ -65,7 +65,7 @@ Task<Result<std::vector<std::vector<size_t>>>> Core::GroupByShard(
   for (size_t i = 0; i < keys->size(); ++i) {
     const Route* route = routes_.Find((*keys)[i]);
     if (route == nullptr) {
-      auto covered = co_await caller_.Cover(Span::OfKey((*keys)[i]), deadline);
+      auto covered = co_await caller_.map().Cover(Span::OfKey((*keys)[i]), deadline);
       if (!covered.ok()) co_return covered.status();
       by_shard[covered->front().shard].push_back(i);
       continue;

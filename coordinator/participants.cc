@@ -113,7 +113,7 @@ Task<Result<std::vector<client::Route>>> Participants::RoutesOf(
     if (!found.empty() && found.rbegin()->second.span.Contains(span)) continue;
     auto routes = caller_.routes().Cover(span);
     if (!routes.has_value()) {
-      auto fetched = co_await caller_.Cover(span, deadline);
+      auto fetched = co_await caller_.map().Cover(span, deadline);
       if (!fetched.ok()) co_return fetched.status();
       routes = std::move(*fetched);
     }
@@ -194,13 +194,12 @@ Task<PartAnswer> Participants::Prepare(Part part, Timestamp min_ts, Instant dead
       request.mutable_route()->set_version(shard->descriptor().version());
       co_return ToAnswer(co_await shard->Prepare(std::move(request), deadline));
     }
-    auto fill = [part, min_ts](uint64_t shard_id, uint64_t version) {
+    auto fill = [part, min_ts](const client::Route& route) {
       v1::NodeRequest request;
       v1::PrepareRequest* prepare = request.mutable_prepare();
       *prepare = *part;
       prepare->set_min_ts(min_ts.bits());
-      prepare->mutable_route()->set_shard_id(shard_id);
-      prepare->mutable_route()->set_version(version);
+      client::SetRoute(route, prepare->mutable_route());
       return request;
     };
     const auto response = co_await caller_.CallShard(part->marker_key(), fill, deadline);
@@ -225,11 +224,10 @@ Task<PartAnswer> Participants::Query(shard::TxnName txn, shard::StagedParticipan
     query.mutable_route()->set_version(shard->descriptor().version());
     co_return ToAnswer(co_await shard->QueryPrepare(std::move(query), deadline));
   }
-  auto fill = [query = std::move(query)](uint64_t shard_id, uint64_t version) {
+  auto fill = [query = std::move(query)](const client::Route& route) {
     v1::NodeRequest request;
     *request.mutable_query_prepare() = query;
-    request.mutable_query_prepare()->mutable_route()->set_shard_id(shard_id);
-    request.mutable_query_prepare()->mutable_route()->set_version(version);
+    client::SetRoute(route, request.mutable_query_prepare()->mutable_route());
     return request;
   };
   const auto response = co_await caller_.CallShard(participant.marker_key, fill, deadline);

@@ -129,10 +129,9 @@ Task<Result<shard::PushOutcome>> Recovery::Push(shard::TxnName txn, Instant dead
       *request.mutable_txn() = ref;
       response = co_await HandlePush(std::move(request), deadline);
     } else {
-      auto fill = [ref](uint64_t shard_id, uint64_t version) {
+      auto fill = [ref](const client::Route& route) {
         v1::NodeRequest request;
-        request.mutable_push()->mutable_route()->set_shard_id(shard_id);
-        request.mutable_push()->mutable_route()->set_version(version);
+        client::SetRoute(route, request.mutable_push()->mutable_route());
         *request.mutable_push()->mutable_txn() = ref;
         return request;
       };

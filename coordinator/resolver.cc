@@ -77,11 +77,10 @@ Task<void> Resolver::SendEarly() {
 
 Task<void> Resolver::SendEarlyTo(std::vector<v1::Resolution> batch) {
   const std::string key = batch.front().marker_key();
-  auto fill = [batch = std::move(batch)](uint64_t shard_id, uint64_t version) {
+  auto fill = [batch = std::move(batch)](const client::Route& route) {
     v1::NodeRequest request;
     v1::EarlyOutcomeRequest* early = request.mutable_early_outcome();
-    early->mutable_route()->set_shard_id(shard_id);
-    early->mutable_route()->set_version(version);
+    client::SetRoute(route, early->mutable_route());
     for (const v1::Resolution& resolution : batch) *early->add_resolutions() = resolution;
     return request;
   };
@@ -140,11 +139,10 @@ Task<Status> Resolver::Send(std::vector<v1::Resolution> batch) {
   if (shard::Shard* here = directory_.FindServing(key)) {
     co_return co_await here->Resolve(std::move(batch));
   }
-  auto fill = [batch = std::move(batch)](uint64_t shard_id, uint64_t version) {
+  auto fill = [batch = std::move(batch)](const client::Route& route) {
     v1::NodeRequest request;
     v1::ResolveRequest* resolve = request.mutable_resolve();
-    resolve->mutable_route()->set_shard_id(shard_id);
-    resolve->mutable_route()->set_version(version);
+    client::SetRoute(route, resolve->mutable_route());
     for (const v1::Resolution& resolution : batch) *resolve->add_resolutions() = resolution;
     return request;
   };

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/backoff.h"
-#include "base/check.h"
+#include "client/route/answer.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
 
@@ -24,9 +24,10 @@ constexpr Duration kPatienceAgain = 250ms;
 constexpr Duration kPlacementPatience = 250ms;
 constexpr Duration kAvoidSilent = 2s;
 constexpr Duration kPatienceMax = 8s;
-constexpr Duration kMapTimeout = 500ms;
 // A process that has never seen a map gives up this early: its addresses are probably wrong.
 constexpr Duration kFirstMapTimeout = 1s;
+
+const Route kNoRoute;
 
 uint32_t MillisLeft(Duration left) {
   return static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(left)));
@@ -34,86 +35,9 @@ uint32_t MillisLeft(Duration left) {
 
 }  // namespace
 
-v1::Error* MutableErrorOf(v1::NodeResponse* response) {
-  if (response->error().code() != v1::OK) return response->mutable_error();
-  switch (response->body_case()) {
-    case v1::NodeResponse::kRead:
-      return response->mutable_read()->mutable_error();
-    case v1::NodeResponse::kLock:
-      return response->mutable_lock()->mutable_error();
-    case v1::NodeResponse::kCommit:
-      return response->mutable_commit()->mutable_error();
-    case v1::NodeResponse::kPrepare:
-      return response->mutable_prepare()->mutable_error();
-    case v1::NodeResponse::kResolve:
-      return response->mutable_resolve()->mutable_error();
-    case v1::NodeResponse::kEarlyOutcome:
-      return response->mutable_early_outcome()->mutable_error();
-    case v1::NodeResponse::kQueryPrepare:
-      return response->mutable_query_prepare()->mutable_error();
-    case v1::NodeResponse::kPush:
-      return response->mutable_push()->mutable_error();
-    case v1::NodeResponse::kSlot:
-      return response->mutable_slot()->mutable_error();
-    case v1::NodeResponse::kRoutes:
-      return response->mutable_routes()->mutable_error();
-    case v1::NodeResponse::kRegisterNode:
-      return response->mutable_register_node()->mutable_error();
-    case v1::NodeResponse::kHeartbeat:
-      return response->mutable_heartbeat()->mutable_error();
-    case v1::NodeResponse::kHello:
-      return response->mutable_hello()->mutable_error();
-    case v1::NodeResponse::kInit:
-      return response->mutable_init()->mutable_error();
-    case v1::NodeResponse::kBootstrap:
-      return response->mutable_bootstrap()->mutable_error();
-    case v1::NodeResponse::kStatus:
-      return response->mutable_status()->mutable_error();
-    case v1::NodeResponse::BODY_NOT_SET:
-      return response->mutable_error();
-  }
-  return response->mutable_error();
-}
-
-const v1::Error& ErrorOf(const v1::NodeResponse& response) {
-  if (response.error().code() != v1::OK) return response.error();
-  switch (response.body_case()) {
-    case v1::NodeResponse::kRead:
-      return response.read().error();
-    case v1::NodeResponse::kLock:
-      return response.lock().error();
-    case v1::NodeResponse::kCommit:
-      return response.commit().error();
-    case v1::NodeResponse::kPrepare:
-      return response.prepare().error();
-    case v1::NodeResponse::kResolve:
-      return response.resolve().error();
-    case v1::NodeResponse::kEarlyOutcome:
-      return response.early_outcome().error();
-    case v1::NodeResponse::kQueryPrepare:
-      return response.query_prepare().error();
-    case v1::NodeResponse::kPush:
-      return response.push().error();
-    case v1::NodeResponse::kSlot:
-      return response.slot().error();
-    case v1::NodeResponse::kRoutes:
-      return response.routes().error();
-    case v1::NodeResponse::kRegisterNode:
-      return response.register_node().error();
-    case v1::NodeResponse::kHeartbeat:
-      return response.heartbeat().error();
-    case v1::NodeResponse::kHello:
-      return response.hello().error();
-    case v1::NodeResponse::kInit:
-      return response.init().error();
-    case v1::NodeResponse::kBootstrap:
-      return response.bootstrap().error();
-    case v1::NodeResponse::kStatus:
-      return response.status().error();
-    case v1::NodeResponse::BODY_NOT_SET:
-      return response.error();
-  }
-  return response.error();
+void SetRoute(const Route& route, v1::ShardRoute* out) {
+  out->set_shard_id(route.shard.value());
+  out->set_version(route.version);
 }
 
 // One call's search for its leader.
@@ -152,9 +76,7 @@ struct Caller::Stop {
 };
 
 Caller::Caller(Env& env, Channel& channel, RouteCache& routes)
-    : env_(env), channel_(channel), routes_(routes), scope_(env.executor) {}
-
-Caller::~Caller() = default;
+    : env_(env), channel_(channel), routes_(routes), map_(env, channel, routes) {}
 
 Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Instant deadline) {
   return Run(std::make_shared<Walk>(std::move(key), std::move(fill), env_.Now(), deadline));
@@ -162,7 +84,7 @@ Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Ins
 
 Task<Result<v1::NodeResponse>> Caller::CallPlacement(v1::NodeRequest request, Instant deadline) {
   auto shared = std::make_shared<const v1::NodeRequest>(std::move(request));
-  Fill fill = [shared](uint64_t, uint64_t) { return *shared; };
+  Fill fill = [shared](const Route&) { return *shared; };
   return Run(std::make_shared<Walk>(std::nullopt, std::move(fill), env_.Now(), deadline));
 }
 
@@ -220,7 +142,8 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       const Duration left = walk->deadline - env_.Now();
       if (left <= Duration(0)) break;
       walk->asked.push_back(stop->address);
-      v1::NodeRequest request = walk->fill(stop->shard.value(), stop->version);
+      v1::NodeRequest request =
+          walk->fill(walk->key.has_value() ? *routes_.Find(*walk->key) : kNoRoute);
       if (request.timeout_ms() == 0) request.set_timeout_ms(MillisLeft(left));
       Result<v1::NodeResponse> result =
           co_await channel_.Call(stop->address, std::move(request), std::min(left, walk->patience));
@@ -232,7 +155,7 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
         const Route* route = routes_.Find(*walk->key);
         if (route == nullptr || (route->shard == stop->shard && route->version == stop->version)) {
           // The answer goes out whether or not it helped.
-          (void)co_await RefreshMap(Span::OfKey(*walk->key));
+          (void)co_await map_.Refresh(Span::OfKey(*walk->key));
         }
       }
       co_return std::move(*answer);
@@ -249,7 +172,7 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
     if (in_time && (walk->want_map || walk->rounds % kRoundsPerMap == 1)) {
       walk->want_map = false;
       // Who looks for the placement leader needs no shard, only what comes with any.
-      Status status = co_await RefreshMap(Span::OfKey(walk->key.value_or("")));
+      Status status = co_await map_.Refresh(Span::OfKey(walk->key.value_or("")));
       if (status.ok() && walk->rounds++ == 0) continue;
       if (!status.ok()) {
         walk->last = status;
@@ -293,7 +216,8 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
     if (code == Code::kDeadlineExceeded) {
       walk.patience =
           walk.silent.empty() ? kPatienceAgain : std::min(walk.patience * 3 / 2, kPatienceMax);
-      walk.silent = silent_ = stop.address;
+      walk.silent = stop.address;
+      map_.AskLast(stop.address);
       walk.avoid_until = env_.Now() + kAvoidSilent;
     } else {
       forget();
@@ -333,89 +257,6 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
   }
   walk.last = StatusFromError(error);
   return std::nullopt;
-}
-
-Task<Status> Caller::RefreshMap(Span span) {
-  if (routes_.empty()) span = Span::All();
-  Promise<Status> promise(env_.executor);
-  if (refresh_ && refresh_->span.Contains(span)) {
-    refresh_->waiters.push_back(promise);
-  } else if (next_refresh_) {
-    next_refresh_->span = next_refresh_->span.Join(span);
-    next_refresh_->waiters.push_back(promise);
-  } else {
-    next_refresh_.emplace(Refresh{std::move(span), {promise}});
-    if (!refresh_) scope_.Spawn(Refreshes());
-  }
-  co_return co_await promise.future();
-}
-
-Task<void> Caller::Refreshes() {
-  while (next_refresh_) {
-    refresh_ = std::exchange(next_refresh_, std::nullopt);
-    const Status status = co_await AskSources(refresh_->span);
-    const Refresh done = *std::exchange(refresh_, std::nullopt);
-    for (const auto& waiter : done.waiters) waiter.Set(status);
-  }
-}
-
-Task<Status> Caller::AskSources(Span span) {
-  std::vector<std::string> sources = routes_.MapSources();
-  const auto last = std::find(sources.begin(), sources.end(), last_map_source_);
-  if (last != sources.end()) std::rotate(sources.begin(), last, last + 1);
-  std::stable_partition(sources.begin(), sources.end(),
-                        [this](const std::string& source) { return source != silent_; });
-  Status status(Code::kUnavailable, "no address of any node is known");
-  std::string tried;
-  bool some = false;
-  for (const std::string& source : sources) {
-    const Result<MapAnswer> asked = co_await AskForMap(source, span);
-    if (asked.ok() && *asked == MapAnswer::kShards) last_map_source_ = source;
-    some = some || asked.ok();
-    if (asked.ok() && *asked == MapAnswer::kShards) break;
-    if (asked.ok()) continue;
-    tried += fmt::format("{}{}: {}", tried.empty() ? "" : "; ", source, asked.status().ToString());
-    // The most telling failure names the class: a wrong cluster, then an uninitialised one.
-    const Code code = asked.status().code();
-    const bool telling = code == Code::kWrongCluster ||
-                         (code == Code::kUninitialized && status.code() != Code::kWrongCluster);
-    status = Status(telling ? code : status.code(), tried);
-  }
-  co_return some ? Status::Ok() : status;
-}
-
-Task<Result<Caller::MapAnswer>> Caller::AskForMap(std::string address, Span span) {
-  v1::NodeRequest request;
-  request.set_timeout_ms(MillisLeft(kMapTimeout));
-  request.mutable_routes()->set_from(std::move(span.from));
-  request.mutable_routes()->set_to(std::move(span.to));
-  Result<v1::NodeResponse> result =
-      co_await channel_.Call(std::move(address), std::move(request), kMapTimeout);
-  if (!result.ok()) co_return result.status();
-  const v1::Error& error = ErrorOf(*result);
-  if (error.code() != v1::OK) co_return StatusFromError(error);
-  const v1::RoutesResponse& map = result->routes();
-  if (!routes_.Update(map)) {
-    co_return Status(Code::kWrongCluster, fmt::format("it belongs to cluster {}, this is {}",
-                                                      map.cluster_id(), routes_.cluster_id()));
-  }
-  if (!routes_.cluster_id().empty()) channel_.SetClusterId(routes_.cluster_id());
-  if (!map.routes().empty()) co_return MapAnswer::kShards;
-  if (!map.placement_nodes().empty()) co_return MapAnswer::kNodesOnly;
-  co_return Unavailable("it has no map yet");
-}
-
-Task<Result<std::vector<Route>>> Caller::Cover(Span span, Instant deadline) {
-  Backoff pause(kPauseInitial, kPauseMax);
-  while (true) {
-    if (auto routes = routes_.Cover(span)) co_return std::move(*routes);
-    const Status status = co_await RefreshMap(span);
-    if (status.ok() && routes_.Cover(span).has_value()) continue;
-    const Duration left = deadline - env_.Now();
-    if (left <= Duration(0)) co_return Unavailable("the shard map could not be had in time");
-    if (routes_.empty() && status.code() == Code::kUninitialized) co_return status;
-    co_await Sleep(env_.executor, std::min(left, pause.Next(env_.random)));
-  }
 }
 
 }  // namespace quorate::client

@@ -19,10 +19,9 @@ class CallerTest : public testing::Test {
     result_.emplace(co_await std::move(call));
   }
 
-  static v1::NodeRequest ReadOf(std::string key, uint64_t shard, uint64_t version) {
+  static v1::NodeRequest ReadOf(std::string key, const Route& route) {
     v1::NodeRequest request;
-    request.mutable_read()->mutable_route()->set_shard_id(shard);
-    request.mutable_read()->mutable_route()->set_version(version);
+    SetRoute(route, request.mutable_read()->mutable_route());
     request.mutable_read()->add_keys(std::move(key));
     return request;
   }
@@ -30,9 +29,7 @@ class CallerTest : public testing::Test {
   Result<v1::NodeResponse> Read(std::string key, Duration timeout = 10s) {
     result_.reset();
     channel_.log.clear();
-    Caller::Fill fill = [key](uint64_t shard, uint64_t version) {
-      return ReadOf(key, shard, version);
-    };
+    Caller::Fill fill = [key](const Route& route) { return ReadOf(key, route); };
     scope_.Spawn(Store(caller_.CallShard(key, fill, world_.env.Now() + timeout)));
     EXPECT_TRUE(world_.executor.RunUntil([&] { return result_.has_value(); }));
     return *result_;
@@ -118,7 +115,7 @@ TEST_F(CallerTest, ManyWhoNeedTheMapAskOnce) {
   int done = 0;
   for (int i = 0; i < 20; ++i) {
     scope_.Spawn([](Caller* c, int* n, Instant end) -> Task<void> {
-      Caller::Fill fill = [](uint64_t s, uint64_t v) { return ReadOf("a", s, v); };
+      Caller::Fill fill = [](const Route& route) { return ReadOf("a", route); };
       EXPECT_TRUE((co_await c->CallShard("a", fill, end)).ok());
       ++*n;
     }(&caller, &done, world_.env.Now() + 5s));
@@ -145,7 +142,7 @@ TEST_F(CallerTest, AsksForThePartOfTheMapThatItNeeds) {
   int done = 0;
   const auto refresh = [&](Span span) {
     scope_.Spawn([](Caller* c, Span span, int* n) -> Task<void> {
-      EXPECT_TRUE((co_await c->RefreshMap(span)).ok());
+      EXPECT_TRUE((co_await c->map().Refresh(span)).ok());
       ++*n;
     }(&caller_, std::move(span), &done));
   };
@@ -225,7 +222,7 @@ TEST_F(CallerTest, GivesUpEarlyWhenNoMapWasEverSeen) {
   RouteCache empty({"nowhere:1"});
   Caller caller(world_.env, channel_, empty);
   const Instant begin = world_.env.Now();
-  Caller::Fill fill = [](uint64_t s, uint64_t v) { return ReadOf("a", s, v); };
+  Caller::Fill fill = [](const Route& route) { return ReadOf("a", route); };
   scope_.Spawn(Store(caller.CallShard("a", fill, begin + 30s)));
   world_.executor.RunUntil([&] { return result_.has_value(); });
   EXPECT_EQ(result_->status().code(), Code::kUnavailable);
@@ -240,7 +237,7 @@ TEST_F(CallerTest, ReportsAnUninitialisedClusterAtOnce) {
   RouteCache empty({"fresh:1"});
   Caller caller(world_.env, channel_, empty);
   const Instant begin = world_.env.Now();
-  Caller::Fill fill = [](uint64_t s, uint64_t v) { return ReadOf("a", s, v); };
+  Caller::Fill fill = [](const Route& route) { return ReadOf("a", route); };
   scope_.Spawn(Store(caller.CallShard("a", fill, begin + 30s)));
   world_.executor.RunUntil([&] { return result_.has_value(); });
   EXPECT_EQ(result_->status().code(), Code::kUninitialized);
