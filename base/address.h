@@ -32,6 +32,13 @@ inline Result<HostPort> ParseHostPort(std::string_view text) {
   } else if (parsed.host.find(':') != std::string::npos) {
     parsed.port = 0;
   }
+  // What names and numeric addresses are made of; the rest are slips: blanks, `http://`, `user@`.
+  for (const char c : parsed.host) {
+    const bool alphanumeric = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+    if (!alphanumeric && std::string_view("-_.:%").find(c) == std::string_view::npos) {
+      parsed.port = 0;
+    }
+  }
   if (parsed.host.empty() || parsed.port < 1 || parsed.port > 65535) {
     return InvalidArgument(
         fmt::format("'{}' is not HOST:PORT with a port in 1..65535, e.g. 127.0.0.1:7400", text));

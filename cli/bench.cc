@@ -104,7 +104,7 @@ Task<void> Client(Run* run, uint64_t seed) {
       result.latencies.Add(now - start);
       result.retries += static_cast<uint64_t>(std::max(done.attempts - 1, 0));
       result.cross_shard += done.shards > 1 ? 1 : 0;
-    } else if (done.unknown || EffectOf(done.status.code()) == Effect::kUnknown) {
+    } else if (done.unknown) {
       ++result.unknown;
     } else {
       ++result.failed;

@@ -3,12 +3,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <iostream>
-
 #include "base/address.h"
+#include "cli/arguments.h"
 #include "cli/bench.h"
 #include "cli/cluster_view.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace quorate::cli {
 namespace {
@@ -91,18 +91,17 @@ void Print(const Context& context, const BenchFlags& flags, BenchResult& result,
     PrintJson(json);
     return;
   }
-  fmt::print("{} with {} clients for {:g} s\n", flags.workload, flags.options.concurrency,
-             result.seconds);
-  fmt::print("  throughput   {:.0f} per second\n", per_second);
-  fmt::print("  latency      p50 {} us, p95 {} us, p99 {} us, p99.9 {} us\n", p50, p95, p99, p999);
-  fmt::print("  retries      {}\n", result.retries);
+  Say("{} with {} clients for {:g} s\n", flags.workload, flags.options.concurrency, result.seconds);
+  Say("  throughput   {:.0f} per second\n", per_second);
+  Say("  latency      p50 {} us, p95 {} us, p99 {} us, p99.9 {} us\n", p50, p95, p99, p999);
+  Say("  retries      {}\n", result.retries);
   if (flags.options.workload == Workload::kTransfer) {
-    fmt::print("  cross-shard  {:.1f} %\n",
-               ops > 0 ? 100.0 * static_cast<double>(result.cross_shard) / ops : 0);
+    Say("  cross-shard  {:.1f} %\n",
+        ops > 0 ? 100.0 * static_cast<double>(result.cross_shard) / ops : 0);
   }
-  fmt::print("  failed       {}, unknown {}\n", result.failed, result.unknown);
-  fmt::print("  CPU per op   client {:.1f} us{}\n", micros(result.client_cpu_seconds),
-             server_cpu ? fmt::format(", all nodes {:.1f} us", micros(*server_cpu)) : "");
+  Say("  failed       {}, unknown {}\n", result.failed, result.unknown);
+  Say("  CPU per op   client {:.1f} us{}\n", micros(result.client_cpu_seconds),
+      server_cpu ? fmt::format(", all nodes {:.1f} us", micros(*server_cpu)) : "");
 }
 
 int Bench(Context& context, BenchFlags& flags) {
@@ -151,21 +150,11 @@ void RegisterBench(CLI::App& app, Context& context) {
   command->add_option("--workload", flags->workload, "put, get or transfer")
       ->check(CLI::IsMember({"put", "get", "transfer"}))
       ->capture_default_str();
-  command->add_option("-c,--concurrency", options.concurrency, "clients")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  command->add_option("--seconds", options.seconds, "measured time")
-      ->check(CLI::Range(0.1, 3600.0))
-      ->capture_default_str();
-  command->add_option("--warmup", options.warmup_seconds, "seconds before it")
-      ->check(CLI::Range(0.0, 600.0))
-      ->capture_default_str();
-  command->add_option("--keys", options.keys, "keys, or accounts")
-      ->check(CLI::Range(uint64_t{2}, uint64_t{100'000'000}))
-      ->capture_default_str();
-  command->add_option("--value-size", options.value_bytes, "bytes of a value of put")
-      ->check(CLI::Range(0, 1 << 20))
-      ->capture_default_str();
+  AddNumber(command, "-c,--concurrency", &options.concurrency, 1, 10000, "clients");
+  AddNumber(command, "--seconds", &options.seconds, 0.1, 3600.0, "measured time");
+  AddNumber(command, "--warmup", &options.warmup_seconds, 0.0, 600.0, "seconds before it");
+  AddNumber(command, "--keys", &options.keys, 2, 100'000'000, "keys, or accounts");
+  AddNumber(command, "--value-size", &options.value_bytes, 0, 1 << 20, "bytes of a value of put");
   command->add_flag("--no-load", flags->no_load, "the keys are there from an earlier run");
 }
 

@@ -7,13 +7,14 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <iostream>
 
 #include "base/real_clock.h"
+#include "cli/arguments.h"
 #include "cli/cluster_view.h"
 #include "cli/command.h"
 #include "cli/demo_bank.h"
 #include "cli/local_cluster.h"
+#include "cli/output.h"
 
 namespace quorate::cli {
 namespace {
@@ -100,10 +101,9 @@ class Show {
       if (interrupt.SleepUntil(until)) return Cancelled("interrupted");
       const uint64_t commits = bank_.commits();
       if (!context_.json) {
-        fmt::print("{:>4} s {:>8} commits/s {:>9} commits  {:>5} totals checked, {} wrong  {}\n",
-                   second, commits - before, commits, bank_.totals_checked(), bank_.totals_wrong(),
-                   event);
-        std::fflush(stdout);
+        Say("{:>4} s {:>8} commits/s {:>9} commits  {:>5} totals checked, {} wrong  {}\n", second,
+            commits - before, commits, bank_.totals_checked(), bank_.totals_wrong(), event);
+        Out().Flush();
       }
       before = commits;
     }
@@ -205,10 +205,10 @@ nlohmann::ordered_json ReportJson(const Show& show, BankReport& report) {
 
 void PrintTable(const Show& show, BankReport& report) {
   auto row = [](std::string_view name, const std::string& value) {
-    fmt::print("  {:<44} {}\n", name, value);
+    Say("  {:<44} {}\n", name, value);
   };
   const double commits = std::max<double>(1, static_cast<double>(report.commits));
-  fmt::print("\n");
+  Say("\n");
   row("commits", fmt::format("{}", report.commits));
   row("of them over several shards",
       fmt::format("{:.1f} %", 100 * static_cast<double>(report.cross_shard) / commits));
@@ -233,7 +233,7 @@ void PrintTable(const Show& show, BankReport& report) {
   row("  acknowledged transfers missing", fmt::format("{}", report.acknowledged_missing));
   row("  aborted transfers that took effect", fmt::format("{}", report.aborted_applied));
   row("  accounts that differ from the ledger", fmt::format("{}", report.balances_wrong));
-  for (const auto& failure : report.failures) fmt::print("  VIOLATION {}\n", failure);
+  for (const auto& failure : report.failures) Say("  VIOLATION {}\n", failure);
 }
 
 // All of it on a running cluster. The report is judged by the caller.
@@ -251,8 +251,8 @@ Status RunShow(Context& context, const DemoFlags& flags, const Interrupt& interr
   Bank bank(**database, flags.bank);
   RETURN_IF_ERROR(bank.Load());
   if (!context.json) {
-    fmt::print("{} shards on 3 nodes, {} accounts, {} clients, {} s\n", flags.bank.shards,
-               flags.bank.accounts, flags.bank.clients, flags.seconds);
+    Say("{} shards on 3 nodes, {} accounts, {} clients, {} s\n", flags.bank.shards,
+        flags.bank.accounts, flags.bank.clients, flags.seconds);
   }
   Show show(context, cluster, admin, bank, flags.seconds);
   bank.Start();
@@ -270,8 +270,8 @@ Status RunShow(Context& context, const DemoFlags& flags, const Interrupt& interr
     PrintJson(json);
   } else {
     PrintTable(show, report);
-    fmt::print("\n{}\n", good ? "Nothing lost, nothing half done, every total right."
-                              : "VIOLATION: see above.");
+    Say("\n{}\n",
+        good ? "Nothing lost, nothing half done, every total right." : "VIOLATION: see above.");
   }
   *exit_code = good ? kExitDone : kExitFailed;
   return Status::Ok();
@@ -296,15 +296,15 @@ int Demo(Context& context, DemoFlags& flags) {
   if (!status.ok()) exit_code = Fail(context, status);
   const bool clean = cluster.Stop(15s);
   if (exit_code == kExitDone && !clean) {
-    std::cerr << "quorate: a node did not stop cleanly\n";
+    Complain("a node did not stop cleanly");
     exit_code = kExitFailed;
   }
   const bool interesting = exit_code != kExitDone && status.code() != Code::kCancelled;
   if (own_directory && !flags.keep && !interesting) {
     std::error_code ignored;
     std::filesystem::remove_all(flags.data, ignored);
-  } else if (!context.json) {
-    fmt::print("data and logs: {}\n", flags.data);
+  } else if (!context.json && exit_code != kExitUsage) {
+    Say("data and logs: {}\n", flags.data);
   }
   return exit_code;
 }
@@ -320,21 +320,11 @@ void RegisterDemo(CLI::App& app, Context& context) {
       "the node that leads most shards, later another, restarts each, and judges every transfer.\n"
       "Exit 1 if anything acknowledged is missing, anything aborted took effect, any total is off.",
       CommonOptions::kNone, [&context, flags] { return Demo(context, *flags); });
-  command->add_option("--seconds", flags->seconds, "time of the transfers")
-      ->check(CLI::Range(10, 3600))
-      ->capture_default_str();
-  command->add_option("--accounts", flags->bank.accounts, "accounts")
-      ->check(CLI::Range(100, 99999))
-      ->capture_default_str();
-  command->add_option("--clients", flags->bank.clients, "concurrent transfers")
-      ->check(CLI::Range(2, 99))
-      ->capture_default_str();
-  command->add_option("--shards", flags->bank.shards, "shards, two of them for the ledger")
-      ->check(CLI::Range(8, 64))
-      ->capture_default_str();
-  command->add_option("--port", flags->port, "port to look for free ones from")
-      ->check(CLI::Range(1, 60000))
-      ->capture_default_str();
+  AddNumber(command, "--seconds", &flags->seconds, 10, 3600, "time of the transfers");
+  AddNumber(command, "--accounts", &flags->bank.accounts, 100, 99999, "accounts");
+  AddNumber(command, "--clients", &flags->bank.clients, 2, 99, "concurrent transfers");
+  AddNumber(command, "--shards", &flags->bank.shards, 8, 64, "shards, two of them for the ledger");
+  AddNumber(command, "--port", &flags->port, 1, 60000, "port to look for free ones from");
   command->add_option("--data", flags->data, "directory for data and logs; kept if given");
   command->add_flag("--keep", flags->keep, "keep data and logs");
   command->add_flag("--json", context.json, "print one JSON object");

@@ -3,11 +3,12 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <iostream>
 
 #include "base/real_clock.h"
+#include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/local_cluster.h"
+#include "cli/output.h"
 
 namespace quorate::cli {
 namespace {
@@ -20,19 +21,18 @@ struct DevFlags {
 };
 
 void PrintHowTo(const LocalCluster& cluster, const DevFlags& flags, bool created) {
-  fmt::print("{} with {} nodes on ports {} to {}, data and logs in {}\n",
-             created ? "A new cluster" : "The cluster goes on:", flags.nodes, flags.port,
-             flags.port + flags.nodes - 1, flags.data);
-  fmt::print("\n  export QUORATE_CLUSTER={}\n", fmt::join(cluster.addresses(), ","));
-  fmt::print(
-      "  quorate put greeting hello\n"
+  Say("{} with {} nodes on ports {} to {}, data and logs in {}\n",
+      created ? "A new cluster" : "The cluster goes on:", flags.nodes, flags.port,
+      flags.port + flags.nodes - 1, flags.data);
+  Say("\n  export QUORATE_CLUSTER={}\n", fmt::join(cluster.addresses(), ","));
+  Say("  quorate put greeting hello\n"
       "  quorate get greeting\n"
       "  quorate status\n"
       "  printf 'check a == absent\\nput a 1\\nput z 2\\n' | quorate txn -\n"
       "  curl http://{}/metrics\n"
       "\nCtrl-C stops it; started again with the same --data it goes on.\n",
       cluster.http_address(1));
-  std::fflush(stdout);
+  Out().Flush();
 }
 
 // Waits for SIGINT or SIGTERM, or for a node that ends by itself.
@@ -61,9 +61,9 @@ int Dev(Context& context, const DevFlags& flags) {
   }
   PrintHowTo(cluster, flags, created);
   const int dead = WaitForEnd(cluster, signals);
-  fmt::print("{}stopping\n",
-             dead ? fmt::format("node {} has ended, see {}; ", dead, cluster.log_path(dead))
-                  : std::string("\n"));
+  Say("{}stopping\n", dead
+                          ? fmt::format("node {} has ended, see {}; ", dead, cluster.log_path(dead))
+                          : std::string("\n"));
   const bool clean = cluster.Stop(15s);
   return clean && dead == 0 ? kExitDone : kExitFailed;
 }
@@ -77,16 +77,11 @@ void RegisterDev(CLI::App& app, Context& context) {
                  "  quorate dev\n  quorate dev --nodes 5 --data /tmp/q --port 7500 --shards 16\n"
                  "Prints how to use it. Started again with the same --data it goes on.",
                  CommonOptions::kNone, [&context, flags] { return Dev(context, *flags); });
-  command->add_option("--nodes", flags->nodes, "processes")
-      ->check(CLI::Range(1, 9))
-      ->capture_default_str();
+  AddNumber(command, "--nodes", &flags->nodes, 1, 9, "processes");
   command->add_option("--data", flags->data, "directory for data and logs")->capture_default_str();
-  command->add_option("--port", flags->port, "port of the first node; HTTP is 1000 above")
-      ->check(CLI::Range(1, 64000))
-      ->capture_default_str();
-  command->add_option("--shards", flags->shards, "shards of a new cluster")
-      ->check(CLI::Range(1, 256))
-      ->capture_default_str();
+  AddNumber(command, "--port", &flags->port, 1, 64000,
+            "port of the first node; HTTP is 1000 above");
+  AddNumber(command, "--shards", &flags->shards, 1, 256, "shards of a new cluster");
 }
 
 }  // namespace quorate::cli

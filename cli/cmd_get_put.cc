@@ -1,11 +1,9 @@
 // get, put, delete: single keys.
-#include <fmt/format.h>
-
-#include <iostream>
-#include <iterator>
-
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "cli/command.h"
+#include "cli/input.h"
+#include "cli/output.h"
 
 namespace quorate::cli {
 namespace {
@@ -14,51 +12,61 @@ struct KeyFlags {
   std::string key;
   std::string value;
   bool hex = false;
+  bool raw = false;
 };
 
-// Keys and values as bytes, decoded if --hex was given.
-Status Decode(const KeyFlags& flags, std::string* key, std::string* value) {
-  *key = flags.key;
-  *value = flags.value;
-  if (flags.hex && (!FromHex(flags.key, key) || !FromHex(flags.value, value))) {
-    return InvalidArgument("--hex: keys and values are pairs of hexadecimal digits");
+// A terminal gets the value escaped; a file or pipe its bytes and a line feed, or, with --raw, its
+// bytes alone.
+void PrintValue(const KeyFlags& flags, const std::string& value) {
+  if (flags.raw) {
+    Out().Bytes(value);
+  } else if (flags.hex) {
+    Say("{}\n", ToHex(value));
+  } else {
+    Out().Bytes(Out().is_terminal() ? EscapeBytes(value) : value);
+    Out().Bytes("\n");
   }
-  return Status::Ok();
 }
 
-int Get(Context& context, const KeyFlags& flags) {
-  std::string key;
-  std::string unused;
-  if (auto status = Decode(flags, &key, &unused); !status.ok()) return Fail(context, status);
-  auto value = context.database().Get(key);
+int Get(Context& context, KeyFlags flags) {
+  if (auto status = DecodeArgument(flags.hex, "KEY", &flags.key); !status.ok()) {
+    return Fail(context, status);
+  }
+  auto value = context.database().Get(flags.key);
   if (!value.ok()) return Fail(context, value.status());
   if (context.json) {
     nlohmann::ordered_json json;
-    SetBytes(json, "key", key);
+    SetBytes(json, "key", flags.key);
     json["found"] = value->has_value();
     if (*value) SetBytes(json, "value", **value);
     PrintJson(json);
   } else if (*value) {
-    std::cout << (flags.hex ? ToHex(**value) : **value) << "\n";
+    PrintValue(flags, **value);
   } else {
-    std::cerr << "quorate: no such key\n";
+    Complain("no such key");
   }
-  return value->has_value() ? kExitDone : kExitFailed;
+  return value->has_value() ? kExitDone : kExitAbsent;
 }
 
-int Write(Context& context, const KeyFlags& flags, bool deletion) {
-  std::string key;
-  std::string value;
-  if (auto status = Decode(flags, &key, &value); !status.ok()) return Fail(context, status);
-  if (!deletion && flags.value == "-" && !flags.hex) {
-    value.assign(std::istreambuf_iterator<char>(std::cin), {});
+int Write(Context& context, KeyFlags flags, bool deletion) {
+  Status status = DecodeArgument(flags.hex, "KEY", &flags.key);
+  if (status.ok() && !deletion) {
+    if (flags.value == "-") {
+      auto bytes = ReadInput("-", limits::kValueBytesMax);
+      if (!bytes.ok()) return Fail(context, bytes.status());
+      flags.value = std::move(*bytes);
+    } else {
+      status = DecodeArgument(flags.hex, "VALUE", &flags.value);
+    }
   }
-  auto result = deletion ? context.database().Delete(key) : context.database().Put(key, value);
+  if (!status.ok()) return Fail(context, status);
+  auto result = deletion ? context.database().Delete(flags.key)
+                         : context.database().Put(flags.key, flags.value);
   if (!result.ok()) return FailWrite(context, result);
   if (context.json) {
     PrintJson({{"committed", true}, {"commit_ts", result.commit_ts.ToString()}});
   } else {
-    std::cout << "committed\n";
+    Say("committed\n");
   }
   return kExitDone;
 }
@@ -67,24 +75,37 @@ int Write(Context& context, const KeyFlags& flags, bool deletion) {
 
 void RegisterGetPut(CLI::App& app, Context& context) {
   auto flags = std::make_shared<KeyFlags>();
-  const std::string hex_help = "key and value are given and printed in hexadecimal";
-  CLI::App* get = AddCommand(app, context, "get", "Print the value of a key; exit 1 if absent.",
-                             "  quorate get greeting", CommonOptions::kCluster,
-                             [&context, flags] { return Get(context, *flags); });
+  CLI::App* get = AddCommand(
+      app, context, "get", "Print the value of a key; exit 4 if there is none.",
+      "  quorate get greeting\n"
+      "  quorate get photo --raw > photo.jpg\n"
+      "  quorate get -- -key-that-begins-with-a-dash\n"
+      "On a terminal control bytes and backslashes are escaped (\\n \\t \\\\ \\xNN). A file or\n"
+      "pipe gets the value and a line feed; with --raw exactly the value.",
+      CommonOptions::kCluster, [&context, flags] { return Get(context, *flags); });
   get->add_option("KEY", flags->key)->required();
-  get->add_flag("--hex", flags->hex, hex_help);
+  get->add_flag("--hex", flags->hex, "KEY and what is printed are in hexadecimal");
+  get->add_flag("--raw", flags->raw,
+                "print exactly the value's bytes, no line feed; with --hex "
+                "only KEY is in hexadecimal")
+      ->excludes("--json");
   CLI::App* put = AddCommand(app, context, "put", "Set the value of a key.",
-                             "  quorate put greeting hello\n  quorate put report - < report.json",
+                             "  quorate put greeting hello\n"
+                             "  quorate put report - < report.json\n"
+                             "  quorate put -- -key -value     (behind --, words may begin with -)",
                              CommonOptions::kCluster,
                              [&context, flags] { return Write(context, *flags, false); });
   put->add_option("KEY", flags->key)->required();
-  put->add_option("VALUE", flags->value, "the value; - reads it from standard input")->required();
-  put->add_flag("--hex", flags->hex, hex_help);
-  CLI::App* remove = AddCommand(app, context, "delete", "Delete a key; done even if it was absent.",
-                                "  quorate delete greeting", CommonOptions::kCluster,
-                                [&context, flags] { return Write(context, *flags, true); });
+  put->add_option("VALUE", flags->value,
+                  "the value; - takes the bytes of standard input as they are, also with --hex")
+      ->required();
+  put->add_flag("--hex", flags->hex, "KEY and VALUE are in hexadecimal");
+  CLI::App* remove =
+      AddCommand(app, context, "delete", "Delete a key; done even if it was absent.",
+                 "  quorate delete greeting\n  quorate delete -- -key", CommonOptions::kCluster,
+                 [&context, flags] { return Write(context, *flags, true); });
   remove->add_option("KEY", flags->key)->required();
-  remove->add_flag("--hex", flags->hex, hex_help);
+  remove->add_flag("--hex", flags->hex, "KEY is in hexadecimal");
 }
 
 }  // namespace quorate::cli

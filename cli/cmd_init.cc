@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
-#include <iostream>
-
+#include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/output.h"
 #include "proto/node.pb.h"
 
 namespace quorate::cli {
@@ -11,9 +11,25 @@ namespace {
 struct InitFlags {
   uint32_t shards = 8;
   std::vector<std::string> split_at;
+  bool hex = false;
 };
 
-int Init(Context& context, const InitFlags& flags) {
+// In place. A comma is taken for a slip: where shards begin cannot be taken back.
+Status CheckSplitKeys(InitFlags* flags) {
+  for (auto& key : flags->split_at) {
+    if (!flags->hex && key.find(',') != std::string::npos) {
+      return InvalidArgument(
+          fmt::format("--split-at: '{}' is one key; keys stand apart by blanks, as in --split-at g "
+                      "n t (--hex allows a key with a comma in it)",
+                      key));
+    }
+    RETURN_IF_ERROR(DecodeArgument(flags->hex, "--split-at", &key));
+  }
+  return Status::Ok();
+}
+
+int Init(Context& context, InitFlags flags) {
+  if (auto status = CheckSplitKeys(&flags); !status.ok()) return Fail(context, status);
   v1::NodeRequest request;
   auto* init = request.mutable_init();
   init->set_shards(flags.shards);
@@ -29,7 +45,7 @@ int Init(Context& context, const InitFlags& flags) {
   if (context.json) {
     PrintJson({{"cluster_id", id}});
   } else {
-    fmt::print("cluster {} is initialised\n", id);
+    Say("cluster {} is initialised\n", id);
   }
   return kExitDone;
 }
@@ -44,14 +60,14 @@ void RegisterInit(CLI::App& app, Context& context) {
                  "  quorate init --split-at g n t     (four shards, beginning at these keys)\n"
                  "With one address in --cluster: the node there and those that joined it.",
                  CommonOptions::kCluster, [&context, flags] { return Init(context, *flags); });
-  auto* shards = command
-                     ->add_option("--shards", flags->shards,
-                                  "shards to begin with, evenly over a key's first byte")
-                     ->check(CLI::Range(1, 256))
-                     ->capture_default_str();
+  auto* shards = AddNumber(command, "--shards", &flags->shards, 1, 256,
+                           "shards to begin with, evenly over a key's first byte");
+  // One key each time it is given; ArrangeArguments repeats it before every word.
   command->add_option("--split-at", flags->split_at, "keys at which shards begin, ascending")
-      ->type_name("KEY")
+      ->type_name("KEY ...")
+      ->allow_extra_args(false)
       ->excludes(shards);
+  command->add_flag("--hex", flags->hex, "keys of --split-at are in hexadecimal");
 }
 
 }  // namespace quorate::cli

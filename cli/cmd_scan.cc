@@ -1,10 +1,8 @@
-#include <fmt/format.h>
-
-#include <iostream>
-
+// scan: the rows of a key range.
 #include "base/bytes.h"
-#include "base/limits.h"
+#include "cli/arguments.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace quorate::cli {
 namespace {
@@ -16,30 +14,45 @@ struct ScanFlags {
   size_t limit = 0;
   bool reverse = false;
   bool hex = false;
+  bool raw = false;
 };
 
+// One row is one line, whatever bytes it holds; but for --raw.
 void PrintRow(const Context& context, const ScanFlags& flags, const client::Row& row) {
   if (context.json) {
     nlohmann::ordered_json json;
     SetBytes(json, "key", row.key);
     SetBytes(json, "value", row.value);
     PrintJson(json);
+  } else if (flags.raw) {
+    Out().Bytes(row.key + "\t" + row.value + "\n");
   } else if (flags.hex) {
-    std::cout << ToHex(row.key) << "\t" << ToHex(row.value) << "\n";
+    Say("{}\t{}\n", ToHex(row.key), ToHex(row.value));
   } else {
-    std::cout << row.key << "\t" << row.value << "\n";
+    Say("{}\t{}\n", EscapeBytes(row.key), EscapeBytes(row.value));
   }
 }
 
-int Scan(Context& context, const ScanFlags& flags) {
-  std::string from = flags.from;
-  std::string to = flags.to;
-  if (flags.hex && (!FromHex(flags.from, &from) || !FromHex(flags.to, &to))) {
-    return Fail(context, InvalidArgument("--hex: keys are pairs of hexadecimal digits"));
+// The range in bytes.
+Status Resolve(const ScanFlags& flags, bool has_prefix, std::string* from, std::string* to) {
+  *from = has_prefix ? flags.prefix : flags.from;
+  *to = flags.to;
+  RETURN_IF_ERROR(DecodeArgument(flags.hex, has_prefix ? "--prefix" : "FROM", from));
+  RETURN_IF_ERROR(DecodeArgument(flags.hex, "TO", to));
+  if (!has_prefix) return Status::Ok();
+  // An unset variable of a script must not turn into everything.
+  if (from->empty()) {
+    return InvalidArgument("--prefix: is empty; without --prefix, scan lists everything");
   }
-  if (!flags.prefix.empty()) {
-    from = flags.prefix;
-    to = PrefixEnd(flags.prefix);
+  *to = PrefixEnd(*from);
+  return Status::Ok();
+}
+
+int Scan(Context& context, const ScanFlags& flags, bool has_prefix) {
+  std::string from;
+  std::string to;
+  if (auto status = Resolve(flags, has_prefix, &from, &to); !status.ok()) {
+    return Fail(context, status);
   }
   // All of it at one snapshot; rows are printed once it is complete, so that nothing is printed
   // twice if the transaction is tried again.
@@ -51,7 +64,10 @@ int Scan(Context& context, const ScanFlags& flags) {
     return Status::Ok();
   });
   if (!status.ok()) return Fail(context, status);
-  for (const auto& row : rows) PrintRow(context, flags, row);
+  for (const auto& row : rows) {
+    PrintRow(context, flags, row);
+    if (Out().error() != 0) break;
+  }
   return kExitDone;
 }
 
@@ -59,18 +75,31 @@ int Scan(Context& context, const ScanFlags& flags) {
 
 void RegisterScan(CLI::App& app, Context& context) {
   auto flags = std::make_shared<ScanFlags>();
-  CLI::App* command =
-      AddCommand(app, context, "scan", "Print the rows of a key range, at one snapshot.",
-                 "  quorate scan a b           (from a, up to but without b)\n"
-                 "  quorate scan --prefix user/ --limit 10\n"
-                 "  quorate scan --json        (everything, one JSON object per row)",
-                 CommonOptions::kCluster, [&context, flags] { return Scan(context, *flags); });
+  auto prefix = std::make_shared<CLI::Option*>();
+  CLI::App* command = AddCommand(
+      app, context, "scan", "Print the rows of a key range, at one snapshot.",
+      "  quorate scan a b           (from a, up to but without b)\n"
+      "  quorate scan --prefix user/ --limit 10\n"
+      "  quorate scan --hex --prefix ff00\n"
+      "  quorate scan --json        (everything, one JSON object per row)\n"
+      "  quorate scan -- -a -b      (behind --, keys may begin with -)\n"
+      "A row is a line: key, tab, value, with control bytes and backslashes escaped\n"
+      "(\\n \\t \\\\ \\xNN). JSON has key_hex or value_hex in place of what is not UTF-8.",
+      CommonOptions::kCluster,
+      [&context, flags, prefix] { return Scan(context, *flags, (*prefix)->count() > 0); });
   auto* from = command->add_option("FROM", flags->from, "first key; the smallest without it");
   command->add_option("TO", flags->to, "end of the range, not in it; none without it");
-  command->add_option("--prefix", flags->prefix, "the keys that begin so")->excludes(from);
-  command->add_option("--limit", flags->limit, "rows at most; 0: all")->capture_default_str();
+  *prefix = command->add_option("--prefix", flags->prefix, "the keys that begin so")
+                ->type_name("KEY")
+                ->excludes(from);
+  AddNumber(command, "--limit", &flags->limit, 0, 1'000'000'000, "rows at most; 0: all");
   command->add_flag("--reverse", flags->reverse, "from the end");
-  command->add_flag("--hex", flags->hex, "keys and values in hexadecimal");
+  command->add_flag("--hex", flags->hex, "keys, given and printed, and values in hexadecimal");
+  command
+      ->add_flag("--raw", flags->raw,
+                 "print bytes as they are, escape nothing; with --hex only what is given is in "
+                 "hexadecimal")
+      ->excludes("--json");
 }
 
 }  // namespace quorate::cli

@@ -1,11 +1,10 @@
 // status, nodes, shards: what the nodes report about the cluster.
 #include <fmt/format.h>
 
-#include <iostream>
-
 #include "base/bytes.h"
 #include "cli/cluster_view.h"
 #include "cli/command.h"
+#include "cli/output.h"
 
 namespace quorate::cli {
 namespace {
@@ -32,14 +31,14 @@ int PrintStatus(const Context& context, const ClusterView& view) {
                {"live_transactions", coordinators},
                {"accepts_writes", accepts_writes}});
   } else {
-    fmt::print("cluster      {}\n", view.map.cluster_id());
-    fmt::print("nodes        {} of {} answer\n", view.answering(), view.nodes.size());
-    fmt::print("shards       {} of {} have a serving leader\n", view.leader_of.size(), shards);
-    fmt::print("placement    {}\n", view.placement_leader
-                                        ? fmt::format("led by node {}", view.placement_leader)
-                                        : "without a leader");
-    fmt::print("writes       {}\n", accepts_writes ? "accepted" : "refused: a disk is nearly full");
-    fmt::print("transactions {} live\n", coordinators);
+    Say("cluster      {}\n", view.map.cluster_id());
+    Say("nodes        {} of {} answer\n", view.answering(), view.nodes.size());
+    Say("shards       {} of {} have a serving leader\n", view.leader_of.size(), shards);
+    Say("placement    {}\n", view.placement_leader
+                                 ? fmt::format("led by node {}", view.placement_leader)
+                                 : "without a leader");
+    Say("writes       {}\n", accepts_writes ? "accepted" : "refused: a disk is nearly full");
+    Say("transactions {} live\n", coordinators);
   }
   return view.healthy() ? kExitDone : kExitFailed;
 }
@@ -74,19 +73,18 @@ int PrintNodes(const Context& context, const ClusterView& view) {
     PrintJson({{"nodes", nodes}});
     return kExitDone;
   }
-  fmt::print("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9}  {:>10}  {}\n", "node", "address", "state",
-             "leads", "replicas", "store MiB", "free GiB", "http");
+  Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9}  {:>10}  {}\n", "node", "address", "state",
+      "leads", "replicas", "store MiB", "free GiB", "http");
   for (const auto& node : view.map.nodes()) {
     const auto& status = view.nodes.at(node.node_id());
     if (!status) {
-      fmt::print("{:>4}  {:<21}  silent\n", node.node_id(), node.address());
+      Say("{:>4}  {:<21}  silent\n", node.node_id(), node.address());
       continue;
     }
-    fmt::print("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9.1f}  {:>10.1f}  {}\n", node.node_id(),
-               node.address(), status->accepts_writes() ? "up" : "full",
-               view.led.at(node.node_id()), status->replicas_size(),
-               static_cast<double>(status->store_bytes()) / (1 << 20),
-               static_cast<double>(status->disk_free_bytes()) / (1 << 30), node.http_address());
+    Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9.1f}  {:>10.1f}  {}\n", node.node_id(),
+        node.address(), status->accepts_writes() ? "up" : "full", view.led.at(node.node_id()),
+        status->replicas_size(), static_cast<double>(status->store_bytes()) / (1 << 20),
+        static_cast<double>(status->disk_free_bytes()) / (1 << 30), node.http_address());
   }
   return kExitDone;
 }
@@ -94,8 +92,7 @@ int PrintNodes(const Context& context, const ClusterView& view) {
 int PrintShards(const Context& context, const ClusterView& view) {
   Json shards = Json::array();
   if (!context.json) {
-    fmt::print("{:>5}  {:>7}  {:>6}  {:<12}  {}\n", "shard", "version", "leader", "replicas",
-               "range");
+    Say("{:>5}  {:>7}  {:>6}  {:<12}  {}\n", "shard", "version", "leader", "replicas", "range");
   }
   for (const auto& route : view.map.routes()) {
     const auto& shard = route.shard();
@@ -113,10 +110,9 @@ int PrintShards(const Context& context, const ClusterView& view) {
       shards.push_back(std::move(json));
       continue;
     }
-    fmt::print("{:>5}  {:>7}  {:>6}  {:<12}  [{}, {})\n", shard.shard_id(), shard.version(),
-               leader_id ? std::to_string(leader_id) : "none",
-               fmt::format("{}", fmt::join(replicas, " ")), Printable(shard.from()),
-               shard.to().empty() ? "end" : Printable(shard.to()));
+    Say("{:>5}  {:>7}  {:>6}  {:<12}  [{}, {})\n", shard.shard_id(), shard.version(),
+        leader_id ? std::to_string(leader_id) : "none", fmt::format("{}", fmt::join(replicas, " ")),
+        EscapeBytes(shard.from()), shard.to().empty() ? "end" : EscapeBytes(shard.to()));
   }
   if (context.json) PrintJson({{"shards", shards}});
   return kExitDone;

@@ -1,18 +1,19 @@
 // txn and outcome.
 #include <fmt/format.h>
 
-#include <fstream>
-#include <iostream>
-#include <iterator>
-
-#include "base/bytes.h"
+#include "base/limits.h"
 #include "cli/command.h"
+#include "cli/input.h"
+#include "cli/output.h"
 #include "cli/txn_script.h"
 
 namespace quorate::cli {
 namespace {
 
 using Kind = TxnStep::Kind;
+
+// Every byte of the largest transaction as \xNN, and its verbs.
+constexpr size_t kScriptBytesMax = 4 * limits::kTxnBytesMax + 16 * limits::kTxnKeysMax;
 
 // What one attempt saw; only the last attempt's is printed.
 struct TxnOutput {
@@ -38,31 +39,38 @@ Status RunChecks(client::SyncTransaction& txn, const std::vector<TxnStep>& steps
                                                        fmt::join(output->failed_lines, ", ")));
 }
 
+Status RunStep(client::SyncTransaction& txn, const TxnStep& step, TxnOutput* output) {
+  switch (step.kind) {
+    case Kind::kCheck:
+      return Status::Ok();
+    case Kind::kGet: {
+      auto value = txn.Get(step.key);
+      if (!value.ok()) return value.status();
+      output->reads.push_back({.step = &step, .value = std::move(*value), .rows = {}});
+      return Status::Ok();
+    }
+    case Kind::kScan: {
+      auto rows = txn.Scan(step.key, *step.value);
+      if (!rows.ok()) return rows.status();
+      output->reads.push_back({.step = &step, .value = {}, .rows = std::move(*rows)});
+      return Status::Ok();
+    }
+    case Kind::kPut:
+      return txn.Put(step.key, *step.value);
+    case Kind::kDelete:
+      return txn.Delete(step.key);
+  }
+  return Status::Ok();
+}
+
 Status RunSteps(client::SyncTransaction& txn, const std::vector<TxnStep>& steps,
                 TxnOutput* output) {
   for (const auto& step : steps) {
-    switch (step.kind) {
-      case Kind::kCheck:
-        break;
-      case Kind::kGet: {
-        auto value = txn.Get(step.key);
-        if (!value.ok()) return value.status();
-        output->reads.push_back({.step = &step, .value = std::move(*value), .rows = {}});
-        break;
-      }
-      case Kind::kScan: {
-        auto rows = txn.Scan(step.key, *step.value);
-        if (!rows.ok()) return rows.status();
-        output->reads.push_back({.step = &step, .value = {}, .rows = std::move(*rows)});
-        break;
-      }
-      case Kind::kPut:
-        RETURN_IF_ERROR(txn.Put(step.key, *step.value));
-        break;
-      case Kind::kDelete:
-        RETURN_IF_ERROR(txn.Delete(step.key));
-        break;
+    auto status = RunStep(txn, step, output);
+    if (status.code() == Code::kInvalidArgument) {
+      return InvalidArgument(fmt::format("line {}: {}", step.line, status.message()));
     }
+    RETURN_IF_ERROR(status);
   }
   return Status::Ok();
 }
@@ -97,26 +105,21 @@ void PrintTxn(const Context& context, const client::CommitResult& result, const 
   }
   for (const auto& read : output.reads) {
     if (read.step->kind == Kind::kGet) {
-      fmt::print("{}\t{}\n", Printable(read.step->key),
-                 read.value ? Printable(*read.value, 1 << 20) : "(absent)");
+      // Without the tab that stands before every value: a value can look like any words.
+      Say("{}{}\n", EscapeBytes(read.step->key),
+          read.value ? "\t" + EscapeBytes(*read.value) : " (absent)");
     }
     for (const auto& row : read.rows) {
-      fmt::print("{}\t{}\n", Printable(row.key), Printable(row.value, 1 << 20));
+      Say("{}\t{}\n", EscapeBytes(row.key), EscapeBytes(row.value));
     }
   }
-  fmt::print("committed\n");
+  Say("committed\n");
 }
 
 int RunTxn(Context& context, const std::string& file) {
-  std::string text;
-  if (file == "-") {
-    text.assign(std::istreambuf_iterator<char>(std::cin), {});
-  } else {
-    std::ifstream stream(file, std::ios::binary);
-    if (!stream) return Fail(context, InvalidArgument(fmt::format("cannot read '{}'", file)));
-    text.assign(std::istreambuf_iterator<char>(stream), {});
-  }
-  auto steps = ParseTxnScript(text);
+  auto text = ReadInput(file, kScriptBytesMax);
+  if (!text.ok()) return Fail(context, text.status());
+  auto steps = ParseTxnScript(*text);
   if (!steps.ok()) return Fail(context, steps.status());
   TxnOutput output;
   auto result = context.database().Transact([&](client::SyncTransaction& txn) -> Status {
@@ -145,7 +148,7 @@ int Outcome(Context& context, const std::string& id) {
   if (context.json) {
     PrintJson({{"txn_id", id}, {"outcome", text}});
   } else {
-    fmt::print("{}\n", text);
+    Say("{}\n", text);
   }
   return kExitDone;
 }
@@ -161,6 +164,7 @@ void RegisterTxn(CLI::App& app, Context& context) {
       "Lines: check KEY == VALUE|absent, get KEY, put KEY VALUE, delete KEY, scan FROM TO.\n"
       "All of it happens, or nothing: if a check does not hold, or on conflict to the end of\n"
       "the time, exit 1. Words with blanks stand in double quotes (\\\" \\\\ \\n \\t \\xNN).\n"
+      "A script without a step is refused (exit 2), as it is what a generator that failed leaves.\n"
       "Checks look at the state before; gets and scans see the writes above them.",
       CommonOptions::kCluster, [&context, argument] { return RunTxn(context, *argument); })
       ->add_option("FILE", *argument, "the script; - is standard input")

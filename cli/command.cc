@@ -4,43 +4,64 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iostream>
+#include <cmath>
+#include <cstdlib>
 
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "cli/output.h"
 
 namespace quorate::cli {
 
 std::optional<Duration> ParseDuration(std::string_view text) {
   double number = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || number <= 0 || number > 1e6) return std::nullopt;
+  if (error != std::errc() || !std::isfinite(number)) return std::nullopt;
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
   const double factor = unit.empty() || unit == "s" ? 1e9
                         : unit == "ms"              ? 1e6
                         : unit == "m"               ? 60e9
                                                     : 0;
-  if (factor == 0) return std::nullopt;
-  return Duration(static_cast<int64_t>(number * factor));
+  const double nanos = number * factor;
+  if (nanos < 1e6 || nanos > 1e15) return std::nullopt;
+  return Duration(static_cast<int64_t>(nanos));
+}
+
+namespace {
+
+std::string_view Trimmed(std::string_view text) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const size_t first = text.find_first_not_of(kBlanks);
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
+}
+
+}  // namespace
+
+// Not through CLI11: it lets the variable win over an option if several commands share it.
+Context::Context() {
+  const char* cluster = std::getenv("QUORATE_CLUSTER");
+  if (cluster != nullptr && *cluster != '\0') cluster_text = cluster;
 }
 
 Status Context::Check() {
   addresses_.clear();
   for (size_t at = 0; at <= cluster_text.size();) {
     const size_t comma = std::min(cluster_text.find(',', at), cluster_text.size());
-    const std::string address = cluster_text.substr(at, comma - at);
+    const auto address = Trimmed(std::string_view(cluster_text).substr(at, comma - at));
     if (auto parsed = ParseHostPort(address); !parsed.ok()) {
-      return InvalidArgument(fmt::format("--cluster: {}", parsed.status().message()));
+      return InvalidArgument(
+          fmt::format("--cluster (or QUORATE_CLUSTER): {}", parsed.status().message()));
     }
-    addresses_.push_back(address);
+    addresses_.emplace_back(address);
     at = comma + 1;
   }
   auto timeout = ParseDuration(timeout_text);
   if (!timeout || *timeout > limits::kRequestTimeoutMax) {
     return InvalidArgument(
-        fmt::format("--timeout: '{}' is not a time up to {} s, e.g. 10s or 500ms", timeout_text,
-                    ToMillis(limits::kRequestTimeoutMax) / 1000));
+        fmt::format("--timeout: '{}' is not a time from 1 ms to {} s, e.g. 10s or 500ms",
+                    timeout_text, ToMillis(limits::kRequestTimeoutMax) / 1000));
   }
   timeout_ = *timeout;
   return Status::Ok();
@@ -69,7 +90,6 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
     command
         ->add_option("--cluster", context.cluster_text,
                      "addresses of some nodes, HOST:PORT,.. (or QUORATE_CLUSTER)")
-        ->envname("QUORATE_CLUSTER")
         ->capture_default_str();
     command->add_option("--timeout", context.timeout_text, "how long to try, e.g. 10s or 500ms")
         ->capture_default_str();
@@ -87,42 +107,56 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
   return command;
 }
 
+namespace {
+
+// As JSON on standard output, where a program expects it; in words on standard error otherwise, and
+// also if standard output does not take it.
+void Report(const Context& context, const nlohmann::ordered_json& json, std::string_view words) {
+  if (context.json) {
+    PrintJson(json);
+    Out().Flush();
+    if (Out().error() == 0) return;
+  }
+  Complain(words);
+}
+
+}  // namespace
+
 int Fail(const Context& context, const Status& status) {
   const int exit_code = status.code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
-  if (context.json) {
-    PrintJson({{"error", CodeName(status.code())},
-               {"message", status.message()},
-               {"effect", "nothing"},
-               {"exit_code", exit_code}});
-  } else {
-    std::cerr << "quorate: " << status.ToString() << "\n";
-  }
+  Report(context,
+         {{"error", CodeName(status.code())},
+          {"message", status.message()},
+          {"effect", "nothing"},
+          {"exit_code", exit_code}},
+         status.ToString());
   return exit_code;
 }
 
 int FailWrite(const Context& context, const client::CommitResult& result) {
-  if (!result.unknown && EffectOf(result.status.code()) != Effect::kUnknown) {
-    return Fail(context, result.status);
-  }
-  const std::string id = result.unknown ? result.unknown->ToString() : "";
-  if (context.json) {
-    PrintJson({{"error", CodeName(result.status.code())},
-               {"message", result.status.message()},
-               {"effect", "unknown"},
-               {"txn_id", id},
-               {"exit_code", kExitUnknown}});
-  } else {
-    std::cout << id << "\n";
-    std::cerr
-        << "quorate: " << result.status.ToString()
-        << "\nThe transaction may or may not have been committed; ask with\n  quorate outcome "
-        << id << "\n";
-  }
+  // The library's word, not the code's class: UNAVAILABLE of a write that was never sent is a
+  // failure like any other.
+  if (!result.unknown) return Fail(context, result.status);
+  const std::string id = result.unknown->ToString();
+  if (!context.json) Say("{}\n", id);
+  Report(context,
+         {{"error", CodeName(result.status.code())},
+          {"message", result.status.message()},
+          {"effect", "unknown"},
+          {"txn_id", id},
+          {"exit_code", kExitUnknown}},
+         fmt::format("{}\nThe transaction may or may not have been committed; ask with\n"
+                     "  quorate outcome {}",
+                     result.status.ToString(), id));
   return kExitUnknown;
 }
 
 void PrintJson(const nlohmann::ordered_json& json) {
-  std::cout << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  // Control characters above ASCII are legal in JSON, but not on a terminal.
+  const std::string text =
+      json.dump(-1, ' ', Out().is_terminal(), nlohmann::ordered_json::error_handler_t::replace);
+  Out().Bytes(text);
+  Out().Bytes("\n");
 }
 
 void SetBytes(nlohmann::ordered_json& json, const std::string& name, std::string_view bytes) {
@@ -133,6 +167,17 @@ void SetBytes(nlohmann::ordered_json& json, const std::string& name, std::string
   } catch (const nlohmann::json::type_error&) {
     json[name + "_hex"] = ToHex(bytes);
   }
+}
+
+Status DecodeArgument(bool hex, std::string_view argument, std::string* text) {
+  if (!hex) return Status::Ok();
+  std::string bytes;
+  if (!FromHex(*text, &bytes)) {
+    return InvalidArgument(
+        fmt::format("{}: '{}' is not pairs of hexadecimal digits, as --hex asks", argument, *text));
+  }
+  *text = std::move(bytes);
+  return Status::Ok();
 }
 
 }  // namespace quorate::cli

@@ -6,7 +6,9 @@
 //   1  refused or failed: nothing happened
 //   2  bad input or usage
 //   3  the outcome is not known; the transaction's id is printed, `quorate outcome ID` asks about
-//   it
+//      it. What was never sent is 1
+//   4  get: there is no such key
+//   5  done, but standard output could not be written (cli/output.h)
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -27,10 +29,15 @@ inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitUnknown = 3;
+inline constexpr int kExitAbsent = 4;
+inline constexpr int kExitOutputLost = 5;
 
 // Common options as given, and what is made of them.
 class Context {
  public:
+  // Takes --cluster's default from QUORATE_CLUSTER.
+  Context();
+
   std::string cluster_text = "127.0.0.1:7400";
   std::string timeout_text = "10s";
   bool json = false;
@@ -58,7 +65,7 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
                      const std::string& description, const std::string& examples,
                      CommonOptions common, std::function<int()> run);
 
-// "10", "10s", "500ms", "2m"; nullopt if it is none of these or not positive.
+// "10", "10s", "500ms", "2m"; nullopt if it is none of these or not in 1 ms .. 1,000,000 s.
 std::optional<Duration> ParseDuration(std::string_view text);
 
 // Reports a failure that had no effect (or was a read): 2 for a bad argument, else 1.
@@ -70,6 +77,10 @@ int FailWrite(const Context& context, const client::CommitResult& result);
 void PrintJson(const nlohmann::ordered_json& json);
 // Sets json[name], or json[name + "_hex"] if the bytes are not UTF-8.
 void SetBytes(nlohmann::ordered_json& json, const std::string& name, std::string_view bytes);
+
+// With --hex, key-like arguments are pairs of hexadecimal digits. Decodes `*text` in place if
+// `hex`; INVALID_ARGUMENT names `argument`, as the help does.
+Status DecodeArgument(bool hex, std::string_view argument, std::string* text);
 
 void RegisterNode(CLI::App& app, Context& context);
 void RegisterInit(CLI::App& app, Context& context);

@@ -99,10 +99,10 @@ Status LocalCluster::StartNode(int node) {
   std::filesystem::create_directories(options_.directory, error);
   if (error) {
     return InvalidArgument(
-        fmt::format("cannot create '{}': {}", options_.directory, error.message()));
+        fmt::format("--data: cannot create '{}': {}", options_.directory, error.message()));
   }
   const int log = open(log_path(node).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (log < 0) return InvalidArgument(fmt::format("cannot write '{}'", log_path(node)));
+  if (log < 0) return InvalidArgument(fmt::format("--data: cannot write '{}'", log_path(node)));
   std::vector<std::string> words = {program_,   "node",        "--data", DataPath(node),
                                     "--listen", address(node), "--http", http_address(node)};
   std::string join;

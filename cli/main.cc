@@ -1,16 +1,35 @@
 // quorate: node, tools and demo in one program.
-#include "cli/command.h"
+#include <algorithm>
+#include <sstream>
 
-int main(int argc, char** argv) {
-  using namespace quorate::cli;
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "cli/output.h"
+
+namespace quorate::cli {
+namespace {
+
+int Refuse(std::string_view message) {
+  Complain(
+      fmt::format("{}\n`quorate --help` lists the commands, `quorate COMMAND --help` tells "
+                  "what each takes.",
+                  message));
+  return kExitUsage;
+}
+
+int Run(std::vector<std::string> words) {
   CLI::App app(
       "quorate: a strictly serializable, transactional key-value store on many Raft groups.\n"
       "Exit codes: 0 done; 1 refused or failed, nothing happened; 2 bad input or usage;\n"
-      "3 unknown outcome (the transaction's id is printed).",
+      "3 unknown outcome (the transaction's id is printed); 4 get: the key is absent;\n"
+      "5 done, but the output could not be written.",
       "quorate");
   app.set_version_flag("--version", "quorate " QUORATE_VERSION);
   app.require_subcommand(1);
-  app.footer("`quorate COMMAND --help` tells more and gives examples.");
+  app.footer(
+      "`quorate COMMAND --help` tells more and gives examples. --cluster, --timeout and --json "
+      "may\n"
+      "also stand before the command. Keys and values that begin with - stand after --.");
   Context context;
   RegisterNode(app, context);
   RegisterInit(app, context);
@@ -21,10 +40,29 @@ int main(int argc, char** argv) {
   RegisterStatus(app, context);
   RegisterBench(app, context);
   RegisterDemo(app, context);
+  if (!words.empty()) {
+    auto arranged = ArrangeArguments(app, words);
+    if (!arranged.ok()) return Refuse(arranged.status().message());
+    words = std::move(*arranged);
+  }
+  std::reverse(words.begin(), words.end());  // as CLI11 wants them
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitDone : kExitUsage;
+    if (error.get_exit_code() != 0) return Refuse(error.what());
+    std::ostringstream help;
+    app.exit(error, help, help);
+    Out().Text(help.str());
+    return kExitDone;
   }
   return context.exit_code;
+}
+
+}  // namespace
+}  // namespace quorate::cli
+
+int main(int argc, char** argv) {
+  using namespace quorate::cli;
+  PrepareStandardFiles();
+  return FinishOutput(Run({argv + std::min(argc, 1), argv + argc}));
 }

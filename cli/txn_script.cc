@@ -12,55 +12,79 @@ struct Word {
   bool quoted = false;
 };
 
-// Takes one quoted word off the front of `line`, which begins behind the opening quote.
-bool TakeQuoted(std::string_view* line, std::string* word) {
-  while (!line->empty()) {
-    const char c = line->front();
-    line->remove_prefix(1);
-    if (c == '"') return true;
-    if (c != '\\') {
-      *word += c;
-      continue;
+constexpr std::string_view kBlanks = " \t\r";
+
+// A line and how far it is read. Errors name the column where they are.
+class LineReader {
+ public:
+  LineReader(int number, std::string_view line) : number_(number), line_(line) {}
+
+  Result<std::vector<Word>> Words() {
+    std::vector<Word> words;
+    while (true) {
+      at_ = std::min(line_.find_first_not_of(kBlanks, at_), line_.size());
+      if (at_ == line_.size() || line_[at_] == '#') return words;
+      Word& word = words.emplace_back();
+      if (line_[at_] == '"') {
+        word.quoted = true;
+        RETURN_IF_ERROR(TakeQuoted(&word.text));
+      } else {
+        const size_t end = std::min(line_.find_first_of(kBlanks, at_), line_.size());
+        word.text = line_.substr(at_, end - at_);
+        at_ = end;
+      }
     }
-    if (line->empty()) return false;
-    const char escape = line->front();
-    line->remove_prefix(1);
-    if (escape == 'n') {
-      *word += '\n';
-    } else if (escape == 't') {
-      *word += '\t';
+  }
+
+ private:
+  Status Wrong(size_t at, std::string_view what) const {
+    return InvalidArgument(fmt::format("line {}, column {}: {}", number_, at + 1, what));
+  }
+
+  Status TakeQuoted(std::string* word) {
+    const size_t start = at_;
+    for (++at_; at_ < line_.size(); ++at_) {
+      const char c = line_[at_];
+      if (c == '"') {
+        ++at_;
+        if (at_ == line_.size() || kBlanks.find(line_[at_]) != std::string_view::npos) {
+          return Status::Ok();
+        }
+        return Wrong(at_, "a blank must follow the closing quote (a quote within is \\\")");
+      }
+      if (c != '\\') {
+        *word += c;
+      } else if (!TakeEscape(word)) {
+        return Wrong(at_, "an unknown escape: those in quotes are \\\" \\\\ \\n \\t \\xNN");
+      }
+    }
+    return Wrong(start, "a quoted word is not ended in its line");
+  }
+
+  // At the backslash; leaves the reader at the escape's last character if it is one.
+  bool TakeEscape(std::string* word) {
+    const char escape = at_ + 1 < line_.size() ? line_[at_ + 1] : '\0';
+    std::string byte;
+    if (escape == 'x') {
+      const std::string_view digits = line_.substr(at_ + 2, 2);
+      if (digits.size() < 2 || !FromHex(digits, &byte)) return false;
+      at_ += 2;
+    } else if (escape == 'n' || escape == 't') {
+      byte = escape == 'n' ? '\n' : '\t';
     } else if (escape == '"' || escape == '\\') {
-      *word += escape;
-    } else if (escape == 'x') {
-      std::string byte;
-      if (line->size() < 2 || !FromHex(line->substr(0, 2), &byte)) return false;
-      *word += byte;
-      line->remove_prefix(2);
+      byte = escape;
     } else {
       return false;
     }
+    ++at_;
+    *word += byte;
+    return true;
   }
-  return false;
-}
 
-std::optional<std::vector<Word>> SplitWords(std::string_view line) {
-  std::vector<Word> words;
-  while (true) {
-    const size_t start = line.find_first_not_of(" \t\r");
-    if (start == std::string_view::npos || line[start] == '#') return words;
-    line.remove_prefix(start);
-    Word& word = words.emplace_back();
-    if (line.front() == '"') {
-      word.quoted = true;
-      line.remove_prefix(1);
-      if (!TakeQuoted(&line, &word.text)) return std::nullopt;
-    } else {
-      const size_t end = std::min(line.find_first_of(" \t\r"), line.size());
-      word.text = line.substr(0, end);
-      line.remove_prefix(end);
-    }
-  }
-}
+  const int number_;
+  const std::string_view line_;
+  size_t at_ = 0;
+};
 
 std::optional<TxnStep> MakeStep(const std::vector<Word>& words) {
   using Kind = TxnStep::Kind;
@@ -87,16 +111,18 @@ std::optional<TxnStep> MakeStep(const std::vector<Word>& words) {
 }  // namespace
 
 Result<std::vector<TxnStep>> ParseTxnScript(std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) {
+    return InvalidArgument("the script is UTF-16 text; save it as UTF-8");
+  }
   std::vector<TxnStep> steps;
   for (int number = 1; !text.empty(); ++number) {
     const size_t end = std::min(text.find('\n'), text.size());
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
-    auto words = SplitWords(line);
-    if (!words) {
-      return InvalidArgument(
-          fmt::format("line {}: a quoted word is not ended, or has an unknown escape", number));
-    }
+    auto words = LineReader(number, line).Words();
+    RETURN_IF_ERROR(words.ok() ? Status::Ok() : words.status());
     if (words->empty()) continue;
     auto step = MakeStep(*words);
     if (!step) {
@@ -107,6 +133,9 @@ Result<std::vector<TxnStep>> ParseTxnScript(std::string_view text) {
     }
     step->line = number;
     steps.push_back(std::move(*step));
+  }
+  if (steps.empty()) {
+    return InvalidArgument("the script holds no step: it is empty, or all of it is comments");
   }
   return steps;
 }

@@ -7,9 +7,10 @@
 //   delete KEY
 //   scan FROM TO
 //
-// A word may stand in double quotes, with \" \\ \n \t and \xNN in it; unquoted words end at a
-// blank. Quote "absent" to mean the value. Checks look at the state before the transaction's own
-// writes; gets and scans see the writes above them.
+// A word may stand in double quotes, with \" \\ \n \t and \xNN in it; a blank or the line's end
+// follows the closing one. Unquoted words end at a blank. Quote "absent" to mean the value. A
+// byte-order mark of UTF-8 in front of it all is skipped. Checks look at the state before the
+// transaction's own writes; gets and scans see the writes above them.
 #pragma once
 
 #include <optional>
@@ -29,7 +30,8 @@ struct TxnStep {
   std::optional<std::string> value;  // check: nullopt means absent; to, of a scan
 };
 
-// INVALID_ARGUMENT with the line's number.
+// At least one step. INVALID_ARGUMENT with the line's number, and the column (in bytes, from 1) of
+// a word that is wrong in itself.
 Result<std::vector<TxnStep>> ParseTxnScript(std::string_view text);
 
 }  // namespace quorate::cli

@@ -47,6 +47,16 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);
 }
 
+// Why a connection failed, for a person: gRPC says it last, behind the address in its own form and
+// what its resolver did.
+std::string CauseOf(const std::string& message) {
+  if (message.empty()) return "the connection ended";
+  const size_t colon = message.rfind(": ");
+  const std::string cause = colon == std::string::npos ? message : message.substr(colon + 2);
+  if (!message.starts_with("DNS resolution failed")) return cause;
+  return fmt::format("its name cannot be resolved ({})", cause);
+}
+
 }  // namespace
 
 // What all peers use.
@@ -136,7 +146,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
 
   void OnEnd(const grpc::Status& status) override {
     stream_ = nullptr;
-    Break(status.error_message().empty() ? "the connection ended" : status.error_message());
+    Break(CauseOf(status.error_message()));
   }
 
   void Shutdown() {

@@ -58,7 +58,10 @@ Task<Status> MapFetcher::AskSources(Span span) {
     some = some || asked.ok();
     if (asked.ok() && *asked == Answer::kShards) break;
     if (asked.ok()) continue;
-    tried += fmt::format("{}{}: {}", tried.empty() ? "" : "; ", source, asked.status().ToString());
+    // A channel names the address of a connection that failed; a node that answered does not.
+    const std::string& said = asked.status().message();
+    tried += tried.empty() ? "" : "; ";
+    tried += said.starts_with(source) ? said : fmt::format("{}: {}", source, said);
     // The most telling failure names the class: a wrong cluster, then an uninitialised one.
     const Code code = asked.status().code();
     const bool telling = code == Code::kWrongCluster ||

@@ -89,6 +89,7 @@ Result<Settings> ReadConfigFile(const std::string& path) {
       return wrong(fmt::format("'{}' stands twice", key));
     }
   }
+  if (file.bad()) return InvalidArgument(fmt::format("config: cannot read '{}'", path));
   return settings;
 }
 

@@ -49,8 +49,37 @@ TEST(TxnScript, RefusesWithTheLineNumber) {
     auto steps = ParseTxnScript(std::string("get ok\n") + bad + "\n");
     ASSERT_FALSE(steps.ok()) << bad;
     EXPECT_EQ(steps.status().code(), Code::kInvalidArgument);
-    EXPECT_THAT(steps.status().message(), testing::StartsWith("line 2:")) << bad;
+    EXPECT_THAT(steps.status().message(), testing::ContainsRegex("^line 2[:,]")) << bad;
   }
+}
+
+TEST(TxnScript, NamesTheColumnOfAWrongWord) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"put \"k\"x", "line 1, column 8: a blank must follow"},
+      {"put \"a\"b c", "line 1, column 8: a blank must follow"},
+      {"put \"a\"\"b\"", "line 1, column 8: a blank must follow"},
+      {"get ok\nput \"open", "line 2, column 5: a quoted word is not ended"},
+      {"put a \"b\\q\"", "line 1, column 9: an unknown escape"},
+      {"put a \"\\x4\"", "line 1, column 8: an unknown escape"},
+      {"put a \"\\", "line 1, column 8: an unknown escape"}};
+  for (const auto& [script, words] : cases) {
+    EXPECT_THAT(ParseTxnScript(script).status().message(), testing::StartsWith(words)) << script;
+  }
+  EXPECT_TRUE(ParseTxnScript("put \"k\"\tit\"s\r\n").ok());
+}
+
+TEST(TxnScript, RefusesAScriptWithoutAStep) {
+  for (const char* empty : {"", "\n\n", "# only\n  # comments", " \t\r\n", "\xef\xbb\xbf"}) {
+    EXPECT_THAT(ParseTxnScript(empty).status().message(), testing::HasSubstr("no step")) << empty;
+  }
+}
+
+TEST(TxnScript, SkipsAByteOrderMark) {
+  auto steps = ParseTxnScript("\xef\xbb\xbfget a");
+  ASSERT_TRUE(steps.ok()) << steps.status().ToString();
+  EXPECT_EQ(steps->at(0).key, "a");
+  EXPECT_THAT(ParseTxnScript("\xff\xfeg").status().message(), testing::HasSubstr("UTF-8"));
+  EXPECT_THAT(ParseTxnScript("\xfe\xffg").status().message(), testing::HasSubstr("UTF-8"));
 }
 
 }  // namespace

@@ -6,7 +6,7 @@ import tempfile
 import unittest
 
 import harness
-from harness import DONE, FAILED, USAGE
+from harness import ABSENT, DONE, FAILED, USAGE
 
 COMMANDS = ["node", "init", "dev", "get", "put", "delete", "scan", "txn", "outcome", "status",
             "nodes", "shards", "bench", "demo"]
@@ -57,7 +57,7 @@ class Commands(unittest.TestCase):
         self.assertEqual(self.cluster.json("get", "key/1"),
                          {"key": "key/1", "found": True, "value": "one"})
         self.quorate("delete", "key/1")
-        self.assertIn("no such key", self.quorate("get", "key/1", expect=FAILED).stderr)
+        self.assertIn("no such key", self.quorate("get", "key/1", expect=ABSENT).stderr)
         self.quorate("put", "key/2", "-", input="line\nline")
         self.assertEqual(self.quorate("get", "key/2").stdout, "line\nline\n")
         self.quorate("put", "--hex", "00ff", "fe00")
@@ -73,7 +73,7 @@ class Commands(unittest.TestCase):
         self.assertIn(str(1024 * 1024), result.stderr)
         self.quorate("put", "k" * 480, "v")
         self.quorate("put", "big", "-", input="x" * 1024 * 1024)
-        self.quorate("get", "big2", expect=FAILED)
+        self.quorate("get", "big2", expect=ABSENT)
         self.quorate("put", "", "v", expect=USAGE)
 
     def test_scan(self):

@@ -22,7 +22,7 @@ SOURCE = os.environ.get("QUORATE_SOURCE", os.path.join(os.path.dirname(__file__)
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
-DONE, FAILED, USAGE, UNKNOWN = 0, 1, 2, 3
+DONE, FAILED, USAGE, UNKNOWN, ABSENT, OUTPUT_LOST = range(6)
 
 
 def die_with_parent():
