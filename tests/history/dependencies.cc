@@ -35,7 +35,7 @@ std::vector<Step> StepsOf(const Graph& graph, const std::vector<Edge>& cycle) {
 }
 
 std::string Version(Workload workload, int64_t value) {
-  if (value != Reason::kInitial) return std::to_string(value);
+  if (value != Reason::kInitial) return Text(value);
   return workload == Workload::kListAppend ? "the empty list" : "nil";
 }
 
@@ -161,7 +161,7 @@ std::string Describe(Workload workload, const std::vector<Transaction>& transact
                                  t.outcome == Outcome::kOk     ? ""
                                  : t.outcome == Outcome::kFail ? ", failed"
                                                                : ", outcome unknown");
-  return text + " " + PrintOps(workload, t.ops, 12);
+  return text + " " + PrintOps(workload, t, 12);
 }
 
 }  // namespace quorate::history

@@ -3,10 +3,20 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace quorate::history {
+
+// A value that was written or read: an integer, or a number that stands for another value's text (a
+// string, a keyword ...), the same for equal texts. Who adds values needs IsInteger.
+int64_t SymbolOf(std::string_view text);
+bool IsInteger(int64_t value);
+// As in a history; of several, with blanks between.
+std::string Text(int64_t value);
+std::string Text(std::span<const int64_t> values);
 
 // One step of a transaction. Which fields count depends on the workload (check.h): a read saw a
 // `list` (list-append, set) or a `value` (everything else; none: the key did not exist).

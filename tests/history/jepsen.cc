@@ -16,6 +16,13 @@ using Kind = MicroOp::Kind;
 // The key of workloads that have one thing only.
 constexpr std::string_view kOnlyKey = "it";
 
+// Whether it is printed and read again as one value, and the same.
+bool ReadsBackAs(std::string_view text) {
+  edn::Reader reader(text);
+  const auto value = reader.Next();
+  return value && !reader.Next() && !reader.error() && edn::Print(*value) == text;
+}
+
 class Parser {
  public:
   Parser(Workload workload, std::string_view text) : workload_(workload), reader_(text) {}
@@ -79,24 +86,26 @@ class Parser {
   }
 
   bool Ops(const Value& event, std::vector<MicroOp>* ops) {
-    const Value* f = event.Get("f");
-    if (f == nullptr || f->type != Value::Type::kKeyword) {
-      return Fail(event, "an operation has an :f");
-    }
     static const Value kNil;
     const Value* value = event.Get("value");
     if (value == nullptr) value = &kNil;
-    const bool micro = workload_ == Workload::kListAppend || workload_ == Workload::kRwRegister ||
-                       workload_ == Workload::kLongFork || f->IsKeyword("txn");
+    const Value* f = event.Get("f");
+    if (f != nullptr && f->type != Value::Type::kKeyword) return Fail(*f, "an :f is a keyword");
+    // elle-cli's files have no :f; what steps are is plain from the steps.
+    const bool micro =
+        workload_ == Workload::kListAppend || workload_ == Workload::kRwRegister ||
+        workload_ == Workload::kLongFork ||
+        (f != nullptr ? f->IsKeyword("txn")
+                      : value->type == Value::Type::kVector || value->type == Value::Type::kList);
     if (micro) return MicroOps(event, *value, ops);
+    if (f == nullptr) return Fail(event, "an operation has an :f, or steps for its :value");
     if (workload_ == Workload::kBank && f->IsKeyword("transfer"))
       return Transfer(event, *value, ops);
     if (workload_ == Workload::kBank && f->IsKeyword("read")) return Balances(*value, ops);
     if (workload_ != Workload::kBank && f->IsKeyword("add")) {
-      if (value->type != Value::Type::kInt) return Fail(event, "what is added is an integer");
       const Kind kind = workload_ == Workload::kSet ? Kind::kAppend : Kind::kAdd;
-      ops->push_back({kind, std::string(kOnlyKey), value->integer, {}, {}});
-      return true;
+      ops->push_back({kind, std::string(kOnlyKey), 0, {}, {}});
+      return Written(*value, &ops->back());
     }
     if (workload_ != Workload::kBank && f->IsKeyword("read")) {
       ops->push_back({Kind::kRead, std::string(kOnlyKey), 0, {}, {}});
@@ -105,8 +114,25 @@ class Parser {
     return Fail(*f, fmt::format("the workload {} has no :{}", Name(workload_), f->text));
   }
 
+  // A string's text, unless another value is printed like that: "7" is not 7.
   static std::string KeyOf(const Value& value) {
-    return value.type == Value::Type::kString ? value.text : edn::Print(value);
+    const bool text = value.type == Value::Type::kString && !ReadsBackAs(value.text);
+    return text ? value.text : edn::Print(value);
+  }
+
+  // Whether the workload adds numbers up, or only compares values.
+  bool Sums() const { return workload_ == Workload::kBank || workload_ == Workload::kCounter; }
+
+  static int64_t NumberOf(const Value& value) {
+    const bool integer = value.type == Value::Type::kInt && IsInteger(value.integer);
+    return integer ? value.integer : SymbolOf(edn::Print(value));
+  }
+
+  bool Written(const Value& value, MicroOp* op) {
+    op->element = NumberOf(value);
+    if (Sums() && !IsInteger(op->element)) return Fail(value, "what is added is an integer");
+    const bool nil = value.type == Value::Type::kNil && op->kind == Kind::kWrite;
+    return !nil || Fail(value, "nil is what a read sees before any write");
   }
 
   bool MicroOps(const Value& event, const Value& value, std::vector<MicroOp>* ops) {
@@ -135,8 +161,7 @@ class Parser {
       if ((op.kind == Kind::kAppend) != lists) {
         return Fail(step, fmt::format("the workload {} has no such step", Name(workload_)));
       }
-      if (operand.type != Value::Type::kInt) return Fail(operand, "what is written is an integer");
-      op.element = operand.integer;
+      if (!Written(operand, &op)) return false;
     }
     return true;
   }
@@ -146,25 +171,23 @@ class Parser {
     const bool lists = workload_ == Workload::kListAppend || workload_ == Workload::kSet;
     if (value.type == Value::Type::kNil) return true;
     if (!lists) {
-      op->value = value.integer;
-      return value.type == Value::Type::kInt || Fail(value, "a read saw an integer or nil");
+      op->value = NumberOf(value);
+      return !Sums() || IsInteger(*op->value) || Fail(value, "a read saw an integer or nil");
     }
     if (value.type != Value::Type::kVector && value.type != Value::Type::kSet &&
         value.type != Value::Type::kList) {
-      return Fail(value, "a read saw a collection of integers or nil");
+      return Fail(value, "a read saw a collection or nil");
     }
     op->list.reserve(value.items.size());
-    for (const Value& item : value.items) {
-      if (item.type != Value::Type::kInt) return Fail(item, "an element is an integer");
-      op->list.push_back(item.integer);
-    }
+    for (const Value& item : value.items) op->list.push_back(NumberOf(item));
     return true;
   }
 
   bool Transfer(const Value& event, const Value& value, std::vector<MicroOp>* ops) {
     const Value *from = value.Get("from"), *to = value.Get("to"), *amount = value.Get("amount");
     if (from == nullptr || to == nullptr || amount == nullptr ||
-        amount->type != Value::Type::kInt || amount->integer == INT64_MIN) {
+        amount->type != Value::Type::kInt || !IsInteger(amount->integer) ||
+        !IsInteger(-amount->integer)) {
       return Fail(event, "a transfer is {:from account, :to account, :amount n}");
     }
     ops->push_back({Kind::kAdd, KeyOf(*from), -amount->integer, {}, {}});
@@ -190,22 +213,16 @@ class Parser {
   std::optional<edn::Error> error_;
 };
 
-// As a symbol, number or keyword where that reads back as the same text; else as a string.
+// The inverse of Parser::KeyOf.
 std::string PrintKey(const std::string& key) {
-  edn::Reader reader(key);
-  const auto value = reader.Next();
-  const bool plain = value && !reader.Next() && !reader.error() &&
-                     value->type != Value::Type::kString && edn::Print(*value) == key;
-  if (plain) return key;
+  if (ReadsBackAs(key)) return key;
   Value text;
   text.type = Value::Type::kString;
   text.text = key;
   return edn::Print(text);
 }
 
-std::string PrintValue(const std::optional<int64_t>& value) {
-  return value ? std::to_string(*value) : "nil";
-}
+std::string PrintValue(const std::optional<int64_t>& value) { return value ? Text(*value) : "nil"; }
 
 std::string PrintList(const std::vector<int64_t>& list, std::string_view open, char close,
                       size_t list_max) {
@@ -217,24 +234,28 @@ std::string PrintList(const std::vector<int64_t>& list, std::string_view open, c
   }
   for (bool first = true; at < list.size(); ++at, first = false) {
     if (!first) out += ' ';
-    out += std::to_string(list[at]);
+    out += Text(list[at]);
   }
   return out + close;
 }
 
-std::string PrintMicroOp(Workload workload, const MicroOp& op, size_t list_max) {
+// What reads saw is history only once the transaction is acknowledged: else it is nil.
+enum class Reads : uint8_t { kSaw, kNil };
+
+std::string PrintMicroOp(Workload workload, const MicroOp& op, Reads reads, size_t list_max) {
   const bool lists = workload == Workload::kListAppend || workload == Workload::kSet;
   const std::string key = PrintKey(op.key);
   switch (op.kind) {
     case Kind::kAppend:
-      return fmt::format("[:append {} {}]", key, op.element);
+      return fmt::format("[:append {} {}]", key, Text(op.element));
     case Kind::kWrite:
-      return fmt::format("[:w {} {}]", key, op.element);
+      return fmt::format("[:w {} {}]", key, Text(op.element));
     case Kind::kAdd:
       return fmt::format("[:add {} {}]", key, op.element);
     case Kind::kRead:
       break;
   }
+  if (reads == Reads::kNil) return fmt::format("[:r {} nil]", key);
   return fmt::format("[:r {} {}]", key,
                      lists ? PrintList(op.list, "[", ']', list_max) : PrintValue(op.value));
 }
@@ -245,18 +266,20 @@ struct Function {
 };
 
 // The forms of single operations, where the steps fit them.
-Function PrintFunction(Workload workload, const std::vector<MicroOp>& ops, size_t list_max) {
+Function PrintFunction(Workload workload, const std::vector<MicroOp>& ops, Reads reads,
+                       size_t list_max) {
   const auto all = [&](Kind kind) {
     return std::ranges::all_of(ops, [kind](const MicroOp& op) { return op.kind == kind; });
   };
   const bool one = ops.size() == 1 && ops[0].key == kOnlyKey;
   if (workload == Workload::kSet && one) {
-    if (ops[0].kind == Kind::kAppend) return {"add", std::to_string(ops[0].element)};
+    if (ops[0].kind == Kind::kAppend) return {"add", Text(ops[0].element)};
+    if (reads == Reads::kNil) return {"read", "nil"};
     return {"read", PrintList(ops[0].list, "#{", '}', list_max)};
   }
   if (workload == Workload::kCounter && one) {
     if (ops[0].kind == Kind::kAdd) return {"add", std::to_string(ops[0].element)};
-    return {"read", PrintValue(ops[0].value)};
+    return {"read", reads == Reads::kNil ? "nil" : PrintValue(ops[0].value)};
   }
   if (workload == Workload::kBank && ops.size() == 2 && all(Kind::kAdd) &&
       ops[0].element == -ops[1].element) {
@@ -264,6 +287,7 @@ Function PrintFunction(Workload workload, const std::vector<MicroOp>& ops, size_
                                     PrintKey(ops[1].key), ops[1].element)};
   }
   if (workload == Workload::kBank && all(Kind::kRead)) {
+    if (reads == Reads::kNil) return {"read", "nil"};
     std::string map;
     for (const MicroOp& op : ops) {
       map +=
@@ -273,7 +297,7 @@ Function PrintFunction(Workload workload, const std::vector<MicroOp>& ops, size_
   }
   std::string steps;
   for (const MicroOp& op : ops) {
-    steps += (steps.empty() ? "" : " ") + PrintMicroOp(workload, op, list_max);
+    steps += (steps.empty() ? "" : " ") + PrintMicroOp(workload, op, reads, list_max);
   }
   const bool fork = workload == Workload::kLongFork;
   return {!fork ? "txn" : all(Kind::kRead) ? "read" : "write", "[" + steps + "]"};
@@ -286,8 +310,9 @@ std::variant<std::vector<Transaction>, edn::Error> ParseJepsen(Workload workload
   return Parser(workload, text).Run();
 }
 
-std::string PrintOps(Workload workload, const std::vector<MicroOp>& ops, size_t list_max) {
-  const Function function = PrintFunction(workload, ops, list_max);
+std::string PrintOps(Workload workload, const Transaction& transaction, size_t list_max) {
+  const Reads reads = transaction.outcome == Outcome::kOk ? Reads::kSaw : Reads::kNil;
+  const Function function = PrintFunction(workload, transaction.ops, reads, list_max);
   return function.f == "txn" ? function.value : ":" + function.f + " " + function.value;
 }
 
@@ -332,7 +357,9 @@ std::string PrintJepsen(Workload workload, const std::vector<Transaction>& trans
                                                      : "info";
     }
     busy[process] = event.step == Step::kInvoke;
-    const Function function = PrintFunction(workload, transaction.ops, 0);
+    const bool acknowledged = type == "ok";
+    const Function function =
+        PrintFunction(workload, transaction.ops, acknowledged ? Reads::kSaw : Reads::kNil, 0);
     out += fmt::format("{{:index {}, :type :{}, :process {}, :f :{}, :value {}}}\n", index++, type,
                        process, function.f, function.value);
   }

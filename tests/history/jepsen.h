@@ -4,14 +4,17 @@
 //   {:index 1, :type :ok, :process 3, :f :txn, :value [[:append 7 1] [:r 8 [4 5]]], :time 15}
 //
 // :type is :invoke, :ok, :fail (without effect) or :info (outcome unknown). Events stand in the
-// order of real time; :index and :time are not needed. Processes that are not numbers (:nemesis)
-// are skipped. :value by workload:
+// order of real time; :index and :time are not needed, :f neither where the :value is a vector of
+// steps. Processes that are not numbers (:nemesis) are skipped. What reads saw counts in :ok only
+// and is nil elsewhere. Values may be of any kind, but where they are added up (bank, counter).
+// :value by workload:
 //   list-append     :f :txn    [[:append key element] [:r key [element ...]]]
 //   rw-register     :f :txn    [[:w key value] [:r key value]]
 //   long-fork       :f :write or :read (or :txn), as for rw-register
-//   bank            :f :transfer {:from account, :to account, :amount n}; :f :read {account
-//   balance} set             :f :add element; :f :read #{element ...} counter         :f :add n; :f
-//   :read n
+//   bank            :f :transfer {:from account, :to account, :amount n}
+//                   :f :read {account balance}
+//   set             :f :add element; :f :read #{element ...}
+//   counter         :f :add n; :f :read n
 #pragma once
 
 #include <string>
@@ -34,7 +37,7 @@ std::variant<std::vector<Transaction>, edn::Error> ParseJepsen(Workload workload
 // outcome continues as a new process, as with Jepsen.
 std::string PrintJepsen(Workload workload, const std::vector<Transaction>& transactions);
 
-// As the :value of a :txn. With `list_max` > 0, only the ends of longer lists.
-std::string PrintOps(Workload workload, const std::vector<MicroOp>& ops, size_t list_max = 0);
+// As the :value of a :txn that ended so. With `list_max` > 0, only the ends of longer lists.
+std::string PrintOps(Workload workload, const Transaction& transaction, size_t list_max = 0);
 
 }  // namespace quorate::history

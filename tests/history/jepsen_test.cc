@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "tests/history/judge.h"
@@ -72,14 +73,71 @@ TEST(Jepsen, SaysWhichOperationIsWrong) {
   EXPECT_EQ(list(invoke + invoke), "2:1 process 1 invokes while its last operation runs");
   EXPECT_EQ(list(invoke + "{:type :maybe :process 1 :f :txn :value []}"),
             "2:8 a :type is :invoke, :ok, :fail or :info");
-  EXPECT_EQ(list(invoke + "{:type :ok :process 1 :f :txn :value [[:r 1 [x]]]}"),
-            "2:46 an element is an integer");
+  EXPECT_EQ(list(invoke + "{:type :ok :process 1 :f :txn :value [[:r 1 7]]}"),
+            "2:45 a read saw a collection or nil");
+  EXPECT_EQ(list("{:type :invoke :process 1 :f 7 :value []}"), "1:30 an :f is a keyword");
   EXPECT_EQ(list("{:type :invoke :process 1 :f :txn :value [[:w 1 2]]}"),
             "1:43 the workload list-append has no such step");
   EXPECT_EQ(list("{:type :invoke :process 1 :f :txn :value [[:w 1]]}"),
             "1:43 a step is [what key value]");
   EXPECT_EQ(Error(Workload::kBank, "{:type :invoke :process 1 :f :add :value 1}"),
             "1:30 the workload bank has no :add");
+  EXPECT_EQ(Error(Workload::kBank, "{:type :invoke :process 1 :value nil}"),
+            "1:1 an operation has an :f, or steps for its :value");
+  EXPECT_EQ(Error(Workload::kCounter, "{:type :invoke :process 1 :f :add :value 1.5}"),
+            "1:42 what is added is an integer");
+  EXPECT_EQ(Error(Workload::kRwRegister, "{:type :invoke :process 1 :value [[:w 1 nil]]}"),
+            "1:41 nil is what a read sees before any write");
+}
+
+TEST(Jepsen, WritesWhatReadsSawOnlyOnceAcknowledged) {
+  using Kind = MicroOp::Kind;
+  const auto print = [](Workload workload, Outcome outcome, std::vector<MicroOp> ops) {
+    const std::string text = PrintJepsen(workload, {{0, 1, 2, outcome, std::move(ops)}});
+    return text.substr(text.find('\n') + 1);
+  };
+  const std::vector<MicroOp> list = {{Kind::kRead, "x", 0, {1, 2}, {}}};
+  EXPECT_THAT(print(Workload::kListAppend, Outcome::kOk, list), HasSubstr("[:r x [1 2]]"));
+  EXPECT_THAT(PrintJepsen(Workload::kListAppend, {{0, 1, 2, Outcome::kOk, list}}),
+              HasSubstr(":type :invoke, :process 0, :f :txn, :value [[:r x nil]]"));
+  for (const Outcome outcome : {Outcome::kUnknown, Outcome::kFail}) {
+    EXPECT_THAT(print(Workload::kListAppend, outcome, list), HasSubstr("[[:r x nil]]"));
+    EXPECT_THAT(print(Workload::kRwRegister, outcome, {{Kind::kRead, "x", 0, {}, 7}}),
+                HasSubstr("[[:r x nil]]"));
+    EXPECT_THAT(print(Workload::kSet, outcome, {{Kind::kRead, "it", 0, {1}, {}}}),
+                HasSubstr(":f :read, :value nil"));
+    EXPECT_THAT(print(Workload::kCounter, outcome, {{Kind::kRead, "it", 0, {}, 7}}),
+                HasSubstr(":f :read, :value nil"));
+    EXPECT_THAT(print(Workload::kBank, outcome, {{Kind::kRead, "a", 0, {}, 7}}),
+                HasSubstr(":f :read, :value nil"));
+  }
+}
+
+TEST(Jepsen, KeepsValuesAndKeysApartThatOnlyLookAlike) {
+  const auto parsed = ParseJepsen(
+      Workload::kRwRegister,
+      "{:type :invoke :process 0 :value [[:w 7 1] [:w \"7\" \"1\"] [:w :a :a] [:w a a] [:w \"a\" "
+      "\"a\"] [:w \"a b\" 1.0] [:w \"\\\"\" -9223372036854775808] [:w k 1N]]}");
+  const auto* transactions = std::get_if<std::vector<Transaction>>(&parsed);
+  ASSERT_NE(transactions, nullptr);
+  std::set<std::string> keys;
+  std::set<int64_t> values;
+  for (const MicroOp& op : (*transactions)[0].ops) {
+    keys.insert(op.key);
+    values.insert(op.element);
+  }
+  EXPECT_EQ(keys.size(), 8u);
+  EXPECT_EQ(values.size(), 8u);
+  EXPECT_EQ(values.count(INT64_MIN), 0u);
+  const std::string text = PrintJepsen(Workload::kRwRegister, *transactions);
+  const auto again = ParseJepsen(Workload::kRwRegister, text);
+  ASSERT_NE(std::get_if<std::vector<Transaction>>(&again), nullptr) << text;
+  const auto& after = std::get<std::vector<Transaction>>(again)[0].ops;
+  ASSERT_EQ(after.size(), 8u);
+  for (size_t i = 0; i < after.size(); ++i) {
+    EXPECT_EQ(after[i].key, (*transactions)[0].ops[i].key);
+    EXPECT_EQ(after[i].element, (*transactions)[0].ops[i].element);
+  }
 }
 
 TEST(Jepsen, KeepsOrderOutcomesAndKeysWhenWritten) {

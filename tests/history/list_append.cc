@@ -1,7 +1,7 @@
 // List-append: each read shows the order of all writes before it, so the order of versions is
-// known, not guessed. What was appended and never read lies behind everything that was read.
+// known, not guessed. What was appended and never read lies behind everything that was read. That
+// holds of every read, also of one behind the transaction's own appends: it shows where those lie.
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -23,7 +23,8 @@ struct Writer {
 
 struct Read {
   uint32_t transaction;
-  std::span<const int64_t> list;  // without the transaction's own appends before it
+  std::span<const int64_t> list;
+  bool first;  // of the transaction and key, no append of its own before it
 };
 
 struct Key {
@@ -38,6 +39,10 @@ struct Known {
   const std::vector<int64_t>* read = nullptr;
   std::vector<int64_t> appended;  // since then
 };
+
+size_t CommonPrefix(std::span<const int64_t> a, std::span<const int64_t> b) {
+  return static_cast<size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+}
 
 class Judge {
  public:
@@ -57,6 +62,7 @@ class Judge {
       JudgeElements(k);
       JudgeReads(k);
       JudgeUpdates(k);
+      JudgeOwnOrder(k);
       AddDependencies(k);
       AddTail(k);
     }
@@ -87,7 +93,7 @@ class Judge {
       const Writer writer{t, static_cast<uint32_t>(elements.size()), 0};
       if (!keys_[k].writers.try_emplace(op.element, writer).second) {
         findings_->Add("ambiguous-write", fmt::format("{} was appended to {} twice; once by\n  {}",
-                                                      op.element, op.key, Say(t)));
+                                                      Text(op.element), op.key, Say(t)));
         continue;
       }
       elements.push_back(op.element);
@@ -123,9 +129,8 @@ class Judge {
         findings_->Add("internal", fmt::format("what it read of {} does not follow from its own "
                                                "steps before\n  {}",
                                                op.key, Say(t)));
-      } else if (known.read == nullptr) {
-        keys_[k].reads.push_back({t, before});
       }
+      keys_[k].reads.push_back({t, op.list, known.read == nullptr && mine.empty()});
       known = {&op.list, {}};
     }
   }
@@ -138,19 +143,21 @@ class Judge {
     for (const int64_t element : key.order) {
       if (const Writer* writer = WriterOf(key, element)) seen_[writer->transaction] = true;
     }
-    const std::unordered_set<int64_t> distinct(key.order.begin(), key.order.end());
-    if (distinct.size() != key.order.size()) {
-      findings_->Add("duplicate-elements",
-                     fmt::format("{} was read as {}", NameOf(k), fmt::join(key.order, " ")));
-    }
+    JudgeDistinct(k, key.order);
     for (const Read& read : key.reads) {
-      if (!std::equal(read.list.begin(), read.list.end(), key.order.begin())) {
-        findings_->Add("incompatible-order",
-                       fmt::format("{} was read as [{}] by\n  {}\n  and as [{}] by another",
-                                   NameOf(k), fmt::join(read.list, " "), Say(read.transaction),
-                                   fmt::join(key.order, " ")));
-      }
+      if (CommonPrefix(read.list, key.order) == read.list.size()) continue;
+      JudgeDistinct(k, read.list);
+      findings_->Add(
+          "incompatible-order",
+          fmt::format("{} was read as [{}] by\n  {}\n  and as [{}] by another", NameOf(k),
+                      Text(read.list), Say(read.transaction), Text(key.order)));
     }
+  }
+
+  void JudgeDistinct(uint32_t k, std::span<const int64_t> list) {
+    const std::unordered_set<int64_t> distinct(list.begin(), list.end());
+    if (distinct.size() == list.size()) return;
+    findings_->Add("duplicate-elements", fmt::format("{} was read as {}", NameOf(k), Text(list)));
   }
 
   void JudgeElements(uint32_t k) {
@@ -159,19 +166,23 @@ class Judge {
       const Writer* writer = WriterOf(key, element);
       if (writer == nullptr) {
         findings_->Add("garbage-read",
-                       fmt::format("nobody appended {} to {}, but it was read by\n  {}", element,
-                                   NameOf(k), Say(reader)));
+                       fmt::format("nobody appended {} to {}, but it was read by\n  {}",
+                                   Text(element), NameOf(k), Say(reader)));
       } else if (OutcomeOf(writer->transaction) == Outcome::kFail) {
-        findings_->Add("G1a",
-                       fmt::format("(aborted read) {} of {} was appended by\n  {}\n  and "
-                                   "read by\n  {}",
-                                   element, NameOf(k), Say(writer->transaction), Say(reader)));
+        findings_->Add(
+            "G1a", fmt::format("(aborted read) {} of {} was appended by\n  {}\n  and "
+                               "read by\n  {}",
+                               Text(element), NameOf(k), Say(writer->transaction), Say(reader)));
       }
     };
-    // Reads that are no longer than one judged before show nothing new.
+    // What lies in the order and was judged with an earlier read is nothing new.
     size_t judged = 0;
     for (const Read& read : key.reads) {
-      for (; judged < read.list.size(); ++judged) judge(read.list[judged], read.transaction);
+      const size_t in_order = CommonPrefix(read.list, key.order);
+      for (size_t i = std::min(judged, in_order); i < read.list.size(); ++i) {
+        judge(read.list[i], read.transaction);
+      }
+      judged = std::max(judged, in_order);
     }
     uint32_t failed = UINT32_MAX;
     int64_t failed_element = 0;
@@ -182,10 +193,10 @@ class Judge {
         failed = writer->transaction;
         failed_element = element;
       } else if (failed != UINT32_MAX && OutcomeOf(writer->transaction) == Outcome::kOk) {
-        findings_->Add(
-            "dirty-update",
-            fmt::format("{} of {} lies below {}, which was acknowledged\n  {}\n  {}",
-                        failed_element, NameOf(k), element, Say(failed), Say(writer->transaction)));
+        findings_->Add("dirty-update",
+                       fmt::format("{} of {} lies below {}, which was acknowledged\n  {}\n  {}",
+                                   Text(failed_element), NameOf(k), Text(element), Say(failed),
+                                   Say(writer->transaction)));
         failed = UINT32_MAX;
       }
     }
@@ -195,10 +206,11 @@ class Judge {
     const Key& key = keys_[k];
     for (const Read& read : key.reads) {
       const Writer* writer = read.list.empty() ? nullptr : WriterOf(key, read.list.back());
-      if (writer == nullptr || writer->position + 1 == writer->of) continue;
+      if (writer == nullptr || writer->transaction == read.transaction) continue;
+      if (writer->position + 1 == writer->of) continue;
       findings_->Add("G1b", fmt::format("(intermediate read) {} of {} is not the last append of\n"
                                         "  {}\n  but the last that is seen by\n  {}",
-                                        read.list.back(), NameOf(k), Say(writer->transaction),
+                                        Text(read.list.back()), NameOf(k), Say(writer->transaction),
                                         Say(read.transaction)));
     }
   }
@@ -210,7 +222,7 @@ class Judge {
     std::unordered_set<uint32_t> appended;
     for (const auto& [element, t] : key.appends) appended.insert(t);
     for (const Read& read : key.reads) {
-      if (!appended.contains(read.transaction)) continue;
+      if (!read.first || !appended.contains(read.transaction)) continue;
       const auto [it, first] = updater.try_emplace(read.list.size(), read.transaction);
       if (first || it->second == read.transaction) continue;
       findings_->Add("lost-update",
@@ -219,29 +231,45 @@ class Judge {
     }
   }
 
+  // A transaction's appends lie in the order in which it made them, without a gap.
+  void JudgeOwnOrder(uint32_t k) {
+    const Key& key = keys_[k];
+    std::unordered_map<uint32_t, uint32_t> passed;  // by transaction, how many of its appends
+    for (const int64_t element : key.order) {
+      const Writer* writer = WriterOf(key, element);
+      if (writer == nullptr) continue;
+      uint32_t& appends = passed[writer->transaction];
+      if (writer->position > appends) {
+        findings_->Add("incompatible-order",
+                       fmt::format("{} stands in {} without what was appended before it by\n  {}",
+                                   Text(element), NameOf(k), Say(writer->transaction)));
+      }
+      appends = std::max(appends, writer->position + 1);
+    }
+  }
+
   void AddDependencies(uint32_t k) {
     const Key& key = keys_[k];
     for (size_t i = 1; i < key.order.size(); ++i) {
       const Writer *a = WriterOf(key, key.order[i - 1]), *b = WriterOf(key, key.order[i]);
       if (a == nullptr || b == nullptr) continue;
-      if (a->transaction == b->transaction && a->position + 1 != b->position && a != b) {
-        findings_->Add("incompatible-order",
-                       fmt::format("{} stands behind {} in {}, and not as it was appended by\n  {}",
-                                   key.order[i], key.order[i - 1], NameOf(k), Say(a->transaction)));
-      }
       dependencies_.graph.Add(a->transaction, b->transaction, EdgeKind::kWw,
                               {k, key.order[i - 1], key.order[i]});
     }
     for (const Read& read : key.reads) {
+      const Writer* writer = read.list.empty() ? nullptr : WriterOf(key, read.list.back());
+      // Its own version: the order of the writes says all that there is to say.
+      if (writer != nullptr && writer->transaction == read.transaction) continue;
       const int64_t last = read.list.empty() ? Reason::kInitial : read.list.back();
-      if (const Writer* writer = read.list.empty() ? nullptr : WriterOf(key, last)) {
+      if (writer != nullptr) {
         dependencies_.graph.Add(writer->transaction, read.transaction, EdgeKind::kWr,
                                 {k, last, last});
       }
+      if (CommonPrefix(read.list, key.order) < read.list.size()) continue;  // has no place in it
       if (read.list.size() == key.order.size()) continue;
       const int64_t next = key.order[read.list.size()];
-      if (const Writer* writer = WriterOf(key, next)) {
-        dependencies_.graph.Add(read.transaction, writer->transaction, EdgeKind::kRw,
+      if (const Writer* next_writer = WriterOf(key, next)) {
+        dependencies_.graph.Add(read.transaction, next_writer->transaction, EdgeKind::kRw,
                                 {k, last, next});
       }
     }
@@ -258,13 +286,14 @@ class Judge {
       if (tail.empty() || tail.back().writer != t) tail.push_back({t, element});
     }
     if (tail.empty()) return;
+    const Writer* writer = key.order.empty() ? nullptr : WriterOf(key, key.order.back());
     std::vector<uint32_t> readers;
     for (const Read& read : key.reads) {
-      if (read.list.size() == key.order.size()) readers.push_back(read.transaction);
+      const bool own = writer != nullptr && writer->transaction == read.transaction;
+      if (!own && std::ranges::equal(read.list, key.order)) readers.push_back(read.transaction);
     }
     const int64_t last = key.order.empty() ? Reason::kInitial : key.order.back();
     dependencies_.graph.AddReadsBefore(readers, tail, EdgeKind::kRw, k, last);
-    const Writer* writer = key.order.empty() ? nullptr : WriterOf(key, last);
     if (writer == nullptr) return;
     for (const Graph::Write& write : tail) {
       dependencies_.graph.Add(writer->transaction, write.writer, EdgeKind::kWw,

@@ -48,7 +48,8 @@ void CheckLongFork(const std::vector<Transaction>& transactions, Findings* findi
       if (!value) continue;
       const auto it = written.find(key);
       if (it == written.end() || it->second.first != *value) {
-        findings->Add("garbage-read", fmt::format("nobody wrote {} to {}{}", *value, key, say(i)));
+        findings->Add("garbage-read",
+                      fmt::format("nobody wrote {} to {}{}", Text(*value), key, say(i)));
       } else if (transactions[it->second.second].outcome == Outcome::kFail) {
         findings->Add("G1a", fmt::format("(aborted read) the write of {} had failed{}", key,
                                          say(it->second.second) + say(i)));

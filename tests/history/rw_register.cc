@@ -107,7 +107,7 @@ class Judge {
       const auto number = static_cast<uint32_t>(key.versions.size());
       if (!key.by_value.try_emplace(op.element, number).second) {
         findings_->Add("ambiguous-write", fmt::format("{} was written to {} twice; once by\n  {}",
-                                                      op.element, op.key, Say(t)));
+                                                      Text(op.element), op.key, Say(t)));
         continue;
       }
       key.versions.push_back({op.element, t, true, {}});
@@ -136,23 +136,27 @@ class Judge {
       const auto version = write ? key.by_value[op.element] : VersionRead(op, key);
       if (!version) {
         findings_->Add("garbage-read",
-                       fmt::format("nobody wrote {} to {}, but it was read by\n  {}", *op.value,
-                                   op.key, Say(t)));
+                       fmt::format("nobody wrote {} to {}, but it was read by\n  {}",
+                                   Text(*op.value), op.key, Say(t)));
         continue;
       }
       const auto [it, first] = touched.try_emplace(k, Touch{t, *version, *version, !write, write});
       if (write) {
         it->second.last = *version;
         it->second.wrote = true;
-      } else if ((first && key.versions[*version].writer == t) ||
-                 (!first && it->second.last != *version)) {
+        continue;
+      }
+      Version& seen = key.versions[*version];
+      if (first ? seen.writer == t : it->second.last != *version) {
         findings_->Add("internal", fmt::format("what it read of {} does not follow from its own "
                                                "steps before\n  {}",
                                                op.key, Say(t)));
-      } else if (first) {
-        key.versions[*version].readers.push_back(t);
-        JudgeRead(t, op.key, key.versions[*version]);
       }
+      // Every read depends on who wrote what it saw, also one that the transaction's own steps
+      // contradict.
+      if (seen.writer == t) continue;
+      if (seen.readers.empty() || seen.readers.back() != t) seen.readers.push_back(t);
+      JudgeRead(t, op.key, seen);
     }
     for (const auto& [k, touch] : touched) keys_[k].touches.push_back(touch);
   }
@@ -162,12 +166,12 @@ class Judge {
     if (OutcomeOf(version.writer) == Outcome::kFail) {
       findings_->Add("G1a", fmt::format("(aborted read) {} was written to {} by\n  {}\n  and read "
                                         "by\n  {}",
-                                        version.value, name, Say(version.writer), Say(t)));
+                                        Text(version.value), name, Say(version.writer), Say(t)));
     }
     if (!version.last_of_writer) {
       findings_->Add("G1b", fmt::format("(intermediate read) {} is not the last value written to "
                                         "{} by\n  {}\n  but was read by\n  {}",
-                                        version.value, name, Say(version.writer), Say(t)));
+                                        Text(version.value), name, Say(version.writer), Say(t)));
     }
   }
 

@@ -44,7 +44,7 @@ class Judge {
         additions_.push_back({t, op.element});
         if (!adder_.try_emplace(op.element, t).second) {
           findings_->Add("ambiguous-write",
-                         fmt::format("{} was added twice; once by{}", op.element, Say(t)));
+                         fmt::format("{} was added twice; once by{}", Text(op.element), Say(t)));
         }
       } else if (op.kind == MicroOp::Kind::kRead && transaction.outcome == Outcome::kOk) {
         Read read{t, op.list};
@@ -62,15 +62,15 @@ class Judge {
     for (const int64_t element : read.elements) {
       const auto it = adder_.find(element);
       if (it == adder_.end()) {
-        findings_->Add("phantom-element", fmt::format("{} was read, but nobody added it{}", element,
-                                                      Say(read.transaction)));
+        findings_->Add("phantom-element", fmt::format("{} was read, but nobody added it{}",
+                                                      Text(element), Say(read.transaction)));
       } else if (const Transaction& adder = transactions_[it->second];
                  adder.outcome == Outcome::kFail) {
         findings_->Add("G1a", fmt::format("(aborted read) {} was read, but adding it had failed{}",
-                                          element, Say(it->second) + Say(read.transaction)));
+                                          Text(element), Say(it->second) + Say(read.transaction)));
       } else if (reader.completed < adder.invoked) {
         findings_->Add("future-read",
-                       fmt::format("{} was read before anyone asked to add it{}", element,
+                       fmt::format("{} was read before anyone asked to add it{}", Text(element),
                                    Say(read.transaction) + Say(it->second)));
       }
     }
@@ -145,7 +145,7 @@ class Judge {
                        : !debt.acknowledged         ? "non-monotonic-read"
                        : seen_later                 ? "stale-read"
                                                     : "lost-element",
-                       fmt::format("{} was {} before {}{}{}", element,
+                       fmt::format("{} was {} before {}{}{}", Text(element),
                                    debt.acknowledged ? "acknowledged" : "seen",
                                    debt.since >= reader.invoked
                                        ? "another was asked for, of which a read saw only that"
