@@ -18,6 +18,9 @@ bool IsInteger(int64_t value);
 std::string Text(int64_t value);
 std::string Text(std::span<const int64_t> values);
 
+// The key of workloads that are about one thing only (set, counter).
+inline constexpr std::string_view kOnlyKey = "it";
+
 // One step of a transaction. Which fields count depends on the workload (check.h): a read saw a
 // `list` (list-append, set) or a `value` (everything else; none: the key did not exist).
 struct MicroOp {

@@ -13,9 +13,6 @@ namespace {
 using edn::Value;
 using Kind = MicroOp::Kind;
 
-// The key of workloads that have one thing only.
-constexpr std::string_view kOnlyKey = "it";
-
 // Whether it is printed and read again as one value, and the same.
 bool ReadsBackAs(std::string_view text) {
   edn::Reader reader(text);

@@ -5,6 +5,7 @@
 //   quorate_sim --seed 42 --trace               with log lines of every process
 //   quorate_sim --shrink 42 --script FILE       the smallest plan that still fails like seed 42
 //   quorate_sim --replay FILE                   a plan as it was written down
+//   quorate_sim --seeds 9 --history DIR         and its histories as EDN, for any checker
 //   quorate_sim --list-faults                   what can go wrong
 //   quorate_sim --mutants                       known bugs, each until a seed fails (mutants.h)
 //
@@ -67,6 +68,7 @@ struct Flags {
   std::string replay;
   std::string report_file;
   std::string script;
+  std::string history;  // directory
   std::vector<std::string> only;
   std::vector<std::string> without;
   std::vector<std::string> workloads;  // empty: drawn from each seed
@@ -164,11 +166,27 @@ void Describe(const Plan& plan) {
              kinds.size(), fmt::join(kinds, " "));
 }
 
-void RunOne(const Plan& plan, Times times, bool trace, bool verbose, Totals* totals,
+// As DIRECTORY/seed-N-WORKLOAD.edn.
+void WriteHistories(const std::string& directory, uint64_t seed, const Histories& histories) {
+  for (const auto& [workload, edn] : histories) {
+    const std::string path = fmt::format("{}/seed-{}-{}.edn", directory, seed, workload);
+    std::ofstream file(path, std::ios::binary);
+    file << edn << std::flush;
+    if (file.fail()) {
+      fmt::print(stderr, "{}: cannot be written\n", path);
+      std::exit(kBadUsage);
+    }
+  }
+}
+
+void RunOne(const Plan& plan, Times times, const Flags& flags, bool verbose, Totals* totals,
             StepMatrix* matrix = nullptr) {
   const uint64_t seed = plan.options.seed;
   if (verbose) Describe(plan);
-  const Verdict verdict = RunPlan(plan, trace, matrix);
+  Histories histories;
+  const Verdict verdict =
+      RunPlan(plan, flags.trace, matrix, flags.history.empty() ? nullptr : &histories);
+  WriteHistories(flags.history, seed, histories);
   totals->Add(plan, verdict);
   if (verbose) {
     fmt::print("seed {} trace hash {:016x}, {} events, {} acknowledged, {} unknown\n", seed,
@@ -194,7 +212,7 @@ int RunBatch(const Flags& flags) {
   if (flags.report) matrix.emplace();
   for (uint64_t i = 0; i < flags.seeds; ++i) {
     const uint64_t seed = flags.first + i;
-    RunOne(PlanOf(seed, flags), seed % 20 == 0 ? Times::kTwice : Times::kOnce, flags.trace, false,
+    RunOne(PlanOf(seed, flags), seed % 20 == 0 ? Times::kTwice : Times::kOnce, flags, false,
            &totals, matrix ? &*matrix : nullptr);
     if ((i + 1) % 10 == 0) {
       fmt::print("{} of {} seeds\n", i + 1, flags.seeds);
@@ -211,7 +229,7 @@ int RunBatch(const Flags& flags) {
 
 int RunSeed(const Flags& flags) {
   Totals totals;
-  RunOne(PlanOf(flags.seed, flags), Times::kTwice, flags.trace, true, &totals);
+  RunOne(PlanOf(flags.seed, flags), Times::kTwice, flags, true, &totals);
   return totals.Report();
 }
 
@@ -223,7 +241,7 @@ int Replay(const Flags& flags) {
   }
   current_seed = static_cast<std::sig_atomic_t>(plan->options.seed);
   Totals totals;
-  RunOne(*plan, Times::kTwice, flags.trace, true, &totals);
+  RunOne(*plan, Times::kTwice, flags, true, &totals);
   return totals.Report();
 }
 
@@ -296,6 +314,9 @@ void AddFlags(CLI::App* app, Flags* flags) {
   app->add_option("--report-file", flags->report_file,
                   "with --report: adds this batch to what the file holds of earlier ones");
   app->add_flag("--strict", flags->strict, "with --report: exit 1 if anything was never reached");
+  app->add_option("--history", flags->history,
+                  "write histories into this directory, one EDN file per seed and workload")
+      ->check(CLI::ExistingDirectory);
   app->add_flag("--list-faults", flags->list_faults, "list the fault kinds");
   app->add_option("--shrink", flags->shrink, "find the smallest plan that fails like this seed");
   app->add_option("--script", flags->script, "with --shrink: where to write it");

@@ -52,6 +52,8 @@ class Run {
     if (matrix != nullptr) matrix->Begin(world_);
   }
 
+  Histories histories() const { return workloads_.Histories(); }
+
   Verdict Go() {
     const Instant start = world_.now();
     Phases();
@@ -364,8 +366,10 @@ void Plan::Calm() {
   options.drift_max = 0;
 }
 
-Verdict RunPlan(const Plan& plan, bool trace, StepMatrix* matrix) {
-  Verdict verdict = Run(plan, trace, matrix).Go();
+Verdict RunPlan(const Plan& plan, bool trace, StepMatrix* matrix, Histories* histories) {
+  Run run(plan, trace, matrix);
+  Verdict verdict = run.Go();
+  if (histories != nullptr) *histories = run.histories();
   if (matrix != nullptr) matrix->End();
   return verdict;
 }

@@ -42,7 +42,11 @@ struct Verdict {
 
 class StepMatrix;
 
-// `matrix`, if given, watches (report.h).
-Verdict RunPlan(const Plan& plan, bool trace, StepMatrix* matrix = nullptr);
+// What clients asked for and saw, as EDN, by workload.
+using Histories = std::map<std::string, std::string>;
+
+// `matrix`, if given, watches (report.h); `histories`, if given, is filled.
+Verdict RunPlan(const Plan& plan, bool trace, StepMatrix* matrix = nullptr,
+                Histories* histories = nullptr);
 
 }  // namespace quorate::sim

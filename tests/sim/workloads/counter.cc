@@ -24,7 +24,7 @@ class Counter final : public Workload {
     }
     const auto increment = increments_.Add(0);
     history::Transaction* seen =
-        history_.Invoke(hands->client, {{history::MicroOp::Kind::kAdd, "counter", 1, {}, {}}});
+        history_.Invoke(hands->client, {{history::MicroOp::Kind::kAdd, Only(), 1, {}, {}}});
     for (int send = 0; send < kSends && !increment->acknowledged; ++send) {
       // Too short a time now and then, so that the answer comes too late.
       const Duration timeout = hands->random->Chance(0.3)
@@ -56,8 +56,10 @@ class Counter final : public Workload {
     for (std::string& anomaly : history_.Judge()) found.push_back(std::move(anomaly));
     return found;
   }
+  const History* history() const override { return &history_; }
 
  private:
+  static std::string Only() { return std::string(history::kOnlyKey); }
   static Task<Status> Add(client::Transaction* txn, std::shared_ptr<Increment> increment) {
     const auto done = co_await txn->Get(increment->row);
     if (!done.ok()) co_return done.status();
@@ -69,7 +71,7 @@ class Counter final : public Workload {
   }
 
   Task<void> ReadCounter(Hands* hands) {
-    history::Transaction* seen = history_.Invoke(hands->client, {{.key = "counter"}});
+    history::Transaction* seen = history_.Invoke(hands->client, {{.key = Only()}});
     const auto value = co_await hands->database->GetAsync(increments_.Key(0), 10s);
     if (value.ok()) seen->ops[0].value = ToInt(*value);
     history_.Complete(seen, Count(value.status()));

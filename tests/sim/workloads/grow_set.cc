@@ -21,23 +21,25 @@ class GrowSet final : public Workload {
       co_return;
     }
     const int64_t element = ++last_element_;
-    history::Transaction* seen =
-        history_.Invoke(hands->client, {{history::MicroOp::Kind::kAppend, "set", element, {}, {}}});
+    history::Transaction* seen = history_.Invoke(
+        hands->client, {{history::MicroOp::Kind::kAppend, Only(), element, {}, {}}});
     const auto result = co_await hands->database->PutAsync(Key(element), "", 10s);
     history_.Complete(seen, Count(result.status));
   }
 
   Task<Status> Audit(Hands* hands) override { co_return co_await ReadAll(hands); }
   std::vector<std::string> Violations() const override { return history_.Judge(); }
+  const History* history() const override { return &history_; }
 
  private:
+  static std::string Only() { return std::string(history::kOnlyKey); }
   static std::string Key(int64_t element) {
     std::string key = SpreadKey("set", static_cast<int>(element % kBuckets), kBuckets) + "/";
     return key + std::to_string(element);
   }
 
   Task<Status> ReadAll(Hands* hands) {
-    history::Transaction* seen = history_.Invoke(hands->client);
+    history::Transaction* seen = history_.Invoke(hands->client, {{.key = Only()}});
     const Status status = co_await hands->database->SnapshotAsync(
         [seen](client::Transaction& txn) { return Read(&txn, seen); }, {});
     history_.Complete(seen, Count(status));
@@ -45,7 +47,7 @@ class GrowSet final : public Workload {
   }
 
   static Task<Status> Read(client::Transaction* txn, history::Transaction* seen) {
-    seen->ops = {{.key = "set"}};
+    seen->ops[0].list.clear();
     for (int i = 0; i < kBuckets; ++i) {
       const std::string prefix = SpreadKey("set", i, kBuckets);
       auto rows = co_await txn->Scan(prefix + "/", prefix + "0", {});

@@ -19,8 +19,11 @@ class History {
   void Complete(history::Transaction* transaction, history::Outcome outcome);
   // What the stand-alone checker finds, each as a sentence.
   std::vector<std::string> Judge() const;
+  // As a file that quorate_history, or any checker of Jepsen's histories, reads.
+  std::string ToEdn() const;
 
  private:
+  std::vector<history::Transaction> All() const;
   int64_t Now() const { return world_.now().time_since_epoch().count(); }
 
   World& world_;

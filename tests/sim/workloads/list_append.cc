@@ -54,6 +54,7 @@ class ListAppend final : public Workload {
   }
 
   std::vector<std::string> Violations() const override { return history_.Judge(); }
+  const History* history() const override { return &history_; }
 
  private:
   Task<Status> Run(Hands* hands, std::vector<MicroOp> ops) {

@@ -34,6 +34,7 @@ class LongFork final : public Workload {
   }
 
   std::vector<std::string> Violations() const override { return history_.Judge(); }
+  const History* history() const override { return &history_; }
 
  private:
   static constexpr int kGroup = 4;

@@ -44,6 +44,7 @@ class RwRegister final : public Workload {
   }
 
   std::vector<std::string> Violations() const override { return history_.Judge(); }
+  const History* history() const override { return &history_; }
 
  private:
   static Task<Status> Perform(int registers, client::Transaction* txn, history::Transaction* seen,

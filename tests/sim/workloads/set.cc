@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "tests/sim/checks/contents.h"
 #include "tests/sim/checks/recorder.h"
+#include "tests/sim/workloads/histories.h"
 #include "tests/sim/workloads/thin_client.h"
 
 namespace quorate::sim {
@@ -78,6 +79,16 @@ std::vector<std::string> WorkloadSet::Violations() const {
   }
   for (std::string& violation : JudgeContents(record_)) found.push_back(std::move(violation));
   return found;
+}
+
+std::map<std::string, std::string> WorkloadSet::Histories() const {
+  std::map<std::string, std::string> histories;
+  for (const auto& workload : workloads_) {
+    if (const History* history = workload->history()) {
+      histories.emplace(workload->name(), history->ToEdn());
+    }
+  }
+  return histories;
 }
 
 uint64_t WorkloadSet::Acknowledged() const {

@@ -2,6 +2,7 @@
 // of some workload's; all are recorded, and a last scan of everything is judged with the rest.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,6 +22,8 @@ class WorkloadSet {
   Task<void> Step(SimClient* client, int index, Random* random);
   Task<Status> Audit(SimClient* client);
   std::vector<std::string> Violations() const;
+  // Of those workloads that keep one, by their names, as EDN.
+  std::map<std::string, std::string> Histories() const;
 
   Record& record() { return record_; }
   uint64_t Acknowledged() const;

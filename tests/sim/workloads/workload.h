@@ -20,6 +20,7 @@
 
 namespace quorate::sim {
 
+class History;
 class ThinClient;
 
 // What one client works with. All of it outlives the client's steps.
@@ -48,6 +49,9 @@ class Workload {
   virtual Task<Status> Audit(Hands* hands) { co_return Status::Ok(); }
   // Everything found wrong, each as a sentence. After the audit.
   virtual std::vector<std::string> Violations() const { return violations_; }
+
+  // What tests/history judges, if it does.
+  virtual const History* history() const { return nullptr; }
 
   // Acknowledged operations, to see that a run did something.
   uint64_t acknowledged() const { return acknowledged_; }
