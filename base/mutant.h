@@ -5,7 +5,7 @@
 //   if (!MUTANT("wal-directory-not-synced")) RETURN_IF_ERROR(files_.SyncDirectory(directory));
 //
 // Several places may carry one name: together they are one bug. What each breaks is said in
-// tests/sim/mutants.cc.
+// tests/sim/mutants_catalogue.cc.
 #pragma once
 
 #ifdef QUORATE_MUTANTS

@@ -1,5 +1,5 @@
 // CommitMachine: what the coordinator of one Commit does next (docs/transactions.md, section 4).
-// No I/O: answers, applied entries and timeouts go in, actions come out; coordinator.cc performs
+// No I/O: answers, applied entries and timeouts go in, actions come out; commit_across.cc performs
 // them.
 //
 //   evaluating ──► staging ──────────────► committed: answer, early outcome, Decide

@@ -11,7 +11,7 @@
 //
 // First state: all members are created from the same bootstrap message, so they agree on it without
 // an entry. It enters the store with the first entry applied; until then it is made again from the
-// message, which is durable before the group exists (server/bootstrap.h).
+// message, which is durable before the group exists (server/node/membership.h).
 #pragma once
 
 #include <string>

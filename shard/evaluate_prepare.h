@@ -1,6 +1,6 @@
 // Evaluation of a prepare: steps 0 to 5 of docs/transactions.md, section 4, in that order and in
-// one step of the executor. A pure look at applied state and lock table; shard.cc performs what it
-// says.
+// one step of the executor. A pure look at applied state and lock table; prepares.cc performs what
+// it says.
 #pragma once
 
 #include <optional>

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""Whatever comments and documents name has to be there: files, sections, incidents, invariants.
+
+    tests/tidy/references.py [--root DIR]     exits 1 and lists every name that leads nowhere
+    tests/tidy/references.py --self-test      shows that each rule can fail
+
+    RC12, ST4, DX1 ..   an incident: a line of docs/incidents.md
+    A1, T2, S1 ..       an invariant of docs/transactions.md (in tests T1 is a transaction, too: not judged)
+    section 4           a numbered heading of docs/transactions.md
+    shard/shard.h, `tests/run`, rc05_*     a file, from the root, from tests/, or from where it is named
+    first line of a file, if it names a file: that file
+"""
+import argparse
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+INCIDENT = re.compile(r"\b(?:RC|ST|TX|PL|SC|CL|OP|DX)\d{1,2}\b")
+INVARIANT = re.compile(r"(?<![\w.])[ATSPL]\d\b(?!\.\d)")
+SECTION = re.compile(r"\b[Ss]ection (\d+)")
+ENDINGS = r"(?:h|cc|md|py|proto|cmake|sim)"
+# A path with a folder or an ending; {h,cc} and * stand for several.
+PATH = re.compile(r"(?<![\w/.<:$-])((?:[\w.-]+/)*[\w.*-]*[\w*](?:\.\{[\w,]+\}|\." + ENDINGS + r"\b))(?![\w/])")
+FOLDERED = re.compile(r"(?<![\w/.<:$~-])((?:base|cli|client|coordinator|deploy|docs|placement|proto|raft|server|shard|"
+                      r"storage|tests|txn)/[\w./*-]*[\w*/])(?![\w(:])")
+MADE = re.compile(r"^(build|proto/generated|/)|\.pb\.h$|\.grpc\.pb\.cc$")  # by a build, or outside
+# Names for the sake of an example.
+EXAMPLES = {"s.sim"}
+
+
+def tracked(root):
+    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True,
+                         check=True).stdout.split("\n")
+    return sorted(f for f in out if f and os.path.isfile(os.path.join(root, f)))
+
+
+def prose(path, text):
+    """The lines that a person reads, with their numbers: all of a document, the comments of code."""
+    in_string = False
+    for number, line in enumerate(text.split("\n"), 1):
+        if path.endswith(".md"):
+            yield number, line
+        elif path.endswith((".h", ".cc", ".proto")):
+            at = line.find("//")
+            if at >= 0 and line[:at].count('"') % 2 == 0 and not line[:at].endswith(":"):
+                yield number, line[at + 2:]
+        elif path.endswith(".py"):
+            quotes = line.count('"""')
+            if in_string or quotes:
+                yield number, line
+            if quotes == 1:
+                in_string = not in_string
+            elif not in_string and "#" in line and line.split("#")[0].count('"') % 2 == 0:
+                yield number, line.split("#", 1)[1]
+        elif path.endswith(".txt") and "/scenarios/" in path:
+            yield number, line
+
+
+def spread(name):
+    """a.{h,cc} as two names."""
+    braces = re.search(r"\{([^}]*)\}", name)
+    if not braces:
+        return [name]
+    return [name[:braces.start()] + one + name[braces.end():] for one in braces[1].split(",")]
+
+
+class Names:
+    def __init__(self, root, files):
+        self.files = set(files)
+        self.bases = {}
+        for f in files:
+            self.bases.setdefault(os.path.basename(f), []).append(f)
+        self.folders = {os.path.dirname(f) for f in files}
+        for folder in list(self.folders):
+            while folder:
+                folder = os.path.dirname(folder)
+                self.folders.add(folder)
+        self.endless = {os.path.splitext(f)[0] for f in files}
+
+    def has(self, name, where):
+        if MADE.search(name) or name in EXAMPLES:
+            return True
+        if name.startswith("quorate/"):
+            name = "client/install/" + name
+        name = name.rstrip("/")
+        folder = os.path.dirname(where)
+        candidates = [os.path.normpath(os.path.join(at, name)) for at in ("", "tests", folder, os.path.dirname(folder))]
+        if "*" in name:
+            return any(fnmatch.fnmatch(f, c) or f.startswith(c.rstrip("*")) for f in self.files | self.folders
+                       for c in candidates)
+        if any(c in self.files or c in self.folders or c in self.endless for c in candidates):
+            return True
+        if name.startswith("docs/decisions/"):  # by its number
+            return any(f.startswith(name + "-") for f in self.files)
+        # Without a folder it may stand anywhere: one cannot look for it in the wrong place.
+        return "/" not in name and name in self.bases
+
+
+def check(root):
+    files = tracked(root)
+    names = Names(root, files)
+    read = lambda path: open(os.path.join(root, path), encoding="utf-8", errors="replace").read()
+    incidents = set(re.findall(r"^\| ([A-Z]{2}\d+) \|", read("docs/incidents.md"), re.M)) \
+        if "docs/incidents.md" in names.files else set()
+    rules = read("docs/transactions.md") if "docs/transactions.md" in names.files else ""
+    invariants = set(re.findall(r"\*\*([A-Z]\d)\b", rules)) | set(re.findall(r"^\| \**([A-Z]\d)\b", rules, re.M))
+    sections = set(re.findall(r"^#+ (\d+)\. ", rules, re.M))
+    breaches = []
+    for path in files:
+        if path.startswith(("tests/fuzz/corpus", "tests/tidy/")):
+            continue
+        text = read(path)
+        first = text.split("\n", 1)[0]
+        own = re.match(r"(?://|#) ?([\w/]+\." + ENDINGS + r")\b", first)
+        if own and os.path.basename(own[1]) != os.path.basename(path) and path.endswith((".h", ".cc")) and \
+                not path.startswith("tests/"):
+            breaches.append(f"{path}:1: calls itself {own[1]}")
+        for number, line in prose(path, text):
+            where = f"{path}:{number}"
+            for code in INCIDENT.findall(line):
+                if code not in incidents:
+                    breaches.append(f"{where}: no incident {code} in docs/incidents.md")
+            if not path.startswith("tests/") and path != "docs/testing.md":
+                for code in INVARIANT.findall(line):
+                    if code not in invariants:
+                        breaches.append(f"{where}: no invariant {code} in docs/transactions.md")
+            for section in SECTION.findall(line):
+                if section not in sections:
+                    breaches.append(f"{where}: no section {section} in docs/transactions.md")
+            for pattern in (PATH, FOLDERED):
+                for match in pattern.finditer(line):
+                    for name in spread(match[1]):
+                        if not names.has(name, path):
+                            breaches.append(f"{where}: no file {name}")
+    return sorted(set(breaches))
+
+
+SELF_TEST = {
+    "a.h": "// After RC99.\n",
+    "base/b.h": "// By invariant T9.\n",
+    "base/c.cc": "int a;  // docs/transactions.md, section 9\n",
+    "base/d.h": "// As in base/nowhere.h.\n",
+    "docs/e.md": "See `tests/none/`.\n",
+    "f.py": '"""Reads missing.md."""\n',
+    "base/g.h": "// base/c.h: a header.\n",
+    "base/c.h": "// See d.cc.\n",
+}
+
+
+def self_test():
+    for path, body in SELF_TEST.items():
+        with tempfile.TemporaryDirectory() as root:
+            subprocess.run(["git", "init", "-q", root], check=True)
+            fine = {"docs/incidents.md": "| RC1 | x | `docs/transactions.md` |\n",
+                    "docs/transactions.md": "## 1. One\n**T1** holds. See RC1, section 1.\n"}
+            for name, text in {**fine, path: body}.items():
+                os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
+                with open(os.path.join(root, name), "w", encoding="utf-8") as f:
+                    f.write(text)
+            found = check(root)
+            if not found or any(path not in breach for breach in found):
+                print(f"self-test: {path} alone should have been a breach, found {found}")
+                return 1
+    print(f"self-test: {len(SELF_TEST)} breaches found as they should be")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", default=os.path.join(os.path.dirname(__file__), "..", ".."))
+    parser.add_argument("--self-test", action="store_true")
+    args = parser.parse_args()
+    if args.self_test:
+        return self_test()
+    breaches = check(os.path.abspath(args.root))
+    for breach in breaches:
+        print(breach)
+    print(f"{len(breaches)} names lead nowhere")
+    return 1 if breaches else 0
+
+
+sys.exit(main())
