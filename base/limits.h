@@ -18,6 +18,10 @@ inline constexpr size_t kScanBytesMax = 4 << 20;
 
 // ---- time ---------------------------------------------------------------------------------------
 inline constexpr Duration kTxnLifetimeMax = 60s;  // horizon distance; older commits are refused
+// How long a name that a caller gave a transaction is remembered, from the time that it carries: an
+// hour, and what the caller's clock may be behind.
+inline constexpr Duration kNameRetention = 65min;
+inline constexpr Duration kNameAheadMax = 5min;  // a name whose time is further ahead is refused
 inline constexpr Duration kRequestTimeoutDefault = 10s;
 inline constexpr Duration kRequestTimeoutMax = 60s;
 inline constexpr Duration kTick = 50ms;
@@ -39,11 +43,14 @@ inline constexpr size_t kPeerQueueBytesMax = 64 << 20;  // unsent, per stream; b
 inline constexpr size_t kHttpConnectionsMax = 64;
 
 // ---- queues -------------------------------------------------------------------------------------
-inline constexpr size_t kCallsInFlightMax = 50'000;   // requests being handled on one node
-inline constexpr size_t kLiveTxnsMax = 20'000;        // coordinators on one node
-inline constexpr size_t kShardWaitersMax = 20'000;    // requests waiting for locks in one shard
-inline constexpr size_t kProposalBytesMax = 64 << 20; // unapplied proposals of one group
-inline constexpr size_t kOverlayBytesMax = 256 << 20; // beyond: writers are refused (OVERLOADED)
+inline constexpr size_t kCallsInFlightMax = 50'000;  // requests being handled on one node
+inline constexpr size_t kLiveTxnsMax = 20'000;       // coordinators on one node
+inline constexpr size_t kShardWaitersMax = 20'000;   // requests waiting for locks in one shard
+// Names remembered by one shard, about 100 bytes of memory each; beyond: no new ones (OVERLOADED).
+inline constexpr size_t kShardNamesMax = 1 << 19;
+inline constexpr size_t kSessionAnswersMax = 100'000;  // of one node: some 30 MB
+inline constexpr size_t kProposalBytesMax = 64 << 20;  // unapplied proposals of one group
+inline constexpr size_t kOverlayBytesMax = 256 << 20;  // beyond: writers are refused (OVERLOADED)
 
 // ---- storage ------------------------------------------------------------------------------------
 inline constexpr size_t kLmdbKeyBytesMax = 511;
@@ -56,6 +63,7 @@ static_assert(kValueBytesMax < kTxnBytesMax);
 static_assert(kTxnBytesMax + (1 << 20) < kWalRecordBytesMax, "a whole transaction fits one record");
 static_assert(kWalRecordBytesMax < kFrameBytesMax, "a record fits one message");
 static_assert(kWalRecordBytesMax < kWalSegmentBytes);
+static_assert(kNameRetention - kNameAheadMax >= 60min && kNameRetention > kTxnLifetimeMax);
 static_assert(kLease < kTick * kElectionTicksMin * 9 / 10, "lease ends before anyone may vote");
 static_assert(kHeartbeatTicks * kTick * 3 < kLease, "a lost heartbeat does not end the lease");
 

@@ -132,12 +132,24 @@ int RunTxn(Context& context, const std::string& file) {
   return kExitDone;
 }
 
-int Outcome(Context& context, const std::string& id) {
-  auto handle = client::TxnHandle::Parse(id);
-  if (!handle) {
-    return Fail(context,
-                InvalidArgument(fmt::format("'{}' is not a transaction id as txn prints it", id)));
+// An id as printed with exit code 3, or a name of 32 hex digits (UUID hyphens are fine) and a key.
+Result<client::TxnHandle> ParseHandle(std::string id, const std::string& key) {
+  if (key.empty()) {
+    auto handle = client::TxnHandle::Parse(id);
+    if (handle) return *std::move(handle);
+    return InvalidArgument(
+        fmt::format("'{}' is not a transaction id as txn prints it (a name needs --key KEY)", id));
   }
+  std::erase(id, '-');
+  std::string bytes;
+  const auto name = FromHex(id, &bytes) ? GivenName::FromBytes(bytes) : std::nullopt;
+  if (name) return client::TxnHandle::OfName(*name, key);
+  return InvalidArgument(fmt::format("'{}' is no name: a UUIDv7, 32 hex digits", id));
+}
+
+int Outcome(Context& context, const std::string& id, const std::string& key) {
+  const auto handle = ParseHandle(id, key);
+  if (!handle.ok()) return Fail(context, handle.status());
   auto outcome = context.database().GetOutcome(*handle);
   if (!outcome.ok()) {
     return FailWrite(context, {.status = Status(Code::kUnknownOutcome, outcome.status().ToString()),
@@ -169,12 +181,17 @@ void RegisterTxn(CLI::App& app, Context& context) {
       CommonOptions::kCluster, [&context, argument] { return RunTxn(context, *argument); })
       ->add_option("FILE", *argument, "the script; - is standard input")
       ->required();
-  AddCommand(app, context, "outcome", "Tell what became of a transaction whose answer was lost.",
-             "  quorate outcome TXN_ID     (as printed with exit code 3)\n"
-             "Prints committed or aborted, for good; exit 3: it cannot be known yet, or no longer.",
-             CommonOptions::kCluster, [&context, argument] { return Outcome(context, *argument); })
-      ->add_option("TXN_ID", *argument)
-      ->required();
+  auto key = std::make_shared<std::string>();
+  CLI::App* outcome = AddCommand(
+      app, context, "outcome", "Tell what became of a transaction whose answer was lost.",
+      "  quorate outcome TXN_ID           (as printed with exit code 3)\n"
+      "  quorate outcome NAME --key KEY   (a name given to it, and any one key that it writes)\n"
+      "Prints committed or aborted, for good; exit 3: it cannot be known yet, or no longer.\n"
+      "A name of which nothing is known yet is closed by asking: it can then no longer commit.",
+      CommonOptions::kCluster,
+      [&context, argument, key] { return Outcome(context, *argument, *key); });
+  outcome->add_option("TXN_ID", *argument, "the id, or the name: a UUIDv7")->required();
+  outcome->add_option("--key", *key, "a key that the transaction of that name writes");
 }
 
 }  // namespace quorate::cli

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "proto/node.pb.h"
@@ -177,7 +178,10 @@ std::vector<std::string> Attempt::WrittenKeys() const {
   return keys;
 }
 
-TxnHandle Attempt::handle() const { return {spec_.txn_id, start_.get(), anchor_key_}; }
+TxnHandle Attempt::handle() const {
+  if (spec_.name.given()) return TxnHandle::OfName(spec_.name, anchor_key_);
+  return {spec_.txn_id, start_.get(), anchor_key_};
+}
 
 Status Attempt::CheckAge() const {
   if (!start_.get() || reads_.empty()) return Status::Ok();
@@ -196,6 +200,7 @@ std::shared_ptr<v1::CommitRequest> Attempt::BuildCommit() const {
   request->mutable_priority()->set_start_ts(spec_.priority.start_ts.bits());
   request->mutable_priority()->set_txn_id(std::string(spec_.priority.txn_id.bytes()));
   request->set_anchor_key(anchor_key_);
+  request->set_name(std::string(spec_.name.bytes()));
   for (const Span& span : reads_.spans()) {
     v1::KeySpan* read = request->add_reads();
     read->set_from(span.from);
@@ -234,6 +239,11 @@ Task<Settled> Attempt::Commit() {
       co_return aborted(std::move(status));
   }
   if (!spec_.priority.start_ts) spec_.priority = {start_.get(), spec_.txn_id};
+  if (!spec_.name_key.empty() && writes_.Find(spec_.name_key) == nullptr) {
+    // Another attempt of the name might not meet this one anywhere.
+    co_return aborted(
+        InvalidArgument(fmt::format("name_key \"{}\" was not written", Printable(spec_.name_key))));
+  }
   std::vector<std::string_view> keys;
   keys.reserve(writes_.keys());
   for (const auto& [key, value] : writes_.writes()) keys.push_back(key);

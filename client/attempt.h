@@ -28,6 +28,8 @@ class Attempt final : public Transaction {
     TxnPriority priority;  // of the first attempt; zero start_ts: this is it
     Instant deadline;
     int number = 1;
+    GivenName name;
+    std::string name_key;  // one that is written, if not empty
   };
   // `core` outlives it.
   Attempt(Core* core, Spec spec);

@@ -42,6 +42,8 @@ Verdict VerdictOf(Code code, bool from_coordinator) {
     // Judged on the request alone: every copy is refused alike.
     case Code::kInvalidArgument:
     case Code::kSchemaFenced:
+    // No attempt of the name can commit any more.
+    case Code::kAlreadyExists:
       return Verdict::kAborted;
     // From the coordinator, likewise facts: it aborts before it answers.
     case Code::kOverloaded:
@@ -91,6 +93,11 @@ Task<Settled> AskOutcome(Core* core, TxnHandle txn, Instant deadline) {
     v1::NodeRequest request;
     v1::PushRequest* push = request.mutable_push();
     SetRoute(route, push->mutable_route());
+    if (txn.named()) {
+      push->set_name(std::string(txn.txn_id.bytes()));
+      push->set_key(txn.anchor_key);
+      return request;
+    }
     push->mutable_txn()->set_txn_id(std::string(txn.txn_id.bytes()));
     push->mutable_txn()->set_start_ts(txn.start_ts.bits());
     push->mutable_txn()->set_anchor_key(txn.anchor_key);
@@ -147,11 +154,15 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
     if (error.code() == v1::OK) {
       const v1::CommitResponse& commit = response->commit();
       core->slots().Observe(Timestamp(commit.commit_ts()));
-      co_return Committed(Timestamp(commit.commit_ts()), commit.shards());
+      Settled settled = Committed(Timestamp(commit.commit_ts()), commit.shards());
+      settled.earlier = commit.earlier();
+      co_return settled;
     }
     last = StatusFromError(error);
     const Duration retry_after = std::chrono::milliseconds(error.retry_after_ms());
     if (last.code() == Code::kWrongCluster && sending->times == 1) co_return Aborted(last);
+    // Of the name, or of this attempt: either way nothing can be said of the name's others.
+    if (last.code() == Code::kTooOld && !request->name().empty()) co_return Unknown(last);
     const Verdict verdict = VerdictOf(last.code(), response->error().code() == v1::OK);
     if (verdict == Verdict::kAborted) {
       Settled settled = Aborted(std::move(last));

@@ -71,6 +71,7 @@ struct Settled {
   Timestamp commit_ts;  // kCommitted
   int shards = 0;
   Duration retry_after{0};  // kAborted: the least pause before another attempt
+  bool earlier = false;     // kCommitted: by another attempt of the same name
 };
 
 // Asks the anchor's leader until the deadline. kUnknown: no answer, or TOO_OLD.

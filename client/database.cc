@@ -29,6 +29,10 @@ class SessionImpl final : public Database::Session {
     Settled settled = co_await attempt_.Commit();
     if (settled.state == Settled::State::kUnknown) core_->counters().unknown.Add();
     if (settled.commit_ts) core_->counters().commits.Add();
+    if (settled.status.code() == Code::kAlreadyExists) {
+      settled.status =
+          Status(Code::kAborted, "the transaction's name was closed by asking about it");
+    }
     attempt_.Release();
     co_return ToCommitResult(std::move(settled), attempt_.handle(), 1);
   }
@@ -173,11 +177,12 @@ Task<Result<client::Outcome>> DatabaseImpl::OutcomeAsync(TxnHandle txn, Duration
   co_return settled.status;
 }
 
-std::unique_ptr<Database::Session> DatabaseImpl::Begin(bool read_only, TxnId txn_id,
+std::unique_ptr<Database::Session> DatabaseImpl::Begin(bool read_only, GivenName name,
                                                        Duration timeout) {
   Attempt::Spec spec;
   spec.read_only = read_only;
-  spec.txn_id = txn_id.valid() ? txn_id : TxnId::Make(core_.env().random);
+  spec.txn_id = TxnId::Make(core_.env().random);
+  spec.name = name;
   spec.deadline = core_.env().Now() + (timeout > Duration(0) ? timeout : core_.options().timeout);
   return std::make_unique<SessionImpl>(&core_, std::move(spec));
 }

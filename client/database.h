@@ -10,7 +10,8 @@
 // What answers mean, for every call that writes:
 //   ok                   committed, strictly serializable, durable on a majority of every shard
 //   UNKNOWN_OUTCOME      may have committed; CommitResult::unknown names it for Outcome()
-//   any other error      nothing was committed, now or later
+//   any other error      nothing was committed, now or later (OVERLOADED and NO_SPACE of a named
+//                        transaction: by this call; it may be run again under its name)
 // A commit that was not answered is asked about before it is called unknown, and never made twice.
 // Conflicts (READ_CONFLICT, LOCK_CONFLICT, ...) are retried inside Transact with the transaction's
 // first priority kept, until the deadline. A closure may run several times: it must have no effect
@@ -39,6 +40,8 @@ struct CommitResult {
   std::optional<TxnHandle> unknown;  // UNKNOWN_OUTCOME
   int attempts = 0;
   int shards = 0;  // participants of the commit
+  // Committed by another attempt of the same name: what this closure read had no part in it.
+  bool earlier = false;
   bool ok() const { return status.ok(); }
 };
 
@@ -78,8 +81,8 @@ class Database {
     virtual void Rollback() = 0;
     virtual TxnHandle handle() const = 0;
   };
-  // `txn_id`: chosen by the caller, or invalid for a fresh one.
-  virtual std::unique_ptr<Session> Begin(bool read_only, TxnId txn_id, Duration timeout) = 0;
+  // `name`: as TransactOptions::name; or none.
+  virtual std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) = 0;
 
   // Runs `task` on the library's executor (any thread may call); for coroutine users without an
   // executor of their own.

@@ -22,7 +22,7 @@ class DatabaseImpl final : public Database {
   Task<CommitResult> PutAsync(std::string key, std::string value, Duration timeout) override;
   Task<CommitResult> DeleteAsync(std::string key, Duration timeout) override;
   Task<Result<client::Outcome>> OutcomeAsync(TxnHandle txn, Duration timeout) override;
-  std::unique_ptr<Session> Begin(bool read_only, TxnId txn_id, Duration timeout) override;
+  std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) override;
   void Spawn(std::function<Task<void>()> task) override;
 
   CommitResult Transact(SyncClosure closure, TransactOptions options) override;

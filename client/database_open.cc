@@ -53,8 +53,8 @@ class OpenDatabase final : public Database {
   Task<Result<client::Outcome>> OutcomeAsync(TxnHandle txn, Duration timeout) override {
     return impl_->OutcomeAsync(std::move(txn), timeout);
   }
-  std::unique_ptr<Session> Begin(bool read_only, TxnId txn_id, Duration timeout) override {
-    return impl_->Begin(read_only, txn_id, timeout);
+  std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) override {
+    return impl_->Begin(read_only, name, timeout);
   }
   void Spawn(std::function<Task<void>()> task) override { impl_->Spawn(std::move(task)); }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "txn/given_name.h"
 
 namespace quorate::client {
 
@@ -18,6 +19,11 @@ struct Options {
 struct TransactOptions {
   Duration timeout{0};   // 0: Options::timeout; covers all attempts
   int attempts_max = 0;  // 0: as many as the timeout allows
+  // With a name the transaction takes effect at most once for an hour, however often and from
+  // wherever it is run: GivenName::Make(Unix milliseconds, random). Every run of the closure, at
+  // any time, must write `name_key`, and it must be the same for all runs of one name.
+  GivenName name;
+  std::string name_key;
 };
 
 }  // namespace quorate::client

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "txn/errors.h"
 
@@ -15,6 +16,27 @@ constexpr Duration kAttemptMin = 100ms;
 // A transaction that wrote more than this is not locked before it is tried again: the locks would
 // cost more than the conflict.
 constexpr size_t kLockFirstMax = 1000;
+
+// What is left of a named transaction's time for settling the name when the attempts have failed.
+constexpr Duration kNameReserveMax = 1s;
+constexpr int kNameReserveShare = 5;
+Duration NameReserve(Duration left) { return std::min(kNameReserveMax, left / kNameReserveShare); }
+
+// Whether an error is the name's outcome, and not only that of one sending: OVERLOADED and the like
+// ask to be sent again, and what is judged on the request alone is refused for every sending.
+bool SpeaksForName(Code code) {
+  switch (code) {
+    case Code::kInvalidArgument:
+    case Code::kOverloaded:
+    case Code::kNoSpace:
+    case Code::kUninitialized:
+    case Code::kWrongCluster:
+    case Code::kWrongNode:
+      return false;
+    default:
+      return true;
+  }
+}
 
 }  // namespace
 
@@ -33,12 +55,16 @@ CommitResult ToCommitResult(Settled settled, TxnHandle handle, int attempts) {
   result.attempts = attempts;
   result.shards = settled.shards;
   result.commit_ts = settled.commit_ts;
+  result.earlier = settled.earlier;
   result.status = std::move(settled.status);
   if (settled.state == Settled::State::kUnknown) {
-    result.status =
-        Status(Code::kUnknownOutcome,
-               fmt::format("transaction {} may have committed; ask for its outcome (last: {})",
-                           handle.ToString(), result.status.ToString()));
+    const bool too_old = handle.named() && result.status.code() == Code::kTooOld;
+    if (!too_old) {
+      result.status =
+          Status(Code::kUnknownOutcome,
+                 fmt::format("transaction {} may have committed; ask for its outcome (last: {})",
+                             handle.ToString(), result.status.ToString()));
+    }
     result.unknown = std::move(handle);
   }
   return result;
@@ -54,20 +80,29 @@ Task<bool> TransactLoop::Advance(Status closure_status) {
       result_.status = deadline.status();
       co_return false;
     }
-    deadline_ = *deadline;
+    if (options_.name.given() && options_.name_key.empty() && !read_only_) {
+      result_.status = InvalidArgument("a name needs name_key, a key that every run writes");
+      co_return false;
+    }
+    deadline_ = work_deadline_ = *deadline;
+    if (options_.name.given()) work_deadline_ -= NameReserve(*deadline - core_->env().Now());
     co_return co_await BeginAttempt();
   }
   const bool settled = co_await Finish(std::move(closure_status));
   attempt_->Release();
-  if (settled) co_return false;
+  if (settled) {
+    co_await SettleName();
+    co_return false;
+  }
   const Status status = result_.status;
   core_->counters().conflicts.Add();
   const Duration wait =
       std::max(std::exchange(retry_after_, Duration(0)), pause_.Next(core_->env().random));
   const bool out_of_attempts = options_.attempts_max > 0 && number_ >= options_.attempts_max;
-  if (out_of_attempts || core_->env().Now() + wait + kAttemptMin >= deadline_) {
+  if (out_of_attempts || core_->env().Now() + wait + kAttemptMin >= work_deadline_) {
     result_.status = Status(
         status.code(), fmt::format("{} (given up after {} attempts)", status.message(), number_));
+    co_await SettleName();
     co_return false;
   }
   co_await Sleep(core_->env().executor, wait);
@@ -79,8 +114,13 @@ Task<bool> TransactLoop::BeginAttempt() {
   spec.read_only = read_only_;
   spec.txn_id = TxnId::Make(core_->env().random);
   spec.priority = priority_;
-  spec.deadline = deadline_;
+  spec.deadline = work_deadline_;
   spec.number = ++number_;
+  spec.name = options_.name;
+  if (number_ > 1 && spec.name.given() && MUTANT("name-not-kept-over-attempts")) {
+    spec.name = GivenName::Make(spec.name.unix_ms(), core_->env().random);
+  }
+  spec.name_key = options_.name_key;
   attempt_ = std::make_unique<Attempt>(core_, std::move(spec));
   if (!lock_first_.empty()) {
     PROBE("client.retry_locks_first");
@@ -88,6 +128,35 @@ Task<bool> TransactLoop::BeginAttempt() {
     co_await attempt_->LockAll(std::move(keys));
   }
   co_return true;
+}
+
+// The result is an error of this call's attempts. Others of the same name may be under way, or have
+// committed long ago: an answer that says "nothing" is one for all of them, so the name is closed.
+Task<void> TransactLoop::SettleName() {
+  const Code code = result_.status.code();
+  if (!options_.name.given() || result_.ok() || result_.unknown || !SpeaksForName(code)) co_return;
+  TxnHandle handle = TxnHandle::OfName(options_.name, options_.name_key);
+  Settled settled;
+  settled.status = result_.status;
+  // Where nobody answered just now, asking would only wait.
+  if (code != Code::kUnavailable && code != Code::kDeadlineExceeded) {
+    PROBE("client.name_is_settled");
+    settled = co_await AskOutcome(core_, handle, deadline_);
+  }
+  switch (settled.state) {
+    case Settled::State::kCommitted:
+      settled.earlier = true;
+      result_ = ToCommitResult(std::move(settled), std::move(handle), number_);
+      co_return;
+    case Settled::State::kAborted:
+      if (code == Code::kAlreadyExists)
+        result_.status = Status(Code::kAborted, "the name is closed");
+      co_return;
+    case Settled::State::kUnknown:
+      core_->counters().unknown.Add();
+      result_ = ToCommitResult(std::move(settled), std::move(handle), number_);
+      co_return;
+  }
 }
 
 Task<bool> TransactLoop::Finish(Status closure_status) {

@@ -8,7 +8,8 @@
 //   anything else                          the result
 //
 // A pause that grows lies between attempts. When the deadline or the number of attempts ends it,
-// the result is the last attempt's error: nothing was committed.
+// the result is the last attempt's error: nothing was committed. Of a named transaction it is told
+// only once the name is closed, so that no other sending commits either; else it is unknown.
 #pragma once
 
 #include <memory>
@@ -42,11 +43,13 @@ class TransactLoop {
   // True: settled for good.
   Task<bool> Finish(Status closure_status);
   Task<bool> BeginAttempt();
+  Task<void> SettleName();
 
   Core* core_;
   const TransactOptions options_;
   const bool read_only_;
   Instant deadline_;
+  Instant work_deadline_;  // for attempts
   Backoff pause_;
   std::unique_ptr<Attempt> attempt_;
   TxnPriority priority_;

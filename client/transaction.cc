@@ -6,6 +6,10 @@
 
 namespace quorate::client {
 
+TxnHandle TxnHandle::OfName(const GivenName& name, std::string key) {
+  return {TxnId::FromBytes(name.bytes()).value_or(TxnId()), Timestamp(), std::move(key)};
+}
+
 std::string TxnHandle::ToString() const {
   return fmt::format("{}:{}:{}", txn_id.ToString(), start_ts.bits(), ToHex(anchor_key));
 }

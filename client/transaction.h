@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "base/task.h"
+#include "txn/given_name.h"
 #include "txn/id.h"
 #include "txn/timestamp.h"
 
@@ -33,9 +34,12 @@ struct ScanOptions {
 
 // Names a transaction whose outcome is unknown; to be given to Database::Outcome.
 struct TxnHandle {
+  // One attempt of a transaction, or, with no start_ts, the name that its caller gave it.
   TxnId txn_id;
   Timestamp start_ts;
-  std::string anchor_key;
+  std::string anchor_key;  // with a name: any one key that the transaction writes
+  bool named() const { return !start_ts; }
+  static TxnHandle OfName(const GivenName& name, std::string key);
   // As printed and parsed by the CLI: "<txn_id>:<start_ts>:<anchor key in hex>".
   std::string ToString() const;
   static std::optional<TxnHandle> Parse(std::string_view text);

@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "proto/shard.pb.h"
 #include "txn/errors.h"
+#include "txn/given_name.h"
 #include "txn/id.h"
 
 namespace quorate::coordinator {
@@ -44,6 +45,9 @@ Status CheckCommit(const v1::CommitRequest& request) {
   if (!priority.start_ts || !priority.txn_id.valid() ||
       priority.start_ts > Timestamp(request.start_ts())) {
     return InvalidArgument("priority must be (start_ts, txn_id) of this attempt or an earlier one");
+  }
+  if (!request.name().empty() && !GivenName::FromBytes(request.name())) {
+    return InvalidArgument("name is no UUIDv7 of 16 bytes");
   }
   if (request.writes().empty()) {
     return InvalidArgument("nothing is written: a read-only transaction has no commit step");

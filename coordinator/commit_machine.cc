@@ -32,6 +32,7 @@ Code AbortCode(Code cause) {
     case Code::kOverloaded:
     case Code::kNoSpace:
     case Code::kInvalidArgument:
+    case Code::kAlreadyExists:  // its name has an outcome already, or is closed
       return cause;
     default:
       return Code::kAborted;

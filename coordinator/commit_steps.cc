@@ -1,6 +1,7 @@
 #include "coordinator/commit_steps.h"
 
 #include "base/check.h"
+#include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "txn/errors.h"
 
@@ -17,6 +18,8 @@ std::string_view Explain(Code code) {
       return "an older transaction holds or waits for a key";
     case Code::kAborted:
       return "aborted, for good";
+    case Code::kAlreadyExists:
+      return "no attempt under this name can commit any more";
     case Code::kOverloaded:
       return "too many transactions in flight on this shard or node";
     case Code::kNoSpace:
@@ -70,6 +73,32 @@ bool FillFound(const Finding& finding, const shard::TxnName& txn, v1::CommitResp
       return false;
   }
   CHECK(false, "finding {}", static_cast<int>(finding.kind));
+}
+
+bool FillByName(const shard::NameStanding& standing, const shard::TxnName& txn,
+                v1::CommitResponse* response) {
+  using State = shard::NameStanding::State;
+  switch (standing.state) {
+    case State::kCommitted:
+      PROBE("commit.name_was_committed");
+      response->set_commit_ts(standing.commit_ts.bits());
+      response->set_shards(1);
+      response->set_earlier(true);
+      return true;
+    case State::kClosed:
+      PROBE("commit.name_was_closed");
+      FillError(Code::kAlreadyExists, txn, response);
+      return true;
+    case State::kTooOld:
+      FillError(Code::kTooOld, txn, response);
+      response->mutable_error()->set_message("the name's time is further back than names are kept");
+      return true;
+    case State::kUnknown:
+    case State::kPrepared:  // all attempts write the same keys: this one waits for the other's
+                            // locks
+      return false;
+  }
+  CHECK(false, "name standing {}", static_cast<int>(standing.state));
 }
 
 void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,

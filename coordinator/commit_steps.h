@@ -20,6 +20,9 @@ shard::TxnName NameOf(const v1::CommitRequest& request, const TxnId& id);
 void FillError(Code code, const shard::TxnName& txn, v1::CommitResponse* response);
 // True if the finding answers the Commit.
 bool FillFound(const Finding& finding, const shard::TxnName& txn, v1::CommitResponse* response);
+// True if what a shard knows of the Commit's name answers it: nothing is to be started.
+bool FillByName(const shard::NameStanding& standing, const shard::TxnName& txn,
+                v1::CommitResponse* response);
 // One of the machine's answers.
 void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
                 const CommitMachine& machine, v1::CommitResponse* response);

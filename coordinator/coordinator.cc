@@ -58,6 +58,8 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
   }
   Anchor anchor{.txn = *TxnId::FromBytes(request.txn_id()),
                 .deadline = Admission::WorkDeadline(begun, deadline)};
+  const GivenName given = GivenName::FromBytes(request.name()).value_or(GivenName());
+  const shard::TxnName name = NameOf(request, anchor.txn);
   Backoff pause(kPauseInitial, kPauseMax);
   bool here = false;
   while (true) {
@@ -73,6 +75,12 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
     anchor.shard = shard->id();
     anchor.term = shard->serving_term();
     if (!registry_.Has(anchor.txn, anchor.shard, anchor.term)) {
+      if (given.given() && FillByName(shard->LookUp(given), name, &response)) {
+        const bool own = shard->FindTxnRecord(anchor.txn, name.anchor_key).has_value();
+        // Its own record tells more.
+        if (!own) co_return response;
+        response.Clear();
+      }
       here = Participants::Within(request, shard->span());
       break;
     }
@@ -86,6 +94,11 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
     response = co_await CommitHere(std::move(request), anchor);
   } else {
     response = co_await CommitAcross(std::move(request), anchor);
+  }
+  // Another attempt of the name came first, or it was closed: that is looked up only now, for what
+  // refused this one may be at another participant.
+  if (given.given() && response.error().code() == v1::ALREADY_EXISTS) {
+    response = co_await AskName(given, name, deadline);
   }
   latency_.Record(static_cast<uint64_t>((env_.Now() - begun) / 1us));
   Count(response);
@@ -117,6 +130,26 @@ Task<v1::CommitResponse> Coordinator::AskRecovery(shard::TxnName name, Anchor an
   const Finding finding =
       co_await recovery_.Find(anchor.shard, anchor.term, name, JoinUntil::kFact, anchor.deadline);
   if (!FillFound(finding, name, &response)) FillError(Code::kUnavailable, name, &response);
+  co_return response;
+}
+
+Task<v1::CommitResponse> Coordinator::AskName(GivenName given, shard::TxnName name,
+                                              Instant deadline) {
+  v1::PushRequest ask;
+  ask.set_name(std::string(given.bytes()));
+  ask.set_key(name.anchor_key);
+  const v1::PushResponse answer = co_await recovery_.HandlePush(std::move(ask), deadline);
+  v1::CommitResponse response;
+  if (answer.state() == v1::COMMITTED) {
+    FillByName({shard::NameStanding::State::kCommitted, Timestamp(answer.commit_ts())}, name,
+               &response);
+  } else if (answer.state() == v1::ABORTED_STATE) {
+    FillByName({shard::NameStanding::State::kClosed, Timestamp()}, name, &response);
+  } else {
+    // A refusal of this attempt says nothing about the others.
+    const bool too_old = answer.error().code() == v1::TOO_OLD;
+    FillError(too_old ? Code::kTooOld : Code::kUnavailable, name, &response);
+  }
   co_return response;
 }
 

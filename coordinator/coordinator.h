@@ -53,6 +53,7 @@ class Coordinator {
   //   OK                                   committed at commit_ts
   //   READ_CONFLICT, LOCK_CONFLICT, ABORTED, OVERLOADED, NO_SPACE, SCHEMA_FENCED, INVALID_ARGUMENT
   //                                        nothing was committed and nothing will be
+  //   ALREADY_EXISTS                       the same, of every attempt under its name
   //   NOT_LEADER, STALE_EPOCH              this copy did nothing: send it to the leader
   //   UNAVAILABLE, TOO_OLD, DEADLINE_EXCEEDED   unknown: send it again, or Push
   Task<v1::CommitResponse> Commit(v1::CommitRequest request, Instant deadline);
@@ -85,6 +86,8 @@ class Coordinator {
   Task<Result<Timestamp>> MinTimestamp(Timestamp start_ts, bool has_reads, Instant deadline);
   // What recovery makes of a transaction that somebody staged before.
   Task<v1::CommitResponse> AskRecovery(shard::TxnName name, Anchor anchor);
+  // What stands for a name whose attempt was refused because of it.
+  Task<v1::CommitResponse> AskName(GivenName given, shard::TxnName name, Instant deadline);
   Task<Standing> DecideOnce(shard::TxnName txn, Anchor anchor, bool commit, Timestamp commit_ts);
 
   void Perform(const LivePtr& live);

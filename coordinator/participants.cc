@@ -55,6 +55,7 @@ void FillCommon(const v1::CommitRequest& commit, v1::PrepareRequest* part) {
   part->set_start_ts(commit.start_ts());
   *part->mutable_priority() = commit.priority();
   part->set_anchor_key(commit.anchor_key());
+  part->set_name(commit.name());
 }
 
 }  // namespace

@@ -168,6 +168,15 @@ Task<Result<shard::PushOutcome>> Recovery::Push(shard::TxnName txn, Instant dead
 
 Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant deadline) {
   v1::PushResponse response;
+  if (!request.name().empty()) {
+    const auto name = GivenName::FromBytes(request.name());
+    if (name.has_value() && CheckKey(request.key()).ok()) {
+      co_return co_await AskName(*name, std::move(*request.mutable_key()), deadline);
+    }
+    StatusToError(InvalidArgument("a name is a UUIDv7 of 16 bytes, and comes with one written key"),
+                  response.mutable_error());
+    co_return response;
+  }
   const v1::TxnRef& ref = request.txn();
   const auto id = TxnId::FromBytes(ref.txn_id());
   if (!id.has_value() || !id->valid() || ref.start_ts() == 0 || !CheckKey(ref.anchor_key()).ok()) {
@@ -209,6 +218,60 @@ Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant dea
     // The first time it is the end of what was waited for, and the record tells.
     if (again) co_await Sleep(env_.executor, pause.Next(env_.random));
     again = true;
+  }
+}
+
+// Where a name's transaction writes the key, this is right whatever key was chosen: a committed one
+// left a record or a PREPARED part in this shard, and once the name is closed none can come.
+Task<v1::PushResponse> Recovery::AskName(GivenName name, std::string key, Instant deadline) {
+  using State = shard::NameStanding::State;
+  v1::PushResponse response;
+  Backoff pause(kPauseInitial, kPauseMax);
+  while (true) {
+    shard::Shard* shard = directory_.FindServing(key);
+    if (shard == nullptr) {
+      FillNotServing(directory_, key, response.mutable_error());
+      co_return response;
+    }
+    const shard::NameStanding standing = shard->LookUp(name);
+    Status status;
+    switch (standing.state) {
+      case State::kCommitted:
+        response.set_state(v1::COMMITTED);
+        response.set_commit_ts(standing.commit_ts.bits());
+        co_return response;
+      case State::kClosed:
+        response.set_state(v1::ABORTED_STATE);
+        co_return response;
+      case State::kTooOld:
+        status =
+            Status(Code::kTooOld, fmt::format("name {} is further back than names are kept", name));
+        break;
+      case State::kPrepared:
+        PROBE("recovery.name_is_prepared");
+        status = Status(Code::kLockConflict, "a part is prepared");
+        break;
+      case State::kUnknown: {
+        const shard::Applied applied = co_await shard->CloseName(name, key, deadline);
+        if (applied.state == shard::Applied::State::kCommitted ||
+            applied.state == shard::Applied::State::kAborted) {
+          response.set_state(static_cast<v1::TxnState>(applied.state));
+          response.set_commit_ts(applied.commit_ts.bits());
+          co_return response;
+        }
+        status = applied.status;
+      }
+    }
+    // What is prepared is being pushed: its outcome comes through this shard's log.
+    if (status.code() == Code::kLockConflict && env_.Now() < deadline) {
+      co_await Sleep(env_.executor, pause.Next(env_.random));
+      continue;
+    }
+    if (status.code() == Code::kLockConflict) {
+      status = DeadlineExceeded("a transaction of this name is still being committed");
+    }
+    StatusToError(status, response.mutable_error());
+    co_return response;
   }
 }
 

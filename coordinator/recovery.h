@@ -44,12 +44,14 @@ class Recovery final : public shard::Pusher, public shard::ShardObserver {
   // shard::Pusher. An error (DEADLINE_EXCEEDED, UNAVAILABLE ...) says nothing about the outcome.
   Task<Result<shard::PushOutcome>> Push(shard::TxnName txn, Instant deadline) override;
 
-  // On the anchor's leader. Errors: NOT_LEADER, STALE_EPOCH (ask elsewhere); TOO_OLD (no record,
-  // below the horizon); INVALID_ARGUMENT; DEADLINE_EXCEEDED (a live coordinator is still at it).
+  // On the anchor's leader; with a name, on the leader of the key. Errors: NOT_LEADER, STALE_EPOCH
+  // (ask elsewhere); TOO_OLD (no record, below the horizon); INVALID_ARGUMENT; DEADLINE_EXCEEDED (a
+  // live coordinator is still at it).
   Task<v1::PushResponse> HandlePush(v1::PushRequest request, Instant deadline);
 
   // What became of a transaction anchored in `shard`, which serves here in `term`: by its record,
   // with whoever is at it, or by starting a recovery.
+  Task<v1::PushResponse> AskName(GivenName name, std::string key, Instant deadline);
   Task<Finding> Find(ShardId shard, raft::Term term, shard::TxnName txn, JoinUntil until,
                      Instant deadline);
 

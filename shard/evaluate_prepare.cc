@@ -7,6 +7,7 @@
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
+#include "shard/apply/apply.h"
 #include "shard/mvcc.h"
 #include "shard/records.h"
 #include "txn/errors.h"
@@ -136,6 +137,11 @@ Result<PrepareAsk> ParsePrepare(const v1::PrepareRequest& request, PrepareKind k
   ask.min_ts = Timestamp(request.min_ts());
   ask.marker_key = request.marker_key();
   ask.anchor_key = request.anchor_key();
+  if (!request.name().empty()) {
+    const auto name = GivenName::FromBytes(request.name());
+    if (!name) return InvalidArgument("name is no UUIDv7 of 16 bytes");
+    ask.name = *name;
+  }
   RETURN_IF_ERROR(CheckKey(ask.anchor_key, "anchor_key"));
   if (ask.marker_key.size() > limits::kKeyBytesMax + 1)
     return InvalidArgument("marker_key too long");
@@ -192,6 +198,14 @@ PrepareVerdict EvaluatePrepare(const PrepareAsk& ask, const Table& table, const 
   }
   if (ask.start_ts < table.horizon()) {
     return TooOld(ask, table);
+  }
+  if (const auto refused = RefusedByName(table, ask.name, ask.marker_key)) {
+    PROBE("shard: a prepare was refused by its name");
+    return Refuse(refused->status.code(), refused->status.message());
+  }
+  if (ask.name.given() && table.names().size() >= limits::kShardNamesMax) {
+    return Refuse(Code::kOverloaded, fmt::format("shard {} remembers {} names, the most it may",
+                                                 table.id(), table.names().size()));
   }
 
   PrepareVerdict verdict;

@@ -35,6 +35,7 @@ struct PrepareAsk {
   std::string_view anchor_key;
   std::vector<std::string_view> writes;  // sorted, distinct
   std::vector<Span> guards;
+  GivenName name;
 };
 
 // INVALID_ARGUMENT if the request breaks a limit or does not make sense; no state is looked at.

@@ -34,6 +34,10 @@ std::string TransactionKey(std::string_view anchor_key, const TxnId& txn_id) {
   return Key(Tag::kTransactions, anchor_key, txn_id.bytes());
 }
 
+std::string NameKey(std::string_view key, const GivenName& name) {
+  return Key(Tag::kNames, key, name.bytes());
+}
+
 std::string ShardStateKey(ShardId shard) {
   std::string id;
   PutOrdered64(&id, shard.value());

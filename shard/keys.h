@@ -5,6 +5,7 @@
 //   versions        'v' user key         commit_ts, descending (8)     kind (1), value
 //   intents         'i' user key         -                             txn, digest, ts, kind, value
 //   participants    'p' marker key       txn_id (16), digest (8)       participant record
+//   names           'n' key asked or written  name (16)              name record (names.h)
 //   transactions    't' anchor key       txn_id (16)                   transaction record
 //   shard state     's' shard id (8)     -                             scalars
 #pragma once
@@ -15,6 +16,7 @@
 
 #include "base/strong_type.h"
 #include "storage/kv_store.h"
+#include "txn/given_name.h"
 #include "txn/id.h"
 #include "txn/key_span.h"
 #include "txn/timestamp.h"
@@ -38,18 +40,20 @@ struct Owner {
 enum class Tag : char {
   kVersions = 'v',
   kIntents = 'i',
+  kNames = 'n',
   kParticipants = 'p',
   kTransactions = 't',
   kShardState = 's',
 };
 // The tables that a user key (or an address made of one) places, in the order of their tags.
-inline constexpr Tag kKeyedTags[] = {Tag::kIntents, Tag::kParticipants, Tag::kTransactions,
-                                     Tag::kVersions};
+inline constexpr Tag kKeyedTags[] = {Tag::kIntents, Tag::kNames, Tag::kParticipants,
+                                     Tag::kTransactions, Tag::kVersions};
 
 std::string VersionKey(std::string_view key, Timestamp commit_ts);
 std::string IntentKey(std::string_view key);
 std::string ParticipantKey(const Owner& owner);
 std::string TransactionKey(std::string_view anchor_key, const TxnId& txn_id);
+std::string NameKey(std::string_view key, const GivenName& name);
 std::string ShardStateKey(ShardId shard);
 
 // The user key (or marker, anchor) of a store key of a keyed table.

@@ -17,6 +17,13 @@ Owner OwnerOf(const v1::Resolution& resolution) {
           resolution.marker_key()};
 }
 
+// A name may be ahead of the oracle by what callers' clocks may be; one further ahead would be
+// remembered for too long.
+Timestamp EarliestFor(const GivenName& name) {
+  return Timestamp::FromParts(std::min(name.unix_ms(), Timestamp::kPhysicalMax), 0)
+      .MinusMillis(static_cast<uint64_t>(ToMillis(limits::kNameAheadMax)));
+}
+
 AnchorEvaluation RefusedWith(Status status) {
   AnchorEvaluation evaluation;
   evaluation.status = std::move(status);
@@ -47,7 +54,8 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest request, PrepareK
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return RefusedWith(serving.status());
   const std::shared_ptr<Leadership>& under = *serving;
-  if (const Timestamp named = std::max(ask.start_ts, ask.min_ts); needs_check(named)) {
+  const Timestamp named = std::max({ask.start_ts, ask.min_ts, EarliestFor(ask.name)});
+  if (needs_check(named)) {
     if (Status s = co_await CheckNamed(under, named, deadline); !s.ok()) co_return RefusedWith(s);
   }
 
@@ -112,6 +120,7 @@ v1::ShardCommand CommandOf(const PrepareAsk& ask, Timestamp prepare_ts, v1::Prep
     commit->set_commit_ts(prepare_ts.bits());
     commit->set_anchor_key(std::move(*request->mutable_anchor_key()));
     commit->mutable_writes()->Swap(request->mutable_writes());
+    commit->set_name(std::move(*request->mutable_name()));
     return command;
   }
   v1::PrepareCommand* prepare = command.mutable_prepare();
@@ -127,6 +136,7 @@ v1::ShardCommand CommandOf(const PrepareAsk& ask, Timestamp prepare_ts, v1::Prep
     prepare->mutable_guards()->Swap(request->mutable_guards());
   }
   prepare->set_stage(ask.kind == PrepareKind::kStage);
+  prepare->set_name(std::move(*request->mutable_name()));
   for (const StagingPart& part : participants) {
     v1::Participant* participant = prepare->add_participants();
     participant->set_marker_key(part.marker_key);
@@ -189,6 +199,55 @@ Task<Status> Shard::Rep::QueryPrepare(v1::QueryPrepareRequest request, Instant d
   response->set_prepare_ts(stands.prepare_ts.bits());
   response->set_commit_ts(stands.commit_ts.bits());
   co_return Status::Ok();
+}
+
+// ---- names --------------------------------------------------------------------------------------
+
+NameStanding Shard::Rep::LookUp(const GivenName& name) {
+  NameStanding standing;
+  const Names::Entry* entry = table.names().Find(name);
+  if (Names::TooOld(name, table.names_horizon()) &&
+      !(entry == nullptr && MUTANT("name-too-old-after-records"))) {
+    standing.state = NameStanding::State::kTooOld;
+  } else if (entry != nullptr) {
+    const bool committed = entry->state == NameRecord::State::kCommitted;
+    standing.state = committed ? NameStanding::State::kCommitted : NameStanding::State::kClosed;
+    standing.commit_ts = entry->commit_ts;
+  } else if (const auto prepared = table.names().Prepared(name); !prepared.empty()) {
+    standing.state = NameStanding::State::kPrepared;
+    if (!serving()) return standing;
+    for (const Owner& owner : prepared) StartPush(lead, owner);
+  }
+  return standing;
+}
+
+Task<Applied> Shard::Rep::CloseName(GivenName name, std::string key, Instant deadline) {
+  Applied refused;
+  const auto serving = co_await Serving(deadline);
+  if (!serving.ok()) {
+    refused.status = serving.status();
+    co_return refused;
+  }
+  const std::shared_ptr<Leadership>& under = *serving;
+  if (const Timestamp named = EarliestFor(name); needs_check(named)) {
+    refused.status = co_await CheckNamed(under, named, deadline);
+    if (!refused.status.ok()) co_return refused;
+  }
+  if (!under->serving()) {
+    refused.status = NotLeader();
+  } else if (!table.span().Contains(key)) {
+    refused.status = StaleEpoch(table);
+  } else if (table.names().size() >= limits::kShardNamesMax) {
+    refused.status = Status(Code::kOverloaded, fmt::format("shard {} remembers {} names, the most "
+                                                           "it may",
+                                                           table.id(), table.names().size()));
+  }
+  if (!refused.status.ok()) co_return refused;
+  PROBE("shard: a name was asked to be closed");
+  v1::ShardCommand command;
+  command.mutable_close_name()->set_name(std::string(name.bytes()));
+  command.mutable_close_name()->set_key(std::move(key));
+  co_return co_await Propose(under, std::move(command), std::nullopt, deadline);
 }
 
 // Only facts count: an outcome that is recorded, or a horizon below which nothing is prepared any

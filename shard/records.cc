@@ -69,6 +69,7 @@ void PutRecord(const ParticipantRecord& record, storage::WriteBatch* batch) {
     PutLengthPrefixed(&out, guard.from);
     PutLengthPrefixed(&out, guard.to);
   }
+  out.append(record.name.bytes());
   batch->Put(ParticipantKey(OwnerOf(record)), std::move(out));
 }
 
@@ -93,7 +94,11 @@ bool DecodeRecord(std::string_view store_key, std::string_view in, ParticipantRe
   for (Span& guard : record->guards) {
     if (!GetString(&in, &guard.from) || !GetString(&in, &guard.to)) return false;
   }
-  return in.empty();
+  if (in.empty()) return true;  // without a name
+  const auto name = GivenName::FromBytes(in);
+  if (!name.has_value()) return false;
+  record->name = *name;
+  return true;
 }
 
 void PutRecord(const TransactionRecord& record, storage::WriteBatch* batch) {

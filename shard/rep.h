@@ -61,6 +61,8 @@ struct Shard::Rep {
   Status Admit(const v1::PrepareRequest& request) const;
   Task<Status> QueryPrepare(v1::QueryPrepareRequest request, Instant deadline,
                             v1::QueryPrepareResponse* response);
+  NameStanding LookUp(const GivenName& name);
+  Task<Applied> CloseName(GivenName name, std::string key, Instant deadline);
   Task<Status> Resolve(std::vector<v1::Resolution> resolutions);
   // The part of `resolutions` that is not known to be applied or void.
   std::vector<v1::Resolution> Unresolved(std::vector<v1::Resolution> resolutions) const;
@@ -71,7 +73,8 @@ struct Shard::Rep {
   void ArmUpkeep();
   Task<void> UpkeepLoop(std::shared_ptr<Leadership> under);
   Task<void> HorizonLoop(std::shared_ptr<Leadership> under);
-  Task<Status> AdvanceHorizon(std::shared_ptr<Leadership> under, Timestamp horizon);
+  Task<Status> AdvanceHorizon(std::shared_ptr<Leadership> under, Timestamp horizon,
+                              Timestamp names_horizon);
   // Finds out what became of a prepared lock, and resolves it. One at a time per lock.
   void StartPush(const std::shared_ptr<Leadership>& under, const Owner& owner);
   Task<void> Push(std::shared_ptr<Leadership> under, Owner owner, TxnName txn);

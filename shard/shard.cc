@@ -275,6 +275,12 @@ Task<v1::PrepareResponse> Shard::Prepare(v1::PrepareRequest request, Instant dea
   co_return response;
 }
 
+NameStanding Shard::LookUp(const GivenName& name) { return rep_->LookUp(name); }
+
+Task<Applied> Shard::CloseName(GivenName name, std::string key, Instant deadline) {
+  return rep_->CloseName(name, std::move(key), deadline);
+}
+
 Task<v1::QueryPrepareResponse> Shard::QueryPrepare(v1::QueryPrepareRequest request,
                                                    Instant deadline) {
   v1::QueryPrepareResponse response;

@@ -30,6 +30,7 @@
 #include "shard/applied.h"
 #include "shard/pusher.h"
 #include "storage/ordered_store.h"
+#include "txn/given_name.h"
 #include "txn/id.h"
 #include "txn/key_span.h"
 #include "txn/slot_source.h"
@@ -59,6 +60,7 @@ struct Settings {
   Duration prepared_push_after = 3s;  // a PREPARED record this old is pushed by its leader
   Duration txn_lifetime = limits::kTxnLifetimeMax;  // distance of the horizon from TSO time
   Duration horizon_interval = 10s;
+  Duration name_retention = limits::kNameRetention;  // distance of the names horizon
   // Versions that one step of a scan looks at: some milliseconds. A forward scan ends there
   // with a resume key, a reverse one lets others have their turn.
   size_t scan_step_versions = 20'000;
@@ -78,6 +80,19 @@ struct AnchorEvaluation {
 struct StagingPart {
   std::string marker_key;
   Digest digest;
+};
+
+// What a shard knows of a name. kCommitted and kClosed are facts, for ever; the others are not.
+struct NameStanding {
+  enum class State : uint8_t {
+    kUnknown,    // nothing: what is not here may be in the log, or elsewhere
+    kTooOld,     // nothing can be said any more
+    kPrepared,   // a part is prepared, and is being pushed now: look again
+    kCommitted,  // at commit_ts
+    kClosed,     // no part of it is or will be committed here
+  };
+  State state = State::kUnknown;
+  Timestamp commit_ts;
 };
 
 // What the coordinator and recovery need to hear of a shard's leadership.
@@ -152,6 +167,13 @@ class Shard final : public raft::StateMachine {
   Task<Status> Resolve(std::vector<v1::Resolution> resolutions);
   // COMMITTED is a fact: treat the intents as versions from now on.
   void EarlyOutcome(const std::vector<v1::Resolution>& resolutions);
+
+  // ---- names (section 8) ---------------------------------------------------------------------
+  NameStanding LookUp(const GivenName& name);
+  // Logs that no part of `name` will be prepared here any more; `key` is one of this shard. What
+  // stands once applied: kCommitted or kAborted. LOCK_CONFLICT: a part is prepared. TOO_OLD,
+  // OVERLOADED (remembers as many names as it may), INVALID_ARGUMENT (a name too far ahead).
+  Task<Applied> CloseName(GivenName name, std::string key, Instant deadline);
 
   // ---- raft::StateMachine ---------------------------------------------------------------------
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,

@@ -37,6 +37,8 @@ Applied Dispatch(ApplyContext context, const v1::ShardCommand& command) {
       return ApplyAdvanceHorizon(context, command.advance_horizon());
     case v1::ShardCommand::kDone:
       return ApplyDone(context, command.done());
+    case v1::ShardCommand::kCloseName:
+      return ApplyCloseName(context, command.close_name());
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;
   }
@@ -82,6 +84,7 @@ Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand
   }
   if (command.command_case() != v1::ShardCommand::kAdvanceHorizon) {
     Collect(context, kCollectPerEntry);
+    CollectNames(context, kCollectNamesPerEntry);
   }
   return Dispatch(context, command);
 }
@@ -128,8 +131,8 @@ uint64_t DigestOf(const Table& table) {
     });
     CHECK(status.ok(), "reading the store: {}", status.ToString());
   }
-  digester.Add(
-      fmt::format("{} {} {} {}", table.id(), table.version(), table.horizon(), table.floor()));
+  digester.Add(fmt::format("{} {} {} {} {}", table.id(), table.version(), table.horizon(),
+                           table.floor(), table.names_horizon()));
   return digester.Take();
 }
 

@@ -24,6 +24,7 @@ void Table::Load() {
     *descriptor_ = state.shard();
     horizon_ = Timestamp(state.horizon());
     floor_ = Timestamp(state.floor());
+    names_horizon_ = Timestamp(state.names_horizon());
   }
   CHECK(descriptor_->shard_id() == id_.value(), "shard {}: state of another shard", id_);
   version_ = descriptor_->version();
@@ -34,20 +35,23 @@ void Table::Load() {
   unfinished_.clear();
   collectable_.clear();
   records_.clear();
-  auto scan = [&](Tag tag, auto record) {
+  names_.Clear();
+  auto scan = [&](Tag tag, auto record, auto index) {
     const auto [from, to] = StoreSpan(tag, span_.from, span_.to);
     const Status status =
         store_.Scan(from, to, [&](std::string_view store_key, std::string_view value) {
           decltype(record) decoded;
           CHECK(DecodeRecord(store_key, value, &decoded), "shard {}: a record does not decode",
                 id_);
-          Index(decoded);
+          index(decoded);
           return true;
         });
     CHECK(status.ok(), "reading the store: {}", status.ToString());
   };
-  scan(Tag::kParticipants, ParticipantRecord());
-  scan(Tag::kTransactions, TransactionRecord());
+  const auto index = [this](const auto& record) { Index(record); };
+  scan(Tag::kParticipants, ParticipantRecord(), index);
+  scan(Tag::kTransactions, TransactionRecord(), index);
+  scan(Tag::kNames, NameRecord(), [this](const NameRecord& record) { names_.Load(record); });
 }
 
 void Table::StoreScalars(storage::WriteBatch* batch) const {
@@ -55,12 +59,19 @@ void Table::StoreScalars(storage::WriteBatch* batch) const {
   *state.mutable_shard() = *descriptor_;
   state.set_horizon(horizon_.bits());
   state.set_floor(floor_.bits());
+  state.set_names_horizon(names_horizon_.bits());
   batch->Put(ShardStateKey(id_), state.SerializeAsString());
 }
 
 void Table::SetHorizon(Timestamp horizon, storage::WriteBatch* batch) {
   CHECK(horizon >= horizon_, "the horizon never goes down");
   horizon_ = horizon;
+  StoreScalars(batch);
+}
+
+void Table::SetNamesHorizon(Timestamp horizon, storage::WriteBatch* batch) {
+  CHECK(horizon >= names_horizon_, "the names horizon never goes down");
+  names_horizon_ = horizon;
   StoreScalars(batch);
 }
 
@@ -82,6 +93,7 @@ void Table::Index(const ParticipantRecord& record) {
     ++records_[{owner.txn_id, owner.digest}];
   } else if (record.state != TxnState::kPrepared) {
     for (const std::string& key : before->second.writes) intents_.erase(key);
+    if (before->second.name.given()) names_.RemovePrepared(before->second.name, before->first);
     prepared_.erase(before);
   }
   switch (record.state) {
@@ -91,6 +103,7 @@ void Table::Index(const ParticipantRecord& record) {
         const auto [it, inserted] = intents_.emplace(key, &prepared->first);
         CHECK(inserted || *it->second == prepared->first, "two intents on one key");
       }
+      if (record.name.given()) names_.AddPrepared(record.name, prepared->first);
       return;
     }
     case TxnState::kCommitted:

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "shard/keys.h"
+#include "shard/names.h"
 #include "txn/record.h"
 
 namespace quorate::v1 {
@@ -49,9 +50,14 @@ class Table {
   const v1::ShardDescriptor& descriptor() const { return *descriptor_; }
   Timestamp horizon() const { return horizon_; }
   Timestamp floor() const { return floor_; }
+  // Names whose time lies below are TOO_OLD: their records may be gone.
+  Timestamp names_horizon() const { return names_horizon_; }
+  const Names& names() const { return names_; }
+  Names& names() { return names_; }  // to be changed in Apply only
 
   // ---- changes, in Apply only -----------------------------------------------------------------
   void SetHorizon(Timestamp horizon, storage::WriteBatch* batch);
+  void SetNamesHorizon(Timestamp horizon, storage::WriteBatch* batch);
   void SetFloor(Timestamp floor, storage::WriteBatch* batch);
   // Stores the record and keeps the indexes below in step. A record in a final state is never
   // passed again (P1, A1), but for a COMMITTED transaction record that becomes done.
@@ -90,6 +96,8 @@ class Table {
   std::unique_ptr<v1::ShardDescriptor> descriptor_;
   Timestamp horizon_;
   Timestamp floor_;
+  Timestamp names_horizon_;
+  Names names_;
   std::map<Owner, ParticipantRecord> prepared_;
   // To the keys of prepared_; looked up only.
   absl::flat_hash_map<std::string, const Owner*, StringHash, std::equal_to<>> intents_;

@@ -47,7 +47,7 @@ void Shard::Rep::ArmUpkeep() {
     lead->upkeep_running = true;
     scope.Spawn(UpkeepLoop(lead));
   }
-  if (!lead->horizon_running && !table.collectable().empty()) {
+  if (!lead->horizon_running && (!table.collectable().empty() || table.names().size() > 0)) {
     lead->horizon_running = true;
     scope.Spawn(HorizonLoop(lead));
   }
@@ -115,15 +115,17 @@ Task<void> Shard::Rep::Push(std::shared_ptr<Leadership> under, Owner owner, TxnN
   if (under->active() && under->locks().Find(owner)) under->locks().MarkPushing(owner, false);
 }
 
-Task<Status> Shard::Rep::AdvanceHorizon(std::shared_ptr<Leadership> under, Timestamp horizon) {
+Task<Status> Shard::Rep::AdvanceHorizon(std::shared_ptr<Leadership> under, Timestamp horizon,
+                                        Timestamp names_horizon) {
   v1::ShardCommand command;
   command.mutable_advance_horizon()->set_horizon(horizon.bits());
+  command.mutable_advance_horizon()->set_names_horizon(names_horizon.bits());
   const Applied applied = co_await Propose(under, std::move(command), std::nullopt, std::nullopt);
   co_return applied.status;
 }
 
 Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
-  while (!table.collectable().empty()) {
+  while (!table.collectable().empty() || table.names().size() > 0) {
     // Spread, so that the shards of a node do not all do it at once.
     const int64_t interval = settings.horizon_interval.count();
     co_await Sleep(deps.env.executor, Duration(random.Between(interval * 9 / 10, interval)));
@@ -133,8 +135,11 @@ Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
     if (!slot.ok()) continue;
     const Timestamp horizon =
         std::max(table.horizon(), slot->MinusMillis(ToMillis(settings.txn_lifetime)));
-    while (!table.collectable().empty() && table.collectable().begin()->at < horizon) {
-      if (!(co_await AdvanceHorizon(under, horizon)).ok()) break;
+    const Timestamp names_horizon =
+        std::max(table.names_horizon(), slot->MinusMillis(ToMillis(settings.name_retention)));
+    while ((!table.collectable().empty() && table.collectable().begin()->at < horizon) ||
+           table.names().AnyBelow(names_horizon)) {
+      if (!(co_await AdvanceHorizon(under, horizon, names_horizon)).ok()) break;
       if (!under->serving()) co_return;
       co_await Sleep(deps.env.executor, kCollectPause);
       if (!under->serving()) co_return;

@@ -28,6 +28,7 @@
 #include <string_view>
 #include <vector>
 
+#include "txn/given_name.h"
 #include "txn/id.h"
 #include "txn/key_span.h"
 #include "txn/timestamp.h"
@@ -56,6 +57,7 @@ struct ParticipantRecord {
   std::string anchor_key;           // PREPARED
   std::vector<std::string> writes;  // PREPARED: where intents are; COMMITTED: for the collector
   std::vector<Span> guards;         // PREPARED: what was read here
+  GivenName name;                   // PREPARED: if its caller named the transaction
 };
 
 struct ParticipantName {

@@ -6,6 +6,8 @@
 #include <memory>
 #include <utility>
 
+#include "base/coding.h"
+#include "base/crc32c.h"
 #include "base/limits.h"
 #include "txn/errors.h"
 
@@ -35,14 +37,15 @@ bool Holds(const v1::Condition& condition, const std::optional<std::string>& val
   return false;
 }
 
-Status Validate(const v1::ExecuteRequest& request) {
+Status Validate(const v1::ExecuteRequest& request, uint64_t wall_ms) {
   const size_t steps = static_cast<size_t>(request.conditions_size() + request.operations_size());
   if (steps > limits::kTxnKeysMax) {
     return InvalidArgument(
         fmt::format("{} conditions and operations; the limit is {}", steps, limits::kTxnKeysMax));
   }
-  if (!request.txn_id().empty() && request.txn_id().size() != TxnId::kBytes) {
-    return InvalidArgument("txn_id must have 16 bytes, or be absent");
+  if (!request.txn_id().empty()) {
+    const auto name = ParseName(request.txn_id(), wall_ms);
+    if (!name.ok()) return name.status();
   }
   for (int i = 0; i < request.conditions_size(); ++i) {
     const v1::Condition& condition = request.conditions(i);
@@ -124,22 +127,20 @@ Task<Status> RunOnce(std::shared_ptr<Execution> execution, client::Transaction* 
   co_return Status::Ok();
 }
 
-// With an id of the caller's choosing; nullopt: it conflicted and is known to be aborted, so that
-// another attempt, under another id, may follow.
-Task<std::optional<client::CommitResult>> RunNamed(client::Database* database,
-                                                   std::shared_ptr<Execution> execution,
-                                                   TxnId txn_id, Duration timeout) {
-  const auto session = database->Begin(false, txn_id, timeout);
-  client::CommitResult result;
-  result.status = co_await RunOnce(execution, &session->transaction());
-  if (result.status.ok()) {
-    result = co_await session->Commit(timeout);
-    FillTxn(session->handle(), execution->response.mutable_txn());
-  } else {
-    session->Rollback();
+uint32_t CheckOf(const v1::TxnRef& txn) {
+  std::string fields = txn.txn_id();
+  PutFixed64(&fields, txn.start_ts());
+  return Crc32c(fields + txn.anchor_key());
+}
+
+// The key at which all sendings of a named request meet: by the request alone.
+std::string FirstWritten(const v1::ExecuteRequest& request) {
+  const std::string* first = nullptr;
+  for (const v1::Operation& operation : request.operations()) {
+    if (!operation.has_put()) continue;
+    if (first == nullptr || operation.put().key() < *first) first = &operation.put().key();
   }
-  if (RetryClassOf(result.status.code()) == RetryClass::kNewAttempt) co_return std::nullopt;
-  co_return result;
+  return first == nullptr ? std::string() : *first;
 }
 
 }  // namespace
@@ -147,34 +148,44 @@ Task<std::optional<client::CommitResult>> RunNamed(client::Database* database,
 Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::ExecuteRequest request,
                                   Duration timeout) {
   auto execution = std::make_shared<Execution>();
-  if (const Status status = Validate(request); !status.ok()) {
+  const auto wall_ms = static_cast<uint64_t>(env.clock.WallMillis());
+  if (const Status status = Validate(request, wall_ms); !status.ok()) {
     StatusToError(status, execution->response.mutable_error());
     co_return std::move(execution->response);
   }
-  const Instant deadline = env.Now() + timeout;
-  const std::optional<TxnId> named = TxnId::FromBytes(request.txn_id());
+  client::TransactOptions options{.timeout = timeout};
   execution->request = std::move(request);
   const auto closure = [execution](client::Transaction& transaction) {
     return RunOnce(execution, &transaction);
   };
-  std::optional<client::CommitResult> result;
+  client::CommitResult result;
   if (!Writes(execution->request)) {
-    result.emplace();
-    result->status = co_await database.SnapshotAsync(closure, {.timeout = timeout});
-  } else if (named) {
-    result = co_await RunNamed(&database, execution, *named, timeout);
-  }
-  if (!result) {
-    const Duration left = std::max<Duration>(deadline - env.Now(), 1ms);
-    result = co_await database.TransactAsync(closure, {.timeout = left});
+    // Nothing that could happen twice: its name says nothing.
+    result.status = co_await database.SnapshotAsync(closure, options);
+  } else {
+    if (const auto name = GivenName::FromBytes(execution->request.txn_id())) {
+      options.name = *name;
+      options.name_key = FirstWritten(execution->request);
+    }
+    result = co_await database.TransactAsync(closure, options);
   }
   v1::ExecuteResponse& response = execution->response;
-  if (result->ok()) {
-    response.set_commit_ts(result->commit_ts.bits());
+  if (options.name.given()) {
+    FillTxn(client::TxnHandle::OfName(options.name, options.name_key), response.mutable_txn());
+  }
+  if (result.ok()) {
+    response.set_commit_ts(result.commit_ts.bits());
+    if (result.earlier) {
+      // The results are those of this run, which did not commit.
+      response.clear_results();
+      response.clear_failed_conditions();
+      response.clear_read_ts();
+      response.set_earlier(true);
+    }
   } else {
     response.clear_results();
-    FillCommitError(*result, response.mutable_error());
-    if (result->unknown) FillTxn(*result->unknown, response.mutable_txn());
+    FillCommitError(result, response.mutable_error());
+    if (result.unknown) FillTxn(*result.unknown, response.mutable_txn());
   }
   co_return std::move(response);
 }
@@ -237,10 +248,51 @@ Status BufferWrite(client::Transaction* transaction, v1::Write write) {
   return transaction->Put(std::move(*write.mutable_key()), std::move(*write.mutable_value()));
 }
 
+Result<GivenName> ParseName(std::string_view bytes, uint64_t wall_ms) {
+  const auto name = GivenName::FromBytes(bytes);
+  if (!name) {
+    return InvalidArgument(fmt::format(
+        "txn_id of {} bytes is no name: give a UUIDv7 (16 bytes that begin with Unix milliseconds)",
+        bytes.size()));
+  }
+  const uint64_t ahead = static_cast<uint64_t>(ToMillis(limits::kNameAheadMax));
+  if (name->unix_ms() > wall_ms + ahead) {
+    return InvalidArgument(
+        fmt::format("name {} is of {} ms, and it is {} ms here: it may be {} ms ahead at most",
+                    *name, name->unix_ms(), wall_ms, ahead));
+  }
+  const uint64_t kept = static_cast<uint64_t>(ToMillis(limits::kNameRetention));
+  if (name->unix_ms() + kept < wall_ms) {
+    return Status(Code::kTooOld, fmt::format("name {} is of {} ms, and it is {} ms here: names are "
+                                             "kept for {} ms",
+                                             *name, name->unix_ms(), wall_ms, kept));
+  }
+  return *name;
+}
+
 void FillTxn(const client::TxnHandle& handle, v1::TxnRef* txn) {
   txn->set_txn_id(std::string(handle.txn_id.bytes()));
   txn->set_start_ts(handle.start_ts.bits());
   txn->set_anchor_key(handle.anchor_key);
+  if (!handle.named()) txn->set_check(CheckOf(*txn));
+}
+
+Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t wall_ms) {
+  const auto id = TxnId::FromBytes(txn.txn_id());
+  if (!id) {
+    return InvalidArgument(
+        fmt::format("txn_id has {} bytes: a transaction has 16", txn.txn_id().size()));
+  }
+  RETURN_IF_ERROR(CheckKey(txn.anchor_key(), "anchor_key (one key that it writes)"));
+  client::TxnHandle handle{*id, Timestamp(txn.start_ts()), txn.anchor_key()};
+  if (handle.named()) {
+    RETURN_IF_ERROR(ParseName(txn.txn_id(), wall_ms).status());
+  } else if (txn.check() != CheckOf(txn)) {
+    return InvalidArgument(
+        "this txn was not handed out as it is: ask with the one of the error, unchanged, or with "
+        "a name in txn_id, any key that it writes in anchor_key, and no start_ts");
+  }
+  return handle;
 }
 
 void FillCommitError(const client::CommitResult& result, v1::Error* error) {

@@ -27,7 +27,12 @@ Task<Result<bool>> ScanRows(client::Transaction* transaction, std::string from, 
                             uint32_t limit, KeyValues* rows);
 Status BufferWrite(client::Transaction* transaction, v1::Write write);
 
+// A name as a caller gives it. INVALID_ARGUMENT: no UUIDv7, or too far ahead of this node's clock;
+// TOO_OLD: further back than names are kept.
+Result<GivenName> ParseName(std::string_view bytes, uint64_t wall_ms);
 void FillTxn(const client::TxnHandle& handle, v1::TxnRef* txn);
+// INVALID_ARGUMENT: neither a name and a key, nor what FillTxn made.
+Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t wall_ms);
 // The error of a commit that is not ok; an unknown outcome is named in it.
 void FillCommitError(const client::CommitResult& result, v1::Error* error);
 

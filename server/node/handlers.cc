@@ -98,7 +98,8 @@ raft::GroupHandle* Handlers::GroupOf(const v1::NodeRequest& request) const {
       shard = owner(request.commit().anchor_key());
       break;
     case v1::NodeRequest::kPush:
-      shard = owner(request.push().txn().anchor_key());
+      shard = owner(request.push().name().empty() ? request.push().txn().anchor_key()
+                                                  : request.push().key());
       break;
     default:
       if (const v1::ShardRoute* route = RouteOf(request)) shard = ShardId(route->shard_id());

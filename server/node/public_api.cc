@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/backoff.h"
 #include "base/limits.h"
 #include "proto/node.pb.h"
 #include "server/node/execute.h"
@@ -115,7 +116,9 @@ Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, Duration time
   do {
     session->id = env_.random.Next();
   } while (session->id == 0 || sessions_.contains(session->id));
-  session->session = node_.database().Begin(request.read_only(), TxnId(), kSessionLife);
+  const GivenName name =
+      GivenName::Make(static_cast<uint64_t>(env_.clock.WallMillis()), env_.random);
+  session->session = node_.database().Begin(request.read_only(), name, kSessionLife);
   session->last_used = env_.Now();
   response.set_session_id(session->id);
   FillTxn(session->session->handle(), response.mutable_txn());
@@ -182,17 +185,67 @@ Task<v1::SessionWriteResponse> PublicApi::Write(v1::SessionWriteRequest request,
 Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest request,
                                                   Duration timeout) {
   v1::SessionCommitResponse response;
-  auto session = Find(request.session_id());
+  const uint64_t id = request.session_id();
+  timeout = Timeout(request.timeout_ms(), timeout);
+  auto session = Find(id);
+  if (session.status().code() == Code::kNotFound) {
+    co_return co_await CommitAgain(std::move(request), timeout);
+  }
   if (!session.ok()) {
     StatusToError(session.status(), response.mutable_error());
     co_return response;
   }
   const Use use(env_, *session);
-  sessions_.erase(request.session_id());
-  const client::CommitResult result = co_await use->Commit(Timeout(request.timeout_ms(), timeout));
+  sessions_.erase(id);
+  answers_.Begin(id, env_.Now());
+  const client::CommitResult result = co_await use->Commit(timeout);
   FillTxn(use->handle(), response.mutable_txn());
   response.set_commit_ts(result.commit_ts.bits());
+  response.set_read_ts(use->transaction().start_ts().bits());
   if (!result.ok()) FillCommitError(result, response.mutable_error());
+  answers_.Finish(id, response);
+  co_return response;
+}
+
+Task<v1::SessionCommitResponse> PublicApi::CommitAgain(v1::SessionCommitRequest request,
+                                                       Duration timeout) {
+  const Instant deadline = env_.Now() + timeout;
+  SessionAnswers::Found found = answers_.Find(request.session_id());
+  Backoff pause(5ms, 100ms);
+  while (found.known && !found.response && env_.Now() < deadline) {
+    co_await Sleep(env_.executor, pause.Next(env_.random));
+    found = answers_.Find(request.session_id());
+  }
+  const bool facts = found.response &&
+                     EffectOf(StatusFromError(found.response->error()).code()) != Effect::kUnknown;
+  if (facts) co_return *std::move(found.response);
+  // By its name: as this node knew it, or as the caller does.
+  v1::SessionCommitResponse response;
+  v1::TxnRef txn = found.response ? found.response->txn() : request.txn();
+  if (txn.anchor_key().empty()) txn = request.txn();
+  if (txn.txn_id().empty()) {
+    StatusToError(
+        quorate::Status(Code::kUnknownOutcome,
+                        fmt::format("session {} is not known on this node (any more): repeat with "
+                                    "txn_id from Begin and one written key, or ask GetOutcome",
+                                    request.session_id())),
+        response.mutable_error());
+    co_return response;
+  }
+  v1::GetOutcomeRequest ask;
+  *ask.mutable_txn() = txn;
+  const Duration left = std::max<Duration>(deadline - env_.Now(), 1ms);
+  const v1::GetOutcomeResponse outcome = co_await GetOutcome(std::move(ask), left);
+  *response.mutable_txn() = std::move(txn);
+  if (outcome.state() == v1::COMMITTED) {
+    response.set_commit_ts(outcome.commit_ts());
+  } else if (outcome.state() == v1::ABORTED_STATE) {
+    StatusToError(quorate::Status(Code::kAborted, "the session did not commit, and never will"),
+                  response.mutable_error());
+  } else {
+    *response.mutable_error() = outcome.error();
+  }
+  if (outcome.error().code() == v1::OK) answers_.Finish(request.session_id(), response);
   co_return response;
 }
 
@@ -214,14 +267,14 @@ Task<v1::SessionRollbackResponse> PublicApi::Rollback(v1::SessionRollbackRequest
 Task<v1::GetOutcomeResponse> PublicApi::GetOutcome(v1::GetOutcomeRequest request,
                                                    Duration timeout) {
   v1::GetOutcomeResponse response;
-  const std::optional<TxnId> id = TxnId::FromBytes(request.txn().txn_id());
-  if (!id) {
-    StatusToError(InvalidArgument("a transaction id has 16 bytes"), response.mutable_error());
+  Result<client::TxnHandle> handle =
+      ParseTxn(request.txn(), static_cast<uint64_t>(env_.clock.WallMillis()));
+  if (!handle.ok()) {
+    StatusToError(handle.status(), response.mutable_error());
     co_return response;
   }
-  client::TxnHandle handle{*id, Timestamp(request.txn().start_ts()), request.txn().anchor_key()};
   const Result<client::Outcome> outcome = co_await node_.database().OutcomeAsync(
-      std::move(handle), Timeout(request.timeout_ms(), timeout));
+      *std::move(handle), Timeout(request.timeout_ms(), timeout));
   if (!outcome.ok()) {
     StatusToError(outcome.status(), response.mutable_error());
     co_return response;

@@ -18,6 +18,7 @@
 #include "client/database.h"
 #include "proto/admin.pb.h"
 #include "proto/client.pb.h"
+#include "server/node/session_answers.h"
 
 namespace quorate::server {
 
@@ -51,6 +52,8 @@ class PublicApi {
 
   // The session for one call. NOT_FOUND: none of that id (any more); FAILED_PRECONDITION: busy.
   Result<std::shared_ptr<Session>> Find(uint64_t id);
+  // The answer of a Commit whose session is not here (any more), or is being committed.
+  Task<v1::SessionCommitResponse> CommitAgain(v1::SessionCommitRequest request, Duration timeout);
   Task<void> ExpireLoop();
   // OVERLOADED while the node stops: nothing happened, another node can be asked.
   quorate::Status Admit() const;
@@ -58,6 +61,7 @@ class PublicApi {
   Env& env_;
   Node& node_;
   std::map<uint64_t, std::shared_ptr<Session>> sessions_;
+  SessionAnswers answers_;
   TaskScope scope_;
 };
 

@@ -6,6 +6,7 @@
 // touches a thing twice keeps track itself.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "shard/applied.h"
@@ -14,6 +15,7 @@
 
 namespace quorate::v1 {
 class AdvanceHorizon;
+class CloseName;
 class CommitOnePhase;
 class Decide;
 class Done;
@@ -40,16 +42,25 @@ Applied ApplyResolve(ApplyContext context, const v1::ResolveCommand& command);
 Applied ApplyRefuse(ApplyContext context, const v1::Refuse& command);
 Applied ApplyAdvanceHorizon(ApplyContext context, const v1::AdvanceHorizon& command);
 Applied ApplyDone(ApplyContext context, const v1::Done& command);
+// kCommitted or kAborted: what stands for the name. LOCK_CONFLICT: a part of it is prepared.
+Applied ApplyCloseName(ApplyContext context, const v1::CloseName& command);
 
 // Drops what the horizon has passed, oldest first (see Collectable). `budget` bounds the keys
 // looked at plus the versions and records deleted. Every entry does a little, so that garbage goes
 // as fast as it comes and no entry does much.
 inline constexpr size_t kCollectPerEntry = 6;
 inline constexpr size_t kCollectPerAdvance = 512;
+// Names beside them: an entry adds one at most, but for a ResolveCommand.
+inline constexpr size_t kCollectNamesPerEntry = 2;
 void Collect(ApplyContext context, size_t budget);
+void CollectNames(ApplyContext context, size_t max);
 
 // Refusals shared by the commands.
 Applied Refused(Code code, std::string why);
 Applied RefusedTooOld(const Table& table, Timestamp start_ts);
+// Why no part of `name` may be prepared here any more; nullopt: it may. Its time comes first: below
+// the names horizon a record that is not there says nothing.
+std::optional<Applied> RefusedByName(const Table& table, const GivenName& name,
+                                     std::string_view marker_key);
 
 }  // namespace quorate::shard

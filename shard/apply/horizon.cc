@@ -65,10 +65,21 @@ void Collect(ApplyContext context, size_t budget) {
 }
 
 Applied ApplyAdvanceHorizon(ApplyContext context, const v1::AdvanceHorizon& command) {
+  Table& table = context.table;
   const Timestamp horizon(command.horizon());
-  if (horizon > context.table.horizon()) context.table.SetHorizon(horizon, context.batch);
+  if (horizon > table.horizon()) table.SetHorizon(horizon, context.batch);
+  const Timestamp names_horizon(command.names_horizon());
+  if (names_horizon > table.names_horizon()) table.SetNamesHorizon(names_horizon, context.batch);
   Collect(context, kCollectPerAdvance);
+  CollectNames(context, kCollectPerAdvance);
   return {};
+}
+
+void CollectNames(ApplyContext context, size_t max) {
+  const Table& table = context.table;
+  context.table.names().Collect(
+      MUTANT("name-behind-short-horizon") ? table.horizon() : table.names_horizon(), max,
+      context.batch);
 }
 
 Applied Refused(Code code, std::string why) {

@@ -18,6 +18,9 @@ Applied ApplyCommitOnePhase(ApplyContext context, const v1::CommitOnePhase& comm
   }
   const Timestamp start_ts(command.start_ts());
   if (start_ts < table.horizon()) return RefusedTooOld(table, start_ts);
+  const GivenName name = GivenName::FromBytes(command.name()).value_or(GivenName());
+  if (auto refused = RefusedByName(table, name, command.writes(0).key()))
+    return *std::move(refused);
   for (const v1::Write& write : command.writes()) {
     if (table.IntentOn(write.key()) != nullptr) {
       return Refused(Code::kLockConflict, "another transaction's intent came first");
@@ -41,6 +44,14 @@ Applied ApplyCommitOnePhase(ApplyContext context, const v1::CommitOnePhase& comm
   Applied applied = StandingOf(record);
   applied.prepare_ts = commit_ts;
   table.Store(std::move(record), context.batch);
+  if (name.given()) {
+    table.names().Store({.state = NameRecord::State::kCommitted,
+                         .name = name,
+                         .commit_ts = commit_ts,
+                         .key = command.writes(0).key(),
+                         .last_key = command.writes(command.writes_size() - 1).key()},
+                        context.batch);
+  }
   return applied;
 }
 

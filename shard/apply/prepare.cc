@@ -28,6 +28,7 @@ ParticipantRecord PreparedRecord(const v1::PrepareCommand& command, const Owner&
   for (const v1::KeySpan& guard : command.guards()) {
     record.guards.push_back({guard.from(), guard.to()});
   }
+  record.name = GivenName::FromBytes(command.name()).value_or(GivenName());
   return record;
 }
 
@@ -67,6 +68,8 @@ Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
   }
   const Timestamp start_ts(command.start_ts());
   if (start_ts < table.horizon()) return RefusedTooOld(table, start_ts);
+  const GivenName name = GivenName::FromBytes(command.name()).value_or(GivenName());
+  if (auto refused = RefusedByName(table, name, command.marker_key())) return *std::move(refused);
   for (const v1::Write& write : command.writes()) {
     if (table.IntentOn(write.key()) != nullptr) {
       return Refused(Code::kLockConflict, "another transaction's intent came first");

@@ -26,6 +26,19 @@ void ResolvePrepared(ApplyContext context, ParticipantRecord record, TxnState ou
     }
     context.batch->Delete(IntentKey(key));
   }
+  const bool writes = !record.writes.empty();
+  const bool remembered =
+      context.table.span().Contains(record.anchor_key) || !MUTANT("name-remembered-at-anchor-only");
+  if (outcome == TxnState::kCommitted && record.name.given() && remembered) {
+    context.table.names().Store({.state = NameRecord::State::kCommitted,
+                                 .name = record.name,
+                                 .commit_ts = commit_ts,
+                                 .key = writes ? record.writes.front() : record.marker_key,
+                                 .last_key = writes ? record.writes.back() : record.marker_key},
+                                context.batch);
+  }
+  // The index of prepared ones goes by the record as it was.
+  record.name = {};
   record.state = outcome;
   record.priority = {};
   record.anchor_key.clear();

@@ -313,17 +313,97 @@ TEST_F(CommitTest, OptionsOutOfRangeAreRefused) {
   EXPECT_EQ(Run(database_->OutcomeAsync(nameless, 1s)).status().code(), Code::kInvalidArgument);
 }
 
-TEST_F(CommitTest, ASessionCommitsUnderTheIdItWasGiven) {
+TransactOptions Named(std::string key) {
   Random random(9);
-  const TxnId id = TxnId::Make(random);
-  auto session = database_->Begin(false, id, 10s);
+  TransactOptions options;
+  options.name = GivenName::Make(1000, random);
+  options.name_key = std::move(key);
+  return options;
+}
+
+// What the leader of the key is asked about a name.
+Answer NameStands(v1::TxnState state, uint64_t commit_ts = 0) {
+  v1::NodeResponse response;
+  response.mutable_push()->set_state(state);
+  response.mutable_push()->set_commit_ts(commit_ts);
+  return response;
+}
+
+TEST_F(CommitTest, EveryAttemptCarriesTheName) {
+  int rivals = 2;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (request.has_commit() && rivals-- > 0) cluster_.Write("n", "10");
+    return std::nullopt;
+  };
+  EXPECT_TRUE(Transact(Increment, Named("n")).ok());
+  ASSERT_EQ(cluster_.commits.size(), 3u);
+  for (const v1::CommitRequest& commit : cluster_.commits) {
+    EXPECT_EQ(commit.name(), Named("n").name.bytes());
+  }
+  EXPECT_NE(cluster_.commits[0].txn_id(), cluster_.commits[1].txn_id());
+}
+
+TEST_F(CommitTest, WhatSaysNothingOfANameIsSaidOnceItIsClosed) {
+  int asked = 0;
+  v1::TxnState stands = v1::ABORTED_STATE;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_push()) return std::nullopt;
+    EXPECT_EQ(request.push().name(), Named("n").name.bytes());
+    EXPECT_EQ(request.push().key(), "n");
+    ++asked;
+    return NameStands(stands, 77);
+  };
+  const Database::Closure refuse = [](Transaction&) -> Task<Status> {
+    co_return Status(Code::kFailedPrecondition, "no");
+  };
+  EXPECT_EQ(Transact(refuse, Named("n")).status.code(), Code::kFailedPrecondition);
+  EXPECT_EQ(asked, 1);
+  // Another sending had committed: that is the answer.
+  stands = v1::COMMITTED;
+  const CommitResult result = Transact(refuse, Named("n"));
+  EXPECT_TRUE(result.ok()) << result.status.ToString();
+  EXPECT_TRUE(result.earlier);
+  EXPECT_EQ(result.commit_ts, Timestamp(77));
+  // Nobody to ask: nothing is known of the name.
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (request.has_push()) return Answer();
+    return std::nullopt;
+  };
+  const CommitResult unknown = Transact(refuse, Named("n"));
+  EXPECT_EQ(unknown.status.code(), Code::kUnknownOutcome);
+  ASSERT_TRUE(unknown.unknown.has_value());
+  EXPECT_TRUE(unknown.unknown->named());
+  EXPECT_EQ(unknown.unknown->anchor_key, "n");
+}
+
+TEST_F(CommitTest, AClosedNameIsAbortedForGood) {
+  cluster_.before = [](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (request.has_commit()) return CommitRefused(v1::ALREADY_EXISTS, 0);
+    if (request.has_push()) return NameStands(v1::ABORTED_STATE);
+    return std::nullopt;
+  };
+  const CommitResult result = Transact(Increment, Named("n"));
+  EXPECT_EQ(result.status.code(), Code::kAborted);
+  EXPECT_EQ(result.attempts, 1);
+}
+
+TEST_F(CommitTest, ANameNeedsAKeyThatIsWritten) {
+  EXPECT_EQ(Transact(Increment, Named("")).status.code(), Code::kInvalidArgument);
+  EXPECT_EQ(Transact(Increment, Named("other")).status.code(), Code::kInvalidArgument);
+  EXPECT_TRUE(cluster_.commits.empty());
+}
+
+TEST_F(CommitTest, ASessionCommitsUnderTheNameItWasGiven) {
+  const GivenName name = Named("").name;
+  auto session = database_->Begin(false, name, 10s);
   EXPECT_EQ(Run(session->transaction().Get("a")).value(), std::nullopt);
   EXPECT_TRUE(session->transaction().Put("a", "1").ok());
   const CommitResult result = Run(session->Commit(5s));
   EXPECT_TRUE(result.ok());
-  EXPECT_EQ(cluster_.commits[0].txn_id(), id.bytes());
+  EXPECT_EQ(cluster_.commits[0].name(), name.bytes());
+  EXPECT_TRUE(session->handle().named());
   EXPECT_EQ(session->handle().anchor_key, "a");
-  auto dropped = database_->Begin(false, TxnId(), 10s);
+  auto dropped = database_->Begin(false, GivenName(), 10s);
   EXPECT_TRUE(dropped->handle().txn_id.valid());
   EXPECT_TRUE(dropped->transaction().Put("b", "1").ok());
   dropped->Rollback();

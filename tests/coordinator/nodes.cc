@@ -221,6 +221,16 @@ Awaited<v1::PushResponse> Nodes::Push(int node, const v1::CommitRequest& of, Dur
   return answer;
 }
 
+Awaited<v1::PushResponse> Nodes::AskName(int node, const GivenName& name, const std::string& key,
+                                         Duration timeout) {
+  v1::PushRequest request;
+  request.set_name(std::string(name.bytes()));
+  request.set_key(key);
+  auto answer = std::make_shared<std::optional<v1::PushResponse>>();
+  scope_.Spawn(RunPush(node, std::move(request), env.executor.Now() + timeout, answer));
+  return answer;
+}
+
 Task<void> Nodes::RunPush(int node, v1::PushRequest request, Instant deadline,
                           Awaited<v1::PushResponse> answer) {
   *answer = co_await coordinator(node).HandlePush(std::move(request), deadline);
@@ -240,11 +250,12 @@ Task<void> Nodes::RunAsk(int node, shard::TxnName txn, Instant deadline,
   answer->emplace(co_await coordinator(node).pusher().Push(std::move(txn), deadline));
 }
 
-void Nodes::Horizon(ShardName shard, Timestamp horizon) {
+void Nodes::Horizon(ShardName shard, Timestamp horizon, Timestamp names_horizon) {
   v1::ShardCommand command;
   command.set_term(group(shard).term().value());
   command.set_version(1);
   command.mutable_advance_horizon()->set_horizon(horizon.bits());
+  command.mutable_advance_horizon()->set_names_horizon(names_horizon.bits());
   group(shard).Append(command.SerializeAsString());
   Quiet();
   while (!group(shard).pending().empty()) group(shard).CommitOne();

@@ -37,11 +37,14 @@ class Nodes final : public SlotSource {
                             const std::vector<std::string>& reads = {});
   Awaited<v1::CommitResponse> Commit(int node, v1::CommitRequest request, Duration timeout = 10s);
   Awaited<v1::PushResponse> Push(int node, const v1::CommitRequest& of, Duration timeout = 10s);
+  // What stands for a name, asked at the leader of `key`, which must be `node`.
+  Awaited<v1::PushResponse> AskName(int node, const GivenName& name, const std::string& key,
+                                    Duration timeout = 10s);
   // Through shard::Pusher, as a waiting reader on `node` asks.
   Awaited<Result<shard::PushOutcome>> Ask(int node, const v1::CommitRequest& of,
                                           Duration timeout = 10s);
   // Logs and applies AdvanceHorizon.
-  void Horizon(ShardName shard, Timestamp horizon);
+  void Horizon(ShardName shard, Timestamp horizon, Timestamp names_horizon = Timestamp());
   // What a snapshot read at a fresh slot finds; "" for an absent key.
   std::string Read(const std::string& key);
 

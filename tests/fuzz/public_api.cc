@@ -85,9 +85,15 @@ std::vector<std::string> Seeds() {
   put->set_value("1");
   execute.add_operations()->set_get("a");
   execute.add_operations()->mutable_scan()->set_limit(3);
-  execute.set_txn_id("0123456789abcdef");
+  // A name of the time at which the test node's world begins.
+  const std::string name(
+      "\x01\x8b\xcf\xe5\x68\x00\x70"
+      "9\x89"
+      "9abcdef",
+      16);
+  execute.set_txn_id(name);
   v1::GetOutcomeRequest outcome;
-  outcome.mutable_txn()->set_txn_id("0123456789abcdef");
+  outcome.mutable_txn()->set_txn_id(name);
   outcome.mutable_txn()->set_anchor_key("a");
   // The test node's sessions are numbered by its random source, which always starts the same.
   TestNode node;

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 import grpc
@@ -91,8 +92,66 @@ class GrpcClient(unittest.TestCase):
         read = self.assertOk(self.execute(self.operation(get=b"zcond")))
         self.assertFalse(read.results[0].value.found)
 
+    def new_name(self):
+        """A UUIDv7."""
+        free = bytearray(os.urandom(10))
+        free[0] = free[0] & 0x0F | 0x70
+        free[2] = free[2] & 0x3F | 0x80
+        return int(time.time() * 1000).to_bytes(6, "big") + bytes(free)
+
+    def outcome(self, name, key, node=0):
+        ref = self.txn_pb.TxnRef(txn_id=name, anchor_key=key)
+        return self.assertOk(self.nodes[node].GetOutcome(self.pb.GetOutcomeRequest(txn=ref),
+                                                         timeout=TIMEOUT)).state
+
+    def test_named_executes_under_contention_have_one_outcome(self):
+        """Each is sent by two callers to two nodes at once; all answers about it must agree."""
+        keys = [b"a/contended", b"n/contended", b"z/contended"]
+        self.assertOk(self.execute(self.operation(put=(keys[0], b"0"))))
+        states = {self.txn_pb.COMMITTED: 0, self.txn_pb.ABORTED_STATE: 0}
+        committed_at = set()
+
+        def send(name, node, answers):
+            present = self.pb.Condition(key=keys[0], absent=False)
+            puts = [self.operation(put=(key, name)) for key in keys]
+            answers.append(self.execute(*puts, conditions=[present], node=node, txn_id=name))
+
+        def caller(number, failures):
+            for i in range(20):
+                name, answers = self.new_name(), []
+                both = [threading.Thread(target=send, args=(name, (number + n) % 3, answers))
+                        for n in range(2)]
+                for thread in both:
+                    thread.start()
+                for thread in both:
+                    thread.join()
+                state = self.outcome(name, keys[i % 3], node=(number + i) % 3)
+                states[state] += 1
+                told = [a.commit_ts for a in answers if a.error.code == self.txn_pb.OK]
+                nothing = [a for a in answers if a.error.code in (
+                    self.txn_pb.READ_CONFLICT, self.txn_pb.LOCK_CONFLICT, self.txn_pb.ABORTED,
+                    self.txn_pb.FAILED_PRECONDITION)]
+                if told and (state != self.txn_pb.COMMITTED or len(set(told)) > 1):
+                    failures.append((name.hex(), "committed", told, state))
+                if nothing and state != self.txn_pb.ABORTED_STATE:
+                    failures.append((name.hex(), "nothing", nothing[0].error.message, state))
+                if len(answers) != 2:
+                    failures.append((name.hex(), "unanswered"))
+                committed_at.update(told)
+
+        failures = []
+        callers = [threading.Thread(target=caller, args=(n, failures)) for n in range(8)]
+        for thread in callers:
+            thread.start()
+        for thread in callers:
+            thread.join()
+        self.assertEqual(failures, [])
+        self.assertEqual(sum(states.values()), 160)
+        self.assertGreater(states[self.txn_pb.COMMITTED], 80)
+        self.assertEqual(len(committed_at), states[self.txn_pb.COMMITTED], "one timestamp each")
+
     def test_outcome_by_an_id_of_the_callers_choice(self):
-        txn_id = os.urandom(16)
+        txn_id = self.new_name()
         written = self.assertOk(self.execute(self.operation(put=(b"outcome", b"1")),
                                              txn_id=txn_id))
         self.assertEqual(written.txn.txn_id, txn_id)
@@ -101,8 +160,7 @@ class GrpcClient(unittest.TestCase):
         self.assertOk(asked)
         self.assertEqual(asked.state, self.txn_pb.COMMITTED)
         # It never began: nobody can commit it any more once this was answered.
-        never = self.txn_pb.TxnRef(txn_id=os.urandom(16), start_ts=written.txn.start_ts,
-                                   anchor_key=b"outcome")
+        never = self.txn_pb.TxnRef(txn_id=self.new_name(), anchor_key=b"outcome")
         for _ in range(2):
             asked = self.nodes[2].GetOutcome(self.pb.GetOutcomeRequest(txn=never), timeout=TIMEOUT)
             self.assertOk(asked)
@@ -132,8 +190,12 @@ class GrpcClient(unittest.TestCase):
         self.assertGreater(commit.commit_ts, 0)
         seen = self.assertOk(self.execute(self.operation(get=b"s/b")))
         self.assertEqual(seen.results[0].value.value, b"new")
-        gone = node.Commit(pb.SessionCommitRequest(session_id=session), timeout=TIMEOUT)
-        self.assertEqual(gone.error.code, self.txn_pb.NOT_FOUND)
+        again = self.assertOk(node.Commit(pb.SessionCommitRequest(session_id=session),
+                                          timeout=TIMEOUT))
+        self.assertEqual(again.commit_ts, commit.commit_ts)
+        ref = self.txn_pb.TxnRef(txn_id=begun.txn.txn_id, anchor_key=b"x/a")
+        self.assertOk(self.nodes[0].Commit(pb.SessionCommitRequest(session_id=session, txn=ref),
+                                           timeout=TIMEOUT))
 
     def test_sessions_that_conflict_and_roll_back(self):
         pb, node = self.pb, self.nodes[0]

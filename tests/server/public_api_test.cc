@@ -3,10 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "server/node/execute.h"
 #include "tests/server/cluster_fixture.h"
 
 namespace quorate::server {
 namespace {
+
+const std::string kLow("\x11key");
+const std::string kHigh("\xe1key");
 
 class PublicApiTest : public testing::Test {
  protected:
@@ -42,6 +48,27 @@ class PublicApiTest : public testing::Test {
     EXPECT_EQ(response.error().code(), v1::OK);
     return response.session_id();
   }
+  // Writes a key at either end, under a new name.
+  v1::ExecuteRequest Named(const std::string& value) {
+    v1::ExecuteRequest request;
+    const auto now = static_cast<uint64_t>(cluster.at(1).process()->WallMillis());
+    request.set_txn_id(std::string(GivenName::Make(now, random).bytes()));
+    AddPut(&request, kHigh, value);
+    AddPut(&request, kLow, value);
+    return request;
+  }
+  v1::TxnState Outcome(const std::string& name, const std::string& key) {
+    v1::GetOutcomeRequest ask;
+    ask.mutable_txn()->set_txn_id(name);
+    ask.mutable_txn()->set_anchor_key(key);
+    const v1::GetOutcomeResponse response = Run(api->GetOutcome(ask, 10s));
+    EXPECT_EQ(response.error().code(), v1::OK) << response.error().message();
+    return response.state();
+  }
+  static Task<void> Keep(Task<v1::ExecuteResponse> task,
+                         std::optional<v1::ExecuteResponse>* answer) {
+    answer->emplace(co_await std::move(task));
+  }
   v1::SessionReadResponse Read(uint64_t session, const std::string& key) {
     v1::SessionReadRequest request;
     request.set_session_id(session);
@@ -64,10 +91,8 @@ class PublicApiTest : public testing::Test {
 
   ClusterFixture cluster;
   std::unique_ptr<PublicApi> api;
+  Random random{5};
 };
-
-const std::string kLow("\x11key");
-const std::string kHigh("\xe1key");
 
 TEST_F(PublicApiTest, ExecutesOperationsInOrderAndSeesItsOwnWrites) {
   v1::ExecuteRequest request;
@@ -125,20 +150,98 @@ TEST_F(PublicApiTest, RefusesWhatIsMalformed) {
 }
 
 TEST_F(PublicApiTest, AnExecutionOfANamedTransactionCanBeAskedAbout) {
-  v1::ExecuteRequest request;
-  request.set_txn_id(std::string(16, 'T'));
-  AddPut(&request, kLow, "1");
-  AddPut(&request, kHigh, "2");
+  v1::ExecuteRequest request = Named("1");
   const v1::ExecuteResponse response = Execute(request);
   ASSERT_EQ(response.error().code(), v1::OK) << response.error().message();
   EXPECT_EQ(response.txn().txn_id(), request.txn_id());
+  EXPECT_FALSE(response.earlier());
+  EXPECT_EQ(Outcome(request.txn_id(), kLow), v1::COMMITTED);
+  EXPECT_EQ(Outcome(request.txn_id(), kHigh), v1::COMMITTED) << "any key will do";
+}
+
+TEST_F(PublicApiTest, ANameOfWhichNothingIsKnownIsClosedByAsking) {
+  const v1::ExecuteRequest request = Named("1");
+  EXPECT_EQ(Outcome(request.txn_id(), kHigh), v1::ABORTED_STATE);
+  EXPECT_EQ(Execute(request).error().code(), v1::ABORTED);
+  EXPECT_EQ(Outcome(request.txn_id(), kLow), v1::ABORTED_STATE);
+  EXPECT_EQ(*cluster.Get(kLow), std::nullopt);
+}
+
+TEST_F(PublicApiTest, ANamedExecutionSentAgainTakesEffectOnce) {
+  v1::ExecuteRequest request = Named("1");
+  request.add_conditions()->set_key(kLow);
+  request.mutable_conditions(0)->set_absent(true);
+  request.add_operations()->set_get(kLow);
+  const v1::ExecuteResponse first = Execute(request);
+  ASSERT_EQ(first.error().code(), v1::OK) << first.error().message();
+  ASSERT_TRUE(cluster.Put(kHigh, "since").ok());
+  PublicApi other(cluster.at(2).process()->env(), cluster.node(2));
+  for (PublicApi* node : {api.get(), &other}) {
+    const v1::ExecuteResponse again = Run(node->Execute(request, 10s));
+    EXPECT_EQ(again.error().code(), v1::OK) << again.error().message();
+    EXPECT_TRUE(again.earlier());
+    EXPECT_EQ(again.commit_ts(), first.commit_ts());
+    EXPECT_EQ(again.results_size(), 0) << "what was read then is not kept";
+    EXPECT_EQ(again.failed_conditions_size(), 0);
+  }
+  EXPECT_EQ(*cluster.Get(kHigh), "since");
+}
+
+TEST_F(PublicApiTest, ANameWhoseConditionFailedStaysFailed) {
+  v1::ExecuteRequest request = Named("1");
+  request.add_conditions()->set_key(kLow);
+  request.mutable_conditions(0)->set_absent(false);
+  EXPECT_EQ(Execute(request).error().code(), v1::FAILED_PRECONDITION);
+  ASSERT_TRUE(cluster.Put(kLow, "there now").ok());
+  EXPECT_EQ(Execute(request).error().code(), v1::ABORTED) << "no sending of it may say otherwise";
+  EXPECT_EQ(Outcome(request.txn_id(), kHigh), v1::ABORTED_STATE);
+  EXPECT_EQ(*cluster.Get(kHigh), std::nullopt);
+}
+
+TEST_F(PublicApiTest, ManyNodesMaySendOneNameAtOnce) {
+  for (int round = 0; round < 5; ++round) {
+    const v1::ExecuteRequest request = Named(std::to_string(round));
+    std::vector<std::unique_ptr<PublicApi>> nodes;
+    std::vector<std::optional<v1::ExecuteResponse>> answers(6);
+    for (size_t i = 0; i < answers.size(); ++i) {
+      const size_t node = 1 + i % 3;
+      nodes.push_back(
+          std::make_unique<PublicApi>(cluster.at(node).process()->env(), cluster.node(node)));
+      cluster.client().scope().Spawn(Keep(nodes.back()->Execute(request, 10s), &answers[i]));
+    }
+    ASSERT_TRUE(cluster.RunUntil([&] {
+      return std::all_of(answers.begin(), answers.end(), [](const auto& a) { return !!a; });
+    }));
+    for (const auto& answer : answers) {
+      EXPECT_EQ(answer->error().code(), v1::OK) << answer->error().message();
+      EXPECT_EQ(answer->commit_ts(), answers[0]->commit_ts());
+    }
+  }
+}
+
+TEST_F(PublicApiTest, AReferenceWithoutANameIsTakenAsItWasHandedOutOnly) {
+  Random own(3);
   v1::GetOutcomeRequest ask;
-  *ask.mutable_txn() = response.txn();
-  const v1::GetOutcomeResponse outcome = Run(api->GetOutcome(ask, 10s));
-  EXPECT_EQ(outcome.error().code(), v1::OK) << outcome.error().message();
-  EXPECT_EQ(outcome.state(), v1::COMMITTED);
-  ask.mutable_txn()->set_txn_id(std::string(16, 'U'));  // never sent
-  EXPECT_EQ(Run(api->GetOutcome(ask, 10s)).state(), v1::ABORTED_STATE);
+  FillTxn({TxnId::Make(own), Timestamp::FromParts(1'700'000'000'000, 0), kLow}, ask.mutable_txn());
+  EXPECT_EQ(Run(api->GetOutcome(ask, 10s)).error().code(), v1::OK);
+  ask.mutable_txn()->set_anchor_key(kHigh);
+  EXPECT_EQ(Run(api->GetOutcome(ask, 10s)).error().code(), v1::INVALID_ARGUMENT);
+}
+
+TEST_F(PublicApiTest, ANameOfAnotherTimeIsRefused) {
+  v1::ExecuteRequest request = Named("1");
+  Random random(9);
+  const auto now = static_cast<uint64_t>(cluster.at(1).process()->WallMillis());
+  request.set_txn_id(std::string(GivenName::Make(now + 400'000, random).bytes()));
+  EXPECT_EQ(Execute(request).error().code(), v1::INVALID_ARGUMENT);
+  request.set_txn_id(std::string(GivenName::Make(now - 4'000'000, random).bytes()));
+  EXPECT_EQ(Execute(request).error().code(), v1::TOO_OLD);
+  v1::GetOutcomeRequest ask;
+  ask.mutable_txn()->set_txn_id(request.txn_id());
+  ask.mutable_txn()->set_anchor_key(kLow);
+  EXPECT_EQ(Run(api->GetOutcome(ask, 10s)).error().code(), v1::TOO_OLD);
+  request.set_txn_id(std::string(16, 'T'));
+  EXPECT_EQ(Execute(request).error().code(), v1::INVALID_ARGUMENT) << "no UUIDv7";
 }
 
 TEST_F(PublicApiTest, ASessionCommitsWhatItWrote) {
@@ -151,7 +254,31 @@ TEST_F(PublicApiTest, ASessionCommitsWhatItWrote) {
   const v1::SessionCommitResponse committed = Commit(session);
   EXPECT_EQ(committed.error().code(), v1::OK) << committed.error().message();
   EXPECT_EQ(*cluster.Get(kHigh), "t");
-  EXPECT_EQ(Commit(session).error().code(), v1::NOT_FOUND);
+  const v1::SessionCommitResponse again = Commit(session);
+  EXPECT_EQ(again.error().code(), v1::OK) << again.error().message();
+  EXPECT_EQ(again.commit_ts(), committed.commit_ts());
+}
+
+TEST_F(PublicApiTest, ASessionsCommitRepeatedElsewhereFindsItsOutcome) {
+  v1::BeginResponse begun = Run(api->Begin({}, 10s));
+  EXPECT_EQ(Write(begun.session_id(), kLow, "s"), v1::OK);
+  EXPECT_EQ(Write(begun.session_id(), kHigh, "t"), v1::OK);
+  ASSERT_EQ(Commit(begun.session_id()).error().code(), v1::OK);
+  PublicApi other(cluster.at(3).process()->env(), cluster.node(3));
+  v1::SessionCommitRequest request;
+  request.set_session_id(begun.session_id());
+  EXPECT_EQ(Run(other.Commit(request, 10s)).error().code(), v1::UNKNOWN_OUTCOME) << "by whom?";
+  *request.mutable_txn() = begun.txn();
+  request.mutable_txn()->set_anchor_key(kHigh);
+  EXPECT_EQ(Run(other.Commit(request, 10s)).error().code(), v1::OK);
+}
+
+TEST_F(PublicApiTest, ASessionAskedAboutBeforeItsCommitCannotCommit) {
+  v1::BeginResponse begun = Run(api->Begin({}, 10s));
+  EXPECT_EQ(Write(begun.session_id(), kLow, "s"), v1::OK);
+  EXPECT_EQ(Outcome(begun.txn().txn_id(), kLow), v1::ABORTED_STATE);
+  EXPECT_EQ(Commit(begun.session_id()).error().code(), v1::ABORTED);
+  EXPECT_EQ(*cluster.Get(kLow), std::nullopt);
 }
 
 TEST_F(PublicApiTest, ASessionThatReadWhatChangedIsRefused) {

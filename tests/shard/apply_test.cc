@@ -41,6 +41,7 @@ class ApplyTest : public ::testing::Test {
     std::map<std::string, bool> writes;  // key -> deletion
     std::string digest_key;
     bool staged = false;
+    GivenName name;
   };
 
   Txn Draw() {
@@ -75,6 +76,7 @@ class ApplyTest : public ::testing::Test {
     commit->set_start_ts(txn.start);
     commit->set_commit_ts(ts);
     commit->set_anchor_key(txn.writes.begin()->first);
+    commit->set_name(std::string(txn.name.bytes()));
     FillWrites(txn, commit->mutable_writes());
     return Apply(std::move(command));
   }
@@ -89,6 +91,7 @@ class ApplyTest : public ::testing::Test {
     prepare->set_prepare_ts(ts);
     prepare->mutable_priority()->set_txn_id(std::string(txn.id.bytes()));
     prepare->set_stage(txn.staged);
+    prepare->set_name(std::string(txn.name.bytes()));
     if (txn.staged) {
       v1::Participant* self = prepare->add_participants();
       self->set_marker_key(txn.writes.begin()->first);
@@ -124,10 +127,26 @@ class ApplyTest : public ::testing::Test {
     done.mutable_done()->set_anchor_key(txn.writes.begin()->first);
     Apply(std::move(done));
   }
-  void Advance(uint64_t horizon) {
+  void Advance(uint64_t horizon, uint64_t names_ms = 0) {
     v1::ShardCommand command;
     command.mutable_advance_horizon()->set_horizon(horizon);
+    command.mutable_advance_horizon()->set_names_horizon(Timestamp::FromParts(names_ms, 0).bits());
     Apply(std::move(command));
+  }
+  // A transaction that writes "k", under a name of `ms`.
+  Txn OfName(const GivenName& name) {
+    Txn txn;
+    txn.id = TxnId::Make(random_);
+    txn.start = ++now_;
+    txn.writes["k"] = false;
+    txn.name = name;
+    return txn;
+  }
+  Applied Close(const GivenName& name, const std::string& key = "k") {
+    v1::ShardCommand command;
+    command.mutable_close_name()->set_name(std::string(name.bytes()));
+    command.mutable_close_name()->set_key(key);
+    return Apply(std::move(command));
   }
 
   void Check() {
@@ -307,6 +326,73 @@ TEST_F(ApplyTest, OrdinaryEntriesKeepUpWithTheGarbageTheyMake) {
   // 200 transactions live above the horizon, 50 came since it moved; the rest was collected by the
   // way.
   EXPECT_LE(table_.collectable().size(), 300u);
+}
+
+TEST_F(ApplyTest, ANameIsCommittedOnce) {
+  const GivenName name = GivenName::Make(100, random_);
+  ASSERT_EQ(OnePhase(OfName(name), 50).state, Applied::State::kCommitted);
+  EXPECT_EQ(OnePhase(OfName(name), 60).status.code(), Code::kAlreadyExists);
+  EXPECT_EQ(Prepare(OfName(name), 60).status.code(), Code::kAlreadyExists);
+  const Applied asked = Close(name, "elsewhere");
+  EXPECT_EQ(asked.state, Applied::State::kCommitted);
+  EXPECT_EQ(asked.commit_ts, Timestamp(50));
+  EXPECT_TRUE(OnePhase(OfName(GivenName::Make(100, random_)), 60).status.ok()) << "another name";
+}
+
+TEST_F(ApplyTest, APreparedPartLeavesItsNameWhenItIsCommitted) {
+  const GivenName name = GivenName::Make(100, random_);
+  const Txn first = OfName(name);
+  ASSERT_TRUE(Prepare(first, 50).status.ok());
+  EXPECT_EQ(Close(name).status.code(), Code::kLockConflict) << "it may still commit";
+  Finish(first, false, 0);
+  const Txn second = OfName(name);
+  ASSERT_TRUE(Prepare(second, 60).status.ok()) << "an attempt that was aborted is no outcome";
+  Finish(second, true, 70);
+  EXPECT_EQ(Prepare(OfName(name), 80).status.code(), Code::kAlreadyExists);
+  EXPECT_EQ(Close(name).commit_ts, Timestamp(70));
+  EXPECT_TRUE(table_.names().Prepared(name).empty());
+}
+
+TEST_F(ApplyTest, AClosedNameStaysClosedWhateverIsAsked) {
+  const GivenName name = GivenName::Make(100, random_);
+  EXPECT_EQ(Close(name, "a").state, Applied::State::kAborted);
+  EXPECT_EQ(OnePhase(OfName(name), 50).status.code(), Code::kAlreadyExists);
+  EXPECT_EQ(Prepare(OfName(name), 50).status.code(), Code::kAlreadyExists);
+  EXPECT_EQ(Close(name, "z").state, Applied::State::kAborted);
+}
+
+TEST_F(ApplyTest, NamesOutliveTheHorizonAndEndAtTheirOwn) {
+  const GivenName committed = GivenName::Make(100, random_), closed = GivenName::Make(101, random_);
+  ASSERT_TRUE(OnePhase(OfName(committed), 50).status.ok());
+  ASSERT_EQ(Close(closed).state, Applied::State::kAborted);
+  now_ = 1000;
+  Advance(900, 100);
+  EXPECT_EQ(table_.collectable().size(), 0u) << "the attempt's record is gone";
+  EXPECT_EQ(OnePhase(OfName(committed), 950).status.code(), Code::kAlreadyExists);
+  Advance(900, 101);
+  EXPECT_EQ(table_.names().size(), 1u);
+  // Before any look for records: there is none, and that says nothing.
+  EXPECT_EQ(Close(committed).status.code(), Code::kTooOld);
+  EXPECT_EQ(OnePhase(OfName(committed), 950).status.code(), Code::kTooOld);
+  EXPECT_EQ(Prepare(OfName(committed), 950).status.code(), Code::kTooOld);
+  EXPECT_EQ(Close(closed).state, Applied::State::kAborted);
+}
+
+TEST_F(ApplyTest, NamesAreReadBackFromTheStore) {
+  const GivenName committed = GivenName::Make(100, random_), prepared = GivenName::Make(7, random_);
+  ASSERT_TRUE(OnePhase(OfName(committed), 50).status.ok());
+  Txn other = OfName(prepared);
+  other.writes = {{"m", false}};
+  ASSERT_TRUE(Prepare(other, 60).status.ok());
+  Advance(5, 3);
+  const uint64_t before = DigestOf(table_);
+  table_.Load();
+  EXPECT_EQ(DigestOf(table_), before);
+  EXPECT_EQ(table_.names_horizon().physical_ms(), 3u);
+  EXPECT_EQ(Close(committed).commit_ts, Timestamp(50));
+  EXPECT_EQ(Close(prepared).status.code(), Code::kLockConflict);
+  Finish(other, true, 70);
+  EXPECT_EQ(Close(prepared).commit_ts, Timestamp(70));
 }
 
 TEST_F(ApplyTest, AnEntryOfAnotherTermOrVersionIsVoid) {

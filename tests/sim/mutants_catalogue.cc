@@ -56,6 +56,13 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-readers-not-participants", "shards that were only read are not asked to prepare"},
       {"txn-scan-misses-committed-intents", "a scan overlooks committed intents"},
       {"txn-scan-ignores-locks", "a scan does not wait for prepared transactions"},
+      // ---- transactions: names
+      {"name-not-kept-over-attempts", "another attempt of a named transaction has another name"},
+      {"name-closed-at-marker-only", "a closed name is looked for at a part's marker only"},
+      {"name-behind-short-horizon", "names are forgotten as soon as transaction records"},
+      {"name-attempts-joined-by-id", "another attempt's COMMITTED under the name is overlooked"},
+      {"name-too-old-after-records", "a name of which nothing is left is closed, however old"},
+      {"name-remembered-at-anchor-only", "other participants do not remember the name"},
       // ---- transactions: outcome
       {"txn-commit-before-all-prepared", "COMMITTED as soon as the own part is prepared"},
       {"txn-resolve-before-decide", "a commit is resolved before Decide is applied"},

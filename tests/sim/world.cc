@@ -13,7 +13,6 @@ namespace {
 
 constexpr Duration kStopInterval = 1ms;
 constexpr double kGoesOn = 0.8;
-constexpr int64_t kEpochMs = 1'700'000'000'000;
 
 TimerId MakeTimerId(size_t slot, uint32_t generation) {
   return (uint64_t{generation} << 32) | (slot + 1);

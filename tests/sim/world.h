@@ -21,6 +21,9 @@
 
 namespace quorate::sim {
 
+// Wall time of every machine whose clock is right, when a run begins.
+inline constexpr int64_t kEpochMs = 1'700'000'000'000;
+
 class Process;
 
 class World {

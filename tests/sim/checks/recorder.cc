@@ -213,10 +213,9 @@ Task<Result<client::Outcome>> RecordingDatabase::OutcomeAsync(client::TxnHandle 
   co_return outcome;
 }
 
-std::unique_ptr<client::Database::Session> RecordingDatabase::Begin(bool read_only, TxnId txn_id,
+std::unique_ptr<client::Database::Session> RecordingDatabase::Begin(bool read_only, GivenName name,
                                                                     Duration timeout) {
-  return std::make_unique<RecordingSession>(inner_.Begin(read_only, txn_id, timeout), record_,
-                                            who_);
+  return std::make_unique<RecordingSession>(inner_.Begin(read_only, name, timeout), record_, who_);
 }
 
 // ---- sync forms ---------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ class RecordingDatabase final : public client::Database {
                                       Duration timeout) override;
   Task<client::CommitResult> DeleteAsync(std::string key, Duration timeout) override;
   Task<Result<client::Outcome>> OutcomeAsync(client::TxnHandle txn, Duration timeout) override;
-  std::unique_ptr<Session> Begin(bool read_only, TxnId txn_id, Duration timeout) override;
+  std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) override;
   void Spawn(std::function<Task<void>()> task) override { inner_.Spawn(std::move(task)); }
 
   // Sync forms: there is no other thread in a simulation.

@@ -86,7 +86,7 @@ class ClientDeath final : public Outcomes {
  private:
   Task<void> LeaveOne(Hands* hands) override {
     const std::shared_ptr<client::Database::Session> session =
-        hands->database->Begin(false, TxnId(), 10s);
+        hands->database->Begin(false, GivenName(), 10s);
     const std::string row = NextRow();
     {
       TaskScope process(*hands->executor);

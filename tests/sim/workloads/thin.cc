@@ -115,7 +115,8 @@ class Thin final : public Workload {
       attempt.writes[key] = value;
     }
     if (hands->random->Chance(0.5)) {
-      request.set_txn_id(std::string(TxnId::Make(*hands->random).bytes()));
+      const auto now_ms = static_cast<uint64_t>(kEpochMs + Now() / 1'000'000);
+      request.set_txn_id(std::string(GivenName::Make(now_ms, *hands->random).bytes()));
     }
     attempt.state = AttemptSeen::State::kCommitting;
     ++increment->unknown;
@@ -211,7 +212,7 @@ class Thin final : public Workload {
             node, "Commit", commit, kTimeout);
     const Status status = answer.ok() ? StatusFromError(answer->error()) : answer.status();
     if (status.ok()) {
-      attempt->start_ts = Timestamp(answer->txn().start_ts());
+      attempt->start_ts = Timestamp(answer->read_ts());
       SeenKey(attempt, increment->key, count);
     }
     const Timestamp commit_ts = status.ok() ? Timestamp(answer->commit_ts()) : Timestamp();

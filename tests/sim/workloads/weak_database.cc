@@ -216,7 +216,7 @@ class WeakDatabase final : public client::Database {
     bool& committed = store_.outcomes[txn.txn_id];  // asking about nothing makes it aborted
     co_return committed != lies ? client::Outcome::kCommitted : client::Outcome::kAborted;
   }
-  std::unique_ptr<Session> Begin(bool, TxnId, Duration) override {
+  std::unique_ptr<Session> Begin(bool, GivenName, Duration) override {
     return std::make_unique<WeakSession>(store_, executor_, client_);
   }
   void Spawn(std::function<Task<void>()>) override { CHECK(false); }

@@ -1,0 +1,75 @@
+// Names: what a replica knows of transactions that their callers gave a name
+// (docs/transactions.md, section 8). A function of the store's content, as Table is, which owns it.
+//
+//   name records    one per name and shard: COMMITTED{commit_ts} from the moment a part of the
+//                   transaction becomes versions here, or CLOSED: no part of that name will ever be
+//                   prepared here. Neither ever changes. Dropped when the names horizon has passed
+//                   the name's own time, from when on the name is TOO_OLD here.
+//   prepared        PREPARED participant records that carry the name
+//
+// In memory a record takes about 100 bytes and its key.
+#pragma once
+
+#include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "shard/keys.h"
+#include "storage/kv_store.h"
+#include "txn/given_name.h"
+#include "txn/timestamp.h"
+
+namespace quorate::shard {
+
+struct NameRecord {
+  // Numbers are stored: never renumber.
+  enum class State : uint8_t { kCommitted = 1, kClosed = 2 };
+  State state = State::kClosed;
+  GivenName name;
+  Timestamp commit_ts;   // kCommitted
+  std::string key;       // where it is kept: the part's first written key, or the key asked about
+  std::string last_key;  // the part's last written key: a split between the two copies the record
+};
+
+bool DecodeRecord(std::string_view store_key, std::string_view stored, NameRecord* record);
+
+class Names {
+ public:
+  struct Entry {
+    NameRecord::State state;
+    Timestamp commit_ts;
+    std::string key;
+  };
+
+  void Clear();
+  // ---- changes, in Apply only -----------------------------------------------------------------
+  // The first record of a name stands.
+  void Store(NameRecord record, storage::WriteBatch* batch);
+  void Load(const NameRecord& record);
+  void AddPrepared(const GivenName& name, const Owner& owner) { prepared_.insert({name, owner}); }
+  void RemovePrepared(const GivenName& name, const Owner& owner) { prepared_.erase({name, owner}); }
+  // Drops the oldest records that `horizon` has passed, `max` at most.
+  void Collect(Timestamp horizon, size_t max, storage::WriteBatch* batch);
+
+  // ---- looking --------------------------------------------------------------------------------
+  const Entry* Find(const GivenName& name) const;
+  std::vector<Owner> Prepared(const GivenName& name) const;
+  size_t size() const { return records_.size(); }
+  // Whether Collect would drop something.
+  bool AnyBelow(Timestamp horizon) const;
+
+  static bool TooOld(const GivenName& name, Timestamp horizon) {
+    return name.unix_ms() < horizon.physical_ms();
+  }
+
+ private:
+  absl::btree_map<GivenName, Entry> records_;  // oldest first
+  absl::btree_set<std::pair<GivenName, Owner>> prepared_;
+};
+
+}  // namespace quorate::shard
