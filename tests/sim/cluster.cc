@@ -127,7 +127,8 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.wal_segment_bytes = options_.wal_segment_bytes;
   options.raft.read_mode = options_.quorum_reads ? raft::ReadMode::kQuorum : raft::ReadMode::kLease;
   options.shard.txn_lifetime = options_.txn_lifetime;
-  options.shard.horizon_interval = options_.txn_lifetime / 6;
+  options.shard.horizon_interval = std::min(options_.txn_lifetime, options_.name_retention) / 6;
+  options.shard.name_retention = options_.name_retention;
   options.shard.push_after = options_.push_after;
   options.shard.scan_step_versions = options_.scan_step_versions;
   options.shard.prepared_push_after = options_.prepared_push_after;

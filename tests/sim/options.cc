@@ -27,6 +27,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("quorum_reads", o.quorum_reads);
   visit("drift_max", o.drift_max);
   visit("txn_lifetime", o.txn_lifetime);
+  visit("name_retention", o.name_retention);
   visit("push_after", o.push_after);
   visit("prepared_push_after", o.prepared_push_after);
   visit("wal_segment_bytes", o.wal_segment_bytes);
@@ -62,6 +63,7 @@ void DrawKnobs(Random& random, Options* o) {
   if (extreme()) o->store_latency_max = DrawDuration(random, 0.004, 1);
   if (extreme()) o->append_bytes_max = random.Chance(0.5) ? 1 : 4 << 10;
   if (extreme()) o->scan_step_versions = static_cast<uint64_t>(random.Between(2, 200));
+  if (extreme()) o->name_retention = DrawDuration(random, 4, 30);
 }
 
 }  // namespace

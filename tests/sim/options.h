@@ -29,6 +29,7 @@ struct Options {
 
   // Knobs: half of the seeds keep the defaults, the others draw extremes.
   Duration txn_lifetime = std::chrono::seconds(60);
+  Duration name_retention = std::chrono::minutes(65);
   Duration push_after = std::chrono::milliseconds(500);
   Duration prepared_push_after = std::chrono::seconds(3);
   uint64_t wal_segment_bytes = 256 << 10;

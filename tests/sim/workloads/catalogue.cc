@@ -31,6 +31,8 @@ const std::vector<WorkloadKind>& AllWorkloads() {
       {"client-death", "clients that die while they commit; others ask what became of it",
        MakeClientDeath},
       {"outcome", "clients that give up; the answer about it is final and true", MakeOutcome},
+      {"names", "named Executes and sessions sent again and asked about, by anyone, anywhere",
+       MakeNames},
       {"thin", "Execute and sessions of the public service, with lost answers", MakeThin},
   };
   return kAll;

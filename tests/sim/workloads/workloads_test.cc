@@ -88,7 +88,7 @@ Found RunWorkload(std::string_view name, Weakness weakness) {
 
 TEST(Workloads, AreContentWithADatabaseThatIsRight) {
   for (const WorkloadKind& kind : AllWorkloads()) {
-    if (kind.name == "thin") continue;  // needs a network
+    if (kind.name == "thin" || kind.name == "names") continue;  // need a network
     const Found found = RunWorkload(kind.name, Weakness::kNone);
     EXPECT_THAT(found.by_workload, testing::IsEmpty()) << kind.name;
     EXPECT_THAT(found.by_contents, testing::IsEmpty()) << kind.name;
