@@ -5,9 +5,15 @@
 // directory was synced; after any failed sync the file's unsynced content is unknown and must not
 // be trusted. A failed sync is never retried (fsyncgate, ST1).
 //
-// WriteAndSync is the only asynchronous call: it runs off the executor's thread (a thread of its
-// own in the real world, virtual latency in the simulated one) and is the WAL's hot path. The
-// blocking calls are for start-up, recovery and rare management.
+// What a failed sync leaves is a trap: the bytes stay readable, count as clean, and are not on the
+// disk. They go with the page cache, and a later sync of the same file succeeds without them. Only
+// what is written again after the failure, and synced, is durable.
+//
+// Blocking calls are for start-up and for Background. A node that runs makes none on its executor's
+// thread: any of them may wait for a journal commit behind writeback, for longer than a lease.
+// WriteAndSync is the log's hot path and has a thread of its own in the real world; Background has
+// another, so that a slow directory does not delay a batch. In the simulated world both take
+// virtual time.
 #pragma once
 
 #include <absl/functional/any_invocable.h>
@@ -67,6 +73,10 @@ class FileSystem {
   virtual Result<std::unique_ptr<DirectoryLock>> Lock(const std::string& directory) = 0;
   // Bytes that an unprivileged writer can still use on the file system of `path`.
   virtual Result<uint64_t> FreeBytes(const std::string& path) = 0;
+  // Runs `calls`, blocking calls on this file system and its files, away from the executor's thread;
+  // `done` runs on it with what they returned. One after the other, in the order of asking. `calls`
+  // shares with the rest of the process only what it owns and what never changes.
+  virtual void Background(absl::AnyInvocable<Status()> calls, File::Done done) = 0;
   // Size of the file system of `path`; 0: not known.
   virtual Result<uint64_t> TotalBytes(const std::string& path) { return uint64_t{0}; }
 };

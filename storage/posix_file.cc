@@ -70,23 +70,19 @@ Status DataSync(const Descriptor& file) {
 
 }  // namespace
 
-class PosixFileSystem::SyncThread {
+// Runs blocking calls in the order of asking and reports on the executor.
+class PosixFileSystem::Worker {
  public:
-  struct Request {
-    std::shared_ptr<Descriptor> file;
-    uint64_t offset;
-    File::Bytes bytes;
-    File::Done done;
-  };
+  using Calls = absl::AnyInvocable<Status()>;
 
-  explicit SyncThread(Executor& executor) : executor_(executor), thread_([this] { Run(); }) {}
-  ~SyncThread() { Stop(); }
+  explicit Worker(Executor& executor) : executor_(executor), thread_([this] { Run(); }) {}
+  ~Worker() { Stop(); }
 
-  void Add(Request request) {
+  void Add(Calls calls, File::Done done) {
     {
       std::lock_guard lock(mutex_);
       if (stopped_) return;
-      queue_.push_back(std::move(request));
+      queue_.push_back({std::move(calls), std::move(done)});
     }
     wake_.notify_one();
   }
@@ -101,6 +97,11 @@ class PosixFileSystem::SyncThread {
   }
 
  private:
+  struct Request {
+    Calls calls;
+    File::Done done;
+  };
+
   void Run() {
     std::unique_lock lock(mutex_);
     while (true) {
@@ -109,8 +110,7 @@ class PosixFileSystem::SyncThread {
       Request request = std::move(queue_.front());
       queue_.pop_front();
       lock.unlock();
-      Status status = WriteAll(*request.file, request.offset, *request.bytes);
-      if (status.ok()) status = DataSync(*request.file);
+      Status status = request.calls();
       executor_.Post([done = std::move(request.done), status = std::move(status)]() mutable {
         done(std::move(status));
       });
@@ -131,7 +131,7 @@ namespace {
 
 class PosixFile final : public File {
  public:
-  PosixFile(std::shared_ptr<Descriptor> file, std::shared_ptr<PosixFileSystem::SyncThread> thread)
+  PosixFile(std::shared_ptr<Descriptor> file, std::shared_ptr<PosixFileSystem::Worker> thread)
       : file_(std::move(file)), thread_(std::move(thread)) {}
 
   Result<std::string> Read(uint64_t offset, size_t size) const override {
@@ -175,12 +175,17 @@ class PosixFile final : public File {
   }
 
   void WriteAndSync(uint64_t offset, Bytes bytes, Done done) override {
-    thread_->Add({file_, offset, std::move(bytes), std::move(done)});
+    thread_->Add(
+        [file = file_, offset, bytes = std::move(bytes)]() -> Status {
+          RETURN_IF_ERROR(WriteAll(*file, offset, *bytes));
+          return DataSync(*file);
+        },
+        std::move(done));
   }
 
  private:
   std::shared_ptr<Descriptor> file_;
-  std::shared_ptr<PosixFileSystem::SyncThread> thread_;
+  std::shared_ptr<PosixFileSystem::Worker> thread_;
 };
 
 class PosixLock final : public DirectoryLock {
@@ -194,10 +199,18 @@ class PosixLock final : public DirectoryLock {
 }  // namespace
 
 PosixFileSystem::PosixFileSystem(Executor& executor)
-    : thread_(std::make_shared<SyncThread>(executor)) {}
+    : thread_(std::make_shared<Worker>(executor)),
+      background_(std::make_unique<Worker>(executor)) {}
 
 // Files may outlive the file system; their WriteAndSync then does nothing.
-PosixFileSystem::~PosixFileSystem() { thread_->Stop(); }
+PosixFileSystem::~PosixFileSystem() {
+  background_->Stop();
+  thread_->Stop();
+}
+
+void PosixFileSystem::Background(absl::AnyInvocable<Status()> calls, File::Done done) {
+  background_->Add(std::move(calls), std::move(done));
+}
 
 Result<std::unique_ptr<File>> PosixFileSystem::Open(const std::string& path, OpenMode mode) {
   const int flags = O_RDWR | (mode == OpenMode::kCreate ? O_CREAT : 0);

@@ -1,6 +1,7 @@
-// The real FileSystem: direct POSIX calls, and one thread that performs WriteAndSync.
+// The real FileSystem: direct POSIX calls, one thread that performs WriteAndSync, and one for what
+// runs in the background, for which no WriteAndSync waits.
 //
-// One hand-off each way: the executor's thread queues a request, the sync thread does pwrite and
+// One hand-off each way: the executor's thread queues a request, the thread does pwrite and
 // fdatasync and posts `done`. Requests of all files run in the order of the calls. A file may be
 // closed while its request runs; the descriptor lives until the request is over.
 #pragma once
@@ -15,7 +16,7 @@ namespace quorate::storage {
 class PosixFileSystem final : public FileSystem {
  public:
   explicit PosixFileSystem(Executor& executor);
-  // Waits for the request that is running; queued ones are dropped without `done`, as in a crash.
+  // Waits for the requests that are running; queued ones are dropped without `done`, as in a crash.
   ~PosixFileSystem() override;
 
   Result<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override;
@@ -28,11 +29,13 @@ class PosixFileSystem final : public FileSystem {
   Result<std::unique_ptr<DirectoryLock>> Lock(const std::string& directory) override;
   Result<uint64_t> FreeBytes(const std::string& path) override;
   Result<uint64_t> TotalBytes(const std::string& path) override;
+  void Background(absl::AnyInvocable<Status()> calls, File::Done done) override;
 
-  class SyncThread;
+  class Worker;
 
  private:
-  std::shared_ptr<SyncThread> thread_;
+  std::shared_ptr<Worker> thread_;  // shared with the files
+  std::unique_ptr<Worker> background_;
 };
 
 }  // namespace quorate::storage

@@ -9,9 +9,10 @@
 // with 10,000 groups does no more syncs than a node with one.
 //
 // What keeps a segment alive: for each group its newest hard state, its truncation mark, and the
-// entries above it. A group whose live records sit in an old segment gets them copied forward
-// (hard state, mark and live entries as one record), so that old segments can be reused and the log
-// stays bounded by kSegmentsTarget plus what is live.
+// entries above it. Of an old segment what is live is copied forward (wal_copier), in steps of
+// kCopyStepBytes, so that the segment can be reused and the log stays bounded by kSegmentsTarget
+// plus what is live. A copy is a record that repeats entries and replaces nothing but its original:
+// a crash between two steps leaves both, or either.
 //
 // Crash windows and recovery (wal_recovery):
 //   torn tail         the last record is incomplete or fails its checksum and nothing valid
@@ -20,14 +21,32 @@
 //   damaged middle    a record fails its checksum and a record of a later write follows it (in this
 //                     or a later segment): never cut silently. Groups that lost a record there, or
 //                     may have, are reported as `damaged`: their replicas must be fetched again
-//                     from peers and must not vote meanwhile (ST4, ST5).
+//                     from peers and must not vote meanwhile (ST4, ST5). A group is cleared by the
+//                     numbers of its own later records, or by the next digest, which says where
+//                     each group's last record lies.
+//   damaged meaning   a record's checksum is right and what it says cannot be: as if it had failed.
+//   damaged header    the log's id is also in each segment's first note. Where neither can be read,
+//                     in any segment, all records are lost; of a node that never had a log the
+//                     files are another's, and it does not start.
 //   recycled segment  records carry the segment number, so old content behind the tail is not taken
 //                     for new (ST7).
 //   failed sync       the WAL refuses everything afterwards and calls OnFailure; never retried
-//   (ST1).
+//                     (ST1). What was in flight stays readable in the page cache and is not on the
+//                     disk; a later sync of the file succeeds without it. So a start that finds a
+//                     last batch cannot know whether it is durable, and counts it only once it has
+//                     written it again, and synced:
+//     start fails, or dies, before that sync     the next one is where this one was
+//     power is lost before it                    the batch is gone, or torn, and was not
+//                                                acknowledged
+//     the cache loses it between read and write  it is written from memory
+//     a cut was zeroed, and that sync failed     the zeros may be in the cache only, too: a start
+//                                                writes them as far as a batch can reach, whatever
+//                                                it reads there, before it appends
 //   no space          a write that did not fit was not synced either (file.h), so the same bytes
 //                     are written to the same place again until they fit. Nothing is acknowledged
 //                     meanwhile. A crash leaves a torn tail.
+//   segment prepared  renamed, named durably, given a header, in the background: it holds nothing
+//                     until a record is written to it, which waits for all three (ST9).
 //
 // Threads: executor's thread only; callbacks run there.
 #pragma once
@@ -105,18 +124,21 @@ class Wal {
     std::string directory;
     uint64_t segment_bytes = 0;  // 0: limits::kWalSegmentBytes
     size_t segments_target = 4;  // beyond this many, old segments are emptied by copying forward
+    uint64_t copy_step_bytes = 0;  // of what one turn copies forward; 0: kCopyStepBytes
     // There was a log here before: if there is none now, it lost all its records.
     bool expected = false;
   };
   using Durable = absl::AnyInvocable<void()>;
 
-  // Recovers what is there (blocking) and opens the log for appending. CORRUPTION only when the
-  // damage cannot be attributed to groups (e.g. a segment's header); IO_ERROR as it comes.
+  // Recovers what is there (blocking) and opens the log for appending. CORRUPTION only where the
+  // files are those of another log; IO_ERROR as it comes.
   static Result<std::unique_ptr<Wal>> Open(Env& env, FileSystem& files, Options options);
   virtual ~Wal() = default;
 
-  // What recovery found, by group. Valid until the first Append.
+  // What recovery found, by group. Valid until it is taken or the first Append.
   virtual const std::map<GroupId, WalGroup>& recovered() const = 0;
+  // Hands it over: the log itself keeps no entries, so that each is in memory once.
+  virtual std::map<GroupId, WalGroup> TakeRecovered() = 0;
 
   // True if damage, now or in an earlier life, may have taken all records of a group. A group that
   // is absent from recovered() may then have voted or acknowledged entries here all the same, and
@@ -132,7 +154,7 @@ class Wal {
   virtual bool waits_for_space() const = 0;
 
   virtual uint64_t SegmentCount() const = 0;
-  // Bytes that live records need; for metrics and tests.
+  // About how many bytes live records need; for metrics and tests.
   virtual uint64_t LiveBytes() const = 0;
 };
 

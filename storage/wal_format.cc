@@ -25,10 +25,19 @@ enum Flags : uint8_t {
   kDestroy = 8,
   kDamaged = 16,
   kHasEntries = 32,
-  kAllFlags = 63,
+  kCopied = 64,
+  kAllFlags = 127,
 };
-constexpr uint8_t kNoteLost = 1;
-constexpr uint8_t kNoteTailLost = 2;
+enum NoteFlags : uint8_t {
+  kNoteLost = 1,
+  kNoteTailLost = 2,
+  kNoteHasLogId = 4,
+  kNoteDigestOfLog = 8,
+  kNoteDigestOfSegment = 16,
+  kNoteAllFlags = 31,
+};
+// A digest's smallest line: group, number, segment, offset.
+constexpr size_t kLastBytesMin = 4;
 // An entry's smallest encoding: term, type, length.
 constexpr size_t kEntryBytesMin = 3;
 
@@ -43,7 +52,7 @@ uint32_t Get32(const char* at) {
 
 std::string EncodeSegmentHeader(const SegmentHeader& header) {
   std::string bytes(kMagic);
-  PutFixed32(&bytes, kWalVersion);
+  PutFixed32(&bytes, header.version);
   PutFixed64(&bytes, header.number);
   PutFixed64(&bytes, header.log_id);
   PutFixed32(&bytes, Crc32c(bytes));
@@ -57,12 +66,28 @@ HeaderState DecodeSegmentHeader(std::string_view bytes, SegmentHeader* header) {
   const uint32_t crc = Crc32c(bytes.substr(0, kHeaderUsed - 4));
   if (Get32(bytes.data() + kHeaderUsed - 4) != crc) return HeaderState::kInvalid;
   std::string_view rest = bytes.substr(kMagic.size());
-  uint32_t version = 0;
-  GetFixed32(&rest, &version);
-  if (version > kWalVersion) return HeaderState::kNewerVersion;
+  GetFixed32(&rest, &header->version);
+  if (header->version > kWalVersion) return HeaderState::kNewerVersion;
   GetFixed64(&rest, &header->number);
   GetFixed64(&rest, &header->log_id);
   return HeaderState::kValid;
+}
+
+std::optional<uint64_t> LogIdOfFirstNote(std::string_view bytes, uint64_t number) {
+  // Its place and length are known, its seed is what is looked for: the id that it names must be
+  // one under which it is valid.
+  if (bytes.size() < kSegmentHeaderBytes + kFrameBytes) return std::nullopt;
+  const uint64_t length = Get32(bytes.data() + kSegmentHeaderBytes + 8);
+  const std::string_view rest = bytes.substr(kSegmentHeaderBytes + kFrameBytes);
+  Note note;
+  if (length > rest.size() || !DecodeNote(rest.substr(0, length), &note) || note.log_id == 0) {
+    return std::nullopt;
+  }
+  Frame frame;
+  const bool valid =
+      ParseFrame(bytes, kSegmentHeaderBytes, SegmentSeed(note.log_id, number), &frame) &&
+      frame.group == kNoteGroup && Crc32c(rest.substr(0, length)) == frame.body_crc;
+  return valid ? std::optional(note.log_id) : std::nullopt;
 }
 
 std::string SegmentName(uint64_t number) {
@@ -117,13 +142,14 @@ bool ParseFrame(std::string_view segment, uint64_t offset, uint32_t seed, Frame*
   return frame->batch >= kSegmentHeaderBytes && frame->batch <= offset;
 }
 
-void EncodeBody(const WalRecord& record, bool damaged, std::string* out) {
+void EncodeBody(const WalRecord& record, RecordFlags more, std::string* out) {
   uint8_t flags = 0;
   if (record.hard_state) flags |= kHasHardState;
   if (record.mark) flags |= kHasMark;
   if (record.reset) flags |= kReset;
   if (record.destroy) flags |= kDestroy;
-  if (damaged) flags |= kDamaged;
+  if (more.damaged) flags |= kDamaged;
+  if (more.copied) flags |= kCopied;
   if (!record.entries.empty()) flags |= kHasEntries;
   out->push_back(static_cast<char>(flags));
   PutVarint(out, record.incarnation);
@@ -148,14 +174,17 @@ void EncodeBody(const WalRecord& record, bool damaged, std::string* out) {
   }
 }
 
-bool DecodeBody(std::string_view body, WalRecord* record, bool* damaged) {
+bool DecodeBody(std::string_view body, WalRecord* record, RecordFlags* more) {
   if (body.empty()) return false;
   const auto flags = static_cast<uint8_t>(body.front());
   body.remove_prefix(1);
   if ((flags & ~kAllFlags) != 0) return false;
   record->reset = (flags & kReset) != 0;
   record->destroy = (flags & kDestroy) != 0;
-  *damaged = (flags & kDamaged) != 0;
+  more->damaged = (flags & kDamaged) != 0;
+  more->copied = (flags & kCopied) != 0;
+  if (record->reset && (flags & kHasMark) == 0) return false;
+  if (more->copied && (record->reset || record->destroy)) return false;
   if (!GetVarint(&body, &record->incarnation)) return false;
   if ((flags & kHasHardState) != 0) {
     WalHardState& state = record->hard_state.emplace();
@@ -173,6 +202,8 @@ bool DecodeBody(std::string_view body, WalRecord* record, bool* damaged) {
   uint64_t count = 0;
   if (!GetVarint(&body, &index) || !GetVarint(&body, &count)) return false;
   if (count == 0 || count > body.size() / kEntryBytesMin) return false;
+  // The first index is 1, and the one behind the last is still a number.
+  if (index == 0 || index > UINT64_MAX - count) return false;
   record->entries.reserve(count);
   for (; count > 0; --count) {
     WalEntry entry;
@@ -191,16 +222,62 @@ bool DecodeBody(std::string_view body, WalRecord* record, bool* damaged) {
 void EncodeNote(const Note& note, std::string* out) {
   PutVarint(out, note.oldest);
   PutVarint(out, note.previous_end);
-  out->push_back(
-      static_cast<char>((note.lost ? kNoteLost : 0) | (note.tail_lost ? kNoteTailLost : 0)));
+  uint8_t flags = 0;
+  if (note.lost) flags |= kNoteLost;
+  if (note.tail_lost) flags |= kNoteTailLost;
+  if (note.log_id != 0) flags |= kNoteHasLogId;
+  if (note.digest == Note::Digest::kOfLog) flags |= kNoteDigestOfLog;
+  if (note.digest == Note::Digest::kOfSegment) flags |= kNoteDigestOfSegment;
+  out->push_back(static_cast<char>(flags));
+  if (note.log_id != 0) PutFixed64(out, note.log_id);
+  if (note.digest == Note::Digest::kNone) return;
+  PutVarint(out, note.last_records.size());
+  GroupId before;
+  for (const Note::Last& last : note.last_records) {
+    CHECK(last.group > before, "group {} after {} in a digest", last.group, before);
+    PutVarint(out, last.group.value() - before.value());
+    PutVarint(out, last.seq);
+    PutVarint(out, last.place.segment);
+    PutVarint(out, last.place.offset);
+    before = last.group;
+  }
 }
 
 bool DecodeNote(std::string_view body, Note* note) {
   if (!GetVarint(&body, &note->oldest) || !GetVarint(&body, &note->previous_end)) return false;
-  if (body.size() != 1) return false;
-  note->lost = (body.front() & kNoteLost) != 0;
-  note->tail_lost = (body.front() & kNoteTailLost) != 0;
-  return true;
+  if (body.empty()) return false;
+  const auto flags = static_cast<uint8_t>(body.front());
+  body.remove_prefix(1);
+  if ((flags & ~kNoteAllFlags) != 0) return false;
+  note->lost = (flags & kNoteLost) != 0;
+  note->tail_lost = (flags & kNoteTailLost) != 0;
+  if ((flags & kNoteHasLogId) != 0) {
+    if (!GetFixed64(&body, &note->log_id) || note->log_id == 0) return false;
+  }
+  const bool of_log = (flags & kNoteDigestOfLog) != 0;
+  const bool of_segment = (flags & kNoteDigestOfSegment) != 0;
+  if (of_log && of_segment) return false;
+  if (!of_log && !of_segment) return body.empty();
+  note->digest = of_log ? Note::Digest::kOfLog : Note::Digest::kOfSegment;
+  uint64_t count = 0;
+  if (!GetVarint(&body, &count) || count > body.size() / kLastBytesMin) return false;
+  note->last_records.reserve(count);
+  uint64_t group = 0;
+  for (; count > 0; --count) {
+    uint64_t step = 0;
+    uint64_t seq = 0;
+    Note::Last last;
+    if (!GetVarint(&body, &step) || !GetVarint(&body, &seq) ||
+        !GetVarint(&body, &last.place.segment) || !GetVarint(&body, &last.place.offset)) {
+      return false;
+    }
+    if (step == 0 || step > UINT64_MAX - group || seq > UINT32_MAX) return false;
+    group += step;
+    last.group = GroupId(group);
+    last.seq = static_cast<uint32_t>(seq);
+    note->last_records.push_back(last);
+  }
+  return body.empty();
 }
 
 }  // namespace quorate::storage

@@ -6,7 +6,8 @@
 //   frame     crc u32 | body crc u32 | body length u32 | offset u32 | batch u32 | seq u32 | group
 //   u64 body      of a group: flags u8 | incarnation | [term vote commit] | [mark index term]
 //                         | [first index | count | count x (term | type u8 | length | payload)]
-//             of a note (group 0): oldest | previous end | flags u8
+//             of a note (group 0): oldest | previous end | flags u8 | [log id u64]
+//                         | [count | count x (group | seq | segment | offset)]
 //
 // Little-endian; unnamed widths are varints. The frame's crc is seeded with the log's id and the
 // segment's number, and the frame names its own offset: a record that lies in another place than it
@@ -16,23 +17,32 @@
 // `batch` is the offset at which the write that carried the record began. A batch is written only
 // after the one before it was synced, so everything before the last batch was acknowledged, and
 // damage there is never a torn write (wal_recovery.h). `seq` numbers the records of a group without
-// gaps from 1, which tells whether a group lost a record in a damaged place.
+// gaps from 1, which tells whether a group lost a record in a damaged place; behind the last number
+// comes 2, since 1 is that of a group's first record (NextSeq).
 //
 // A note is the first record of every segment and may appear later; the newest one says which
-// segment is the oldest needed.
+// segment is the oldest needed. It may carry a digest: where the last record of each group lies, of
+// all groups in a segment's first note, of those with a record in the segment in later ones (seq 0:
+// the group is gone). A group whose last record is found where the digest says lost nothing before
+// it. The first note also repeats the log's id, since the header may be damaged.
+//
+// Version 1 had no digests, no log id in notes and no copied records (kCopied). Its segments are
+// read; the one that is appended to becomes one of this version first.
 #pragma once
 
 #include <absl/functional/function_ref.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "storage/wal.h"
 
 namespace quorate::storage {
 
-inline constexpr uint32_t kWalVersion = 1;
+inline constexpr uint32_t kWalVersion = 2;
 inline constexpr size_t kSegmentHeaderBytes = 4096;
 inline constexpr size_t kFrameBytes = 32;
 inline constexpr GroupId kNoteGroup{0};
@@ -40,10 +50,13 @@ inline constexpr GroupId kNoteGroup{0};
 struct SegmentHeader {
   uint64_t number = 0;
   uint64_t log_id = 0;
+  uint32_t version = kWalVersion;
 };
 std::string EncodeSegmentHeader(const SegmentHeader& header);
 enum class HeaderState : uint8_t { kValid, kInvalid, kNewerVersion };
 HeaderState DecodeSegmentHeader(std::string_view bytes, SegmentHeader* header);
+// The log's id as the first note of segment `number` repeats it; `bytes` begin with the segment.
+std::optional<uint64_t> LogIdOfFirstNote(std::string_view bytes, uint64_t number);
 
 std::string SegmentName(uint64_t number);
 // False if `name` is not a segment's.
@@ -66,10 +79,27 @@ void SealRecord(std::string* out, size_t at, uint32_t seed, Frame frame);
 // the end of `segment`, or be damaged.
 bool ParseFrame(std::string_view segment, uint64_t offset, uint32_t seed, Frame* frame);
 
-// `damaged` is kept with copied-forward state, so that a replica that lost records stays known as
-// such over further restarts.
-void EncodeBody(const WalRecord& record, bool damaged, std::string* out);
-bool DecodeBody(std::string_view body, WalRecord* record, bool* damaged);
+inline constexpr uint32_t NextSeq(uint32_t seq) { return seq == UINT32_MAX ? 2 : seq + 1; }
+
+// What a record says beyond the change that a caller asked for.
+struct RecordFlags {
+  // Kept with the state, so that a replica that lost records stays known as such over further
+  // restarts.
+  bool damaged = false;
+  // It repeats what the log holds in an older segment. Its entries take the place of the same ones
+  // there, and those behind them stay.
+  bool copied = false;
+};
+void EncodeBody(const WalRecord& record, RecordFlags flags, std::string* out);
+// False for anything that EncodeBody would not have written: what cannot be meant is damage.
+bool DecodeBody(std::string_view body, WalRecord* record, RecordFlags* flags);
+
+// Where a record lies.
+struct Place {
+  uint64_t segment = 0;  // 0: nowhere
+  uint64_t offset = 0;
+  friend auto operator<=>(const Place&, const Place&) = default;
+};
 
 struct Note {
   uint64_t oldest = 0;        // segments below are not needed
@@ -78,6 +108,16 @@ struct Note {
   // What followed here was lost, and nothing but this note says so any more: whatever is known of a
   // group from before it may be incomplete.
   bool tail_lost = false;
+  uint64_t log_id = 0;  // 0: not said
+
+  enum class Digest : uint8_t { kNone, kOfLog, kOfSegment } digest = Digest::kNone;
+  struct Last {
+    GroupId group;
+    uint32_t seq = 0;  // 0: the group is gone
+    Place place;
+    friend bool operator==(const Last&, const Last&) = default;
+  };
+  std::vector<Last> last_records;  // ascending by group
 };
 void EncodeNote(const Note& note, std::string* out);
 bool DecodeNote(std::string_view body, Note* note);

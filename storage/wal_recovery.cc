@@ -16,6 +16,8 @@ namespace quorate::storage {
 namespace {
 
 constexpr uint64_t kFillBytes = 1 << 20;
+// A first note is shorter: a digest of a million groups.
+constexpr uint64_t kFirstNoteBytesMax = 16 << 20;
 
 // Where the valid part of the newest segment ends: at the first place in its last batch that is not
 // a valid record. The last item has a valid frame by construction of the scan.
@@ -52,11 +54,16 @@ class Recovery {
   Status Create();
   Status ReplayAll();
   void Replay(const Segment& segment, bool last);
+  void ReplayNote(const ScanItem& item, uint64_t segment);
+  void ReplayDigest(const Note& note, uint64_t segment);
   void ReplayRecord(const ScanItem& item, uint64_t segment);
-  void Damage();
-  void BadBody(const ScanItem& item);
+  void Compare(const Note::Last& last);
+  void BadBody(const ScanItem& item, std::string_view why);
+  void Damaged(GroupId group);
+  void Forget(GroupId group, Place place);
   void Gap(uint64_t segment, uint64_t begin, uint64_t end);
   Status CutTail(const Segment& last);
+  Status Abandon();
   Status NoteLoss();
   void Verdicts();
   Status CollectFree();
@@ -73,6 +80,10 @@ class Recovery {
   // Unattributed damage met so far, and how much of it each group was checked against.
   uint64_t gaps_ = 0;
   std::map<GroupId, uint64_t> checked_;
+  // Gaps that the first note of the segment at hand has judged; nullopt: it has no digest.
+  std::optional<uint64_t> judged_at_opening_;
+  // Groups that a digest names and of which no record was found yet.
+  std::map<GroupId, Note::Last> named_;
 };
 
 Result<bool> Recovery::FindFiles() {
@@ -99,7 +110,13 @@ Result<bool> Recovery::FindFiles() {
                       fmt::format("{}/{} was written by a newer version of quorate",
                                   options_.directory, name));
       case HeaderState::kInvalid:
-        break;  // records do not depend on it as long as another segment gives the log's id
+        // Records do not depend on it as long as something gives the log's id.
+        if (!log_id) {
+          ASSIGN_OR_RETURN(const std::string more, file->Read(0, kFirstNoteBytesMax));
+          log_id = LogIdOfFirstNote(more, number);
+          if (log_id) PROBE("wal id found in a first note");
+        }
+        break;
     }
   }
   if (numbers_.empty()) return false;
@@ -116,10 +133,26 @@ Result<bool> Recovery::FindFiles() {
   const bool unborn = numbers_ == std::vector<uint64_t>{1} &&
                       rest.find_first_not_of('\0') == std::string_view::npos;
   if (unborn) return false;
+  if (options_.expected || MUTANT("wal-foreign-log-taken")) {
+    RETURN_IF_ERROR(Abandon());
+    return false;
+  }
   return Corruption(
-      fmt::format("{}: no segment of the write-ahead log has a readable header; the "
-                  "node has to be replaced by an empty one",
+      fmt::format("{}: no segment of the write-ahead log has a readable header, and this node is no "
+                  "member of a cluster that could have written them: they are another node's; give "
+                  "this one an empty directory",
                   options_.directory));
+}
+
+// Nothing of the segments can be read. Newest first: what is left by a crash in between is found in
+// the same state, and the new log is made only when they are gone.
+Status Recovery::Abandon() {
+  PROBE("wal abandoned");
+  env_.log.Error("wal: {}: no segment has a readable header, the log is lost", options_.directory);
+  for (auto it = numbers_.rbegin(); it != numbers_.rend(); ++it) {
+    RETURN_IF_ERROR(files_.Remove(Path(*it)));
+  }
+  return files_.SyncDirectory(options_.directory);
 }
 
 Result<Recovery::Segment> Recovery::Load(uint64_t number) {
@@ -147,14 +180,10 @@ Status Recovery::FindRange() {
     for (const ScanItem& item : segment.items) {
       Note note;
       if (item.end <= end && item.kind == ScanItem::Kind::kRecord &&
-          item.frame.group == kNoteGroup && DecodeNote(item.body, &note)) {
+          item.frame.group == kNoteGroup && DecodeNote(item.body, &note) && note.oldest <= *it) {
         out_.oldest = std::max(out_.oldest, note.oldest);
       }
     }
-  }
-  if (last_ != 0 && out_.oldest > last_) {
-    return Corruption(fmt::format("{}: {} names {} as the oldest segment", options_.directory,
-                                  SegmentName(last_), SegmentName(out_.oldest)));
   }
   // Without any note the evidence about what should be there is gone, too.
   if (out_.oldest == 0) out_.oldest = 1;
@@ -162,16 +191,20 @@ Status Recovery::FindRange() {
 }
 
 Status Recovery::Create() {
-  out_.log_id = env_.random.Next();
+  out_.log_id = env_.random.Next() | 1;  // 0: not said
   out_.segment = 1;
   out_.oldest = 1;
   ASSIGN_OR_RETURN(out_.file, files_.Open(Path(1), OpenMode::kCreate));
   std::string bytes = EncodeSegmentHeader({1, out_.log_id});
   const size_t at = bytes.size();
   bytes.resize(at + kFrameBytes);
-  out_.damaged = out_.lost = options_.expected;
+  out_.lost = options_.expected;
   if (out_.lost) env_.log.Error("wal: {} is empty, the log is lost", options_.directory);
-  EncodeNote({.oldest = 1, .lost = out_.lost}, &bytes);
+  EncodeNote({.oldest = 1,
+              .lost = out_.lost,
+              .log_id = out_.log_id,
+              .digest = Note::Digest::kOfLog},
+             &bytes);
   SealRecord(&bytes, at, SegmentSeed(out_.log_id, 1),
              {.offset = kSegmentHeaderBytes, .batch = kSegmentHeaderBytes, .group = kNoteGroup});
   out_.offset = bytes.size();
@@ -217,11 +250,15 @@ Status Recovery::ReplayAll() {
   Verdicts();
   RETURN_IF_ERROR(CutTail(newest));
   if (out_.lost && (!loss_noted_ || tail_lost_)) RETURN_IF_ERROR(NoteLoss());
-  return out_.file->Sync();
+  RETURN_IF_ERROR(out_.file->Sync());
+  // The names that were found may not be durable either.
+  return files_.SyncDirectory(options_.directory);
 }
 
 void Recovery::Replay(const Segment& segment, bool last) {
   loss_noted_ = false;
+  judged_at_opening_.reset();
+  out_.touched.clear();
   if (segment.items.empty()) {
     if (!last) Gap(segment.number, kSegmentHeaderBytes, segment.bytes.size());
     out_.offset = kSegmentHeaderBytes;
@@ -233,10 +270,14 @@ void Recovery::Replay(const Segment& segment, bool last) {
     if (item.begin >= out_.offset) break;
     switch (item.kind) {
       case ScanItem::Kind::kRecord:
-        ReplayRecord(item, segment.number);
+        if (item.frame.group == kNoteGroup) {
+          ReplayNote(item, segment.number);
+        } else {
+          ReplayRecord(item, segment.number);
+        }
         break;
       case ScanItem::Kind::kBadBody:
-        BadBody(item);
+        BadBody(item, "its checksum is wrong");
         break;
       case ScanItem::Kind::kGap:
         Gap(segment.number, item.begin, std::min(item.end, out_.offset));
@@ -246,65 +287,129 @@ void Recovery::Replay(const Segment& segment, bool last) {
   expected_end_ = out_.offset;
 }
 
-void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
-  if (item.frame.group == kNoteGroup) {
-    Note note;
-    CHECK(DecodeNote(item.body, &note), "a WAL note with a valid checksum does not decode");
-    out_.lost |= note.lost;
-    loss_noted_ |= note.lost;
-    // Cleared are the groups whose verdicts were written behind it.
-    if (note.tail_lost) Gap(segment, item.end, item.end);
-    // The segment before may have lost its end, behind which nothing valid follows in it.
-    if (note.previous_end != 0 && expected_end_ != 0 && expected_end_ < note.previous_end) {
-      Gap(segment - 1, expected_end_, note.previous_end);
+void Recovery::ReplayNote(const ScanItem& item, uint64_t segment) {
+  Note note;
+  if (!DecodeNote(item.body, &note) || note.oldest > segment) {
+    PROBE("wal note makes no sense");
+    return Gap(segment, item.begin, item.end);
+  }
+  out_.lost |= note.lost;
+  loss_noted_ |= note.lost;
+  // Cleared are the groups whose verdicts were written behind it.
+  if (note.tail_lost) Gap(segment, item.end, item.end);
+  // The segment before may have lost its end, behind which nothing valid follows in it.
+  if (note.previous_end != 0 && expected_end_ != 0 && expected_end_ < note.previous_end) {
+    Gap(segment - 1, expected_end_, note.previous_end);
+  }
+  expected_end_ = 0;
+  if (note.digest != Note::Digest::kNone && !MUTANT("wal-digest-ignored")) {
+    ReplayDigest(note, segment);
+  }
+}
+
+// What the digest says lies behind every gap so far. Groups that it does not name have no record in
+// what it covers, or are gone.
+void Recovery::ReplayDigest(const Note& note, uint64_t segment) {
+  const bool of_log = note.digest == Note::Digest::kOfLog;
+  const Place here{segment, 0};
+  std::set<GroupId> named;
+  for (const Note::Last& last : note.last_records) {
+    named.insert(last.group);
+    if (last.seq == 0) {
+      Forget(last.group, here);
+    } else {
+      Compare(last);
     }
-    expected_end_ = 0;
+  }
+  std::vector<GroupId> gone;
+  for (const auto& [id, group] : out_.live.groups()) {
+    if (named.contains(id)) continue;
+    if (of_log) {
+      // Its destruction was lost. If nothing was, the digest is wrong, and proves nothing.
+      if (gaps_ > 0 || group.damaged) gone.push_back(id);
+    } else if (judged_at_opening_ && checked_[id] >= *judged_at_opening_) {
+      checked_[id] = gaps_;
+    }
+  }
+  for (const GroupId id : gone) Forget(id, here);
+  if (of_log) judged_at_opening_ = gaps_;
+}
+
+void Recovery::Compare(const Note::Last& last) {
+  const WalLive::Group* group = out_.live.Find(last.group);
+  if (group == nullptr) {
+    // Its records may lie in segments since reused, and be copied to later ones.
+    const auto [known, first] = named_.try_emplace(last.group, last);
+    if (first ? gaps_ == 0 : known->second == last) return;
+    named_.erase(known);
+  } else if (group->newest == last.place) {
+    PROBE("wal group cleared by a digest");
+    checked_[last.group] = gaps_;
     return;
   }
+  PROBE("wal group condemned by a digest");
+  Damaged(last.group);
+  WalLive::Group& lost = out_.live.At(last.group);
+  lost.seq = last.seq;
+  lost.newest = last.place;
+  checked_[last.group] = gaps_;
+}
+
+void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
+  const GroupId id = item.frame.group;
   WalRecord record;
-  record.group = item.frame.group;
-  bool damaged = false;
-  CHECK(DecodeBody(item.body, &record, &damaged),
-        "a WAL record with a valid checksum does not decode");
-  const bool starts_anew = item.frame.seq == 1 || WalLive::IsBase(record) || record.destroy;
-  const WalLive::Group* group = out_.live.Find(record.group);
+  record.group = id;
+  RecordFlags flags;
+  if (!DecodeBody(item.body, &record, &flags)) return BadBody(item, "it makes no sense");
+  const WalLive::Group* group = out_.live.Find(id);
+  const bool first = item.frame.seq == 1;
+  // Numbers start again behind a destruction, which itself may be lost.
+  if (group != nullptr && !first && !WalLive::Fits(*group, record)) {
+    return BadBody(item, "it is of a replica that is gone");
+  }
+  const bool starts_anew = first || WalLive::IsBase(record) || record.destroy;
+  bool lost = false;
   if (!starts_anew) {
     // A group first seen in undamaged log may have had earlier records in segments since reused.
-    const bool gapless = group != nullptr ? item.frame.seq == group->seq + 1 : gaps_ == 0;
-    if (!gapless) {
-      env_.log.Error("wal: group {} lost records before its record {}", record.group,
-                     item.frame.seq);
-      damaged = true;
-      out_.damaged = true;
-      out_.unjudged.insert(record.group);
-    }
-  } else {
-    out_.unjudged.erase(record.group);
+    const auto named = named_.find(id);
+    const bool known = group != nullptr || named != named_.end();
+    const uint32_t before = group != nullptr ? group->seq : known ? named->second.seq : 0;
+    lost = known ? item.frame.seq != NextSeq(before) : gaps_ != 0;
   }
-  checked_[record.group] = gaps_;
-  // Numbers start again behind a destruction, which itself may be lost.
-  if (item.frame.seq == 1 && group != nullptr) {
-    WalRecord gone;
-    gone.group = record.group;
-    gone.destroy = true;
-    out_.live.Apply(std::move(gone), false, 0, segment);
-  }
-  out_.live.Apply(std::move(record), damaged, item.frame.seq, segment);
+  named_.erase(id);
+  checked_[id] = gaps_;
+  out_.touched.insert(id);
+  const Place place{segment, item.begin};
+  if (first && group != nullptr) Forget(id, place);
+  if (starts_anew || flags.damaged) out_.verdicts.erase(id);
+  out_.live.Apply(std::move(record), flags, item.frame.seq, place);
+  if (!lost) return;
+  env_.log.Error("wal: group {} lost records before its record {}", id, item.frame.seq);
+  Damaged(id);
+  if (flags.damaged) out_.verdicts.erase(id);
 }
 
-// The damaged place can be let go once nothing before it is needed.
-void Recovery::Damage() {
-  out_.damaged = true;
-  for (const auto& [id, group] : out_.live.groups()) out_.unjudged.insert(id);
+void Recovery::Damaged(GroupId group) {
+  out_.live.At(group).damaged = true;
+  out_.verdicts.insert(group);
 }
 
-void Recovery::BadBody(const ScanItem& item) {
+void Recovery::Forget(GroupId group, Place place) {
+  out_.touched.insert(group);
+  WalRecord gone;
+  gone.group = group;
+  gone.destroy = true;
+  out_.live.Apply(std::move(gone), {}, 0, place);
+  named_.erase(group);
+  out_.verdicts.erase(group);
+}
+
+void Recovery::BadBody(const ScanItem& item, std::string_view why) {
   PROBE("wal damaged body");
   if (item.frame.group == kNoteGroup) return;  // states nothing that is not known from elsewhere
-  env_.log.Error("wal: record {} of group {} is damaged", item.frame.seq, item.frame.group);
-  WalLive::Group& group = out_.live.At(item.frame.group);
-  group.log.damaged = true;
-  Damage();
+  env_.log.Error("wal: record {} of group {} is damaged: {}", item.frame.seq, item.frame.group,
+                 why);
+  Damaged(item.frame.group);
   // Its number stays missing: the record may have begun a new incarnation, so that the next one,
   // which then seems to, is no proof of a fresh start.
   checked_[item.frame.group] = gaps_;
@@ -313,26 +418,32 @@ void Recovery::BadBody(const ScanItem& item) {
 void Recovery::Gap(uint64_t segment, uint64_t begin, uint64_t end) {
   PROBE("wal damaged middle");
   env_.log.Error("wal: {} is damaged from byte {} to {}", SegmentName(segment), begin, end);
-  Damage();
   out_.lost = true;
   ++gaps_;
 }
 
-// Zeros over what was cut, as far as anything there could be taken for a record; the sync behind it
-// is also for what is kept, which a crash of the process alone may have left unsynced. A header
-// that cannot be read is written anew: the files that still give the log's id may be removed next.
+// Writes again what is vouched for and may be in the page cache only: the header, of a log that was
+// made by the start before this one, and the last batch. Everything earlier was synced before that
+// was begun. Then zeros, as far as a write in flight can have reached: what was read there may be
+// zeros of an earlier start's that never got to the disk.
 Status Recovery::CutTail(const Segment& last) {
   ASSIGN_OR_RETURN(out_.file, files_.Open(Path(last.number), OpenMode::kMustExist));
   out_.segment = last.number;
-  const uint64_t end = last.items.empty() ? 0 : last.items.back().end;
+  uint64_t batch = out_.offset;
+  uint64_t end = std::min<uint64_t>(last.bytes.size(), out_.offset + kWalBatchBytesMax);
+  for (const ScanItem& item : last.items) {
+    if (item.begin < out_.offset && item.kind != ScanItem::Kind::kGap) batch = item.frame.batch;
+    end = std::max(end, std::min<uint64_t>(item.end, last.bytes.size()));
+  }
+  RETURN_IF_ERROR(out_.file->Write(0, EncodeSegmentHeader({last.number, out_.log_id})));
+  if (batch < out_.offset && !MUTANT("wal-cache-vouched-for")) {
+    const std::string_view bytes(last.bytes);
+    RETURN_IF_ERROR(out_.file->Write(batch, bytes.substr(batch, out_.offset - batch)));
+  }
   for (uint64_t at = out_.offset; at < end;) {
     const uint64_t size = std::min<uint64_t>(kFillBytes, end - at);
     RETURN_IF_ERROR(out_.file->Write(at, std::string(size, '\0')));
     at += size;
-  }
-  SegmentHeader header;
-  if (DecodeSegmentHeader(last.bytes, &header) == HeaderState::kInvalid) {
-    RETURN_IF_ERROR(out_.file->Write(0, EncodeSegmentHeader({last.number, out_.log_id})));
   }
   return Status::Ok();
 }
@@ -344,7 +455,8 @@ Status Recovery::NoteLoss() {
   EncodeNote({.oldest = out_.oldest,
               .previous_end = first ? out_.previous_end : 0,
               .lost = true,
-              .tail_lost = tail_lost_},
+              .tail_lost = tail_lost_,
+              .log_id = first ? out_.log_id : 0},
              &bytes);
   SealRecord(&bytes, 0, SegmentSeed(out_.log_id, last_),
              {.offset = static_cast<uint32_t>(out_.offset),
@@ -356,12 +468,21 @@ Status Recovery::NoteLoss() {
 }
 
 void Recovery::Verdicts() {
+  // Named by a digest, and no record of it is left.
+  for (const auto& [id, last] : std::exchange(named_, {})) {
+    Damaged(id);
+    WalLive::Group& group = out_.live.At(id);
+    group.seq = last.seq;
+    group.newest = last.place;
+    checked_[id] = gaps_;
+  }
+  std::vector<GroupId> broken;
   for (const auto& [id, group] : out_.live.groups()) {
-    const bool whole = out_.live.Contiguous(group) && checked_[id] == gaps_;
-    if (whole) continue;
-    out_.damaged = true;
-    out_.unjudged.insert(id);
-    out_.live.At(id).log.damaged = true;
+    const bool whole = WalLive::Contiguous(group) && checked_[id] == gaps_;
+    if (!whole) broken.push_back(id);
+  }
+  for (const GroupId id : broken) {
+    if (!out_.live.At(id).damaged) Damaged(id);
     out_.live.DropUnconnected(id);
   }
 }
@@ -392,8 +513,9 @@ Result<WalRecovery> Recovery::Run() {
   RETURN_IF_ERROR(FindRange());
   RETURN_IF_ERROR(ReplayAll());
   if (MUTANT("wal-damage-overlooked")) {
-    out_.damaged = out_.lost = false;
-    for (const auto& [id, group] : out_.live.groups()) out_.live.At(id).log.damaged = false;
+    out_.lost = false;
+    out_.verdicts.clear();
+    for (const auto& [id, group] : out_.live.groups()) out_.live.At(id).damaged = false;
   }
   RETURN_IF_ERROR(CollectFree());
   return std::move(out_);

@@ -5,20 +5,25 @@
 //
 //   last batch        cut at the first record that is not valid; the rest of it, valid or not, was
 //                     never acknowledged. What was cut is overwritten with zeros and synced, or it
-//                     would reappear behind newer records (ST3).
-//   anything earlier  not readable means damaged (ST4). If the frame is valid, its group lost the
+//                     would reappear behind newer records (ST3). What is kept is written again and
+//                     synced: it may be in the page cache only (wal.h).
+//   anything earlier  not readable means damaged (ST4), and so does a record whose checksum is
+//                     right and which makes no sense. If the frame is valid, its group lost the
 //                     record. If not, or if a whole segment is missing, any group may have: a group
 //                     is cleared only if the numbers of its records go on without a gap behind the
-//                     damage, or start anew there (first record, or whole state).
+//                     damage, or start anew there (first record, or whole state), or if a digest
+//                     behind the damage names the record of it that was found last.
 //
 //   no segment at all  a new log; a member's (Options::expected) lost all records. The first
 //                     note says so, in the write that makes the log: a crash before it leaves
 //                     nothing, and the next start finds the same.
+//   no readable id    in the header and the first note of every segment: the same, once the
+//                     segments are gone. A node that is no member has no log to lose: refused.
 //
-// After damage the state of every group is written anew with its verdict, so that it outlives both
-// the damaged place and later records. Starts that die before all groups are behind the damage go
-// on where the one before was: a whole state behind all damage is not written again, or a node that
-// dies at every start would fill its disk.
+// What was found damaged is written down behind everything else, as a verdict on each group that it
+// concerns, so that it outlives the damaged place. Groups that were cleared need none: what cleared
+// them lies behind the damage and goes later. So a start that finds only what the one before found
+// writes nothing, and a node that dies at every start does not fill its disk.
 #pragma once
 
 #include <memory>
@@ -34,11 +39,11 @@
 namespace quorate::storage {
 
 struct WalRecovery {
-  WalLive live;
+  WalLive live{WalLive::Entries::kKept};
   uint64_t log_id = 0;
   uint64_t oldest = 0;
-  bool damaged = false;        // something was found damaged this time
-  std::set<GroupId> unjudged;  // something of their state lies before what was found
+  std::set<GroupId> verdicts;  // damaged, and no record says so
+  std::set<GroupId> touched;   // have a record in the segment to append to; may be gone
   bool lost = false;
   // Where to append.
   uint64_t segment = 0;

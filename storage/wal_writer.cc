@@ -12,8 +12,10 @@ namespace {
 
 // A new segment is zeroed in writes of this size, each about as long as one batch takes.
 constexpr uint64_t kFillBytes = 256 << 10;
-// A batch beyond this does not grow any more, so that its first callers do not wait for its last.
-constexpr size_t kBatchBytesMax = 4 << 20;
+// How much is written between two digests within a segment: this share of it, and this many times
+// the size of the digest.
+constexpr uint64_t kDigestsPerSegment = 16;
+constexpr uint64_t kDigestShare = 8;
 
 }  // namespace
 
@@ -50,14 +52,14 @@ WalWriter::~WalWriter() {
 
 WalWriter::Batch& WalWriter::OpenBatch() {
   if (queue_.empty() || queue_.back().segment != segment_ ||
-      queue_.back().bytes.size() >= kBatchBytesMax) {
+      queue_.back().bytes.size() >= kWalBatchBytes) {
     queue_.push_back({segment_, offset_, 0, {}, {}});
   }
   return queue_.back();
 }
 
-uint64_t WalWriter::Add(GroupId group, uint32_t seq, EncodeFn encode, Wal::Durable durable) {
-  if (failed_) return segment_;
+Place WalWriter::Add(GroupId group, uint32_t seq, EncodeFn encode, Wal::Durable durable) {
+  if (failed_) return {segment_, offset_};
   Batch* batch = &OpenBatch();
   size_t at = batch->bytes.size();
   batch->bytes.resize(at + kFrameBytes);
@@ -79,7 +81,9 @@ uint64_t WalWriter::Add(GroupId group, uint32_t seq, EncodeFn encode, Wal::Durab
               .batch = static_cast<uint32_t>(batch->offset),
               .seq = seq,
               .group = group});
+  const Place place{segment_, offset_};
   offset_ += size;
+  undigested_bytes_ += size;
   if (offset_ > config_.segment_bytes) oversized_.insert(segment_);
   ++segment_records_;
   ++batch->records;
@@ -88,12 +92,12 @@ uint64_t WalWriter::Add(GroupId group, uint32_t seq, EncodeFn encode, Wal::Durab
   ack_marked_ = false;
   if (offset_ > config_.segment_bytes / 2) PrepareNext();
   Wake();
-  return segment_;
+  return place;
 }
 
 void WalWriter::AddNote(uint64_t oldest, Wal::Durable durable) {
   config_.oldest = std::max(config_.oldest, oldest);
-  const Note note{config_.oldest, 0, config_.lost};
+  const Note note{.oldest = config_.oldest, .lost = config_.lost};
   Add(
       kNoteGroup, 0, [&](std::string* out) { EncodeNote(note, out); }, std::move(durable));
 }
@@ -108,8 +112,30 @@ void WalWriter::Roll() {
 
 void WalWriter::Open(uint64_t previous_end) {
   segment_records_ = 0;
-  const Note note{config_.oldest, previous_end, config_.lost};
+  Note note{.oldest = config_.oldest,
+            .previous_end = previous_end,
+            .lost = config_.lost,
+            .log_id = config_.log_id};
+  config_.digest(Note::Digest::kOfLog, &note);
   Add(kNoteGroup, 0, [&](std::string* out) { EncodeNote(note, out); }, {});
+  undigested_bytes_ = digest_bytes_ = 0;
+}
+
+void WalWriter::AddDigest() {
+  Note note{.oldest = config_.oldest, .lost = config_.lost};
+  config_.digest(Note::Digest::kOfSegment, &note);
+  std::string body;
+  EncodeNote(note, &body);
+  digest_bytes_ = body.size();
+  Add(kNoteGroup, 0, [&](std::string* out) { *out += body; }, {});
+  // What another segment begins with is newer than this one.
+  undigested_bytes_ = 0;
+}
+
+void WalWriter::MaybeDigest() {
+  const uint64_t due =
+      std::max(config_.segment_bytes / kDigestsPerSegment, kDigestShare * digest_bytes_);
+  if (undigested_bytes_ >= due && !failed_) AddDigest();
 }
 
 // Writing begins in a later turn, so that everything this turn adds shares a sync.
@@ -132,6 +158,7 @@ void WalWriter::Write() {
     next_ = Next::kNone;
     CHECK(queue_.front().segment == file_segment_);
     if (segment_ != file_segment_) PrepareNext();
+    config_.segment_begun();
   }
   writing_ = true;
   in_flight_ = std::move(queue_.front());
@@ -205,7 +232,11 @@ void WalWriter::ArmAckMark() {
   ack_mark_timer_ = env_.executor.After(kAckMarkDelay, Alive([this] {
                                           ack_mark_timer_ = 0;
                                           if (writing_ || !queue_.empty() || failed_) return;
-                                          AddNote(config_.oldest, {});
+                                          if (undigested_bytes_ >= kDigestShare * digest_bytes_) {
+                                            AddDigest();
+                                          } else {
+                                            AddNote(config_.oldest, {});
+                                          }
                                           ack_marked_ = true;
                                         }));
 }
@@ -216,69 +247,74 @@ void WalWriter::Free(uint64_t segment) {
     config_.free_files.push_back(name);
     return;
   }
-  // Callers free oldest first: what remains is contiguous after a crash (ST25).
-  const Status status = files_.Remove(Path(name));
-  if (!status.ok()) env_.log.Warn("wal: cannot remove {}: {}", name, status.ToString());
+  // Callers free oldest first, and so they go: what remains is contiguous after a crash (ST25).
+  files_.Background([&files = files_, path = Path(name)] { return files.Remove(path); },
+                    Alive([this, name](const Status& status) {
+                      if (status.ok()) return;
+                      env_.log.Warn("wal: cannot remove {}: {}", name, status.ToString());
+                    }));
+}
+
+// A file to be renamed to `name`; empty: there is none. One that has the name already goes first:
+// it must not be replaced and stay in the list.
+std::string WalWriter::TakeFree(const std::string& name) {
+  std::vector<std::string>& free = config_.free_files;
+  if (free.empty()) return {};
+  auto it = std::find(free.begin(), free.end(), name);
+  if (it == free.end()) --it;
+  std::string taken = std::move(*it);
+  free.erase(it);
+  PROBE("wal segment recycled");
+  return taken;
 }
 
 void WalWriter::PrepareNext() {
   if (next_ != Next::kNone || failed_) return;
   next_ = Next::kPreparing;
-  Status status = BeginNext();
-  if (status.code() == Code::kNoSpace) {
-    WaitForSpace(status, Starved::kNextFile);
-  } else if (!status.ok()) {
-    Fail(std::move(status));
-  }
-}
-
-Status WalWriter::BeginNext() {
   const uint64_t number = file_segment_ + 1;
-  const std::string path = Path(SegmentName(number));
-  bool reused = false;
-  if (!config_.free_files.empty()) {
-    // A file that has the name already goes first: it must not be replaced and stay in the list.
-    auto it = std::find(config_.free_files.begin(), config_.free_files.end(), SegmentName(number));
-    if (it == config_.free_files.end()) --it;
-    const std::string name = *it;
-    config_.free_files.erase(it);
-    RETURN_IF_ERROR(files_.Rename(Path(name), path));
-    reused = true;
-    PROBE("wal segment recycled");
-  }
-  ASSIGN_OR_RETURN(next_file_, files_.Open(path, OpenMode::kCreate));
+  const std::string name = SegmentName(number);
+  const std::string reused = TakeFree(name);
+  const auto file = std::make_shared<std::shared_ptr<File>>();
   // The name must be durable before the first record in the file is acknowledged (ST9).
-  if (!MUTANT("wal-directory-not-synced")) {
-    RETURN_IF_ERROR(files_.SyncDirectory(config_.directory));
-  }
-  next_file_->WriteAndSync(
-      0, std::make_shared<std::string>(EncodeSegmentHeader({number, config_.log_id})),
-      Alive([this, reused](Status status) {
-        if (status.code() == Code::kNoSpace) {
-          return WaitForSpace(status, Starved::kNextFile);
-        }
+  files_.Background(
+      [&files = files_, directory = config_.directory, path = Path(name),
+       from = reused.empty() ? reused : Path(reused),
+       header = EncodeSegmentHeader({number, config_.log_id}), file]() -> Status {
+        if (!from.empty()) RETURN_IF_ERROR(files.Rename(from, path));
+        ASSIGN_OR_RETURN(*file, files.Open(path, OpenMode::kCreate));
+        if (!MUTANT("wal-directory-not-synced")) RETURN_IF_ERROR(files.SyncDirectory(directory));
+        RETURN_IF_ERROR((*file)->Write(0, header));
+        return (*file)->Sync();
+      },
+      Alive([this, file, fill = reused.empty()](Status status) {
+        if (status.code() == Code::kNoSpace) return WaitForSpace(status, Starved::kNextFile);
         if (!status.ok()) return Fail(std::move(status));
-        if (reused) return NextReady();
+        next_file_ = std::move(*file);
+        if (!fill) return NextReady();
         FillNext(kSegmentHeaderBytes);
       }));
-  return Status::Ok();
 }
 
 void WalWriter::FillNext(uint64_t offset) {
   // Zeros only make later syncs cheaper: if records wait for the segment, they go first, and the
   // last of a disk is for what must be written.
   const bool wanted = !writing_ && !queue_.empty() && queue_.front().segment != file_segment_;
-  const Result<uint64_t> free = files_.FreeBytes(config_.directory);
-  const bool scarce = free.ok() && *free < 2 * config_.segment_bytes;
-  if (offset >= config_.segment_bytes || wanted || scarce) return NextReady();
+  if (offset >= config_.segment_bytes || wanted) return NextReady();
   const uint64_t size = std::min<uint64_t>(kFillBytes, config_.segment_bytes - offset);
-  next_file_->WriteAndSync(offset, std::make_shared<std::string>(size, '\0'),
-                           Alive([this, offset, size](Status status) {
-                             // Somebody else took the space; the header is durable.
-                             if (status.code() == Code::kNoSpace) return NextReady();
-                             if (!status.ok()) return Fail(std::move(status));
-                             FillNext(offset + size);
-                           }));
+  files_.Background(
+      [&files = files_, directory = config_.directory, file = next_file_, offset, size,
+       reserve = 2 * config_.segment_bytes]() -> Status {
+        const Result<uint64_t> free = files.FreeBytes(directory);
+        if (free.ok() && *free < reserve) return {Code::kNoSpace, "little of the disk is left"};
+        RETURN_IF_ERROR(file->Write(offset, std::string(size, '\0')));
+        return file->Sync();
+      },
+      Alive([this, offset, size](Status status) {
+        // Little is left, or somebody else took it; the header is durable.
+        if (status.code() == Code::kNoSpace) return NextReady();
+        if (!status.ok()) return Fail(std::move(status));
+        FillNext(offset + size);
+      }));
 }
 
 void WalWriter::NextReady() {

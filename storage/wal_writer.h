@@ -8,16 +8,20 @@
 // begins.
 //
 // The next segment is made ready when the current one is half full: a segment that is not needed
-// any more is renamed and gets a new header, or a new file is filled with zeros in small steps, so
-// that neither the executor nor the batches wait for it; less so where little of the disk is left.
-// Until its first record is written it holds nothing, and a crash in between leaves a file that
-// recovery reuses.
+// any more is renamed and gets a new header, or a new file is filled with zeros in small steps;
+// less so where little of the disk is left. Names, directories and files that go are the file
+// system's background work, so that neither the executor nor a batch waits for them; what waits is
+// only a batch for a segment that is not ready yet. Until its first record is written a segment
+// holds nothing, and a crash in between leaves a file that recovery reuses.
 //
 // A batch that finds no space is kept and written again every kSpaceRetry, as is the file of the
 // next segment.
 //
-// If nothing follows a batch for kAckMarkDelay, an empty note is written behind it: evidence that
+// If nothing follows a batch for kAckMarkDelay, a note is written behind it: evidence that
 // everything before it was acknowledged, so that later damage is not taken for a torn tail (ST4).
+//
+// Digests (wal_format.h) come with each segment's first note, with the note behind what was
+// acknowledged, and now and then in between, as far as they are small against what was written.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -29,12 +33,18 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/limits.h"
 #include "storage/wal_format.h"
 
 namespace quorate::storage {
 
 inline constexpr Duration kAckMarkDelay = 1s;
 inline constexpr Duration kSpaceRetry = 100ms;
+// What one write is at most: a batch beyond kWalBatchBytes does not grow any more, so that its first
+// callers do not wait for its last, and the record that filled it may be of the largest.
+inline constexpr uint64_t kWalBatchBytes = 4 << 20;
+inline constexpr uint64_t kWalBatchBytesMax =
+    kWalBatchBytes + limits::kWalRecordBytesMax + (4 << 20);
 // Files kept for reuse besides the prepared one. Segments come free several at a time, when the one
 // group that held the oldest is copied forward.
 inline constexpr size_t kFreeFilesMax = 3;
@@ -52,16 +62,23 @@ class WalWriter {
     uint64_t previous_end = 0;  // as in Note
     std::vector<std::string> free_files;
     bool lost = false;
+    // Fills in the digest of a note, which covers what was added so far.
+    std::function<void(Note::Digest digest, Note* note)> digest;
+    // The next segment is written to: all below it are in their files.
+    std::function<void()> segment_begun;
     uint64_t oldest = 0;
   };
   WalWriter(Env& env, FileSystem& files, Config config);
   ~WalWriter();
 
-  // Queues a record whose body `encode` appends to the string. Returns the segment it will lie in.
+  // Queues a record whose body `encode` appends to the string. Returns where it will lie.
   using EncodeFn = absl::FunctionRef<void(std::string* out)>;
-  uint64_t Add(GroupId group, uint32_t seq, EncodeFn encode, Wal::Durable durable);
+  Place Add(GroupId group, uint32_t seq, EncodeFn encode, Wal::Durable durable);
   // Queues a note that segments below `oldest` are not needed.
   void AddNote(uint64_t oldest, Wal::Durable durable);
+  // Queues a digest if enough was written since the one before. For callers that have brought their
+  // books up to date with what they added.
+  void MaybeDigest();
   // The file of `segment` may be reused: the note that says so is durable.
   void Free(uint64_t segment);
   void OnFailure(std::function<void(Status)> callback) { on_failure_ = std::move(callback); }
@@ -69,6 +86,9 @@ class WalWriter {
   uint64_t segment() const { return segment_; }
   // A batch waits for room in its file, or for the file.
   bool waits_for_space() const;
+  // The segment that is written to; what was added may be for later ones.
+  uint64_t file_segment() const { return file_segment_; }
+  bool failed() const { return failed_; }
 
  private:
   struct Batch {
@@ -90,8 +110,9 @@ class WalWriter {
   void RetrySpace();
   void Written(Status status, uint64_t size, Instant begun);
   void ArmAckMark();
+  void AddDigest();
   void PrepareNext();
-  Status BeginNext();
+  std::string TakeFree(const std::string& name);
   void FillNext(uint64_t offset);
   void NextReady();
   void Fail(Status status);
@@ -113,6 +134,9 @@ class WalWriter {
   // Records in segment_, as far as it matters: one (its opening note) or more.
   uint64_t segment_records_ = 2;
   std::set<uint64_t> oversized_;  // not worth recycling
+  // Since the newest digest in segment_, and the size of that.
+  uint64_t undigested_bytes_ = 0;
+  uint64_t digest_bytes_ = 0;
   std::deque<Batch> queue_;
   Batch in_flight_;
   File::Bytes in_flight_bytes_;  // kept until they are durable
@@ -127,9 +151,9 @@ class WalWriter {
   TimerId space_timer_ = 0;
 
   uint64_t file_segment_;  // what is written to now
-  std::unique_ptr<File> file_;
+  std::shared_ptr<File> file_;
   enum class Next : uint8_t { kNone, kPreparing, kReady } next_ = Next::kNone;
-  std::unique_ptr<File> next_file_;
+  std::shared_ptr<File> next_file_;  // shared with what runs in the background
 
   Counter& no_space_;
   Counter& syncs_;

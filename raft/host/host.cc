@@ -12,7 +12,7 @@ struct Host::Rep {
   Rep(Env& env, Host::Options options, storage::Wal& wal, storage::OrderedStore& store,
       Transport& transport)
       : runtime(env, options, wal, store, transport),
-        wal_groups(wal.recovered()),
+        wal_groups(wal.TakeRecovered()),
         ticker(env, options.tick, [this](Instant now) { Tick(now); }) {
     ReadMetas();
     const auto guarded = [alive = runtime.alive](auto action) {

@@ -19,6 +19,12 @@ std::string ParentOf(const std::string& path) {
 
 bool IsLog(const std::string& path) { return path.ends_with(".log"); }
 
+void Overlay(uint64_t offset, std::string_view bytes, std::string* content) {
+  const uint64_t end = offset + bytes.size();
+  if (end > content->size()) content->resize(end, '\0');
+  content->replace(offset, bytes.size(), bytes);
+}
+
 class SimLock final : public storage::DirectoryLock {
  public:
   explicit SimLock(std::shared_ptr<int> token) : token_(std::move(token)) {}
@@ -78,11 +84,9 @@ Status SimDisk::WriteTo(Inode& inode, uint64_t offset, std::string_view bytes) {
 }
 
 void SimDisk::Put(Inode& inode, uint64_t offset, std::string_view bytes, uint64_t meant) {
-  const uint64_t end = offset + bytes.size();
   PendingWrite write{++last_write_, offset, {}, std::string(bytes), meant};
   if (offset < inode.content.size()) write.before = inode.content.substr(offset, bytes.size());
-  if (end > inode.content.size()) inode.content.resize(end, '\0');
-  inode.content.replace(offset, bytes.size(), bytes);
+  Overlay(offset, bytes, &inode.content);
   inode.pending.push_back(std::move(write));
 }
 
@@ -97,13 +101,47 @@ void SimDisk::Misdirect(Inode& inode, uint64_t offset, std::string_view bytes) {
 void SimDisk::Synced(Inode& inode, uint64_t up_to) {
   ++syncs_;
   if (misdirected_ && IsLog(inode.path) && up_to > misdirected_->id) misdirected_.reset();
-  if (observer_ != nullptr) {
-    for (const PendingWrite& write : inode.pending) {
-      if (write.id <= up_to) observer_->OnDurable(name_, write.meant, write.after);
+  for (const PendingWrite& write : inode.pending) {
+    if (write.id > up_to) continue;
+    // What was there already became durable when it did first.
+    bool news = write.before != write.after;
+    if (inode.on_disk) {
+      const size_t begin = std::min<size_t>(write.offset, inode.on_disk->size());
+      news = inode.on_disk->compare(begin, write.after.size(), write.after) != 0;
+      Overlay(write.offset, write.after, &*inode.on_disk);
     }
+    if (news && observer_ != nullptr) observer_->OnDurable(name_, write.meant, write.after);
   }
   std::erase_if(inode.pending, [&](const PendingWrite& w) { return w.id <= up_to; });
+  if (inode.pending.empty() && inode.on_disk == inode.content) inode.on_disk.reset();
   inode.durable_size = inode.content.size();
+}
+
+void SimDisk::SyncFailed(Inode& inode) {
+  if (!faults_.failed_sync_stays_cached) return DropPending(inode);
+  if (!inode.on_disk) {
+    std::string cached = inode.content;
+    DropPending(inode);
+    inode.on_disk = std::exchange(inode.content, std::move(cached));
+  }
+  inode.pending.clear();
+}
+
+void SimDisk::Evict() {
+  for (auto& [path, inode] : files_) {
+    if (!inode->on_disk) continue;
+    inode->content = *std::exchange(inode->on_disk, std::nullopt);
+    for (PendingWrite& write : inode->pending) {
+      const uint64_t begin = std::min<uint64_t>(write.offset, inode->content.size());
+      write.before = inode->content.substr(begin, write.after.size());
+      Overlay(write.offset, write.after, &inode->content);
+    }
+  }
+}
+
+bool SimDisk::HoldsCachedOnly() const {
+  return std::any_of(files_.begin(), files_.end(),
+                     [](const auto& file) { return file.second->on_disk.has_value(); });
 }
 
 void SimDisk::DropPending(Inode& inode) {
@@ -154,9 +192,10 @@ void SimDisk::PowerLoss(PowerLossMode mode) {
   UndoDirectoryChanges(
       mode == PowerLossMode::kNothingUnsynced ? 0 : random_.Below(directory_pending_.size() + 1));
   for (auto& [path, inode] : files_) {
-    if (inode->pending.empty()) continue;
     const std::vector<PendingWrite> writes = inode->pending;
     DropPending(*inode);
+    if (inode->on_disk) inode->content = *std::exchange(inode->on_disk, std::nullopt);
+    inode->durable_size = inode->content.size();
     if (mode == PowerLossMode::kNothingUnsynced) continue;
     for (const PendingWrite& write : writes) {
       // A torn write keeps a part of it and loses a part of it, as far as it has two sectors.
@@ -167,9 +206,7 @@ void SimDisk::PowerLoss(PowerLossMode mode) {
         const size_t sector_end = (write.offset + at) / kSector * kSector + kSector;
         const size_t n = std::min<size_t>(sector_end - write.offset - at, write.after.size() - at);
         if (random_.Chance(keep)) {
-          const uint64_t end = write.offset + at + n;
-          if (end > inode->content.size()) inode->content.resize(end, '\0');
-          inode->content.replace(write.offset + at, n, write.after, at, n);
+          Overlay(write.offset + at, std::string_view(write.after).substr(at, n), &inode->content);
         }
         at += n;
       }
@@ -230,6 +267,7 @@ void SimDisk::Damage(const std::string& path, uint64_t offset, std::string_view 
   const auto it = files_.find(path);
   CHECK(it != files_.end() && offset + bytes.size() <= it->second->content.size());
   it->second->content.replace(offset, bytes.size(), bytes);
+  if (auto& on_disk = it->second->on_disk; on_disk) Overlay(offset, bytes, &*on_disk);
   Replaced();
 }
 
@@ -263,7 +301,7 @@ class SimFile final : public storage::File {
   Status Sync() override {
     if (Gone()) return Status::Ok();
     if (disk_.random_.Chance(disk_.faults_.sync_failure)) {
-      disk_.DropPending(*inode_);
+      disk_.SyncFailed(*inode_);
       return IoError("simulated fsync failure");
     }
     disk_.Reached(DiskPoint::kSyncBegun, inode_->path);
@@ -281,6 +319,7 @@ class SimFile final : public storage::File {
                     [&](const auto& write) { return write.offset + write.after.size() > size; });
     if (cuts_pending) disk_.DropPending(*inode_);
     inode_->content.resize(size, '\0');
+    if (inode_->on_disk) inode_->on_disk->resize(size, '\0');
     inode_->durable_size = size;
     return Status::Ok();
   }
@@ -296,7 +335,7 @@ class SimFile final : public storage::File {
                     [this, alive = alive_, up_to, status, done = std::move(done)]() mutable {
                       if (!*alive || Gone()) return;
                       if (status.ok() && disk_.random_.Chance(disk_.faults_.sync_failure)) {
-                        disk_.DropPending(*inode_);
+                        disk_.SyncFailed(*inode_);
                         status = IoError("simulated fsync failure");
                       }
                       if (status.ok()) {
@@ -320,8 +359,9 @@ class SimFile final : public storage::File {
 
 class SimFileSystem final : public storage::FileSystem {
  public:
-  SimFileSystem(SimDisk& disk, Executor& executor)
-      : disk_(disk), executor_(executor), mount_(disk.mount_) {}
+  SimFileSystem(SimDisk& disk, Process& process)
+      : disk_(disk), process_(process), mount_(disk.mount_) {}
+  ~SimFileSystem() override { *alive_ = false; }
 
   Result<std::unique_ptr<storage::File>> Open(const std::string& path,
                                               storage::OpenMode mode) override {
@@ -336,10 +376,10 @@ class SimFileSystem final : public storage::FileSystem {
         it->second->path = path;
         disk_.Reached(DiskPoint::kCreated, path);
       }
-      return std::unique_ptr<storage::File>(std::make_unique<SimFile>(disk_, inode, executor_));
+      return std::unique_ptr<storage::File>(std::make_unique<SimFile>(disk_, inode, process_));
     }
     it->second->path = path;
-    return std::unique_ptr<storage::File>(std::make_unique<SimFile>(disk_, it->second, executor_));
+    return std::unique_ptr<storage::File>(std::make_unique<SimFile>(disk_, it->second, process_));
   }
   Result<bool> Exists(const std::string& path) override {
     return disk_.files_.contains(path) || disk_.directories_.contains(path);
@@ -382,6 +422,9 @@ class SimFileSystem final : public storage::FileSystem {
   }
   Status SyncDirectory(const std::string& path) override {
     if (Gone()) return Status::Ok();
+    if (!in_background_ && disk_.faults_.slow_directory > Duration(0)) {
+      process_.Pause(disk_.world_.now() + disk_.faults_.slow_directory);
+    }
     std::erase_if(disk_.directory_pending_,
                   [&](const SimDisk::DirectoryOp& op) { return ParentOf(op.path) == path; });
     disk_.Reached(DiskPoint::kDirectorySynced, path);
@@ -396,6 +439,25 @@ class SimFileSystem final : public storage::FileSystem {
     held = token;
     return std::unique_ptr<storage::DirectoryLock>(std::make_unique<SimLock>(std::move(token)));
   }
+  void Background(absl::AnyInvocable<Status()> calls, storage::File::Done done) override {
+    if (Gone()) return;
+    // One after the other; each may sync a directory.
+    const Duration length = disk_.SyncLatency() + disk_.faults_.slow_directory;
+    background_until_ = std::max(disk_.world_.now(), background_until_) + length;
+    disk_.world_.At(background_until_ - disk_.world_.now(),
+                    [this, alive = alive_, calls = std::move(calls),
+                     done = std::move(done)]() mutable {
+                      if (!*alive || Gone()) return;
+                      in_background_ = true;
+                      Status status = calls();
+                      if (!*alive) return;
+                      in_background_ = false;
+                      if (Gone()) return;
+                      process_.Post([done = std::move(done), status = std::move(status)]() mutable {
+                        done(std::move(status));
+                      });
+                    });
+  }
   Result<uint64_t> FreeBytes(const std::string& path) override { return disk_.Free(); }
   Result<uint64_t> TotalBytes(const std::string& path) override {
     return disk_.options_.capacity_bytes;
@@ -405,12 +467,15 @@ class SimFileSystem final : public storage::FileSystem {
   bool Gone() const { return mount_ != disk_.mount_; }
 
   SimDisk& disk_;
-  Executor& executor_;
+  Process& process_;
   const uint64_t mount_;
+  bool in_background_ = false;
+  Instant background_until_{};
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-std::unique_ptr<storage::FileSystem> SimDisk::Mount(Executor& executor) {
-  return std::make_unique<SimFileSystem>(*this, executor);
+std::unique_ptr<storage::FileSystem> SimDisk::Mount(Process& process) {
+  return std::make_unique<SimFileSystem>(*this, process);
 }
 
 }  // namespace quorate::sim

@@ -4,10 +4,14 @@
 // process loses nothing (the kernel keeps what was written). Power loss keeps, drops or tears each
 // pending write per 512-byte sector, independently, and undoes a random tail of directory changes
 // (create, rename, remove) that were not followed by a directory sync. A sync takes virtual time;
-// it can stall, and it can fail: then what was pending is dropped *and* counts as clean, as on
-// Linux. Calls can fail with an I/O error, the space can be taken by others, and content can be
-// damaged from outside (bit rot, writes that went elsewhere, old images): faults_disk.cc says which
-// damage must be survived.
+// it can stall, and it can fail: then what was pending counts as clean, as on Linux, and is either
+// gone at once or stays readable in the page cache, beyond the process's death, until it is evicted
+// or power is lost. Calls can fail with an I/O error, the space can be taken by others, and content
+// can be damaged from outside (bit rot, writes that went elsewhere, old images): faults_disk.cc
+// says which damage must be survived.
+//
+// A blocking call takes no virtual time in the background, beyond that of its batch of calls. On
+// the executor's thread a directory's sync stops the process for as long as it takes.
 #pragma once
 
 #include <functional>
@@ -36,6 +40,8 @@ struct DiskFaults {
   Duration stall{0};
   Duration slower{0};  // every sync
   double sync_failure = 0;
+  bool failed_sync_stays_cached = false;
+  Duration slow_directory{0};  // every sync of a directory
   double write_failure = 0;
   double read_failure = 0;
   bool misdirect_next_write = false;  // of the log
@@ -60,10 +66,14 @@ class SimDisk {
   SimDisk(World& world, std::string name, DiskOptions options);
 
   // Files of one incarnation; callbacks run on its executor and only while it lives.
-  std::unique_ptr<storage::FileSystem> Mount(Executor& executor);
+  std::unique_ptr<storage::FileSystem> Mount(Process& process);
   // Whatever the files mounted so far still do has no effect: the process is about to be gone.
   void Detach();
   void PowerLoss(PowerLossMode mode);
+  // What a failed sync left in the page cache is gone; reads find what is on the disk.
+  void Evict();
+  // Whether any file shows bytes that are not on the disk and count as clean.
+  bool HoldsCachedOnly() const;
 
   DiskFaults& faults() { return faults_; }
   // Called at each point; must not touch the disk.
@@ -107,6 +117,8 @@ class SimDisk {
     std::string content;                // visible
     std::vector<PendingWrite> pending;  // in order
     uint64_t durable_size = 0;
+    // What is on the disk, where a failed sync left the page cache with more: without `pending`.
+    std::optional<std::string> on_disk;
   };
   struct DirectoryOp {
     enum Kind { kCreate, kRename, kRemove } kind;
@@ -121,6 +133,7 @@ class SimDisk {
   void Misdirect(Inode& inode, uint64_t offset, std::string_view bytes);
   void Synced(Inode& inode, uint64_t up_to);
   void DropPending(Inode& inode);
+  void SyncFailed(Inode& inode);
   void UndoDirectoryChanges(size_t keep);
   Duration SyncLatency();
   uint64_t Used() const;

@@ -20,14 +20,22 @@ constexpr char kDirectory[] = "wal";
 // records whose fate is open.
 struct Life {
   explicit Life(uint64_t seed, uint64_t segment_bytes)
-      : world(seed), random(seed * 7 + 1), segment_bytes(segment_bytes) {}
+      : world(seed),
+        random(seed * 7 + 1),
+        segment_bytes(segment_bytes),
+        copy_step_bytes(random.Chance(0.5) ? 1 : 1 << 20) {}
 
   void Open() {
     files = std::make_unique<RamFiles>(world.executor, disk);
-    auto opened =
-        Wal::Open(world.env, *files, {.directory = kDirectory, .segment_bytes = segment_bytes});
-    ASSERT_TRUE(opened.ok()) << opened.status().ToString();
-    wal = std::move(*opened);
+    auto now =
+        Wal::Open(world.env, *files,
+                  {.directory = kDirectory,
+                   .segment_bytes = segment_bytes,
+                   .copy_step_bytes = copy_step_bytes,
+                   .expected = opened});
+    ASSERT_TRUE(now.ok()) << now.status().ToString();
+    wal = std::move(*now);
+    opened = true;
   }
   void Append(uint64_t groups, size_t payload_max) {
     WalRecord record = newest.Draw(random, groups, payload_max);
@@ -63,6 +71,8 @@ struct Life {
   TestEnv world;
   Random random;
   const uint64_t segment_bytes;
+  const uint64_t copy_step_bytes;
+  bool opened = false;
   RamDisk disk;
   std::unique_ptr<RamFiles> files;
   std::unique_ptr<Wal> wal;
@@ -142,6 +152,7 @@ void RunDamage(uint64_t seed) {
     if (bytes == mark.first && at >= mark.second) continue;
     (*bytes)[at] ^= static_cast<char>(1 << life.random.Below(8));
   }
+  life.disk.SettleAll();
   for (int opening = 0; opening < 3; ++opening) {
     ASSERT_NO_FATAL_FAILURE(life.Open());
     const auto& recovered = life.wal->recovered();

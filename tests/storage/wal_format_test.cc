@@ -70,22 +70,54 @@ TEST(WalFormat, NamesSortByNumber) {
 TEST(WalFormat, BodyIsReadBack) {
   for (const bool damaged : {false, true}) {
     std::string body;
-    EncodeBody(Sample(), damaged, &body);
+    EncodeBody(Sample(), {.damaged = damaged, .copied = !damaged}, &body);
     WalRecord record;
-    bool was_damaged = !damaged;
-    ASSERT_TRUE(DecodeBody(body, &record, &was_damaged));
+    RecordFlags flags;
+    ASSERT_TRUE(DecodeBody(body, &record, &flags));
     EXPECT_TRUE(Same(record, Sample()));
-    EXPECT_EQ(was_damaged, damaged);
+    EXPECT_EQ(flags.damaged, damaged);
+    EXPECT_EQ(flags.copied, !damaged);
   }
+}
+
+TEST(WalFormat, BodiesThatCannotBeMeantAreRefused) {
+  const auto decodes = [](const WalRecord& record, RecordFlags flags = {}) {
+    std::string body;
+    EncodeBody(record, flags, &body);
+    WalRecord read;
+    return DecodeBody(body, &read, &flags);
+  };
+  WalRecord reset = Sample();
+  reset.reset = true;
+  EXPECT_TRUE(decodes(reset));
+  EXPECT_FALSE(decodes(reset, {.copied = true}));
+  reset.mark.reset();
+  EXPECT_FALSE(decodes(reset)) << "a reset to nowhere";
+  WalRecord gone;
+  gone.destroy = true;
+  EXPECT_TRUE(decodes(gone));
+  EXPECT_FALSE(decodes(gone, {.copied = true}));
+  WalRecord entries;
+  entries.entries = {{0, 1, 0, "x"}};
+  EXPECT_FALSE(decodes(entries)) << "indexes begin at 1";
+  entries.entries = {{UINT64_MAX, 1, 0, "x"}};
+  EXPECT_FALSE(decodes(entries));
+}
+
+TEST(WalFormat, NumbersNeverStopAndNeverStartAnew) {
+  EXPECT_EQ(NextSeq(0), 1u);
+  EXPECT_EQ(NextSeq(1), 2u);
+  EXPECT_EQ(NextSeq(UINT32_MAX - 1), UINT32_MAX);
+  EXPECT_EQ(NextSeq(UINT32_MAX), 2u);
 }
 
 TEST(WalFormat, ShortOrMutilatedBodiesAreRefused) {
   std::string body;
-  EncodeBody(Sample(), false, &body);
+  EncodeBody(Sample(), {}, &body);
   for (size_t size = 0; size < body.size(); ++size) {
     WalRecord record;
-    bool damaged;
-    EXPECT_FALSE(DecodeBody(std::string_view(body).substr(0, size), &record, &damaged)) << size;
+    RecordFlags flags;
+    EXPECT_FALSE(DecodeBody(std::string_view(body).substr(0, size), &record, &flags)) << size;
   }
   Random random(1);
   for (int i = 0; i < 20'000; ++i) {
@@ -94,22 +126,56 @@ TEST(WalFormat, ShortOrMutilatedBodiesAreRefused) {
       bytes[random.Below(bytes.size())] = static_cast<char>(random.Next());
     }
     WalRecord record;
-    bool damaged;
+    RecordFlags flags;
     // Whatever it says, nothing is allocated beyond what the bytes can hold.
-    if (DecodeBody(bytes, &record, &damaged)) EXPECT_LE(record.entries.size(), bytes.size());
+    if (DecodeBody(bytes, &record, &flags)) EXPECT_LE(record.entries.size(), bytes.size());
   }
 }
 
 TEST(WalFormat, NoteIsReadBack) {
   std::string body;
+  const std::vector<Note::Last> lasts = {{GroupId(1), 7, {3, 4096}},
+                                         {GroupId(2), 0, {}},
+                                         {GroupId(uint64_t{1} << 60), UINT32_MAX, {9, 1 << 25}}};
+  for (const auto digest : {Note::Digest::kOfLog, Note::Digest::kOfSegment}) {
+    std::string bytes;
+    EncodeNote({.oldest = 4, .log_id = kLogId, .digest = digest, .last_records = lasts}, &bytes);
+    Note read;
+    ASSERT_TRUE(DecodeNote(bytes, &read));
+    EXPECT_EQ(read.log_id, kLogId);
+    EXPECT_EQ(read.digest, digest);
+    EXPECT_EQ(read.last_records, lasts);
+    for (size_t size = 0; size < bytes.size(); ++size) {
+      Note cut;
+      EXPECT_FALSE(DecodeNote(std::string_view(bytes).substr(0, size), &cut)) << size;
+    }
+  }
   EncodeNote({.oldest = 4, .previous_end = 5000, .lost = true, .tail_lost = true}, &body);
   Note note;
   ASSERT_TRUE(DecodeNote(body, &note));
+  EXPECT_EQ(note.digest, Note::Digest::kNone);
   EXPECT_EQ(note.oldest, 4u);
   EXPECT_EQ(note.previous_end, 5000u);
   EXPECT_TRUE(note.lost);
   EXPECT_TRUE(note.tail_lost);
   EXPECT_FALSE(DecodeNote(body + "x", &note));
+}
+
+TEST(WalFormat, TheFirstNoteTellsTheLogsId) {
+  std::string note;
+  EncodeNote({.oldest = 1, .log_id = kLogId}, &note);
+  std::string segment(kSegmentHeaderBytes + kFrameBytes, '\0');
+  segment += note;
+  SealRecord(&segment, kSegmentHeaderBytes, kSeed,
+             {.offset = kSegmentHeaderBytes, .batch = kSegmentHeaderBytes, .group = kNoteGroup});
+  EXPECT_EQ(LogIdOfFirstNote(segment, kNumber), kLogId);
+  EXPECT_EQ(LogIdOfFirstNote(segment, kNumber + 1), std::nullopt) << "of the file's earlier life";
+  EXPECT_EQ(LogIdOfFirstNote("", kNumber), std::nullopt);
+  for (size_t i = kSegmentHeaderBytes; i < segment.size(); ++i) {
+    std::string damaged = segment;
+    damaged[i] ^= 1;
+    EXPECT_EQ(LogIdOfFirstNote(damaged, kNumber), std::nullopt) << i;
+  }
 }
 
 // ST7: a record is valid only in the place for which it was written.

@@ -40,7 +40,10 @@ class WalTest : public ::testing::Test {
     files_ = std::make_unique<RamFiles>(world_.executor, disk_);
     auto opened =
         Wal::Open(world_.env, *files_,
-                  {.directory = "wal", .segment_bytes = kSegmentBytes, .expected = expected_});
+                  {.directory = "wal",
+                   .segment_bytes = segment_bytes_,
+                   .copy_step_bytes = copy_step_bytes_,
+                   .expected = expected_});
     if (opened.ok()) wal_ = std::move(*opened);
     return opened.status();
   }
@@ -87,6 +90,8 @@ class WalTest : public ::testing::Test {
   TestEnv world_;
   RamDisk disk_;
   bool expected_ = false;
+  uint64_t segment_bytes_ = kSegmentBytes;
+  uint64_t copy_step_bytes_ = 0;
   std::unique_ptr<RamFiles> files_;
   std::unique_ptr<Wal> wal_;
 };
@@ -553,18 +558,57 @@ TEST_F(WalTest, StartsThatEndWhileTheyCopyDoNotFillTheDisk) {
   }
 }
 
-TEST_F(WalTest, RefusesWhatItCannotAttribute) {
+// Header and first note lie in different blocks of the disk.
+TEST_F(WalTest, TheOnlyHeaderIsDamagedAndTheFirstNoteTellsTheId) {
   Open();
   Write(Entries(1, 1, {"a"}));
   Write(Entries(1, 2, {std::string(8000, 'b')}));
   Kill();
-  const std::string image = *disk_.Find(kFirst);
-  (*disk_.Find(kFirst))[3] ^= 1;  // the only header
-  EXPECT_EQ(TryOpen().code(), Code::kCorruption);
-  Kill();
-  *disk_.Find(kFirst) = image;
+  std::fill_n(disk_.Find(kFirst)->begin(), kSegmentHeaderBytes, '\0');
+  disk_.SettleAll();
   Open();
   EXPECT_EQ(Payloads(1).size(), 2u);
+  EXPECT_FALSE(Damaged(1));
+  EXPECT_FALSE(wal_->lost_records());
+  Kill();
+  SegmentHeader header;
+  EXPECT_EQ(DecodeSegmentHeader(*disk_.Find(kFirst), &header), HeaderState::kValid);
+}
+
+// Nothing says whose records these are: of a member they are its own, and lost.
+TEST_F(WalTest, ALogWithoutAnIdIsALostLog) {
+  Open();
+  Write(Entries(1, 1, {"a"}));
+  Write(Entries(1, 2, {std::string(8000, 'b')}));
+  Kill();
+  std::fill_n(disk_.Find(kFirst)->begin(), 2 * kSegmentHeaderBytes, '\0');
+  disk_.SettleAll();
+  EXPECT_EQ(TryOpen().code(), Code::kCorruption) << "of a node that never had a log";
+  Kill();
+  EXPECT_EQ(disk_.Find(kFirst)->size(), kSegmentBytes) << "and which is left alone";
+  expected_ = true;
+  Open();
+  EXPECT_TRUE(wal_->recovered().empty());
+  EXPECT_TRUE(wal_->lost_records());
+  Write(Entries(2, 1, {"after"}));
+  Reopen();
+  EXPECT_TRUE(wal_->lost_records());
+  EXPECT_EQ(Payloads(2), (Strings{"after"}));
+}
+
+TEST_F(WalTest, SegmentsOfTwoLogsAreRefused) {
+  Open();
+  Write(Entries(1, 1, {"a"}));
+  Kill();
+  const std::string foreign = *disk_.Find(kFirst);
+  disk_ = RamDisk();
+  Open();
+  Write(Entries(1, 1, {std::string(kSegmentBytes / 2, 'x')}));
+  Write(Entries(1, 2, {std::string(kSegmentBytes / 2, 'x')}));
+  Kill();
+  *disk_.Find(kFirst) = foreign;
+  disk_.SettleAll();
+  EXPECT_EQ(TryOpen().code(), Code::kCorruption);
 }
 
 // The segment whose header still tells the log's id may be reused next.
@@ -606,21 +650,406 @@ TEST_F(WalTest, ALossIsRememberedByACrashRightAfterTheOpening) {
   EXPECT_TRUE(wal_->lost_records());
 }
 
-TEST_F(WalTest, RefusesANoteOfAnOldestSegmentBeyondTheNewest) {
+// What a right checksum covers may be wrong all the same. It is damage, and no reason to stop.
+TEST_F(WalTest, RecordsThatMakeNoSenseAreDamage) {
+  const auto note = [](Note note) {
+    std::string body;
+    EncodeNote(note, &body);
+    return body;
+  };
+  const auto body = [](const WalRecord& record) {
+    std::string body;
+    EncodeBody(record, {}, &body);
+    return body;
+  };
+  WalRecord older = Entries(1, 3, {"c"});
+  older.incarnation = 0;
+  WalRecord nowhere = Entries(1, 3, {"c"});
+  nowhere.entries[0].index = 0;
+  const struct {
+    GroupId group;
+    std::string body;
+  } kCases[] = {{GroupId(1), "\x7fgarbage"},    {GroupId(1), ""},
+                {GroupId(1), body(older)},      {GroupId(1), body(nowhere)},
+                {kNoteGroup, note({.oldest = 9})}, {kNoteGroup, "\xff\xff"}};
+  for (const auto& wrong : kCases) {
+    SCOPED_TRACE(testing::PrintToString(wrong.body));
+    disk_ = RamDisk();
+    Open();
+    Write(Entries(1, 1, {"a"}));
+    Write(Entries(1, 2, {"b"}));
+    Write(Entries(2, 1, {"x"}));
+    Kill();
+    std::string& bytes = *disk_.Find(kFirst);
+    const auto items = Items();
+    SegmentHeader header;
+    ASSERT_EQ(DecodeSegmentHeader(bytes, &header), HeaderState::kValid);
+    // Two records, so that the first of them is not the last batch.
+    for (int i = 0; i < 2; ++i) {
+      const auto at = ScanSegment(bytes, SegmentSeed(header.log_id, 1)).back().end;
+      std::string record = bytes.substr(0, at) + std::string(kFrameBytes, '\0');
+      record += i == 0 ? wrong.body : body(Entries(2, 2, {"y"}));
+      SealRecord(&record, at, SegmentSeed(header.log_id, 1),
+                 {.offset = static_cast<uint32_t>(at),
+                  .batch = static_cast<uint32_t>(at),
+                  .seq = i == 0 ? items[1].frame.seq + 1 : items[2].frame.seq + 1,
+                  .group = i == 0 ? wrong.group : GroupId(2)});
+      bytes.replace(0, record.size(), record);
+    }
+    disk_.SettleAll();
+    Open();
+    EXPECT_TRUE(Damaged(1));
+    EXPECT_FALSE(Damaged(2));
+    EXPECT_EQ(Payloads(2), (Strings{"x", "y"}));
+    Kill();
+  }
+}
+
+// ---- a failed sync, and what the page cache shows of it ------------------------------------------
+
+TEST_F(WalTest, ABatchThatIsOnlyInThePageCacheIsWrittenAgainBeforeItCounts) {
+  Random random(3);
+  for (int i = 0; i < 20; ++i) {
+    disk_ = RamDisk();
+    Open();
+    Write(Entries(1, 1, {"a"}));
+    disk_.FailNextSync(IoError("injected"));
+    wal_->Append(Entries(1, 2, {"b"}), [] { FAIL() << "the sync failed"; });
+    wal_->Append(Entries(2, 1, {"x"}), [] { FAIL() << "the sync failed"; });
+    world_.executor.RunFor(10ms);
+    Reopen();
+    ASSERT_EQ(Payloads(1), (Strings{"a", "b"})) << "the cache shows it";
+    Kill();
+    disk_.Crash(random);
+    Open();
+    ASSERT_EQ(Payloads(1), (Strings{"a", "b"})) << "what a start counted on is gone";
+    ASSERT_EQ(Payloads(2), (Strings{"x"}));
+    Kill();
+  }
+}
+
+TEST_F(WalTest, ABatchThatTheCacheLostWasNotAcknowledged) {
   Open();
+  Write(Entries(1, 1, {"a"}));
+  disk_.FailNextSync(IoError("injected"));
+  wal_->Append(Entries(1, 2, {"b"}), {});
+  world_.executor.RunFor(10ms);
   Kill();
-  std::string& bytes = *disk_.Find(kFirst);
+  disk_.Evict();
+  Open();
+  EXPECT_EQ(Payloads(1), (Strings{"a"}));
+  EXPECT_FALSE(Damaged(1));
+  Write(Entries(1, 2, {"c"}));
+  Reopen();
+  EXPECT_EQ(Payloads(1), (Strings{"a", "c"}));
+}
+
+// The sync behind the zeros of a cut fails, and the next start reads those zeros from the cache.
+TEST_F(WalTest, ZerosThatAreOnlyInThePageCacheAreWrittenAgain) {
+  Open();
+  Write(Entries(1, 1, {"kept"}));
+  bool done = false;
+  wal_->Append(Entries(1, 2, {std::string(2000, 'x')}), {});
+  wal_->Append(Entries(2, 1, {"behind"}), [&] { done = true; });
+  ASSERT_TRUE(world_.executor.RunUntil([&] { return done; }));
+  Kill();
+  (*disk_.Find(kFirst))[Items()[1].begin + 700] ^= 1;
+  disk_.SettleAll();
+  disk_.FailNextSync(IoError("injected"));
+  ASSERT_EQ(TryOpen().code(), Code::kIoError);
+  Reopen();
+  EXPECT_EQ(Payloads(1), (Strings{"kept"}));
+  Write(Entries(1, 2, {std::string(2000, 'y')}));
+  Kill();
+  disk_.Evict();
+  Open();
+  EXPECT_EQ(Payloads(1), (Strings{"kept", std::string(2000, 'y')}));
+  EXPECT_FALSE(wal_->recovered().contains(GroupId(2))) << "it joined up again";
+}
+
+// ---- digests --------------------------------------------------------------------------------------
+
+TEST_F(WalTest, OfAnUnreadableFrameTheNextSegmentTellsWhomItConcerns) {
+  Open();
+  for (uint64_t group = 1; group <= 5; ++group) Write(Entries(group, 1, {"x"}));
+  Write(Entries(4, 2, {"lost"}));
+  for (uint64_t i = 1; i <= 4; ++i) Write(Entries(9, i, {std::string(kSegmentBytes / 3, 'x')}));
+  Kill();
+  ASSERT_NE(disk_.Find("wal/" + SegmentName(2)), nullptr);
+  (*disk_.Find(kFirst))[Items()[5].begin] ^= 1;
+  Open();
+  EXPECT_TRUE(Damaged(4));
+  for (const uint64_t group : {1, 2, 3, 5, 9}) EXPECT_FALSE(Damaged(group)) << group;
+  Reopen();
+  EXPECT_TRUE(Damaged(4));
+  for (const uint64_t group : {1, 2, 3, 5, 9}) EXPECT_FALSE(Damaged(group)) << group;
+}
+
+TEST_F(WalTest, OfAnUnreadableFrameTheMarkOfAnIdleLogTellsWhomItConcerns) {
+  Open();
+  for (uint64_t group = 1; group <= 5; ++group) Write(Entries(group, 1, {"x"}));
+  Write(Entries(3, 2, {"lost"}));
+  world_.executor.RunFor(2 * kAckMarkDelay);
+  Kill();
+  (*disk_.Find(kFirst))[Items()[5].begin] ^= 1;
+  Open();
+  EXPECT_TRUE(Damaged(3));
+  for (const uint64_t group : {1, 2, 4, 5}) EXPECT_FALSE(Damaged(group)) << group;
+}
+
+// Its only record was in the damaged place.
+TEST_F(WalTest, AGroupOfWhichNothingIsLeftIsStillNamed) {
+  Open();
+  Write(Entries(1, 1, {"x"}));
+  Write(Entries(2, 1, {"lost"}));
+  world_.executor.RunFor(2 * kAckMarkDelay);
+  Kill();
+  (*disk_.Find(kFirst))[Items()[1].begin] ^= 1;
+  Open();
+  EXPECT_FALSE(Damaged(1));
+  ASSERT_TRUE(wal_->recovered().contains(GroupId(2)));
+  EXPECT_TRUE(Damaged(2));
+}
+
+// A later life of the group has a record of the same number, in another place.
+TEST_F(WalTest, ADigestIsNotTakenInByAnEarlierLife) {
+  Open();
+  Write(Entries(1, 1, {"first life"}));
+  Write(Entries(2, 1, {"x"}));
+  WalRecord gone;
+  gone.group = GroupId(1);
+  gone.incarnation = 1;
+  gone.destroy = true;
+  wal_->Append(std::move(gone), {});
+  WalRecord again = Entries(1, 1, {"second life"});
+  again.incarnation = 2;
+  Write(std::move(again));
+  world_.executor.RunFor(2 * kAckMarkDelay);
+  Kill();
+  const auto items = Items();
+  for (const size_t i : {2, 3}) (*disk_.Find(kFirst))[items[i].begin] ^= 1;
+  Open();
+  EXPECT_TRUE(Damaged(1));
+  EXPECT_FALSE(Damaged(2));
+}
+
+TEST_F(WalTest, ADestructionThatWasLostIsKnownFromTheDigest) {
+  for (const bool idle : {true, false}) {
+    SCOPED_TRACE(idle);
+    disk_ = RamDisk();
+    Open();
+    Write(Entries(1, 1, {"to go"}));
+    Write(Entries(2, 1, {"x"}));
+    WalRecord gone;
+    gone.group = GroupId(1);
+    gone.incarnation = 1;
+    gone.destroy = true;
+    Write(std::move(gone));
+    if (idle) {
+      world_.executor.RunFor(2 * kAckMarkDelay);
+    } else {
+      for (uint64_t i = 1; i <= 4; ++i) Write(Entries(9, i, {std::string(kSegmentBytes / 3, 'x')}));
+    }
+    Kill();
+    (*disk_.Find(kFirst))[Items()[2].begin] ^= 1;
+    Open();
+    EXPECT_FALSE(wal_->recovered().contains(GroupId(1)));
+    EXPECT_FALSE(Damaged(2));
+    Kill();
+  }
+}
+
+TEST_F(WalTest, DigestsAreSmallAgainstWhatIsWritten) {
+  Open();
+  uint64_t bytes = 0;
+  for (uint64_t i = 1; i <= 60; ++i) {
+    for (uint64_t group = 1; group <= 200; ++group) {
+      wal_->Append(Entries(group, i, {"x"}), {});
+      wal_->Append(Marked(group, i), {});
+      bytes += 2 * kFrameBytes + 12;
+    }
+    Write(Marked(1, i));
+  }
+  EXPECT_LT(world_.metrics.GetCounter("quorate_wal_bytes_total", "").Value(), bytes * 5 / 4);
+}
+
+// ---- numbers of records ---------------------------------------------------------------------------
+
+// After so many that 32 bits do not hold them.
+TEST_F(WalTest, ARecordsNumberWrapsAround) {
+  Open();
+  WalRecord state = Entries(1, 1, {"a"});
+  state.hard_state = {7, 3, 1};
+  Write(std::move(state));
+  Kill();
+  {
+    // As if it were the last but one of the first round.
+    std::string& bytes = *disk_.Find(kFirst);
+    SegmentHeader header;
+    ASSERT_EQ(DecodeSegmentHeader(bytes, &header), HeaderState::kValid);
+    const ScanItem item = Items()[0];
+    std::string record = bytes.substr(0, item.end);
+    Frame frame = item.frame;
+    frame.seq = UINT32_MAX - 1;
+    SealRecord(&record, item.begin, SegmentSeed(header.log_id, 1), frame);
+    bytes.replace(0, record.size(), record);
+    disk_.SettleAll();
+  }
+  Open();
+  for (uint64_t i = 2; i <= 5; ++i) {
+    Write(Entries(1, i, {std::string(1, static_cast<char>('a' + i - 1))}));
+    ASSERT_NO_FATAL_FAILURE(Reopen());
+    ASSERT_EQ(Payloads(1).size(), i);
+    ASSERT_FALSE(Damaged(1));
+    ASSERT_EQ(wal_->recovered().at(GroupId(1)).hard_state, (WalHardState{7, 3, 1}));
+  }
+  std::vector<uint32_t> numbers;
+  for (const ScanItem& item : Items()) numbers.push_back(item.frame.seq);
+  EXPECT_EQ(numbers, (std::vector<uint32_t>{UINT32_MAX - 1, UINT32_MAX, 2, 3, 4}));
+  // And a gap there is one.
+  Write(Entries(2, 1, {"x"}));
+  Kill();
+  (*disk_.Find(kFirst))[Items()[2].begin] ^= 1;
+  Open();
+  EXPECT_TRUE(Damaged(1));
+}
+
+// ---- copying forward ------------------------------------------------------------------------------
+
+TEST_F(WalTest, AGroupThatLagsIsCopiedInSteps) {
+  segment_bytes_ = 4 << 20;
+  copy_step_bytes_ = 64 << 10;
+  Open();
+  // A large live log, some of it replaced within the segment.
+  const std::string payload(10 << 10, 'x');
+  for (uint64_t i = 1; i <= 300; ++i) wal_->Append(Entries(1, i, {payload}), {});
+  wal_->Append(Entries(1, 281, {"twenty", "were", "replaced"}), {});
+  WalRecord state;
+  state.group = GroupId(1);
+  state.incarnation = 1;
+  state.hard_state = {4, 2, 283};
+  Write(std::move(state));
+  disk_.ForgetLargestWrite();
+  const uint64_t copied = Probe::Report()["wal copied forward"];
+  for (uint64_t i = 1; i <= 4000 && (files_->Exists(kFirst).value() || i < 10); ++i) {
+    ASSERT_NO_FATAL_FAILURE(Write(Entries(2, i, {payload})));
+    ASSERT_NO_FATAL_FAILURE(Write(Marked(2, i)));
+  }
+  EXPECT_FALSE(files_->Exists(kFirst).value());
+  EXPECT_EQ(Probe::Report()["wal copied forward"] - copied, 281u);
+  EXPECT_LE(disk_.largest_write(), copy_step_bytes_ + 4 * payload.size());
+  Reopen();
+  ASSERT_EQ(Payloads(1).size(), 283u);
+  EXPECT_EQ(Payloads(1)[279], payload);
+  EXPECT_EQ(Payloads(1)[282], "replaced");
+  EXPECT_EQ(wal_->recovered().at(GroupId(1)).hard_state, (WalHardState{4, 2, 283}));
+}
+
+// A replica that has it all in memory goes on, and is fetched again when it starts next.
+TEST_F(WalTest, DamageThatCopyingMeetsIsWrittenDown) {
+  Open();
+  Write(Entries(1, 1, {"whole"}));
+  Write(Entries(2, 1, {"to be damaged"}));
+  Write(Entries(2, 2, {"and its end"}));
+  (*disk_.Find(kFirst))[Items()[1].end - 1] ^= 1;
+  for (uint64_t i = 1; i <= 400 && files_->Exists(kFirst).value(); ++i) {
+    ASSERT_NO_FATAL_FAILURE(Write(Entries(3, i, {std::string(4000, 'x')})));
+    ASSERT_NO_FATAL_FAILURE(Write(Marked(3, i)));
+  }
+  ASSERT_FALSE(files_->Exists(kFirst).value());
+  Write(Entries(2, 3, {"goes on"}));
+  Reopen();
+  EXPECT_FALSE(Damaged(1));
+  EXPECT_EQ(Payloads(1), (Strings{"whole"}));
+  EXPECT_TRUE(Damaged(2));
+}
+
+// ---- the executor's thread ------------------------------------------------------------------------
+
+TEST_F(WalTest, NothingBlockingIsCalledOnTheExecutorsThread) {
+  Open();
+  const uint64_t before = disk_.blocking_calls();
+  const uint64_t recycled = Probe::Report()["wal segment recycled"];
+  for (uint64_t i = 1; i <= 300; ++i) {
+    Write(Entries(1, i, {std::string(4000, 'x')}));
+    if (i % 60 == 0) Write(Marked(1, i));
+  }
+  EXPECT_GT(Probe::Report()["wal segment recycled"], recycled);
+  EXPECT_EQ(disk_.blocking_calls(), before);
+}
+
+// ---- memory ---------------------------------------------------------------------------------------
+
+TEST_F(WalTest, WhatWasRecoveredIsHandedOver) {
+  Open();
+  Write(Entries(1, 1, {"a", "b"}));
+  Reopen();
+  const auto taken = wal_->TakeRecovered();
+  EXPECT_EQ(taken.at(GroupId(1)).entries.size(), 2u);
+  EXPECT_TRUE(wal_->recovered().empty());
+  Write(Entries(1, 3, {"c"}));
+  Reopen();
+  EXPECT_EQ(Payloads(1), (Strings{"a", "b", "c"}));
+}
+
+// ---- the format before ----------------------------------------------------------------------------
+
+TEST_F(WalTest, ALogOfTheFirstVersionIsReadAndGoesOn) {
+  constexpr uint64_t kOldId = 99;
+  const auto old_segment = [](uint64_t number, uint64_t previous_end,
+                              const std::vector<std::pair<uint32_t, WalRecord>>& records) {
+    std::string bytes = EncodeSegmentHeader({number, kOldId, 1});
+    const auto add = [&](GroupId group, uint32_t seq, const std::string& body) {
+      const auto at = static_cast<uint32_t>(bytes.size());
+      bytes.resize(at + kFrameBytes);
+      bytes += body;
+      SealRecord(&bytes, at, SegmentSeed(kOldId, number),
+                 {.offset = at, .batch = at, .seq = seq, .group = group});
+    };
+    std::string note;
+    EncodeNote({.oldest = 1, .previous_end = previous_end}, &note);
+    add(kNoteGroup, 0, note);
+    for (const auto& [seq, record] : records) {
+      std::string body;
+      EncodeBody(record, {}, &body);
+      add(record.group, seq, body);
+    }
+    return bytes;
+  };
+  // As copying forward was: the whole state.
+  WalRecord base = Entries(2, 5, {"e", "f"});
+  base.hard_state = {3, 1, 5};
+  base.mark = {4, 2};
+  base.reset = true;
+  std::string first = old_segment(1, 0, {{1, Entries(1, 1, {"a"})}, {4, base}});
+  const uint64_t end = first.size();
+  first.resize(kSegmentBytes);
+  std::string second = old_segment(2, end, {{2, Entries(1, 2, {"b"})}});
+  second.resize(kSegmentBytes);
+  {
+    RamFiles files(world_.executor, disk_);
+    for (const auto& [number, bytes] : {std::pair(1, first), std::pair(2, second)}) {
+      auto file = files.Open("wal/" + SegmentName(static_cast<uint64_t>(number)), OpenMode::kCreate);
+      ASSERT_TRUE(file.ok() && (*file)->Write(0, bytes).ok());
+    }
+  }
+  disk_.SettleAll();
+  Open();
+  EXPECT_EQ(Payloads(1), (Strings{"a", "b"}));
+  EXPECT_EQ(Payloads(2), (Strings{"e", "f"}));
+  EXPECT_FALSE(Damaged(1));
+  EXPECT_FALSE(Damaged(2));
+  EXPECT_FALSE(wal_->lost_records());
   SegmentHeader header;
-  ASSERT_EQ(DecodeSegmentHeader(bytes, &header), HeaderState::kValid);
-  std::string note;
-  EncodeNote({.oldest = 9}, &note);
-  const std::string frame(kFrameBytes, '\0');
-  std::string record = bytes.substr(0, kSegmentHeaderBytes) + frame + note;
-  SealRecord(
-      &record, kSegmentHeaderBytes, SegmentSeed(header.log_id, 1),
-      {.offset = kSegmentHeaderBytes, .batch = kSegmentHeaderBytes, .seq = 0, .group = kNoteGroup});
-  bytes.replace(0, record.size(), record);
-  EXPECT_EQ(TryOpen().code(), Code::kCorruption);
+  ASSERT_EQ(DecodeSegmentHeader(*disk_.Find("wal/" + SegmentName(2)), &header),
+            HeaderState::kValid);
+  EXPECT_EQ(header.version, kWalVersion) << "an older program must not read what follows";
+  for (uint64_t i = 3; i <= 100; ++i) Write(Entries(1, i, {std::string(4000, 'x')}));
+  Reopen();
+  EXPECT_EQ(Payloads(1).size(), 100u);
+  EXPECT_EQ(Payloads(2), (Strings{"e", "f"}));
+  EXPECT_FALSE(Damaged(1));
+  EXPECT_FALSE(Damaged(2));
 }
 
 TEST_F(WalTest, ACrashDuringCreationLeavesAnEmptyLog) {

@@ -77,9 +77,23 @@ Status RamDisk::SyncNode(Node& node) {
     node.pending.clear();  // marked clean without being written: fsyncgate
     return sync_failure_.value_or(IoError("sync failed before"));
   }
-  node.pending.clear();
-  node.durable = node.visible;
+  for (const Node::Change& change : std::exchange(node.pending, {})) {
+    ApplyChange(change, &node.durable);
+  }
   return Status::Ok();
+}
+
+void RamDisk::Kill() {
+  locked_.clear();
+  sync_failure_.reset();
+  for (auto& [path, node] : names_) node->broken = false;
+}
+
+void RamDisk::Evict() {
+  for (auto& [path, node] : names_) {
+    node->visible = node->durable;
+    for (const Node::Change& change : node->pending) ApplyChange(change, &node->visible);
+  }
 }
 
 std::string* RamDisk::Find(const std::string& path) {
@@ -132,6 +146,7 @@ class RamFile final : public File {
       executor_.After(latency_, [done = std::move(done)]() mutable { done(RamDisk::Full()); });
       return;
     }
+    disk_.largest_write_ = std::max<uint64_t>(disk_.largest_write_, bytes->size());
     Change({offset, *bytes, {}});
     executor_.After(latency_, [&disk = disk_, node = node_, done = std::move(done)]() mutable {
       done(disk.SyncNode(*node));
@@ -150,6 +165,17 @@ class RamFile final : public File {
   const Duration latency_;
 };
 
+void RamFiles::Background(absl::AnyInvocable<Status()> calls, File::Done done) {
+  executor_.After(latency_, [this, alive = alive_, calls = std::move(calls),
+                             done = std::move(done)]() mutable {
+    if (!*alive) return;
+    in_background_ = true;
+    Status status = calls();
+    in_background_ = false;
+    done(std::move(status));
+  });
+}
+
 class RamLock final : public DirectoryLock {
  public:
   RamLock(RamDisk& disk, std::string path) : disk_(disk), path_(std::move(path)) {}
@@ -161,6 +187,7 @@ class RamLock final : public DirectoryLock {
 };
 
 Result<std::unique_ptr<File>> RamFiles::Open(const std::string& path, OpenMode mode) {
+  Blocks();
   auto it = disk_.names_.find(path);
   if (it == disk_.names_.end()) {
     if (mode == OpenMode::kMustExist) return NotFound("open " + path);
@@ -174,6 +201,7 @@ Result<std::unique_ptr<File>> RamFiles::Open(const std::string& path, OpenMode m
 Result<bool> RamFiles::Exists(const std::string& path) { return disk_.names_.contains(path); }
 
 Result<std::vector<std::string>> RamFiles::List(const std::string& directory) {
+  Blocks();
   std::vector<std::string> names;
   const std::string prefix = directory + "/";
   for (const auto& [path, node] : disk_.names_) {
@@ -186,6 +214,7 @@ Result<std::vector<std::string>> RamFiles::List(const std::string& directory) {
 }
 
 Status RamFiles::Rename(const std::string& from, const std::string& to) {
+  Blocks();
   const auto it = disk_.names_.find(from);
   if (it == disk_.names_.end()) return NotFound("rename " + from);
   if (from != to) disk_.ChangeName({to, it->second, from});
@@ -193,12 +222,14 @@ Status RamFiles::Rename(const std::string& from, const std::string& to) {
 }
 
 Status RamFiles::Remove(const std::string& path) {
+  Blocks();
   if (!disk_.names_.contains(path)) return NotFound("remove " + path);
   disk_.ChangeName({path, nullptr, {}});
   return Status::Ok();
 }
 
 Status RamFiles::SyncDirectory(const std::string& path) {
+  Blocks();
   // The order of changes matters across directories only for renames between them, which quorate
   // does not do; so one journal serves all.
   for (const auto& change : disk_.pending_names_) {

@@ -3,7 +3,8 @@
 // Fault model: written bytes are visible at once and durable after a sync; a crash keeps of each
 // unsynced write any of its sectors (512 bytes), chosen one by one. Names (creation, renaming,
 // removal) are durable after SyncDirectory; a crash keeps any prefix of the later changes. A failed
-// sync leaves the file's unsynced bytes visible but never makes them durable.
+// sync is that of Linux: what was unsynced stays visible, counts as clean, and never becomes
+// durable. It outlives the process (Kill), and later syncs succeed without it.
 #pragma once
 
 #include <map>
@@ -24,10 +25,12 @@ class RamDisk {
  public:
   // The machine loses power: call with all users of the disk gone.
   void Crash(Random& random);
-  // As if the process alone had died: everything visible stays.
-  void Kill() { locked_.clear(); }
+  // As if the process alone had died: everything visible stays, in the page cache or on the disk.
+  void Kill();
+  // The page cache is short of room: what is clean there is read from the disk next time.
+  void Evict();
 
-  // The next sync fails with `status`, and every later one of that file.
+  // The next sync fails with `status`, and every later one of that file in this process.
   void FailNextSync(Status status) { sync_failure_ = std::move(status); }
   // From now on syncs fail only of files of which one failed.
   void FailNoMoreFiles() { sync_failure_.reset(); }
@@ -44,6 +47,11 @@ class RamDisk {
   std::vector<std::string> Paths() const;
   void Erase(const std::string& path);
   uint64_t syncs() const { return syncs_; }
+  // Calls on names and directories, and on the disk's room, outside of Background.
+  uint64_t blocking_calls() const { return blocking_calls_; }
+  // The most bytes of one WriteAndSync, since it was forgotten.
+  uint64_t largest_write() const { return largest_write_; }
+  void ForgetLargestWrite() { largest_write_ = 0; }
 
  private:
   friend class RamFiles;
@@ -82,13 +90,18 @@ class RamDisk {
   uint64_t total_ = uint64_t{1} << 40;
   uint64_t syncs_ = 0;
   bool full_ = false;
+  uint64_t blocking_calls_ = 0;
+  uint64_t largest_write_ = 0;
 };
 
 class RamFiles final : public FileSystem {
  public:
   RamFiles(Executor& executor, RamDisk& disk, Duration latency = 500us)
       : executor_(executor), disk_(disk), latency_(latency) {}
-  ~RamFiles() override { disk_.locked_.clear(); }
+  ~RamFiles() override {
+    disk_.locked_.clear();
+    *alive_ = false;
+  }
 
   Result<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override;
   Result<bool> Exists(const std::string& path) override;
@@ -98,13 +111,23 @@ class RamFiles final : public FileSystem {
   Status Remove(const std::string& path) override;
   Status SyncDirectory(const std::string& path) override;
   Result<std::unique_ptr<DirectoryLock>> Lock(const std::string& directory) override;
-  Result<uint64_t> FreeBytes(const std::string& path) override { return disk_.free_; }
+  Result<uint64_t> FreeBytes(const std::string& path) override {
+    Blocks();
+    return disk_.free_;
+  }
+  void Background(absl::AnyInvocable<Status()> calls, File::Done done) override;
   Result<uint64_t> TotalBytes(const std::string& path) override { return disk_.total_; }
 
  private:
+  void Blocks() {
+    if (!in_background_) ++disk_.blocking_calls_;
+  }
+
   Executor& executor_;
   RamDisk& disk_;
   const Duration latency_;
+  bool in_background_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace quorate::storage

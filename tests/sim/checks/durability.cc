@@ -50,8 +50,8 @@ std::vector<storage::WalRecord> Parse(uint64_t offset, std::string_view bytes) {
     const std::string_view body = TakeBody(bytes, offset, &group);
     if (body.empty()) break;
     storage::WalRecord record;
-    bool damaged = false;
-    if (group != storage::kNoteGroup && storage::DecodeBody(body, &record, &damaged)) {
+    storage::RecordFlags flags;
+    if (group != storage::kNoteGroup && storage::DecodeBody(body, &record, &flags)) {
       record.group = group;
       records.push_back(std::move(record));
     }

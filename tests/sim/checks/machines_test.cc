@@ -104,7 +104,7 @@ TEST_F(DurabilityTest, RecordsAreReadFromWhatTheDiskMadeDurable) {
   const auto bytes = [](uint64_t offset) {
     std::string out(storage::kFrameBytes, '\0');
     storage::EncodeBody(
-        {.group = kGroup, .entries = {Entry(2, 1, raft::EntryType::kNormal, OnePhase())}}, false,
+        {.group = kGroup, .entries = {Entry(2, 1, raft::EntryType::kNormal, OnePhase())}}, {},
         &out);
     storage::SealRecord(&out, 0, 99,
                         {.offset = static_cast<uint32_t>(offset),
@@ -127,7 +127,7 @@ TEST_F(DurabilityTest, WhatSurvivesUnsyncedIsThereButNoVote) {
   storage::EncodeBody({.group = kGroup,
                        .hard_state = {{9, 1, 0}},
                        .entries = {Entry(2, 1, raft::EntryType::kNormal, OnePhase())}},
-                      false, &out);
+                      {}, &out);
   storage::SealRecord(&out, 0, 99, {.offset = 4096, .batch = 4096, .seq = 1, .group = kGroup});
   HardState("n1", 5, 0);
   durability_.OnSurvived("n1", 4096, out);
