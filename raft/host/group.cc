@@ -219,10 +219,11 @@ bool Group::HandOver() {
 }
 
 void Group::Compact() {
-  applied_some = false;
+  trim_due = false;
   if (quarantined()) return;
   const Host::Options& options = rt_.options;
   const LogIndex flushed(rt_.store.FlushedIndex(id_));
+  trim_due = std::min(flushed, SnapshotPin()) < applied_;
   const LogIndex mark =
       std::min(flushed, window_.Excess(std::min(options.wal_keep_entries, options.log_keep_entries),
                                        std::min(options.wal_keep_bytes, options.log_keep_bytes)));
@@ -302,7 +303,7 @@ void Group::Persist(Ready* ready) {
 void Group::Apply(std::vector<Entry> entries) {
   for (const Entry& entry : entries) ApplyOne(entry);
   rt_.metrics.applied.Add(entries.size());
-  applied_some = true;
+  trim_due = true;
   node_->Applied(applied_);
   ReleaseBarriers();
 }

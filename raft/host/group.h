@@ -121,8 +121,11 @@ class Group final : public GroupHandle {
   // Tries to give leadership away: whether there is still something to hand over.
   bool HandOver();
 
-  bool dirty = false;         // in Runtime::dirty
-  bool applied_some = false;  // since the last Compact
+  bool dirty = false;  // in Runtime::dirty
+  // Something is applied that Compact has not looked at, or could not let go of yet: it was applied
+  // while the flush ran, or a snapshot under way needs it. Kept until it can, since a group that
+  // falls idle is not asked again otherwise.
+  bool trim_due = false;
 
  private:
   using BarrierDone = absl::AnyInvocable<void(Status)>;
@@ -166,6 +169,7 @@ class Group final : public GroupHandle {
   void StopSnapshots();
   void ServeWanted(const SnapshotAck& ack);
   LogIndex SnapshotPin() const;
+  void TrimSoon();
   void Install(std::unique_ptr<SnapshotReceiver> received);
   void OnInstalled(ReplicaId from, uint64_t stream_id);
   void Answer(const SnapshotChunk& chunk, SnapshotAck ack);

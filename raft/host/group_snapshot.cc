@@ -83,6 +83,7 @@ void Group::AbortCopy() {
   for (const auto& [to, stream_id] : std::exchange(copy_for_, {})) {
     node_->SnapshotSent(to, false, index);
   }
+  TrimSoon();
   ResumeApply();
 }
 
@@ -112,13 +113,22 @@ void Group::OnStreamDone(ReplicaId to, LogIndex index, bool installed) {
   senders_.erase(to);
   if (rt_.failed) return;
   node_->SnapshotSent(to, installed, index);
+  TrimSoon();
   rt_.MarkDirty(this);
+}
+
+// No flush may come to a node that is idle by now.
+void Group::TrimSoon() {
+  rt_.Post([this] {
+    if (trim_due && !rt_.failed) Compact();
+  });
 }
 
 void Group::StopSnapshots() {
   // The core has forgotten whom it sent what: no word to it.
   senders_.clear();
   copy_for_.clear();
+  TrimSoon();
   if (!copy_) return;
   EndCopy();
   ResumeApply();

@@ -47,7 +47,7 @@ struct Host::Rep {
   void OnFlushed() {
     if (runtime.failed) return;
     for (auto& [id, group] : groups) {
-      if (group->applied_some) group->Compact();
+      if (group->trim_due) group->Compact();
     }
   }
 

@@ -67,6 +67,28 @@ bool LogHas(const InitialState& state, LogIndex index, Term term) {
   return offset < state.entries.size() && state.entries[offset].term == term;
 }
 
+// Why what the log says cannot be: behind right checksums, and yet no log that a core has written.
+// Empty if it can.
+std::string Nonsense(const storage::WalGroup& wal) {
+  uint64_t term = wal.mark.term;
+  for (const storage::WalEntry& entry : wal.entries) {
+    if (entry.term < term) {
+      return fmt::format("entry {} is of term {}, behind one of term {}", entry.index, entry.term,
+                         term);
+    }
+    term = entry.term;
+    if (entry.type > static_cast<uint8_t>(EntryType::kEmpty)) {
+      return fmt::format("entry {} is of unknown type {}", entry.index, entry.type);
+    }
+    Configuration ignored;
+    if (entry.type == static_cast<uint8_t>(EntryType::kConfiguration) &&
+        !DecodeConfiguration(entry.payload, &ignored)) {
+      return fmt::format("entry {} is no configuration", entry.index);
+    }
+  }
+  return {};
+}
+
 // Why the replica cannot go on from what it has; empty if it can.
 std::string Damage(const Stored& stored) {
   if (MUTANT("raft-damaged-replica-goes-on")) return {};
@@ -78,7 +100,12 @@ std::string Damage(const Stored& stored) {
                        stored.wal->mark.index);
   }
   if (stored.applied && !stored.meta) return "the store's record of the group is unreadable";
-  return {};
+  if (stored.meta && !stored.meta->changes.empty() &&
+      stored.meta->changes.back().index > stored.applied) {
+    return fmt::format("the store is at {}, its record of the group at {}", stored.applied,
+                       stored.meta->changes.back().index);
+  }
+  return Nonsense(*stored.wal);
 }
 
 // Raises the start of the log to the oldest configuration that is known for certain.
@@ -185,9 +212,9 @@ Recovered Recover(GroupId group, Stored stored, const std::optional<Configuratio
                         LogIndex(wal->hard_state.commit)};
     state.snapshot.index = LogIndex(wal->mark.index);
     state.snapshot.term = Term(wal->mark.term);
-    state.entries = FromWal(std::move(wal->entries));
   }
   out.quarantine = Damage(stored);
+  if (wal != nullptr) state.entries = FromWal(std::move(wal->entries));
   if (stored.meta) out.meta = std::move(*stored.meta);
   state.applied = applied;
   // Terms that are durable elsewhere count, too: state may be flushed before the hard state is

@@ -323,6 +323,24 @@ TEST(HostLog, IsTruncatedBehindTheFlushAndBounded) {
   EXPECT_EQ(cluster.machine(1).Dump().size(), 600u);
 }
 
+// What is applied while a flush runs is flushed by the next one, and no entry of the group comes
+// after it.
+TEST(HostLog, OfAGroupThatFallsIdleIsTruncatedToo) {
+  MiniCluster cluster(ShortLog());
+  const int leader = cluster.WaitForLeader();
+  for (int i = 0; i < 5; ++i) {
+    for (int n = 0; n < 200; ++n) {
+      cluster.Propose(leader, fmt::format("k{}={}", n, std::string(1000, 'x')));
+    }
+    for (int n = 0; n < 40; ++n) {
+      cluster.store(leader).Flush([](const Status&) {});
+      cluster.RunFor(Duration(500us));
+    }
+    cluster.RunFor(5s);
+    EXPECT_LT(cluster.wal(leader).LiveBytes(), 30u * 1000) << "round " << i;
+  }
+}
+
 TEST(HostLog, IsNeverTruncatedBeyondWhatIsFlushed) {
   for (int moment = 1; moment <= 30; ++moment) {
     MiniCluster cluster(ShortLog(moment));
@@ -358,6 +376,7 @@ void DamageLog(MiniCluster* cluster, int node) {
       continue;
     for (size_t i = used / 2; i < used / 2 + 600; ++i) (*bytes)[i] ^= 0x5a;
   }
+  cluster->disk(node).SettleAll();
 }
 
 TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {

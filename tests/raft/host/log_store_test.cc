@@ -2,12 +2,15 @@
 // beside the state. The order of writes is tested through crashes in host_crash_test.
 #include "raft/host/log_store.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "raft/host/log_window.h"
 
 namespace quorate::raft {
 namespace {
+
+using ::testing::HasSubstr;
 
 constexpr GroupId kGroup{7};
 
@@ -143,6 +146,26 @@ TEST(Recover, WhateverMayHaveBeenLostIsQuarantined) {
   lost.lost_records = true;
   EXPECT_FALSE(Recover(kGroup, std::move(lost), Members({1})).quarantine.empty())
       << "it may have voted";
+}
+
+// Right checksums, and no log that a core would have written.
+TEST(Recover, ALogThatMakesNoSenseIsQuarantined) {
+  auto backwards = Log(4, 2, {3, 2});
+  EXPECT_THAT(Recover(kGroup, WithState(&backwards, 5, 3), std::nullopt).quarantine,
+              HasSubstr("entry 6 is of term 2"));
+  auto unknown = Log(4, 2, {2, 2});
+  unknown.entries[1].type = 99;
+  EXPECT_THAT(Recover(kGroup, WithState(&unknown, 5, 2), std::nullopt).quarantine,
+              HasSubstr("unknown type 99"));
+  auto configuration = Log(4, 2, {2, 2});
+  configuration.entries[0].type = static_cast<uint8_t>(EntryType::kConfiguration);
+  configuration.entries[0].payload = "\xff\xff";
+  EXPECT_THAT(Recover(kGroup, WithState(&configuration, 5, 2), std::nullopt).quarantine,
+              HasSubstr("entry 5 is no configuration"));
+  auto fine = Log(4, 2, {2, 2});
+  Stored ahead = WithState(&fine, 5, 2);
+  ahead.meta->changes = {{LogIndex(6), Members({1})}};
+  EXPECT_THAT(Recover(kGroup, std::move(ahead), std::nullopt).quarantine, HasSubstr("at 6"));
 }
 
 TEST(Recover, AQuarantinedReplicaRemembersTheNewestTermItCanProve) {
