@@ -73,9 +73,9 @@ class FileSystem {
   virtual Result<std::unique_ptr<DirectoryLock>> Lock(const std::string& directory) = 0;
   // Bytes that an unprivileged writer can still use on the file system of `path`.
   virtual Result<uint64_t> FreeBytes(const std::string& path) = 0;
-  // Runs `calls`, blocking calls on this file system and its files, away from the executor's thread;
-  // `done` runs on it with what they returned. One after the other, in the order of asking. `calls`
-  // shares with the rest of the process only what it owns and what never changes.
+  // Runs `calls`, blocking calls on this file system and its files, away from the executor's
+  // thread; `done` runs on it with what they returned. One after the other, in the order of asking.
+  // `calls` shares with the rest of the process only what it owns and what never changes.
   virtual void Background(absl::AnyInvocable<Status()> calls, File::Done done) = 0;
   // Size of the file system of `path`; 0: not known.
   virtual Result<uint64_t> TotalBytes(const std::string& path) { return uint64_t{0}; }

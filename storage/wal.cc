@@ -86,8 +86,7 @@ class WalImpl final : public Wal {
     if (record.entries.empty()) return;
     const uint64_t first = record.entries.front().index;
     CHECK(first > 0, "group {}: a WAL entry without an index", record.group);
-    const bool anew =
-        group == nullptr || record.reset || record.incarnation > group->incarnation;
+    const bool anew = group == nullptr || record.reset || record.incarnation > group->incarnation;
     if (flags.copied) {
       CHECK(!anew && first > group->mark.index &&
                 record.entries.back().index <= WalLive::Last(*group),
@@ -105,9 +104,8 @@ class WalImpl final : public Wal {
     const WalLive::Group* group = live_.Find(record.group);
     CheckFits(group, record, flags);
     const GroupId id = record.group;
-    const uint32_t seq = group == nullptr || MUTANT("wal-numbers-stand-still")
-                             ? 1
-                             : NextSeq(group->seq);
+    uint32_t seq = group == nullptr ? 1 : NextSeq(group->seq);
+    if (seq > 256 && MUTANT("wal-number-wraps")) seq = 1;
     const Place before = group == nullptr ? Place{} : group->newest;
     const Place place = writer_.Add(
         id, seq, [&](std::string* out) { EncodeBody(record, flags, out); }, std::move(durable));
@@ -130,7 +128,8 @@ class WalImpl final : public Wal {
     touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
     for (const GroupId id : touched_) {
       const WalLive::Group* group = live_.Find(id);
-      lasts.push_back(group == nullptr ? Note::Last{id} : Note::Last{id, group->seq, group->newest});
+      lasts.push_back(group == nullptr ? Note::Last{id}
+                                       : Note::Last{id, group->seq, group->newest});
     }
   }
 

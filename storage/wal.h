@@ -122,8 +122,8 @@ class Wal {
  public:
   struct Options {
     std::string directory;
-    uint64_t segment_bytes = 0;  // 0: limits::kWalSegmentBytes
-    size_t segments_target = 4;  // beyond this many, old segments are emptied by copying forward
+    uint64_t segment_bytes = 0;    // 0: limits::kWalSegmentBytes
+    size_t segments_target = 4;    // beyond this many, old segments are emptied by copying forward
     uint64_t copy_step_bytes = 0;  // of what one turn copies forward; 0: kCopyStepBytes
     // There was a log here before: if there is none now, it lost all its records.
     bool expected = false;

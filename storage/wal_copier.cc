@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 
 namespace quorate::storage {
@@ -87,7 +88,7 @@ bool WalCopier::StepEntries() {
 
 void WalCopier::CopyEntries(const ScanItem& item) {
   // What cannot be read is noticed by what it leaves behind, when heads are copied.
-  if (item.kind != ScanItem::Kind::kRecord) return;
+  if (item.kind != ScanItem::Kind::kRecord || MUTANT("wal-copy-drops-entries")) return;
   const WalLive::Group* group = live_.Find(item.frame.group);
   const Place place{segment_, item.begin};
   if (group == nullptr || WalLive::LiveOf(*group, 1, UINT64_MAX, place).empty()) return;
@@ -120,7 +121,7 @@ bool WalCopier::StepHeads() {
       PROBE("wal copy found damage");
       env_.log.Error("wal: entries of group {} in {} cannot be read back", it->first,
                      SegmentName(segment_));
-      damaged = true;
+      damaged = !MUTANT("wal-copy-drops-entries");
     } else if (group.hard_state_segment != segment_ && group.mark_segment != segment_) {
       continue;
     }

@@ -2,9 +2,9 @@
 //
 //   read (in the background, once) ──► entries, a step at a time ──► hard states and marks
 //
-// A step copies about kCopyStepBytes, or looks at kCopyStepLooks records or groups, in one turn; the
-// next begins once what the step wrote is durable. So neither a turn nor a batch grows with what a
-// group has in the segment, and copying runs no further ahead of the disk than a step.
+// A step copies about kCopyStepBytes, or looks at kCopyStepLooks records or groups, in one turn;
+// the next begins once what the step wrote is durable. So neither a turn nor a batch grows with
+// what a group has in the segment, and copying runs no further ahead of the disk than a step.
 //
 // Whether an entry is live is asked as its record is copied, not before: what was truncated or
 // replaced meanwhile is left behind.
@@ -32,7 +32,8 @@ inline constexpr size_t kCopyStepLooks = 2048;
 class WalCopier {
  public:
   // Writes a record to the log. The last of a step comes with what is to run once it is durable.
-  using CopyFn = absl::AnyInvocable<void(WalRecord record, RecordFlags flags, Wal::Durable durable)>;
+  using CopyFn =
+      absl::AnyInvocable<void(WalRecord record, RecordFlags flags, Wal::Durable durable)>;
 
   // `live` outlives the copier. `emptied` runs once nothing in the segment is live.
   WalCopier(Env& env, FileSystem& files, WalLive& live, uint64_t step_bytes, CopyFn copy,

@@ -54,7 +54,8 @@ bool WalLive::Cut(Group* group, uint64_t first, uint64_t last) {
   // What of the first and the last of them lies outside stays.
   std::vector<Run> rest;
   if (begin->first < first) rest.push_back(Part(&*begin, begin->first, first - 1));
-  if (Run& back = *std::prev(end); back.last > last) rest.push_back(Part(&back, last + 1, back.last));
+  if (Run& back = *std::prev(end); back.last > last)
+    rest.push_back(Part(&back, last + 1, back.last));
   for (auto run = begin; run != end; ++run) {
     --segments_.at(run->place.segment).runs;
     live_bytes_ -= run->bytes;

@@ -111,7 +111,7 @@ Result<bool> Recovery::FindFiles() {
                                   options_.directory, name));
       case HeaderState::kInvalid:
         // Records do not depend on it as long as something gives the log's id.
-        if (!log_id) {
+        if (!log_id && !MUTANT("wal-header-damage-is-a-new-log")) {
           ASSIGN_OR_RETURN(const std::string more, file->Read(0, kFirstNoteBytesMax));
           log_id = LogIdOfFirstNote(more, number);
           if (log_id) PROBE("wal id found in a first note");
@@ -133,15 +133,15 @@ Result<bool> Recovery::FindFiles() {
   const bool unborn = numbers_ == std::vector<uint64_t>{1} &&
                       rest.find_first_not_of('\0') == std::string_view::npos;
   if (unborn) return false;
-  if (options_.expected || MUTANT("wal-foreign-log-taken")) {
+  if (options_.expected) {
     RETURN_IF_ERROR(Abandon());
     return false;
   }
-  return Corruption(
-      fmt::format("{}: no segment of the write-ahead log has a readable header, and this node is no "
-                  "member of a cluster that could have written them: they are another node's; give "
-                  "this one an empty directory",
-                  options_.directory));
+  return Corruption(fmt::format(
+      "{}: no segment of the write-ahead log has a readable header, and this node is no "
+      "member of a cluster that could have written them: they are another node's; give "
+      "this one an empty directory",
+      options_.directory));
 }
 
 // Nothing of the segments can be read. Newest first: what is left by a crash in between is found in
@@ -198,13 +198,11 @@ Status Recovery::Create() {
   std::string bytes = EncodeSegmentHeader({1, out_.log_id});
   const size_t at = bytes.size();
   bytes.resize(at + kFrameBytes);
-  out_.lost = options_.expected;
+  out_.lost = options_.expected && !MUTANT("wal-header-damage-is-a-new-log");
   if (out_.lost) env_.log.Error("wal: {} is empty, the log is lost", options_.directory);
-  EncodeNote({.oldest = 1,
-              .lost = out_.lost,
-              .log_id = out_.log_id,
-              .digest = Note::Digest::kOfLog},
-             &bytes);
+  EncodeNote(
+      {.oldest = 1, .lost = out_.lost, .log_id = out_.log_id, .digest = Note::Digest::kOfLog},
+      &bytes);
   SealRecord(&bytes, at, SegmentSeed(out_.log_id, 1),
              {.offset = kSegmentHeaderBytes, .batch = kSegmentHeaderBytes, .group = kNoteGroup});
   out_.offset = bytes.size();
@@ -302,9 +300,7 @@ void Recovery::ReplayNote(const ScanItem& item, uint64_t segment) {
     Gap(segment - 1, expected_end_, note.previous_end);
   }
   expected_end_ = 0;
-  if (note.digest != Note::Digest::kNone && !MUTANT("wal-digest-ignored")) {
-    ReplayDigest(note, segment);
-  }
+  if (note.digest != Note::Digest::kNone) ReplayDigest(note, segment);
 }
 
 // What the digest says lies behind every gap so far. Groups that it does not name have no record in
@@ -342,7 +338,7 @@ void Recovery::Compare(const Note::Last& last) {
     const auto [known, first] = named_.try_emplace(last.group, last);
     if (first ? gaps_ == 0 : known->second == last) return;
     named_.erase(known);
-  } else if (group->newest == last.place) {
+  } else if (group->newest == last.place || MUTANT("wal-digest-clears-everyone")) {
     PROBE("wal group cleared by a digest");
     checked_[last.group] = gaps_;
     return;

@@ -275,6 +275,7 @@ void WalWriter::PrepareNext() {
   const std::string name = SegmentName(number);
   const std::string reused = TakeFree(name);
   const auto file = std::make_shared<std::shared_ptr<File>>();
+  if (MUTANT("wal-directory-synced-in-a-turn")) (void)files_.SyncDirectory(config_.directory);
   // The name must be durable before the first record in the file is acknowledged (ST9).
   files_.Background(
       [&files = files_, directory = config_.directory, path = Path(name),

@@ -40,8 +40,8 @@ namespace quorate::storage {
 
 inline constexpr Duration kAckMarkDelay = 1s;
 inline constexpr Duration kSpaceRetry = 100ms;
-// What one write is at most: a batch beyond kWalBatchBytes does not grow any more, so that its first
-// callers do not wait for its last, and the record that filled it may be of the largest.
+// What one write is at most: a batch beyond kWalBatchBytes does not grow any more, so that its
+// first callers do not wait for its last, and the record that filled it may be of the largest.
 inline constexpr uint64_t kWalBatchBytes = 4 << 20;
 inline constexpr uint64_t kWalBatchBytesMax =
     kWalBatchBytes + limits::kWalRecordBytesMax + (4 << 20);

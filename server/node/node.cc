@@ -161,6 +161,7 @@ quorate::Status Node::Rep::Open() {
   ASSIGN_OR_RETURN(wal, storage::Wal::Open(env, world.files,
                                            {.directory = options.data_dir + "/wal",
                                             .segment_bytes = options.wal_segment_bytes,
+                                            .copy_step_bytes = options.wal_copy_step_bytes,
                                             .expected = is_member}));
   ASSIGN_OR_RETURN(kv, world.open_store(options.data_dir + "/store"));
   store = std::make_unique<storage::OrderedStore>(env, *kv, options.store);

@@ -60,6 +60,7 @@ struct NodeOptions {
   std::map<std::string, std::string> locality;
   uint64_t min_free_bytes = 256 << 20;  // low-space watermark
   uint64_t wal_segment_bytes = 0;       // 0: limits::kWalSegmentBytes
+  uint64_t wal_copy_step_bytes = 0;     // 0: storage::kCopyStepBytes
   shard::Settings shard;
   storage::OrderedStore::Options store;
   raft::Host::Options raft;  // the node sets `self`

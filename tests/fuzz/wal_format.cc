@@ -78,8 +78,13 @@ std::vector<std::string> Seeds() {
   std::string sealed(kFrameBytes, '\0');
   sealed += whole;
   SealRecord(&sealed, 0, 0, {.offset = 0, .batch = 0, .seq = 1, .group = GroupId(9)});
-  return {whole,  empty,           note, digest,
-          sealed, SegmentName(17), EncodeSegmentHeader({.number = 1, .log_id = 77}).substr(0, 64)};
+  return {whole,
+          empty,
+          note,
+          digest,
+          sealed,
+          SegmentName(17),
+          EncodeSegmentHeader({.number = 1, .log_id = 77}).substr(0, 64)};
 }
 
 }  // namespace quorate::fuzz

@@ -27,12 +27,11 @@ struct Life {
 
   void Open() {
     files = std::make_unique<RamFiles>(world.executor, disk);
-    auto now =
-        Wal::Open(world.env, *files,
-                  {.directory = kDirectory,
-                   .segment_bytes = segment_bytes,
-                   .copy_step_bytes = copy_step_bytes,
-                   .expected = opened});
+    auto now = Wal::Open(world.env, *files,
+                         {.directory = kDirectory,
+                          .segment_bytes = segment_bytes,
+                          .copy_step_bytes = copy_step_bytes,
+                          .expected = opened});
     ASSERT_TRUE(now.ok()) << now.status().ToString();
     wal = std::move(*now);
     opened = true;

@@ -38,12 +38,11 @@ class WalTest : public ::testing::Test {
  protected:
   Status TryOpen() {
     files_ = std::make_unique<RamFiles>(world_.executor, disk_);
-    auto opened =
-        Wal::Open(world_.env, *files_,
-                  {.directory = "wal",
-                   .segment_bytes = segment_bytes_,
-                   .copy_step_bytes = copy_step_bytes_,
-                   .expected = expected_});
+    auto opened = Wal::Open(world_.env, *files_,
+                            {.directory = "wal",
+                             .segment_bytes = segment_bytes_,
+                             .copy_step_bytes = copy_step_bytes_,
+                             .expected = expected_});
     if (opened.ok()) wal_ = std::move(*opened);
     return opened.status();
   }
@@ -669,8 +668,8 @@ TEST_F(WalTest, RecordsThatMakeNoSenseAreDamage) {
   const struct {
     GroupId group;
     std::string body;
-  } kCases[] = {{GroupId(1), "\x7fgarbage"},    {GroupId(1), ""},
-                {GroupId(1), body(older)},      {GroupId(1), body(nowhere)},
+  } kCases[] = {{GroupId(1), "\x7fgarbage"},       {GroupId(1), ""},
+                {GroupId(1), body(older)},         {GroupId(1), body(nowhere)},
                 {kNoteGroup, note({.oldest = 9})}, {kNoteGroup, "\xff\xff"}};
   for (const auto& wrong : kCases) {
     SCOPED_TRACE(testing::PrintToString(wrong.body));
@@ -705,7 +704,8 @@ TEST_F(WalTest, RecordsThatMakeNoSenseAreDamage) {
   }
 }
 
-// ---- a failed sync, and what the page cache shows of it ------------------------------------------
+// ---- a failed sync, and what the page cache shows of it
+// ------------------------------------------
 
 TEST_F(WalTest, ABatchThatIsOnlyInThePageCacheIsWrittenAgainBeforeItCounts) {
   Random random(3);
@@ -767,7 +767,8 @@ TEST_F(WalTest, ZerosThatAreOnlyInThePageCacheAreWrittenAgain) {
   EXPECT_FALSE(wal_->recovered().contains(GroupId(2))) << "it joined up again";
 }
 
-// ---- digests --------------------------------------------------------------------------------------
+// ---- digests
+// --------------------------------------------------------------------------------------
 
 TEST_F(WalTest, OfAnUnreadableFrameTheNextSegmentTellsWhomItConcerns) {
   Open();
@@ -873,7 +874,8 @@ TEST_F(WalTest, DigestsAreSmallAgainstWhatIsWritten) {
   EXPECT_LT(world_.metrics.GetCounter("quorate_wal_bytes_total", "").Value(), bytes * 5 / 4);
 }
 
-// ---- numbers of records ---------------------------------------------------------------------------
+// ---- numbers of records
+// ---------------------------------------------------------------------------
 
 // After so many that 32 bits do not hold them.
 TEST_F(WalTest, ARecordsNumberWrapsAround) {
@@ -914,7 +916,8 @@ TEST_F(WalTest, ARecordsNumberWrapsAround) {
   EXPECT_TRUE(Damaged(1));
 }
 
-// ---- copying forward ------------------------------------------------------------------------------
+// ---- copying forward
+// ------------------------------------------------------------------------------
 
 TEST_F(WalTest, AGroupThatLagsIsCopiedInSteps) {
   segment_bytes_ = 4 << 20;
@@ -964,7 +967,8 @@ TEST_F(WalTest, DamageThatCopyingMeetsIsWrittenDown) {
   EXPECT_TRUE(Damaged(2));
 }
 
-// ---- the executor's thread ------------------------------------------------------------------------
+// ---- the executor's thread
+// ------------------------------------------------------------------------
 
 TEST_F(WalTest, NothingBlockingIsCalledOnTheExecutorsThread) {
   Open();
@@ -978,7 +982,8 @@ TEST_F(WalTest, NothingBlockingIsCalledOnTheExecutorsThread) {
   EXPECT_EQ(disk_.blocking_calls(), before);
 }
 
-// ---- memory ---------------------------------------------------------------------------------------
+// ---- memory
+// ---------------------------------------------------------------------------------------
 
 TEST_F(WalTest, WhatWasRecoveredIsHandedOver) {
   Open();
@@ -992,7 +997,8 @@ TEST_F(WalTest, WhatWasRecoveredIsHandedOver) {
   EXPECT_EQ(Payloads(1), (Strings{"a", "b", "c"}));
 }
 
-// ---- the format before ----------------------------------------------------------------------------
+// ---- the format before
+// ----------------------------------------------------------------------------
 
 TEST_F(WalTest, ALogOfTheFirstVersionIsReadAndGoesOn) {
   constexpr uint64_t kOldId = 99;
@@ -1029,7 +1035,8 @@ TEST_F(WalTest, ALogOfTheFirstVersionIsReadAndGoesOn) {
   {
     RamFiles files(world_.executor, disk_);
     for (const auto& [number, bytes] : {std::pair(1, first), std::pair(2, second)}) {
-      auto file = files.Open("wal/" + SegmentName(static_cast<uint64_t>(number)), OpenMode::kCreate);
+      auto file =
+          files.Open("wal/" + SegmentName(static_cast<uint64_t>(number)), OpenMode::kCreate);
       ASSERT_TRUE(file.ok() && (*file)->Write(0, bytes).ok());
     }
   }

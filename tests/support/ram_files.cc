@@ -166,14 +166,14 @@ class RamFile final : public File {
 };
 
 void RamFiles::Background(absl::AnyInvocable<Status()> calls, File::Done done) {
-  executor_.After(latency_, [this, alive = alive_, calls = std::move(calls),
-                             done = std::move(done)]() mutable {
-    if (!*alive) return;
-    in_background_ = true;
-    Status status = calls();
-    in_background_ = false;
-    done(std::move(status));
-  });
+  executor_.After(
+      latency_, [this, alive = alive_, calls = std::move(calls), done = std::move(done)]() mutable {
+        if (!*alive) return;
+        in_background_ = true;
+        Status status = calls();
+        in_background_ = false;
+        done(std::move(status));
+      });
 }
 
 class RamLock final : public DirectoryLock {
