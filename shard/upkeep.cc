@@ -133,8 +133,12 @@ Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
     const Result<Timestamp> slot = co_await deps.slots.Fetch(kSlotTimeout);
     if (!under->serving()) co_return;
     if (!slot.ok()) continue;
+    Timestamp newest = *slot;
+    if (MUTANT("gc-horizon-of-wall-clock")) {
+      newest = Timestamp::FromParts(static_cast<uint64_t>(deps.env.clock.WallMillis()), 0);
+    }
     const Timestamp horizon =
-        std::max(table.horizon(), slot->MinusMillis(ToMillis(settings.txn_lifetime)));
+        std::max(table.horizon(), newest.MinusMillis(ToMillis(settings.txn_lifetime)));
     const Timestamp names_horizon =
         std::max(table.names_horizon(), slot->MinusMillis(ToMillis(settings.name_retention)));
     while ((!table.collectable().empty() && table.collectable().begin()->at < horizon) ||

@@ -125,6 +125,7 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.address = address_;
   options.join = std::move(join);
   options.wal_segment_bytes = options_.wal_segment_bytes;
+  options.wal_copy_step_bytes = options_.wal_copy_step_bytes;
   options.raft.read_mode = options_.quorum_reads ? raft::ReadMode::kQuorum : raft::ReadMode::kLease;
   options.shard.txn_lifetime = options_.txn_lifetime;
   options.shard.horizon_interval = std::min(options_.txn_lifetime, options_.name_retention) / 6;

@@ -256,6 +256,76 @@ void RivalLeaders(Injector& in, const Fault& fault) {
   std::make_shared<RivalHunt>(in, fault, group)->Start();
 }
 
+// ---- logs ---------------------------------------------------------------------------------------
+
+// What a follower acknowledged arrives late, when it has lost its log and was reset to a snapshot;
+// then the leader that counts on it is cut off.
+void LateAnswersOverReset(Injector& in, const Fault& fault) {
+  SimNode* leader = in.cluster().BusiestLeader();
+  SimNode& follower = in.Node(fault);
+  if (leader == nullptr || leader == &follower || !follower.up()) return;
+  if (!in.own_disk(follower) || !in.atlas().MayDamage(follower)) return;
+  in.Count(fault);
+  Random random(fault.draw);
+  const Duration late = Log(random, 0.3, 3);
+  Fault window = fault;
+  window.length = late;
+  in.Rule(window, {.from = follower.address(), .to = leader->address(), .delay = late});
+  in.Later(Duration(random.Below(static_cast<uint64_t>(late.count()))), [&in, &follower, late] {
+    if (!follower.up() || !in.atlas().MayDamage(follower)) return;
+    follower.Crash();
+    for (const std::string& path : follower.disk().Paths("data/wal/")) {
+      follower.disk().LoseFile(path);
+    }
+    in.atlas().Damaged(follower);
+    in.BootLater(follower, late / 4);
+  });
+  in.Later(late + Log(random, 0.05, 2), [&in, fault, leader] {
+    if (leader->up()) Isolate(in, fault, *leader);
+  });
+}
+
+// A leader that nobody hears writes slowly what it is told to; the next leader's entries replace
+// what is still on its way to the disk.
+void TruncatedInFlight(Injector& in, const Fault& fault) {
+  SimNode* leader = in.cluster().BusiestLeader();
+  if (leader == nullptr) return;
+  in.Count(fault);
+  Random random(fault.draw);
+  leader->disk().faults().slower = Log(random, 0.5, 3);
+  in.Until(fault, [leader] { leader->disk().faults().slower = Duration(0); });
+  Fault window = fault;
+  window.length = Log(random, 1, 3);
+  // Peers only: clients go on asking it.
+  for (int i = 0; i < in.count(); ++i) {
+    const std::string &a = leader->address(), &b = in.NodeAt(i).address();
+    if (a == b) continue;
+    in.Rule(window, {.from = a, .to = b, .block_peers = true});
+    in.Rule(window, {.from = b, .to = a, .block_peers = true});
+  }
+}
+
+// A replica that lost its log has its leader's snapshot in memory, and dies as its store is to make
+// that durable; or right behind, before the log is reset to it.
+void KilledAfterInstall(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up() || !in.own_disk(node) || !in.atlas().MayDamage(node)) return;
+  node.Crash();
+  for (const std::string& path : node.disk().Paths("data/wal/")) node.disk().LoseFile(path);
+  in.atlas().Damaged(node);
+  const auto wanted =
+      fault.draw % 2 == 0 ? SimNode::StorePoint::kCommitBegun : SimNode::StorePoint::kCommitted;
+  auto skip = std::make_shared<uint64_t>(fault.draw / 2 % 4);
+  node.AtStorePoint([&in, &node, fault, wanted, skip](SimNode::StorePoint point) {
+    if (!node.up() || point != wanted || node.quarantined() == 0 || (*skip)-- > 0) return;
+    in.Count(fault);
+    node.AtStorePoint(nullptr);
+    node.DieHere([&in, &node, fault] { in.BootLater(node, fault.length / 8); });
+  });
+  in.Until(fault, [&node] { node.AtStorePoint(nullptr); });
+  in.BootLater(node, 200ms);
+}
+
 }  // namespace
 
 std::vector<FaultKind> AimedFaults() {
@@ -275,6 +345,13 @@ std::vector<FaultKind> AimedFaults() {
        {2, 20}, {0.3, 3}, {}, CutAtHandOver},
       {"rival-leaders", kNetwork, "who leads a shard is cut off in turn: at once, or as it commits",
        0.3, {4, 20}, {6, 14}, {}, RivalLeaders},
+      {"late-answers-over-reset", FaultClass::kDisk,
+       "acknowledgements arrive after their log was lost and reset, and the leader is cut off", 0.2,
+       {6, 30}, {1, 6}, {}, LateAnswersOverReset},
+      {"truncated-in-flight", kNetwork, "entries are replaced while they are being written", 0.3,
+       {4, 20}, {3, 8}, {}, TruncatedInFlight},
+      {"killed-after-install", FaultClass::kDisk, "a stop between a snapshot's install and flush",
+       0.2, {6, 30}, {4, 10}, {}, KilledAfterInstall},
       {"oracle-ahead", kClock, "the oracle's clock jumps ahead as it is cut off from all others",
        0.15, {6, 40}, {0.5, 4}, {3, 12}, OracleAhead},
   };

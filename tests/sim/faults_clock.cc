@@ -70,9 +70,9 @@ void FrozenGuest(Injector& in, const Fault& fault) {
 std::vector<FaultKind> ClockFaults() {
   // clang-format off
   return {
-      {"clock-jump-forward", kClock, "a wall clock jumps ahead", 0.15, {5, 40}, {}, {0.01, 30},
+      {"clock-jump-forward", kClock, "a wall clock jumps ahead", 0.15, {5, 40}, {}, {0.01, 120},
        JumpForward},
-      {"clock-jump-back", kClock, "a wall clock jumps back", 0.15, {5, 40}, {}, {0.01, 30},
+      {"clock-jump-back", kClock, "a wall clock jumps back", 0.15, {5, 40}, {}, {0.01, 120},
        JumpBack},
       {"clock-skew", kClock, "a wall clock is wrong for a while", 0.15, {5, 40}, {1, 20}, {0.01,
        30}, Skew},

@@ -58,6 +58,7 @@ void With(Injector& in, const Fault& fault, T DiskFaults::*field, std::type_iden
 }
 
 void SyncFails(Injector& in, const Fault& fault) {
+  in.Node(fault).disk().faults().failed_sync_stays_cached = fault.draw % 2 == 0;
   With(in, fault, &DiskFaults::sync_failure, fault.strength);
 }
 void WriteFails(Injector& in, const Fault& fault) {
@@ -72,6 +73,52 @@ void SyncStalls(Injector& in, const Fault& fault) {
   in.Node(fault).disk().faults().stall =
       Duration(Random(fault.draw).Between(100'000'000, 5'000'000'000));
   With(in, fault, &DiskFaults::stall_chance, fault.strength);
+}
+
+// Takes from the node what its disk does not have: once it has started again, and perhaps counted
+// on it, or right away.
+void TakeFromCache(Injector& in, const Fault& fault, int incarnations) {
+  SimNode& node = in.Node(fault);
+  if (!node.disk().HoldsCachedOnly()) return;
+  if (fault.draw % 4 == 0 && !node.up()) return node.disk().Evict();
+  if (!node.up() || node.incarnations() == incarnations) {
+    return in.Later(100ms, [&in, fault, incarnations] { TakeFromCache(in, fault, incarnations); });
+  }
+  in.Later(Duration(fault.draw % 3'000'000'000), [&in, &node, fault] {
+    if (fault.draw % 4 == 1) {
+      node.Crash();
+      node.disk().Evict();
+      return in.BootLater(node, 300ms);
+    }
+    in.PowerLoss(node, PowerLossMode::kNothingUnsynced, 300ms);
+  });
+}
+
+// The next sync of the log fails, and what it was to sync stays readable until the machine loses
+// power or its cache is short of room.
+void SyncFailedThenCached(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up() || !in.own_disk(node)) return;
+  in.Count(fault);
+  in.Excuse(node, fault.length);
+  node.disk().faults().fail_next_log_sync = true;
+  in.Until(fault, [&node] { node.disk().faults().fail_next_log_sync = false; });
+  in.Later(50ms, [&in, &node, fault, incarnations = node.incarnations()] {
+    node.disk().faults().fail_next_log_sync = false;
+    TakeFromCache(in, fault, incarnations);
+  });
+}
+
+// Behind writeback a directory's sync may take longer than a lease. Nobody who serves waits for it.
+void SlowDirectorySync(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  node.disk().OnBlocked([&in, &node](const std::string& path) {
+    if (node.up() && path.ends_with("/wal")) {
+      in.Violation(node.address() + " waits for a directory while it serves: " + path);
+    }
+  });
+  With(in, fault, &DiskFaults::slow_directory,
+       Duration(static_cast<int64_t>(fault.strength * 1e9)));
 }
 
 void SlowDisk(Injector& in, const Fault& fault) {
@@ -291,6 +338,10 @@ std::vector<FaultKind> DiskFaultKinds() {
        PowerLossOfAll},
       {"sync-failure", kDisk, "a sync fails, and what was unsynced is gone", 0.15, {5, 40}, {1, 6},
        {1e-3, 0.5}, SyncFails},
+      {"sync-failed-then-cached", kDisk, "a sync fails, is read back, and then gone", 0.25, {4, 30},
+       {8, 20}, {}, SyncFailedThenCached},
+      {"slow-directory-sync", kDisk, "a directory's sync takes longer than a lease", 0.15, {5, 40},
+       {1, 20}, {0.5, 5}, SlowDirectorySync},
       {"sync-stall", kDisk, "a sync takes seconds", 0.2, {5, 40}, {1, 20}, {1e-3, 0.2}, SyncStalls},
       {"slow-disk", kDisk, "every sync takes longer", 0.15, {10, 60}, {1, 20}, {5e-3, 0.3},
        SlowDisk},

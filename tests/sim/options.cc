@@ -31,6 +31,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("push_after", o.push_after);
   visit("prepared_push_after", o.prepared_push_after);
   visit("wal_segment_bytes", o.wal_segment_bytes);
+  visit("wal_copy_step_bytes", o.wal_copy_step_bytes);
   visit("store_latency_max", o.store_latency_max);
   visit("overlay_flush_bytes", o.overlay_flush_bytes);
   visit("flush_interval", o.flush_interval);
@@ -64,6 +65,11 @@ void DrawKnobs(Random& random, Options* o) {
   if (extreme()) o->append_bytes_max = random.Chance(0.5) ? 1 : 4 << 10;
   if (extreme()) o->scan_step_versions = static_cast<uint64_t>(random.Between(2, 200));
   if (extreme()) o->name_retention = DrawDuration(random, 4, 30);
+  // Work that spans turns is seen half-done.
+  if (extreme()) o->wal_copy_step_bytes = random.Chance(0.5) ? 1 : 4 << 10;
+  if (random.Chance(0.2)) o->snapshot_turn_bytes = random.Chance(0.5) ? 256 : 16 << 10;
+  if (random.Chance(0.2)) o->log_keep_entries = 20;
+  if (random.Chance(0.2)) o->wal_keep_entries = 20;
 }
 
 }  // namespace

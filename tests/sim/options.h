@@ -33,6 +33,7 @@ struct Options {
   Duration push_after = std::chrono::milliseconds(500);
   Duration prepared_push_after = std::chrono::seconds(3);
   uint64_t wal_segment_bytes = 256 << 10;
+  uint64_t wal_copy_step_bytes = 1 << 20;
   Duration store_latency_max = std::chrono::milliseconds(4);
   uint64_t overlay_flush_bytes = 32 << 20;
   Duration flush_interval = std::chrono::seconds(2);

@@ -117,14 +117,25 @@ void SimDisk::Synced(Inode& inode, uint64_t up_to) {
   inode.durable_size = inode.content.size();
 }
 
-void SimDisk::SyncFailed(Inode& inode) {
-  if (!faults_.failed_sync_stays_cached) return DropPending(inode);
+bool SimDisk::SyncFails(Inode& inode) {
+  bool stays_cached = faults_.failed_sync_stays_cached;
+  if (faults_.fail_next_log_sync && IsLog(inode.path)) {
+    faults_.fail_next_log_sync = false;
+    stays_cached = true;
+  } else if (!random_.Chance(faults_.sync_failure)) {
+    return false;
+  }
+  if (!stays_cached) {
+    DropPending(inode);
+    return true;
+  }
   if (!inode.on_disk) {
     std::string cached = inode.content;
     DropPending(inode);
     inode.on_disk = std::exchange(inode.content, std::move(cached));
   }
   inode.pending.clear();
+  return true;
 }
 
 void SimDisk::Evict() {
@@ -300,10 +311,7 @@ class SimFile final : public storage::File {
   }
   Status Sync() override {
     if (Gone()) return Status::Ok();
-    if (disk_.random_.Chance(disk_.faults_.sync_failure)) {
-      disk_.SyncFailed(*inode_);
-      return IoError("simulated fsync failure");
-    }
+    if (disk_.SyncFails(*inode_)) return IoError("simulated fsync failure");
     disk_.Reached(DiskPoint::kSyncBegun, inode_->path);
     if (Gone()) return Status::Ok();
     disk_.Synced(*inode_, disk_.last_write_);
@@ -334,8 +342,7 @@ class SimFile final : public storage::File {
     disk_.world_.At(ready - disk_.world_.now(),
                     [this, alive = alive_, up_to, status, done = std::move(done)]() mutable {
                       if (!*alive || Gone()) return;
-                      if (status.ok() && disk_.random_.Chance(disk_.faults_.sync_failure)) {
-                        disk_.SyncFailed(*inode_);
+                      if (status.ok() && disk_.SyncFails(*inode_)) {
                         status = IoError("simulated fsync failure");
                       }
                       if (status.ok()) {
@@ -423,6 +430,7 @@ class SimFileSystem final : public storage::FileSystem {
   Status SyncDirectory(const std::string& path) override {
     if (Gone()) return Status::Ok();
     if (!in_background_ && disk_.faults_.slow_directory > Duration(0)) {
+      if (disk_.blocked_hook_) disk_.blocked_hook_(path);
       process_.Pause(disk_.world_.now() + disk_.faults_.slow_directory);
     }
     std::erase_if(disk_.directory_pending_,
@@ -444,19 +452,19 @@ class SimFileSystem final : public storage::FileSystem {
     // One after the other; each may sync a directory.
     const Duration length = disk_.SyncLatency() + disk_.faults_.slow_directory;
     background_until_ = std::max(disk_.world_.now(), background_until_) + length;
-    disk_.world_.At(background_until_ - disk_.world_.now(),
-                    [this, alive = alive_, calls = std::move(calls),
-                     done = std::move(done)]() mutable {
-                      if (!*alive || Gone()) return;
-                      in_background_ = true;
-                      Status status = calls();
-                      if (!*alive) return;
-                      in_background_ = false;
-                      if (Gone()) return;
-                      process_.Post([done = std::move(done), status = std::move(status)]() mutable {
-                        done(std::move(status));
-                      });
-                    });
+    disk_.world_.At(
+        background_until_ - disk_.world_.now(),
+        [this, alive = alive_, calls = std::move(calls), done = std::move(done)]() mutable {
+          if (!*alive || Gone()) return;
+          in_background_ = true;
+          Status status = calls();
+          if (!*alive) return;
+          in_background_ = false;
+          if (Gone()) return;
+          process_.Post([done = std::move(done), status = std::move(status)]() mutable {
+            done(std::move(status));
+          });
+        });
   }
   Result<uint64_t> FreeBytes(const std::string& path) override { return disk_.Free(); }
   Result<uint64_t> TotalBytes(const std::string& path) override {

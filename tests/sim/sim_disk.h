@@ -41,7 +41,8 @@ struct DiskFaults {
   Duration slower{0};  // every sync
   double sync_failure = 0;
   bool failed_sync_stays_cached = false;
-  Duration slow_directory{0};  // every sync of a directory
+  bool fail_next_log_sync = false;  // once; it stays cached
+  Duration slow_directory{0};       // every sync of a directory
   double write_failure = 0;
   double read_failure = 0;
   bool misdirect_next_write = false;  // of the log
@@ -72,6 +73,10 @@ class SimDisk {
   void PowerLoss(PowerLossMode mode);
   // What a failed sync left in the page cache is gone; reads find what is on the disk.
   void Evict();
+  // Called when a process syncs a directory on its executor's thread.
+  void OnBlocked(std::function<void(const std::string& path)> hook) {
+    blocked_hook_ = std::move(hook);
+  }
   // Whether any file shows bytes that are not on the disk and count as clean.
   bool HoldsCachedOnly() const;
 
@@ -133,7 +138,8 @@ class SimDisk {
   void Misdirect(Inode& inode, uint64_t offset, std::string_view bytes);
   void Synced(Inode& inode, uint64_t up_to);
   void DropPending(Inode& inode);
-  void SyncFailed(Inode& inode);
+  // Whether this sync fails; then it has.
+  bool SyncFails(Inode& inode);
   void UndoDirectoryChanges(size_t keep);
   Duration SyncLatency();
   uint64_t Used() const;
@@ -147,6 +153,7 @@ class SimDisk {
   const DiskOptions options_;
   DiskFaults faults_;
   std::function<void(DiskPoint, const std::string&)> hook_;
+  std::function<void(const std::string&)> blocked_hook_;
   uint64_t mount_ = 0;
   std::map<std::string, std::shared_ptr<Inode>> files_;
   std::map<std::string, bool> directories_;

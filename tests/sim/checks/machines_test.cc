@@ -252,6 +252,17 @@ TEST_F(ReplicasTest, ALogThatOnlyGrows) {
   EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("segments are not let go")));
 }
 
+TEST_F(ReplicasTest, AHorizonThatNoSlotExplains) {
+  const auto at = [](uint64_t ms) { return Timestamp::FromParts(ms, 0); };
+  replicas_.JudgeOracles({{"n1", true, at(200'000), at(203'000)}});
+  const auto lifetime = static_cast<uint64_t>(ToMillis(options_.txn_lifetime));
+  replicas_.JudgeHorizon("n1", 2, Timestamp());
+  replicas_.JudgeHorizon("n1", 2, at(203'000 - lifetime));
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeHorizon("n1", 2, at(203'001 - lifetime));
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("the horizon of shard 2 on n1")));
+}
+
 // ---- rest ---------------------------------------------------------------------------------------
 
 TEST(Rest, SomethingIsLeftOver) {

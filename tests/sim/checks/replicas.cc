@@ -101,6 +101,7 @@ void Replicas::LookDeep(uint64_t parts) {
     for (const shard::Shard* shard : node->node()->shards()) {
       const Span span = shard->span();
       shards.push_back({shard->id().value(), shard->descriptor().version(), span.from, span.to});
+      JudgeHorizon(node->address(), shard->id().value(), shard->horizon());
     }
   }
   // Some shards may have no replica up right now; the tiling is judged when all have.
@@ -151,6 +152,7 @@ void Replicas::JudgeOracles(const std::vector<OracleSeen>& seen) {
     by = node;
   }
   for (const OracleSeen& oracle : seen) {
+    highest_ceiling_ = std::max(highest_ceiling_, oracle.ceiling);
     if (oracle.active && oracle.issued > oracle.ceiling) {
       Violation(fmt::format("T2: the oracle of {} issued {}, above its logged ceiling {}",
                             oracle.node, oracle.issued, oracle.ceiling));
@@ -167,6 +169,15 @@ void Replicas::JudgeOracles(const std::vector<OracleSeen>& seen) {
   for (const OracleSeen& oracle : seen) {
     if (oracle.issued) oracles_[oracle.node] = oracle;
   }
+}
+
+void Replicas::JudgeHorizon(const std::string& node, uint64_t shard, Timestamp horizon) {
+  const auto lifetime_ms = static_cast<uint64_t>(ToMillis(cluster_.options().txn_lifetime));
+  if (!horizon || horizon <= highest_ceiling_.MinusMillis(lifetime_ms)) return;
+  Violation(fmt::format(
+      "the horizon of shard {} on {} is {}, less than {} ms below any slot (the oracle's "
+      "ceiling is {})",
+      shard, node, horizon, lifetime_ms, highest_ceiling_));
 }
 
 void Replicas::JudgeLeases(const std::vector<LeaseSeen>& seen) {

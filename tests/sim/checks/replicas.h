@@ -73,6 +73,8 @@ class Replicas {
   void JudgeOracles(const std::vector<OracleSeen>& seen);
   // All leases at one moment.
   void JudgeLeases(const std::vector<LeaseSeen>& seen);
+  // A horizon lies a transaction's lifetime below a slot; nothing else may move it.
+  void JudgeHorizon(const std::string& node, uint64_t shard, Timestamp horizon);
   void JudgeMap(std::vector<ShardSeen> shards);
   void JudgeWal(const std::string& node, uint64_t file_bytes, uint64_t live_bytes,
                 uint64_t segment_bytes);
@@ -99,6 +101,7 @@ class Replicas {
   };
   std::map<std::pair<uint64_t, uint64_t>, Digest> digests_;  // by (group, applied index)
   std::map<std::string, OracleSeen> oracles_;                // as seen last, by node
+  Timestamp highest_ceiling_;                                // below which all slots lie
   std::map<std::string, uint64_t> most_live_;                // WAL bytes, by node
   std::vector<std::string> violations_;
   uint64_t digests_compared_ = 0;
