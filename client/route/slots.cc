@@ -78,6 +78,11 @@ std::optional<Timestamp> Slots::NewestWithin(Duration age) const {
   return newest_;
 }
 
+uint64_t Slots::UnixMillis() const {
+  if (!newest_) return static_cast<uint64_t>(env_.clock.WallMillis());
+  return newest_.physical_ms() + static_cast<uint64_t>(ToMillis(env_.Now() - newest_at_));
+}
+
 void Slots::Observe(Timestamp ts) {
   if (ts <= newest_) return;
   newest_ = ts;

@@ -21,6 +21,8 @@ class Slots final : public SlotSource {
   // newest(), if it was seen at most `age` ago; a slot is issued before it is seen, by no more than
   // the time its answer took.
   std::optional<Timestamp> NewestWithin(Duration age) const;
+  // Now by the oracle's clock, as far as it is known here; by this machine's if it is not at all.
+  uint64_t UnixMillis() const;
   // A timestamp seen elsewhere (a commit_ts): raises newest().
   void Observe(Timestamp ts);
 

@@ -37,14 +37,14 @@ bool Holds(const v1::Condition& condition, const std::optional<std::string>& val
   return false;
 }
 
-Status Validate(const v1::ExecuteRequest& request, uint64_t wall_ms) {
+Status Validate(const v1::ExecuteRequest& request, uint64_t unix_ms) {
   const size_t steps = static_cast<size_t>(request.conditions_size() + request.operations_size());
   if (steps > limits::kTxnKeysMax) {
     return InvalidArgument(
         fmt::format("{} conditions and operations; the limit is {}", steps, limits::kTxnKeysMax));
   }
   if (!request.txn_id().empty()) {
-    const auto name = ParseName(request.txn_id(), wall_ms);
+    const auto name = ParseName(request.txn_id(), unix_ms);
     if (!name.ok()) return name.status();
   }
   for (int i = 0; i < request.conditions_size(); ++i) {
@@ -146,10 +146,9 @@ std::string FirstWritten(const v1::ExecuteRequest& request) {
 }  // namespace
 
 Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::ExecuteRequest request,
-                                  Duration timeout) {
+                                  uint64_t unix_ms, Duration timeout) {
   auto execution = std::make_shared<Execution>();
-  const auto wall_ms = static_cast<uint64_t>(env.clock.WallMillis());
-  if (const Status status = Validate(request, wall_ms); !status.ok()) {
+  if (const Status status = Validate(request, unix_ms); !status.ok()) {
     StatusToError(status, execution->response.mutable_error());
     co_return std::move(execution->response);
   }
@@ -248,7 +247,7 @@ Status BufferWrite(client::Transaction* transaction, v1::Write write) {
   return transaction->Put(std::move(*write.mutable_key()), std::move(*write.mutable_value()));
 }
 
-Result<GivenName> ParseName(std::string_view bytes, uint64_t wall_ms) {
+Result<GivenName> ParseName(std::string_view bytes, uint64_t unix_ms) {
   const auto name = GivenName::FromBytes(bytes);
   if (!name) {
     return InvalidArgument(fmt::format(
@@ -256,16 +255,16 @@ Result<GivenName> ParseName(std::string_view bytes, uint64_t wall_ms) {
         bytes.size()));
   }
   const uint64_t ahead = static_cast<uint64_t>(ToMillis(limits::kNameAheadMax));
-  if (name->unix_ms() > wall_ms + ahead) {
+  if (name->unix_ms() > unix_ms + ahead) {
     return InvalidArgument(
         fmt::format("name {} is of {} ms, and it is {} ms here: it may be {} ms ahead at most",
-                    *name, name->unix_ms(), wall_ms, ahead));
+                    *name, name->unix_ms(), unix_ms, ahead));
   }
   const uint64_t kept = static_cast<uint64_t>(ToMillis(limits::kNameRetention));
-  if (name->unix_ms() + kept < wall_ms) {
+  if (name->unix_ms() + kept < unix_ms) {
     return Status(Code::kTooOld, fmt::format("name {} is of {} ms, and it is {} ms here: names are "
                                              "kept for {} ms",
-                                             *name, name->unix_ms(), wall_ms, kept));
+                                             *name, name->unix_ms(), unix_ms, kept));
   }
   return *name;
 }
@@ -277,7 +276,7 @@ void FillTxn(const client::TxnHandle& handle, v1::TxnRef* txn) {
   if (!handle.named()) txn->set_check(CheckOf(*txn));
 }
 
-Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t wall_ms) {
+Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t unix_ms) {
   const auto id = TxnId::FromBytes(txn.txn_id());
   if (!id) {
     return InvalidArgument(
@@ -286,7 +285,7 @@ Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t wall_ms) {
   RETURN_IF_ERROR(CheckKey(txn.anchor_key(), "anchor_key (one key that it writes)"));
   client::TxnHandle handle{*id, Timestamp(txn.start_ts()), txn.anchor_key()};
   if (handle.named()) {
-    RETURN_IF_ERROR(ParseName(txn.txn_id(), wall_ms).status());
+    RETURN_IF_ERROR(ParseName(txn.txn_id(), unix_ms).status());
   } else if (txn.check() != CheckOf(txn)) {
     return InvalidArgument(
         "this txn was not handed out as it is: ask with the one of the error, unchanged, or with "

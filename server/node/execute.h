@@ -14,9 +14,9 @@ namespace quorate::server {
 
 // Conditions and operations, atomically: all conditions hold in the snapshot that the operations
 // read, or nothing is written and FAILED_PRECONDITION names those that do not. Conflicts are tried
-// again until the timeout.
+// again until the timeout. `unix_ms`: now, by which names are judged.
 Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::ExecuteRequest request,
-                                  Duration timeout);
+                                  uint64_t unix_ms, Duration timeout);
 
 using KeyValues = google::protobuf::RepeatedPtrField<v1::KeyValue>;
 // One value per key, in order.
@@ -27,12 +27,12 @@ Task<Result<bool>> ScanRows(client::Transaction* transaction, std::string from, 
                             uint32_t limit, KeyValues* rows);
 Status BufferWrite(client::Transaction* transaction, v1::Write write);
 
-// A name as a caller gives it. INVALID_ARGUMENT: no UUIDv7, or too far ahead of this node's clock;
+// A name as a caller gives it. INVALID_ARGUMENT: no UUIDv7, or too far ahead of `unix_ms`;
 // TOO_OLD: further back than names are kept.
-Result<GivenName> ParseName(std::string_view bytes, uint64_t wall_ms);
+Result<GivenName> ParseName(std::string_view bytes, uint64_t unix_ms);
 void FillTxn(const client::TxnHandle& handle, v1::TxnRef* txn);
 // INVALID_ARGUMENT: neither a name and a key, nor what FillTxn made.
-Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t wall_ms);
+Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t unix_ms);
 // The error of a commit that is not ok; an unknown outcome is named in it.
 void FillCommitError(const client::CommitResult& result, v1::Error* error);
 

@@ -72,6 +72,8 @@ class Member final : public coordinator::ShardDirectory {
   const std::map<GroupId, raft::GroupHandle*>& groups() const { return groups_; }
   raft::GroupHandle* FindGroup(GroupId group) const;
   NodeId self() const { return self_; }
+  // Now, by the oracle's clock as far as it is known here.
+  uint64_t UnixMillis() const { return slots_.UnixMillis(); }
 
   // Every local replica knows a leader, and the placement group can be reached.
   bool ready() const;

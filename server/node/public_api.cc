@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "proto/node.pb.h"
 #include "server/node/execute.h"
+#include "server/node/member.h"
 #include "server/node/node.h"
 #include "txn/errors.h"
 
@@ -68,7 +69,13 @@ Task<v1::ExecuteResponse> PublicApi::Execute(v1::ExecuteRequest request, Duratio
     co_return response;
   }
   timeout = Timeout(request.timeout_ms(), timeout);
-  co_return co_await server::Execute(env_, node_.database(), std::move(request), timeout);
+  co_return co_await server::Execute(env_, node_.database(), std::move(request), UnixMillis(),
+                                     timeout);
+}
+
+uint64_t PublicApi::UnixMillis() const {
+  const Member* member = node_.member();
+  return member == nullptr ? static_cast<uint64_t>(env_.clock.WallMillis()) : member->UnixMillis();
 }
 
 // ---- sessions -----------------------------------------------------------------------------------
@@ -116,8 +123,7 @@ Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, Duration time
   do {
     session->id = env_.random.Next();
   } while (session->id == 0 || sessions_.contains(session->id));
-  const GivenName name =
-      GivenName::Make(static_cast<uint64_t>(env_.clock.WallMillis()), env_.random);
+  const GivenName name = GivenName::Make(UnixMillis(), env_.random);
   session->session = node_.database().Begin(request.read_only(), name, kSessionLife);
   session->last_used = env_.Now();
   response.set_session_id(session->id);
@@ -267,8 +273,7 @@ Task<v1::SessionRollbackResponse> PublicApi::Rollback(v1::SessionRollbackRequest
 Task<v1::GetOutcomeResponse> PublicApi::GetOutcome(v1::GetOutcomeRequest request,
                                                    Duration timeout) {
   v1::GetOutcomeResponse response;
-  Result<client::TxnHandle> handle =
-      ParseTxn(request.txn(), static_cast<uint64_t>(env_.clock.WallMillis()));
+  Result<client::TxnHandle> handle = ParseTxn(request.txn(), UnixMillis());
   if (!handle.ok()) {
     StatusToError(handle.status(), response.mutable_error());
     co_return response;

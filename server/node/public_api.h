@@ -55,6 +55,8 @@ class PublicApi {
   // The answer of a Commit whose session is not here (any more), or is being committed.
   Task<v1::SessionCommitResponse> CommitAgain(v1::SessionCommitRequest request, Duration timeout);
   Task<void> ExpireLoop();
+  // By the oracle's clock, as far as it is known: names are judged by it.
+  uint64_t UnixMillis() const;
   // OVERLOADED while the node stops: nothing happened, another node can be asked.
   quorate::Status Admit() const;
 

@@ -430,6 +430,8 @@ std::string ScenarioWorld::Describe(const std::string& payload) const {
                          Show(Timestamp(command.advance_horizon().horizon())));
     case v1::ShardCommand::kDone:
       return fmt::format("Done{{{}}}", name(command.done().txn_id()));
+    case v1::ShardCommand::kCloseName:
+      return fmt::format("CloseName{{{}}}", command.close_name().key());
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;
   }
