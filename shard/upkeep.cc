@@ -16,6 +16,8 @@ constexpr Duration kSlotTimeout = 2s;
 constexpr Duration kPushTimeout = 5s;
 constexpr size_t kPushesMax = 64;  // of one shard at a time
 constexpr Duration kUpkeepInterval = 1s;
+// Looks at names that only wait for their end, in the time that they are kept.
+constexpr int kNameLooks = 60;
 constexpr Duration kCollectPause = 5ms;  // between entries that only collect
 
 }  // namespace
@@ -127,7 +129,11 @@ Task<Status> Shard::Rep::AdvanceHorizon(std::shared_ptr<Leadership> under, Times
 Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
   while (!table.collectable().empty() || table.names().size() > 0) {
     // Spread, so that the shards of a node do not all do it at once.
-    const int64_t interval = settings.horizon_interval.count();
+    int64_t interval = settings.horizon_interval.count();
+    // Names stay for long: where nothing else is left, there is no hurry.
+    if (table.collectable().empty()) {
+      interval = std::max(interval, settings.name_retention.count() / kNameLooks);
+    }
     co_await Sleep(deps.env.executor, Duration(random.Between(interval * 9 / 10, interval)));
     if (!under->serving()) co_return;
     const Result<Timestamp> slot = co_await deps.slots.Fetch(kSlotTimeout);

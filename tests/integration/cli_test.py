@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import time
 import unittest
 
 import harness
@@ -26,7 +27,7 @@ class Help(unittest.TestCase):
     def test_bad_options_exit_with_2(self):
         for arguments in (["get"], ["get", "a", "--timeout", "soon"],
                           ["get", "a", "--cluster", "here"], ["txn", "/no/such/file"],
-                          ["outcome", "xyz"], ["init", "--shards", "0"],
+                          ["outcome", "xyz"], ["outcome", "xyz", "--key", "k"], ["init", "--shards", "0"],
                           ["bench", "--workload", "nap"]):
             with self.subTest(arguments):
                 self.assertEqual(harness.run(*arguments).returncode, USAGE)
@@ -50,6 +51,17 @@ class Commands(unittest.TestCase):
         result = self.cluster.quorate(*arguments, **options)
         self.assertEqual(result.returncode, expect, result)
         return result
+
+    def test_outcome_of_a_name(self):
+        free = bytearray(os.urandom(10))
+        free[0], free[2] = free[0] & 0x0F | 0x70, free[2] & 0x3F | 0x80
+        name = (int(time.time() * 1000).to_bytes(6, "big") + bytes(free)).hex()
+        # Nothing is known of it: asking closes it.
+        self.assertEqual(self.quorate("outcome", name, "--key", "some/key").stdout, "aborted\n")
+        with_hyphens = "-".join((name[:8], name[8:12], name[12:16], name[16:20], name[20:]))
+        asked = self.cluster.json("outcome", with_hyphens, "--key", "some/key")
+        self.assertEqual(asked["outcome"], "aborted")
+        self.quorate("outcome", "ff" * 16, "--key", "some/key", expect=USAGE)
 
     def test_keys(self):
         self.assertEqual(self.quorate("put", "key/1", "one").stdout, "committed\n")
