@@ -12,11 +12,15 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 int PrintStatus(const Context& context, const ClusterView& view) {
-  bool accepts_writes = true;
+  int refusing = 0;     // shards
+  std::string refused;  // why one of them does
   uint64_t coordinators = 0;
   for (const auto& [id, status] : view.nodes) {
     if (!status) continue;
-    accepts_writes &= status->accepts_writes();
+    for (const auto& replica : status->replicas()) {
+      if (!replica.writes_refused().empty()) refused = replica.writes_refused();
+      refusing += replica.writes_refused().empty() ? 0 : 1;
+    }
     coordinators += status->live_coordinators();
   }
   const int shards = view.map.routes_size();
@@ -29,7 +33,9 @@ int PrintStatus(const Context& context, const ClusterView& view) {
                {"shards_serving", view.leader_of.size()},
                {"placement_leader", view.placement_leader},
                {"live_transactions", coordinators},
-               {"accepts_writes", accepts_writes}});
+               {"accepts_writes", refusing == 0},
+               {"shards_refusing_writes", refusing},
+               {"writes_refused_because", refused}});
   } else {
     Say("cluster      {}\n", view.map.cluster_id());
     Say("nodes        {} of {} answer\n", view.answering(), view.nodes.size());
@@ -37,7 +43,11 @@ int PrintStatus(const Context& context, const ClusterView& view) {
     Say("placement    {}\n", view.placement_leader
                                  ? fmt::format("led by node {}", view.placement_leader)
                                  : "without a leader");
-    Say("writes       {}\n", accepts_writes ? "accepted" : "refused: a disk is nearly full");
+    if (refusing == 0) {
+      Say("writes       accepted\n");
+    } else {
+      Say("writes       refused in {} of {} shards: {}\n", refusing, shards, refused);
+    }
     Say("transactions {} live\n", coordinators);
   }
   return view.healthy() ? kExitDone : kExitFailed;
@@ -56,7 +66,9 @@ Json NodeJson(const v1::NodeInfo& node, const ClusterView& view) {
     json["live_transactions"] = status->live_coordinators();
     json["wal_segments"] = status->wal_segments();
     json["store_bytes"] = status->store_bytes();
+    json["store_reusable_bytes"] = status->store_reusable_bytes();
     json["disk_free_bytes"] = status->disk_free_bytes();
+    json["disk_reserve_bytes"] = status->disk_reserve_bytes();
     json["accepts_writes"] = status->accepts_writes();
   }
   auto& locality = json["locality"] = Json::object();
@@ -73,17 +85,18 @@ int PrintNodes(const Context& context, const ClusterView& view) {
     PrintJson({{"nodes", nodes}});
     return kExitDone;
   }
-  Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9}  {:>10}  {}\n", "node", "address", "state",
-      "leads", "replicas", "store MiB", "free GiB", "http");
+  Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9}  {:>8}  {:>10}  {}\n", "node", "address", "state",
+      "leads", "replicas", "store MiB", "reusable", "free GiB", "http");
   for (const auto& node : view.map.nodes()) {
     const auto& status = view.nodes.at(node.node_id());
     if (!status) {
       Say("{:>4}  {:<21}  silent\n", node.node_id(), node.address());
       continue;
     }
-    Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9.1f}  {:>10.1f}  {}\n", node.node_id(),
+    Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9.1f}  {:>8.1f}  {:>10.1f}  {}\n", node.node_id(),
         node.address(), status->accepts_writes() ? "up" : "full", view.led.at(node.node_id()),
         status->replicas_size(), static_cast<double>(status->store_bytes()) / (1 << 20),
+        static_cast<double>(status->store_reusable_bytes()) / (1 << 20),
         static_cast<double>(status->disk_free_bytes()) / (1 << 30), node.http_address());
   }
   return kExitDone;

@@ -36,12 +36,11 @@ Status Shard::Rep::Admit(const v1::PrepareRequest& request) const {
   if (deps.store.OverBound()) {
     return Status(Code::kOverloaded, "the node's store cannot keep up with writes");
   }
-  if (!deps.low_space || !deps.low_space()) return Status::Ok();
+  if (!deps.check_room) return Status::Ok();
   const bool grows = std::any_of(request.writes().begin(), request.writes().end(),
                                  [](const v1::Write& write) { return !write.deletion(); });
   // Deletions go on: they are the way out.
-  return grows ? Status(Code::kNoSpace, "the disk is nearly full: only deletions are accepted")
-               : Status::Ok();
+  return deps.check_room(grows ? raft::Growth::kGrows : raft::Growth::kShrinks);
 }
 
 Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest request, PrepareKind kind,

@@ -113,8 +113,8 @@ class Shard final : public raft::StateMachine {
     SlotSource& slots;
     Pusher& pusher;
     ShardObserver& observer;
-    // True below the low-space watermark: growth is refused with NO_SPACE.
-    std::function<bool()> low_space;
+    // NO_SPACE, naming nodes, while disks leave no room for what grows (or for anything).
+    std::function<Status(raft::Growth)> check_room;
   };
   // `descriptor` is used only if the store holds no state of this shard yet.
   Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);

@@ -37,6 +37,8 @@ class File {
   virtual Status Sync() = 0;
   virtual Result<uint64_t> Size() const = 0;
   virtual Status Truncate(uint64_t size) = 0;
+  // The file is at least `size` bytes long, and has the space for them. NO_SPACE: not all of it.
+  virtual Status Allocate(uint64_t size) = 0;
 
   // One write and one data sync; `done` runs on the executor's thread. Calls on one file complete
   // in order. At most a few may be outstanding: the WAL keeps one in flight.
@@ -64,8 +66,10 @@ class FileSystem {
   virtual Result<bool> Exists(const std::string& path) = 0;
   // Names (not paths) in the directory, sorted.
   virtual Result<std::vector<std::string>> List(const std::string& directory) = 0;
-  // Also creates parents. OK if it exists.
+  // Also creates parents. OK if it exists. For this user only, as are files.
   virtual Status CreateDirectory(const std::string& path) = 0;
+  // Takes others' rights to `directory` and what is in it away.
+  virtual Status MakePrivate(const std::string& directory) { return Status::Ok(); }
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
   virtual Status Remove(const std::string& path) = 0;
   virtual Status SyncDirectory(const std::string& path) = 0;

@@ -101,12 +101,16 @@ using CommitCallback = absl::AnyInvocable<void(Status)>;
 class KvStore : public KvReader {
  public:
   // Makes `batch` durable off the executor's thread. After a failure the store refuses everything:
-  // the node must stop serving.
+  // the node must stop serving. A full disk is no failure: the commit waits for space.
   void Commit(WriteBatch batch, CommitCallback done);
   // The same, without a copy. The store may read `ops` on another thread until `done` runs.
   virtual void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) = 0;
   // Bytes of the store on disk, for the low-space rule and metrics.
   virtual uint64_t SizeBytes() const = 0;
+  // Of them, those that later commits use before the file grows.
+  virtual uint64_t ReusableBytes() const { return 0; }
+  // A commit waits for space.
+  virtual bool waits_for_space() const { return false; }
 };
 
 }  // namespace quorate::storage

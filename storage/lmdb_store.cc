@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <condition_variable>
 #include <cstring>
@@ -43,6 +44,8 @@ Status Failed(std::string_view call, std::string_view directory, int error) {
   }
 }
 
+constexpr auto kSpaceRetry = std::chrono::milliseconds(200);
+
 // LMDB creates its files but does not make their names durable (ST9).
 Status MakeDurable(const std::string& directory) {
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -70,6 +73,7 @@ struct LmdbStore::Rep {
   int TryApply(const std::vector<const Overlay::Op*>& ops);
   Status EnsureRoom(const std::vector<const Overlay::Op*>& ops);
   Status Grow();
+  void CountReusable();
   // Runs `body(MDB_txn*)` in a read transaction.
   template <class Body>
   Status Read(Body body) const;
@@ -92,6 +96,8 @@ struct LmdbStore::Rep {
   std::condition_variable wake;
   std::deque<Job> queue;
   bool stopped = false;
+  std::atomic<bool> starved = false;
+  std::atomic<uint64_t> reusable_bytes = 0;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   std::thread thread;
 };
@@ -124,7 +130,7 @@ Status LmdbStore::Rep::SetAsideIfDamaged() {
 
 Status LmdbStore::Rep::Open() {
   const std::string& directory = options.directory;
-  if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) {
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return Failed("mkdir", directory, errno);
   }
   RETURN_IF_ERROR(SetAsideIfDamaged());
@@ -132,7 +138,7 @@ Status LmdbStore::Rep::Open() {
   if (int error = mdb_env_create(&env)) return failed(error);
   map_bytes = options.map_bytes;
   if (int error = mdb_env_set_mapsize(env, map_bytes)) return failed(error);
-  if (int error = mdb_env_open(env, directory.c_str(), MDB_NOTLS | MDB_NORDAHEAD, 0644)) {
+  if (int error = mdb_env_open(env, directory.c_str(), MDB_NOTLS | MDB_NORDAHEAD, 0600)) {
     return failed(error);
   }
   // An existing file may need more than was asked for.
@@ -153,6 +159,7 @@ Status LmdbStore::Rep::Open() {
   if (error == 0) error = mdb_cursor_open(reader, dbi, &cursor);
   if (error != 0) return failed(error);
   mdb_txn_reset(reader);
+  CountReusable();
   RETURN_IF_ERROR(MakeDurable(directory));
   thread = std::thread([this] { Run(); });
   return Status::Ok();
@@ -169,6 +176,15 @@ void LmdbStore::Rep::Run() {
     queue.pop_front();
     lock.unlock();
     Status status = failure ? *failure : Apply(*job.ops);
+    while (status.code() == Code::kNoSpace) {
+      PROBE("lmdb waits for space");
+      if (!starved.exchange(true)) log.Error("store: {}; it waits", status.ToString());
+      lock.lock();
+      if (wake.wait_for(lock, kSpaceRetry, [this] { return stopped; })) return;
+      lock.unlock();
+      status = Apply(*job.ops);
+    }
+    if (starved.exchange(false)) log.Info("store: there is space again");
     if (!status.ok()) failure = status;
     executor.Post([alive = std::weak_ptr<bool>(alive), done = std::move(job.done),
                    status = std::move(status)]() mutable {
@@ -187,7 +203,28 @@ Status LmdbStore::Rep::Apply(const Overlay& overlay) {
     RETURN_IF_ERROR(Grow());
     error = TryApply(ops);
   }
-  return error == 0 ? Status::Ok() : Failed("commit", options.directory, error);
+  if (error != 0) return Failed("commit", options.directory, error);
+  CountReusable();
+  return Status::Ok();
+}
+
+// The pages that are neither used nor freed are few: the meta pages, and what a reader still pins.
+void LmdbStore::Rep::CountReusable() {
+  MDB_txn* txn = nullptr;
+  if (mdb_txn_begin(env, nullptr, MDB_RDONLY, &txn) != 0) return;
+  MDB_envinfo info;
+  MDB_stat pairs;
+  MDB_stat free;
+  mdb_env_info(env, &info);
+  if (mdb_stat(txn, dbi, &pairs) == 0 && mdb_stat(txn, 0, &free) == 0) {
+    const auto pages = [](const MDB_stat& s) {
+      return s.ms_branch_pages + s.ms_leaf_pages + s.ms_overflow_pages;
+    };
+    const uint64_t used = 2 + pages(pairs) + pages(free);
+    const uint64_t all = info.me_last_pgno + 1;
+    reusable_bytes = all > used ? (all - used) * pairs.ms_psize : 0;
+  }
+  mdb_txn_abort(txn);
 }
 
 int LmdbStore::Rep::TryApply(const std::vector<const Overlay::Op*>& ops) {
@@ -310,6 +347,10 @@ void LmdbStore::CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback
   }
   rep_->wake.notify_one();
 }
+
+bool LmdbStore::waits_for_space() const { return rep_->starved; }
+
+uint64_t LmdbStore::ReusableBytes() const { return rep_->reusable_bytes; }
 
 uint64_t LmdbStore::SizeBytes() const {
   struct stat info {};

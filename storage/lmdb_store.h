@@ -4,6 +4,11 @@
 // the file is always a consistent checkpoint (ST17). A batch that does not fit the map is never
 // applied in part: the transaction is aborted, the map grown, the whole batch tried again (ST15).
 //
+// A commit that finds the disk full is tried again every kSpaceRetry, as a whole, from the last
+// good meta page: LMDB writes each page that the commit refers to anew and syncs all of them, so
+// that nothing rests on what an earlier try may have left undone. Only the meta page itself cannot
+// be tried again, and it needs no space.
+//
 // Reads run on the executor's thread in a read transaction that is renewed for the call and reset
 // before it returns. None is ever left open, since an open one pins every page freed after it.
 #pragma once
@@ -30,6 +35,8 @@ class LmdbStore final : public KvStore {
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
   uint64_t SizeBytes() const override;
+  uint64_t ReusableBytes() const override;
+  bool waits_for_space() const override;
 
  private:
   struct Rep;

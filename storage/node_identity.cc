@@ -9,6 +9,8 @@
 #include "base/check.h"
 #include "base/coding.h"
 #include "base/crc32c.h"
+#include "base/probe.h"
+#include "storage/low_space.h"
 
 namespace quorate::storage {
 namespace {
@@ -97,12 +99,18 @@ Result<std::unique_ptr<DataDirectory>> DataDirectory::Open(Env& env, FileSystem&
   RETURN_IF_ERROR(files.CreateDirectory(path));
   auto directory = std::unique_ptr<DataDirectory>(new DataDirectory(files, std::move(path)));
   ASSIGN_OR_RETURN(directory->lock_, files.Lock(directory->path_));
-  RETURN_IF_ERROR(directory->Load(env.random));
-  RETURN_IF_ERROR(directory->Store(false));
+  const Status made_private = files.MakePrivate(directory->path_);
+  if (!made_private.ok()) {
+    env.log.Warn("data: others may read {}: {}", directory->path_, made_private.ToString());
+  }
+  bool unclean = false;
+  ASSIGN_OR_RETURN(unclean, directory->Load(env.random));
+  // A crash leaves what this would write.
+  if (!unclean) RETURN_IF_ERROR(directory->Store(false));
   return directory;
 }
 
-Status DataDirectory::Load(Random& random) {
+Result<bool> DataDirectory::Load(Random& random) {
   const std::string file_path = fmt::format("{}/{}", path_, kFileName);
   ASSIGN_OR_RETURN(const bool exists, files_.Exists(file_path));
   if (!exists) {
@@ -116,13 +124,13 @@ Status DataDirectory::Load(Random& random) {
                                 path_, name, kFileName));
     }
     identity_.storage_id = NewId(random);
-    return Status::Ok();
+    return false;
   }
   ASSIGN_OR_RETURN(const auto file, files_.Open(file_path, OpenMode::kMustExist));
   ASSIGN_OR_RETURN(const std::string text, file->Read(0, kFileBytesMax));
   switch (Decode(text, &identity_)) {
     case Parsed::kOk:
-      return Status::Ok();
+      return !identity_.clean_stop;
     case Parsed::kNewer:
       return Status(
           Code::kFailedPrecondition,
@@ -142,6 +150,17 @@ Status DataDirectory::Load(Random& random) {
 }
 
 Status DataDirectory::Store(bool clean_stop) {
+  Status status = TryStore(clean_stop);
+  if (status.code() == Code::kNoSpace && RemoveReserve(files_, path_)) {
+    PROBE("identity written with the reserve");
+    status = TryStore(clean_stop);
+  }
+  if (status.code() != Code::kNoSpace) return status;
+  return {Code::kNoSpace,
+          fmt::format("{}: the disk is full; free some MiB and start again", status.message())};
+}
+
+Status DataDirectory::TryStore(bool clean_stop) {
   const std::string temporary = fmt::format("{}/{}", path_, kTemporary);
   const std::string text = Encode(identity_, clean_stop);
   {

@@ -11,7 +11,8 @@
 //   crc 1a2b3c4d         CRC-32C of the lines above
 //
 // Written to a temporary file, synced, renamed, directory synced: a crash leaves the old one or the
-// new one. Every error is one line that says what to do.
+// new one. On a full disk the reserve (low_space.h) is given up for it. Every error is one line
+// that says what to do.
 #pragma once
 
 #include <memory>
@@ -40,9 +41,9 @@ std::string NewId(Random& random);
 // A locked data directory. While it is open the file says "unclean".
 class DataDirectory {
  public:
-  // Creates the directory if it is missing. FAILED_PRECONDITION: another process holds it, it was
-  // written by a newer version, or it holds something else than a node's data. CORRUPTION: the
-  // identity is damaged.
+  // Creates the directory if it is missing; takes others' rights to it away. FAILED_PRECONDITION:
+  // another process holds it, it was written by a newer version, or it holds something else than a
+  // node's data. CORRUPTION: the identity is damaged.
   static Result<std::unique_ptr<DataDirectory>> Open(Env& env, FileSystem& files, std::string path);
 
   const std::string& path() const { return path_; }
@@ -56,8 +57,10 @@ class DataDirectory {
 
  private:
   DataDirectory(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
-  Status Load(Random& random);
+  // Whether what the file says is what Store(false) would write.
+  Result<bool> Load(Random& random);
   Status Store(bool clean_stop);
+  Status TryStore(bool clean_stop);
 
   FileSystem& files_;
   const std::string path_;

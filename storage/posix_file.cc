@@ -32,6 +32,9 @@ Status Failed(std::string_view call, std::string_view path, int error) {
   }
 }
 
+constexpr mode_t kFileMode = 0600;
+constexpr mode_t kDirectoryMode = 0700;
+
 struct Descriptor {
   Descriptor(int fd, std::string path) : fd(fd), path(std::move(path)) {}
   Descriptor(const Descriptor&) = delete;
@@ -43,7 +46,7 @@ struct Descriptor {
 Result<std::shared_ptr<Descriptor>> OpenDescriptor(const std::string& path, int flags) {
   int fd;
   do {
-    fd = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+    fd = ::open(path.c_str(), flags | O_CLOEXEC, kFileMode);
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return Failed("open", path, errno);
   return std::make_shared<Descriptor>(fd, path);
@@ -130,6 +133,9 @@ class PosixFileSystem::Worker {
 namespace {
 
 class PosixFile final : public File {
+  // Where blocks cannot be had without writing.
+  static constexpr uint64_t kFillBytes = 1 << 20;
+
  public:
   PosixFile(std::shared_ptr<Descriptor> file, std::shared_ptr<PosixFileSystem::Worker> thread)
       : file_(std::move(file)), thread_(std::move(thread)) {}
@@ -170,6 +176,16 @@ class PosixFile final : public File {
   Status Truncate(uint64_t size) override {
     if (::ftruncate(file_->fd, static_cast<off_t>(size)) != 0) {
       return Failed("truncate", file_->path, errno);
+    }
+    return Status::Ok();
+  }
+
+  Status Allocate(uint64_t size) override {
+    if (::fallocate(file_->fd, 0, 0, static_cast<off_t>(size)) == 0) return Status::Ok();
+    if (errno != EOPNOTSUPP) return Failed("fallocate", file_->path, errno);
+    ASSIGN_OR_RETURN(uint64_t at, Size());
+    for (; at < size; at += kFillBytes) {
+      RETURN_IF_ERROR(Write(at, std::string(std::min<uint64_t>(kFillBytes, size - at), '\0')));
     }
     return Status::Ok();
   }
@@ -246,7 +262,7 @@ Status PosixFileSystem::CreateDirectory(const std::string& path) {
   for (size_t end = 0; end != std::string::npos;) {
     end = path.find('/', end + 1);
     const std::string part = path.substr(0, end);
-    if (::mkdir(part.c_str(), 0755) == 0) {
+    if (::mkdir(part.c_str(), kDirectoryMode) == 0) {
       const size_t slash = part.rfind('/');
       const std::string parent = slash == std::string::npos ? "." : part.substr(0, slash + 1);
       RETURN_IF_ERROR(SyncDirectory(parent));
@@ -257,6 +273,21 @@ Status PosixFileSystem::CreateDirectory(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return Failed("stat", path, errno);
   if (!S_ISDIR(info.st_mode)) return Failed("mkdir", path, ENOTDIR);
+  return Status::Ok();
+}
+
+Status PosixFileSystem::MakePrivate(const std::string& directory) {
+  struct stat info {};
+  if (::lstat(directory.c_str(), &info) != 0) return Failed("stat", directory, errno);
+  const bool is_directory = S_ISDIR(info.st_mode);
+  if (!is_directory && !S_ISREG(info.st_mode)) return Status::Ok();
+  const mode_t mode = info.st_mode & (is_directory ? kDirectoryMode : kFileMode);
+  if (mode != (info.st_mode & 07777) && ::chmod(directory.c_str(), mode) != 0) {
+    return Failed("chmod", directory, errno);
+  }
+  if (!is_directory) return Status::Ok();
+  ASSIGN_OR_RETURN(const auto names, List(directory));
+  for (const std::string& name : names) RETURN_IF_ERROR(MakePrivate(directory + "/" + name));
   return Status::Ok();
 }
 

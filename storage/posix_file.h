@@ -23,6 +23,7 @@ class PosixFileSystem final : public FileSystem {
   Result<bool> Exists(const std::string& path) override;
   Result<std::vector<std::string>> List(const std::string& directory) override;
   Status CreateDirectory(const std::string& path) override;
+  Status MakePrivate(const std::string& directory) override;
   Status Rename(const std::string& from, const std::string& to) override;
   Status Remove(const std::string& path) override;
   Status SyncDirectory(const std::string& path) override;

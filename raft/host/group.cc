@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
+#include "base/probe.h"
 
 namespace quorate::raft {
 namespace {
@@ -102,6 +104,9 @@ Status Group::TryEnter(Asked* asked) {
   if (quarantined() || !node_->leader() ||
       (asked->expected_term && node_->term() != *asked->expected_term)) {
     return Status(Code::kNotLeader, fmt::format("group {}: not the leader in this term", id_));
+  }
+  if (rt_.space.full) {
+    return Status(Code::kOverloaded, "the node's disk is full and nothing can be logged");
   }
   if (rt_.store.OverBound()) {
     return Status(Code::kOverloaded, "too much applied state waits to be flushed");
@@ -204,11 +209,13 @@ void Group::OnUnreachable(NodeId node) {
 
 bool Group::HandOver() {
   if (quarantined() || !node_->leader()) return false;
+  const bool low = rt_.space.low || rt_.space.full;
   const auto peers = node_->progress();
   const ProgressView* best = nullptr;
   for (const ProgressView& peer : peers) {
     if (peer.id == rt_.options.self || peer.learner || !peer.active || peer.needs_snapshot)
       continue;
+    if (low && rt_.RoomOf(peer.id) != Runtime::Room::kSpare) continue;
     if (best == nullptr || peer.applied > best->applied) best = &peer;
   }
   if (best == nullptr) return false;
@@ -216,6 +223,60 @@ bool Group::HandOver() {
   const Status status = node_->TransferLeadership(best->id);
   if (status.ok()) rt_.MarkDirty(this);
   return true;
+}
+
+// ---- room ---------------------------------------------------------------------------------------
+
+Runtime::Room Runtime::RoomOf(NodeId node) const {
+  if (node == options.self) return space.low || space.full ? Room::kLow : Room::kSpare;
+  const auto peer = peers.find(node);
+  const Duration fresh = limits::kElectionTicksMin * options.tick;
+  if (peer == peers.end() || env.Now() - peer->second.heard_at > fresh) return Room::kUnknown;
+  const bool low = peer->second.low_space && !MUTANT("space-of-followers-ignored");
+  return low ? Room::kLow : Room::kSpare;
+}
+
+std::vector<NodeId> Group::MembersInTheWay() const {
+  const Configuration configuration = node_->configuration();
+  std::vector<NodeId> low;
+  bool majority = true;
+  for (const auto* voters : {&configuration.voters, &configuration.voters_outgoing}) {
+    size_t spare = 0;
+    for (const ReplicaId id : *voters) {
+      const Runtime::Room room = rt_.RoomOf(id);
+      if (room == Runtime::Room::kSpare) ++spare;
+      if (room == Runtime::Room::kLow && std::find(low.begin(), low.end(), id) == low.end()) {
+        low.push_back(id);
+      }
+    }
+    if (!voters->empty() && spare <= voters->size() / 2) majority = false;
+  }
+  if (majority) low.clear();
+  return low;
+}
+
+Status Group::CheckRoom(Growth growth) const {
+  if (quarantined()) return Status::Ok();  // it refuses for another reason
+  if (rt_.space.full) {
+    return {Code::kNoSpace,
+            fmt::format("the disk of node {} is full: nothing is written until it has space",
+                        rt_.options.self)};
+  }
+  if (growth == Growth::kShrinks) return Status::Ok();
+  const std::vector<NodeId> low = MembersInTheWay();
+  if (low.empty()) return Status::Ok();
+  std::string names;
+  for (const NodeId id : low) names += fmt::format("{}{}", names.empty() ? "" : ", ", id);
+  return {Code::kNoSpace,
+          fmt::format("the disk of node {} is nearly full: only deletions are accepted until there "
+                      "is space",
+                      names)};
+}
+
+void Group::LeaveLowDisk() {
+  if (quarantined() || !node_->leader() || !MembersInTheWay().empty()) return;
+  PROBE("raft.host.leader-leaves-low-disk");
+  HandOver();
 }
 
 void Group::Compact() {
@@ -285,7 +346,7 @@ void Group::Send(std::vector<Message> messages) {
     }
     rt_.metrics.sent.Add();
     const ReplicaId to = message.to;
-    rt_.transport.Send(to, {id_, std::move(message)});
+    rt_.transport.Send(to, {id_, std::move(message), rt_.space.low || rt_.space.full});
   }
 }
 

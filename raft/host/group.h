@@ -68,6 +68,9 @@ struct Runtime {
   void Post(Closure fn);
   // Whether one more snapshot may be copied (Options::snapshots_max).
   bool RoomForSnapshot();
+  // What a peer's last message said of its disk; no peer that is silent has room.
+  enum class Room : uint8_t { kUnknown, kSpare, kLow };
+  Room RoomOf(NodeId node) const;
 
   Env& env;
   const Host::Options options;
@@ -80,6 +83,12 @@ struct Runtime {
   HostMetrics metrics;
   int64_t leaders = 0;
   int64_t quarantined = 0;
+  Host::Space space;
+  struct Peer {
+    Instant heard_at;
+    bool low_space = false;
+  };
+  std::map<NodeId, Peer> peers;
   bool failed = false;                                     // storage: nothing moves any more
   size_t copying = 0;                                      // groups that copy a snapshot
   std::vector<std::weak_ptr<const SnapshotImage>> images;  // finished copies, while being sent
@@ -105,6 +114,7 @@ class Group final : public GroupHandle {
   Configuration configuration() const override { return node_->configuration(); }
   Status TransferLeadership(ReplicaId target) override;
   std::vector<ProgressView> progress() const override { return node_->progress(); }
+  Status CheckRoom(Growth growth) const override;
 
   // ---- driven by the host ----------------------------------------------------------------------
   void Tick(Instant now);
@@ -120,6 +130,8 @@ class Group final : public GroupHandle {
   void Compact();
   // Tries to give leadership away: whether there is still something to hand over.
   bool HandOver();
+  // Hands leadership to a member with room, if a majority has some without this node.
+  void LeaveLowDisk();
 
   bool dirty = false;  // in Runtime::dirty
   // Something is applied that Compact has not looked at, or could not let go of yet: it was applied
@@ -133,6 +145,8 @@ class Group final : public GroupHandle {
 
   std::unique_ptr<Node> MakeNode(InitialState initial, bool fresh) const;
   bool quarantined() const { return !quarantine_.empty(); }
+  // The members whose disks are low, if there is no majority without them; else none.
+  std::vector<NodeId> MembersInTheWay() const;
   // A proposal that is not in the log yet.
   struct Asked {
     std::string payload;
@@ -215,11 +229,12 @@ class Group final : public GroupHandle {
   };
   Stream last_installed_;
 
-  std::string quarantine_;  // why; empty: not
-  Term quarantine_term_;    // the newest term this replica is known to have seen
-  ReplicaId heard_from_;    // whoever leads, as far as can be told
-  uint64_t wanted_stream_ = 0;
-  int quiet_ticks_ = 0;  // without progress of the wanted stream
+  std::string quarantine_;      // why; empty: not
+  Term quarantine_term_;        // the newest term this replica is known to have seen
+  ReplicaId heard_from_;        // whoever leads, as far as can be told
+  uint64_t wanted_stream_ = 0;  // 0: to be drawn
+  Instant wanted_since_{};      // or since its last chunk
+  int quiet_ticks_ = 0;         // without progress of the wanted stream
 };
 
 }  // namespace quorate::raft

@@ -3,13 +3,16 @@
 #include <limits>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "raft/host/group.h"
 
 namespace quorate::raft {
 namespace {
 
-// A quarantined replica asks again after so many ticks without a chunk.
+// A quarantined replica asks again after so many ticks without a chunk: for the same stream, of
+// which the leader sends what is missing or, if it does not know it, all. Chunks of a node whose
+// rate many streams share may be further apart.
 constexpr int kWantTicks = 20;
 
 bool IsMember(const Configuration& configuration, ReplicaId id) {
@@ -152,6 +155,11 @@ void Group::ServeWanted(const SnapshotAck& ack) {
   const ReplicaId to = ack.from;
   const uint64_t stream_id = ack.stream_id;
   if (!node_->leader() || !IsMember(node_->configuration(), to) || stream_id == 0) return;
+  const auto sender = senders_.find(to);
+  if (sender != senders_.end() && sender->second->route().stream_id == stream_id) return;
+  if (const auto copy = copy_for_.find(to); copy != copy_for_.end() && copy->second == stream_id) {
+    return;
+  }
   Barrier([this, to, stream_id, term = node_->term()](Status status) {
     if (!status.ok() || !node_->leader() || node_->term() != term || copy_) return;
     for (const ProgressView& peer : node_->progress()) {
@@ -199,10 +207,14 @@ void Group::OnChunk(const SnapshotChunk& chunk) {
       rt_.env.log.Warn("raft group {}: malformed snapshot chunk {} from node {}", id_,
                        chunk.sequence, chunk.from);
       receiver_.reset();
+      wanted_stream_ = 0;
       ack.refused = true;
       return Answer(chunk, ack);
     case SnapshotReceiver::Verdict::kMore:
-      if (receiver_->next_sequence() > before) quiet_ticks_ = 0;
+      if (receiver_->next_sequence() > before) {
+        quiet_ticks_ = 0;
+        wanted_since_ = rt_.env.Now();
+      }
       ack.next_sequence = receiver_->next_sequence();
       return Answer(chunk, ack);
     case SnapshotReceiver::Verdict::kComplete:
@@ -217,6 +229,7 @@ void Group::Install(std::unique_ptr<SnapshotReceiver> received) {
                     : node_->StepSnapshot(rt_.env.Now(), received->from(), received->term(), meta);
   if (!usable) {
     PROBE("raft.host.snapshot-too-old");
+    wanted_stream_ = 0;
     SnapshotAck ack{id_, rt_.options.self, received->from(), received->stream_id()};
     ack.refused = true;
     rt_.transport.SendAck(ack.to, ack);
@@ -231,7 +244,9 @@ void Group::Install(std::unique_ptr<SnapshotReceiver> received) {
   held_.clear();
   meta_.applied_term = meta.term;
   meta_.changes = {{meta.index, meta.configuration}};
-  Spans spans = machine_.Spans();
+  // A replica that does not know its range would delete everybody else's.
+  Spans spans;
+  if (machine_.HasState()) spans = machine_.Spans();
   for (auto& span : received->load().TakeSpans()) spans.push_back(std::move(span));
   storage::WriteBatch batch = received->load().TakeBatch();
   batch.Put(GroupMetaKey(id_), meta_.Encode());
@@ -279,7 +294,10 @@ void Group::StepQuarantined(const Message& message) {
     return;
   }
   quarantine_term_ = message.term;
-  if (heard_from_ != message.from) quiet_ticks_ = kWantTicks;
+  if (heard_from_ != message.from) {
+    quiet_ticks_ = kWantTicks;
+    wanted_stream_ = 0;
+  }
   heard_from_ = message.from;
 }
 
@@ -287,8 +305,13 @@ void Group::TickQuarantined() {
   const bool installing = last_installed_.id != 0 && last_installed_.id == wanted_stream_;
   if (!heard_from_ || installing || ++quiet_ticks_ < kWantTicks) return;
   quiet_ticks_ = 0;
-  receiver_.reset();
-  wanted_stream_ = rt_.env.random.Next() | 1;
+  const Instant now = rt_.env.Now();
+  const bool given_up = now - wanted_since_ >= kStreamTimeout;
+  if (wanted_stream_ == 0 || given_up || MUTANT("raft-snapshot-given-up-half-way")) {
+    receiver_.reset();
+    wanted_stream_ = rt_.env.random.Next() | 1;
+    wanted_since_ = now;
+  }
   SnapshotAck ack{id_, rt_.options.self, heard_from_, wanted_stream_};
   ack.wanted = true;
   rt_.transport.SendAck(heard_from_, ack);

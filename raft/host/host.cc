@@ -3,10 +3,17 @@
 #include <set>
 
 #include "base/check.h"
+#include "base/probe.h"
 #include "raft/host/group.h"
 #include "raft/host/ticker.h"
 
 namespace quorate::raft {
+namespace {
+
+// A leader whose disk is low tries to hand over this often.
+constexpr int kLeaveTicks = 10;
+
+}  // namespace
 
 struct Host::Rep {
   Rep(Env& env, Host::Options options, storage::Wal& wal, storage::OrderedStore& store,
@@ -42,6 +49,9 @@ struct Host::Rep {
   void Tick(Instant now) {
     if (runtime.failed) return;
     for (auto& [id, group] : groups) group->Tick(now);
+    const bool leave = runtime.space.low || runtime.space.full;
+    if (!leave || ++ticks_low % kLeaveTicks != 0) return;
+    for (auto& [id, group] : groups) group->LeaveLowDisk();
   }
 
   void OnFlushed() {
@@ -87,6 +97,7 @@ struct Host::Rep {
   std::map<GroupId, std::optional<GroupMeta>> metas;
   std::map<GroupId, std::unique_ptr<Group>> groups;
   Ticker ticker;
+  int ticks_low = 0;
   std::function<void(Status)> on_fatal;
   Status failure;
 };
@@ -140,6 +151,8 @@ Task<void> Host::HandOver(Duration timeout) {
   }
 }
 
+void Host::SetSpace(Space space) { rep_->runtime.space = space; }
+
 void Host::Start() { rep_->ticker.Start(); }
 
 void Host::OnFatal(std::function<void(Status)> callback) {
@@ -149,9 +162,18 @@ void Host::OnFatal(std::function<void(Status)> callback) {
 
 void Host::OnMessages(std::vector<GroupMessage> messages) {
   rep_->runtime.metrics.received.Add(messages.size());
+  Runtime& runtime = rep_->runtime;
   for (GroupMessage& message : messages) {
     Group* group = rep_->Accept(message.group, message.message.to);
-    if (group != nullptr) group->Step(std::move(message.message));
+    if (group == nullptr) continue;
+    runtime.peers[message.message.from] = {runtime.env.Now(), message.low_space};
+    const auto* append = std::get_if<AppendEntries>(&message.message.body);
+    if (runtime.space.full && append != nullptr && !append->entries.empty()) {
+      PROBE("raft.host.append-dropped-on-full-disk");
+      runtime.metrics.refused.Add();
+      continue;
+    }
+    group->Step(std::move(message.message));
   }
 }
 

@@ -44,6 +44,9 @@ struct Proposed {
 
 class Group;
 
+// What somebody wants to add to the log: data, or what makes data go.
+enum class Growth : uint8_t { kGrows, kShrinks };
+
 // A handle on one group for its state machine: proposes, reads, transfers.
 class GroupHandle {
  public:
@@ -79,6 +82,9 @@ class GroupHandle {
   virtual Configuration configuration() const = 0;
   virtual Status TransferLeadership(ReplicaId target) = 0;
   virtual std::vector<ProgressView> progress() const = 0;
+  // NO_SPACE, naming nodes, where an entry must not be proposed: one that grows, unless a majority
+  // of the members that answer have room to spare; any, while this node's own disk takes nothing.
+  virtual Status CheckRoom(Growth growth) const = 0;
 };
 
 // How a leader knows that it is still one: by its lease, which rests on boot clocks that drift by a
@@ -123,6 +129,15 @@ class Host : public TransportReceiver {
   Task<void> HandOver(Duration timeout);
   // Starts ticking. Groups may be started before and after.
   void Start();
+  // How this node's disk is, told whenever it may have changed. While it is low the host says so to
+  // its peers and hands its leaderships to those that have room. While it takes nothing at all
+  // (log or store wait for space), what peers send to be logged is dropped like a lost message:
+  // there is no other bound on what waits in memory.
+  struct Space {
+    bool low = false;
+    bool full = false;
+  };
+  void SetSpace(Space space);
   // Called when storage failed: nothing is acknowledged any more and the node must stop.
   void OnFatal(std::function<void(Status)> callback);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 
 namespace quorate::raft {
@@ -38,6 +39,7 @@ void SnapshotSender::OnAck(const SnapshotAck& ack) {
     acked_ = ack.next_sequence;
     next_ = std::max(next_, acked_);
     progress_at_ = env_.Now();
+    held_since_.reset();
   } else if (ack.next_sequence == 0 && acked_ > 0) {
     // The receiver forgot everything. A late ack of the first chunks looks the same and only makes
     // us send again what the receiver will skip.
@@ -49,6 +51,8 @@ void SnapshotSender::OnAck(const SnapshotAck& ack) {
 
 void SnapshotSender::Pump() {
   const Instant now = env_.Now();
+  if (held_since_ && !MUTANT("raft-snapshot-held-counts")) progress_at_ += now - *held_since_;
+  held_since_.reset();
   if (now - progress_at_ >= kStreamTimeout) return Finish(false);
   const uint64_t count = image_->chunks.size();
   if (next_ > acked_ && now - sent_at_ >= kStreamRetry) {
@@ -60,7 +64,10 @@ void SnapshotSender::Pump() {
   if (acked_ == count && now - sent_at_ >= kStreamRetry) next_ = from;
   while (next_ < count && next_ < from + kStreamWindow) {
     const Duration wait = limiter_.Reserve(now, image_->chunks[next_].size());
-    if (wait > Duration(0)) return Arm(wait);
+    if (wait > Duration(0)) {
+      held_since_ = now;
+      return Arm(wait);
+    }
     SendOne();
   }
   Arm(kStreamRetry);

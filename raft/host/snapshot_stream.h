@@ -7,7 +7,9 @@
 //                         ◄───────────────   ack {installed} or {refused}
 //
 // A lost chunk or a broken connection resumes at next_sequence; a receiver that restarted says 0.
-// All streams of a node share one rate. A sender without progress for kStreamTimeout gives up.
+// All streams of a node share one rate. A sender without progress for kStreamTimeout gives up; the
+// time in which it may not send, since others have the rate, does not count. Nor does a receiver
+// give up what it has while chunks arrive, however slowly.
 // Both are owned by their group; the rules of when to start and install are group.h's.
 #pragma once
 
@@ -33,7 +35,7 @@ class RateLimiter {
   Duration Reserve(Instant now, size_t bytes);
 
  private:
-  const uint64_t rate_;
+  uint64_t rate_;
   Instant free_at_{};
 };
 
@@ -74,6 +76,7 @@ class SnapshotSender {
   uint64_t next_ = 0;   // to be sent
   Instant progress_at_;
   Instant sent_at_;
+  std::optional<Instant> held_since_;  // by the rate
   TimerId timer_ = 0;
   std::optional<bool> outcome_;
 };

@@ -16,6 +16,7 @@ namespace quorate::raft {
 struct GroupMessage {
   GroupId group;
   Message message;
+  bool low_space = false;  // of the sender's disk
 };
 
 // One piece of a snapshot on the bulk lane.

@@ -183,6 +183,7 @@ bool DecodeMessage(v1::RaftMessage* m, NodeId from, NodeId to, GroupMessage* out
   out->message.from = from;
   out->message.to = to;
   out->message.term = Term(m->term());
+  out->low_space = m->low_space();
   return DecodeBody(m, out->message.term, &out->message.body);
 }
 
@@ -242,6 +243,7 @@ void AddMessage(GroupMessage message, v1::PeerBatch* batch) {
   auto* out = batch->add_messages();
   out->set_group(message.group.value());
   out->set_term(message.message.term.value());
+  out->set_low_space(message.low_space);
   std::visit(BodyEncoder{out}, message.message.body);
 }
 

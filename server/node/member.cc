@@ -97,7 +97,11 @@ Status Member::StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstr
   if (shards_.contains(id)) return Status::Ok();
   auto shard = std::make_unique<shard::Shard>(
       shard::Shard::Deps{deps_.env, deps_.store, slots_, coordinator_->pusher(),
-                         coordinator_->observer(), [this] { return deps_.low_space.low(); }},
+                         coordinator_->observer(),
+                         [this, id](raft::Growth growth) {
+                           const raft::GroupHandle* group = FindGroup(GroupId(id.value()));
+                           return group == nullptr ? Status::Ok() : group->CheckRoom(growth);
+                         }},
       options_.shard, descriptor);
   std::optional<raft::Configuration> first;
   const GroupId group_id(id.value());

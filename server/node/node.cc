@@ -101,6 +101,9 @@ struct Node::Rep {
             env.metrics.GetCounter("quorate_requests_refused_total", "", "why=\"malformed\"")),
         overloaded(
             env.metrics.GetCounter("quorate_requests_refused_total", "", "why=\"overloaded\"")),
+        store_bytes(env.metrics.GetGauge("quorate_store_bytes", "bytes of the store's file")),
+        reusable_bytes(env.metrics.GetGauge("quorate_store_reusable_bytes",
+                                            "of them, those that later commits use first")),
         serving(env.executor),
         channel(env, world.channel, options.address, serving,
                 [this](v1::NodeRequest request) { return Serve(std::move(request)); }) {}
@@ -108,6 +111,8 @@ struct Node::Rep {
   quorate::Status Open();
   quorate::Status BecomeMember();
   void Fail(const quorate::Status& status);
+  uint64_t BytesToBeWritten() const;
+  void TellSpace();
 
   // Runs a request that was let in.
   Task<v1::NodeResponse> Serve(v1::NodeRequest request);
@@ -125,6 +130,8 @@ struct Node::Rep {
   Counter& wrong_node;
   Counter& malformed;
   Counter& overloaded;
+  Gauge& store_bytes;
+  Gauge& reusable_bytes;
 
   // In the order in which they need each other; destroyed from the end.
   std::unique_ptr<storage::DataDirectory> directory;
@@ -155,15 +162,31 @@ quorate::Status Node::Rep::Open() {
   low_space = std::make_unique<storage::LowSpace>(
       env, world.files,
       storage::LowSpace::Options{.directory = options.data_dir,
-                                 .min_free_bytes = options.min_free_bytes});
-  low_space->Look();
+                                 .min_free_bytes = options.min_free_bytes,
+                                 .reserve_bytes = options.reserve_bytes,
+                                 .owed = [this] { return BytesToBeWritten(); },
+                                 .starved =
+                                     [this] {
+                                       return (wal != nullptr && wal->waits_for_space()) ||
+                                              (kv != nullptr && kv->waits_for_space());
+                                     }});
+  low_space->OnLook([this] { TellSpace(); });
   const bool is_member = !directory->identity().cluster_id.empty();
-  ASSIGN_OR_RETURN(wal, storage::Wal::Open(env, world.files,
-                                           {.directory = options.data_dir + "/wal",
-                                            .segment_bytes = options.wal_segment_bytes,
-                                            .copy_step_bytes = options.wal_copy_step_bytes,
-                                            .expected = is_member}));
-  ASSIGN_OR_RETURN(kv, world.open_store(options.data_dir + "/store"));
+  // Opening writes little: what recovery puts right, the first segment of a new log.
+  const auto with_reserve = [this](const auto& open) {
+    auto opened = open();
+    if (opened.ok() || opened.status().code() != Code::kNoSpace) return opened;
+    low_space->GiveUpReserve();
+    return open();
+  };
+  ASSIGN_OR_RETURN(wal, with_reserve([&] {
+                     return storage::Wal::Open(env, world.files,
+                                               {.directory = options.data_dir + "/wal",
+                                                .segment_bytes = options.wal_segment_bytes,
+                                                .copy_step_bytes = options.wal_copy_step_bytes,
+                                                .expected = is_member});
+                   }));
+  ASSIGN_OR_RETURN(kv, with_reserve([&] { return world.open_store(options.data_dir + "/store"); }));
   store = std::make_unique<storage::OrderedStore>(env, *kv, options.store);
   ASSIGN_OR_RETURN(membership, Membership::Open(env, world.files, *directory, channel,
                                                 {SelfInfo(options), options.join}));
@@ -180,6 +203,24 @@ quorate::Status Node::Rep::Open() {
   return quorate::Status::Ok();
 }
 
+// A commit of the store copies a path of pages for each key, and uses free pages first.
+uint64_t Node::Rep::BytesToBeWritten() const {
+  if (store == nullptr) return 0;
+  const uint64_t checkpoint = 2 * store->OverlayBytes();
+  const uint64_t reusable = kv->ReusableBytes();
+  const uint64_t segment =
+      options.wal_segment_bytes == 0 ? limits::kWalSegmentBytes : options.wal_segment_bytes;
+  return segment + (checkpoint > reusable ? checkpoint - reusable : 0);
+}
+
+void Node::Rep::TellSpace() {
+  if (kv != nullptr) {
+    store_bytes.Set(static_cast<int64_t>(kv->SizeBytes()));
+    reusable_bytes.Set(static_cast<int64_t>(kv->ReusableBytes()));
+  }
+  if (member != nullptr) member->host().SetSpace({low_space->low(), low_space->full()});
+}
+
 quorate::Status Node::Rep::BecomeMember() {
   const bool first = member == nullptr;
   if (first) {
@@ -191,6 +232,7 @@ quorate::Status Node::Rep::BecomeMember() {
         Member::Options{directory->identity().cluster_id, membership->self(), std::move(seeds),
                         options.shard, options.raft});
     member->host().OnFatal([this](quorate::Status status) { Fail(status); });
+    TellSpace();
   }
   RETURN_IF_ERROR(member->StartReplicas(membership->bootstrap()));
   if (first && started) member->Start();
@@ -326,6 +368,9 @@ void Node::Rep::FillReplica(GroupId group, const raft::GroupHandle& handle,
   }
   *out->mutable_shard() = shard->descriptor();
   out->set_serving(shard->serving());
+  if (shard->serving()) {
+    out->set_writes_refused(handle.CheckRoom(raft::Growth::kGrows).message());
+  }
   out->set_horizon(shard->horizon().bits());
   out->set_prepared(shard->prepared_count());
 }
@@ -337,7 +382,9 @@ v1::StatusResponse Node::Rep::Status() const {
   status.mutable_node()->set_state(v1::NODE_UP);
   status.set_wal_segments(wal->SegmentCount());
   status.set_store_bytes(kv->SizeBytes());
+  status.set_store_reusable_bytes(kv->ReusableBytes());
   status.set_disk_free_bytes(low_space->free_bytes());
+  status.set_disk_reserve_bytes(low_space->reserve_bytes());
   status.set_accepts_writes(!low_space->low() && !failed && !stopping);
   if (member == nullptr) return status;
   for (const auto& [group, handle] : member->groups()) {

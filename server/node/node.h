@@ -59,6 +59,7 @@ struct NodeOptions {
   std::vector<std::string> join;  // addresses of nodes to register with
   std::map<std::string, std::string> locality;
   uint64_t min_free_bytes = 256 << 20;  // low-space watermark
+  uint64_t reserve_bytes = 0;           // as storage::LowSpace::Options
   uint64_t wal_segment_bytes = 0;       // 0: limits::kWalSegmentBytes
   uint64_t wal_copy_step_bytes = 0;     // 0: storage::kCopyStepBytes
   shard::Settings shard;

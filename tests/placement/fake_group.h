@@ -131,6 +131,7 @@ class FakeCluster {
     raft::Configuration configuration() const override { return {}; }
     Status TransferLeadership(raft::ReplicaId) override { return Status::Ok(); }
     std::vector<raft::ProgressView> progress() const override { return {}; }
+    Status CheckRoom(raft::Growth) const override { return Status::Ok(); }
 
     FakeCluster& cluster;
     const NodeId self;

@@ -177,6 +177,84 @@ TEST(Node, BelowTheLowSpaceWatermarkReadsAndDeletionsGoOn) {
   EXPECT_TRUE(cluster.Put("k", "w").ok());
 }
 
+// Takes all that is left of a node's disk.
+void FillDisk(ClusterFixture* cluster, size_t node) {
+  sim::SimDisk& disk = cluster->at(node).disk();
+  disk.faults().taken_bytes = sim::DiskOptions().capacity_bytes - disk.used();
+}
+
+TEST(Node, AFullDiskOnOneNodeStopsNobody) {
+  for (const bool on_leader : {false, true}) {
+    ClusterFixture cluster(3);
+    cluster.StartAndInit(2);
+    ASSERT_TRUE(cluster.Put("k", "v").ok());
+    cluster.RunFor(2s);
+    size_t full = 0;
+    for (size_t i = 1; i <= 3; ++i) {
+      bool leads = false;
+      for (const auto& replica : cluster.node(i).Status().replicas()) leads |= replica.serving();
+      if (leads == on_leader) full = i;
+    }
+    if (full == 0) continue;  // each of them leads
+    FillDisk(&cluster, full);
+    cluster.RunFor(3s);
+    EXPECT_FALSE(cluster.node(full).Status().accepts_writes());
+    EXPECT_EQ(cluster.node(full).Status().disk_reserve_bytes(), 0u);
+    for (int i = 0; i < 30; ++i) {
+      EXPECT_TRUE(cluster.Put("k", std::string(20'000, static_cast<char>('a' + i % 26))).ok());
+      EXPECT_TRUE(cluster.Get("k").ok());
+    }
+    for (const auto& replica : cluster.node(full).Status().replicas()) {
+      EXPECT_NE(replica.role(), "leader") << "it has handed them over";
+    }
+    cluster.at(full).disk().faults().taken_bytes = 0;
+    cluster.RunFor(5s);
+    EXPECT_TRUE(cluster.node(full).Status().accepts_writes());
+    EXPECT_NE(cluster.node(full).Status().disk_reserve_bytes(), 0u);
+    EXPECT_TRUE(cluster.Put("k", "w").ok());
+  }
+}
+
+TEST(Node, FullDisksEverywhereKeepReadsAndNameANode) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("k", "v").ok());
+  cluster.RunFor(2s);
+  for (size_t i = 1; i <= 3; ++i) FillDisk(&cluster, i);
+  cluster.RunFor(3s);
+  const Status refused = cluster.Put("k", "w");
+  EXPECT_EQ(refused.code(), Code::kNoSpace);
+  EXPECT_NE(refused.message().find("disk of node"), std::string::npos) << refused.message();
+  EXPECT_EQ(*cluster.Get("k"), "v");
+  int refusing = 0;
+  for (size_t i = 1; i <= 3; ++i) {
+    for (const auto& replica : cluster.node(i).Status().replicas()) {
+      refusing += replica.writes_refused().empty() ? 0 : 1;
+    }
+  }
+  EXPECT_EQ(refusing, 2) << "both shards";
+  for (size_t i = 1; i <= 3; ++i) cluster.at(i).disk().faults().taken_bytes = 0;
+  cluster.RunFor(5s);
+  EXPECT_TRUE(cluster.Put("k", "w").ok());
+}
+
+TEST(Node, StartsOnAFullDisk) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("k", "v").ok());
+  cluster.RunFor(12s);
+  cluster.at(1).Crash();
+  FillDisk(&cluster, 1);
+  ASSERT_TRUE(cluster.at(1).Start({}).ok());
+  cluster.RunFor(3s);
+  ASSERT_TRUE(cluster.at(1).up());
+  EXPECT_FALSE(cluster.node(1).Status().accepts_writes());
+  EXPECT_EQ(*cluster.Get("k"), "v");
+  cluster.at(1).disk().faults().taken_bytes = 0;
+  cluster.RunFor(5s);
+  EXPECT_TRUE(cluster.node(1).Status().accepts_writes());
+}
+
 TEST(Node, ACleanStopHandsLeadershipsOver) {
   ClusterFixture cluster(3);
   cluster.StartAndInit(4);

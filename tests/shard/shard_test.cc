@@ -33,7 +33,10 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
     shards_.clear();
     for (size_t i = 0; i < 2; ++i) {
       Shard::Deps deps{
-          env_.env, group_->store(i), *this, *this, *this, [this] { return low_space_; }};
+          env_.env, group_->store(i), *this, *this, *this, [this](raft::Growth growth) {
+            return low_space_ && growth == raft::Growth::kGrows ? Status(Code::kNoSpace, "node 1")
+                                                                : Status::Ok();
+          }};
       shards_.push_back(std::make_unique<Shard>(deps, settings, descriptor));
       shards_[i]->Attach(group_->handle(i));
       group_->Start(i, shards_[i].get());

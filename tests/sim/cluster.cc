@@ -115,7 +115,7 @@ class SimNode::HookedStore final : public storage::KvStore {
 };
 
 Result<std::unique_ptr<storage::KvStore>> SimNode::OpenStore(Env& env) {
-  if (store_broken_) return Corruption("simulated damage to the store's file");
+  if (!store_failure_.ok()) return store_failure_;
   return std::unique_ptr<storage::KvStore>(std::make_unique<HookedStore>(*this, env));
 }
 
@@ -126,6 +126,7 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.join = std::move(join);
   options.wal_segment_bytes = options_.wal_segment_bytes;
   options.wal_copy_step_bytes = options_.wal_copy_step_bytes;
+  options.reserve_bytes = 64 << 10;  // a simulated disk is in memory
   options.raft.read_mode = options_.quorum_reads ? raft::ReadMode::kQuorum : raft::ReadMode::kLease;
   options.shard.txn_lifetime = options_.txn_lifetime;
   options.shard.horizon_interval = std::min(options_.txn_lifetime, options_.name_retention) / 6;

@@ -89,7 +89,8 @@ class SimNode {
   void Restore(const Image& image);
   storage::MemoryDisk& store_disk() { return store_disk_; }
   // The next start finds a store that cannot be opened.
-  void BreakStore(bool broken) { store_broken_ = broken; }
+  // Opening the store fails with this; OK: it does not.
+  void BreakStore(Status status) { store_failure_ = std::move(status); }
   // Called when a checkpoint is handed to the store, and when it is durable.
   enum class StorePoint : uint8_t { kCommitBegun, kCommitted };
   void AtStorePoint(std::function<void(StorePoint)> hook) { store_hook_ = std::move(hook); }
@@ -117,7 +118,7 @@ class SimNode {
   Observer* observer_ = nullptr;
   std::function<void(const Status&)> on_fatal_;
   std::function<void(StorePoint)> store_hook_;
-  bool store_broken_ = false;
+  Status store_failure_;
   bool dying_ = false;  // the incarnation is there, and nothing it does counts
   int incarnations_ = 0;
   int copies_ = 0;

@@ -130,9 +130,23 @@ void LowSpace(Injector& in, const Fault& fault) {
   With(in, fault, &DiskFaults::taken_bytes, (64ull << 30) - (128ull << 20));
 }
 
-// Not a byte left: what grows a file fails.
+// Not a byte left: what grows a file fails. The node may neither stop nor refuse to start.
 void DiskFull(Injector& in, const Fault& fault) {
-  With(in, fault, &DiskFaults::taken_bytes, 64ull << 30);
+  in.Count(fault);
+  SimDisk& disk = in.Node(fault).disk();
+  disk.faults().taken_bytes = DiskOptions().capacity_bytes - disk.used();
+  in.Until(fault, [&disk] { disk.faults().taken_bytes = 0; });
+}
+
+// The same on one node while all others have room, and the node is killed and started meanwhile.
+void DiskFullOnOne(Injector& in, const Fault& fault) {
+  for (auto& node : in.cluster().nodes()) {
+    if (node->disk().faults().taken_bytes != 0) return;
+  }
+  DiskFull(in, fault);
+  in.Later(fault.length / 3, [&in, fault] {
+    if (in.Node(fault).up()) in.Kill(in.Node(fault), 200ms);
+  });
 }
 
 void CheckpointFails(Injector& in, const Fault& fault) {
@@ -317,8 +331,24 @@ void DamagedIdentity(Injector& in, const Fault& fault) {
 
 void UnreadableStore(Injector& in, const Fault& fault) {
   Unreadable(
-      in, fault, [](SimNode& node) { node.BreakStore(true); },
-      [](SimNode& node) { node.BreakStore(false); });
+      in, fault,
+      [](SimNode& node) { node.BreakStore(Corruption("simulated damage to the store's file")); },
+      [](SimNode& node) { node.BreakStore(Status::Ok()); });
+}
+
+// Rights, memory, descriptors: the store is sound, and what is in it counts when it can be opened.
+void CheckFailsForAnotherReason(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  const storage::MemoryDisk before = node.store_disk();
+  Unreadable(
+      in, fault, [](SimNode& node) { node.BreakStore(IoError("simulated lack of memory")); },
+      [&in, fault, before](SimNode& node) {
+        if (node.store_disk().commits() < before.commits()) {
+          in.Violation(
+              fmt::format("{} has thrown a store away that it could not open", node.address()));
+        }
+        node.BreakStore(Status::Ok());
+      });
 }
 
 }  // namespace
@@ -351,6 +381,8 @@ std::vector<FaultKind> DiskFaultKinds() {
       {"low-space", kDisk, "free space is below the watermark: writes are refused", 0.12, {10, 60},
        {1, 10}, {}, LowSpace},
       {"disk-full", kDisk, "not a byte is left", 0.1, {10, 60}, {1, 8}, {}, DiskFull},
+      {"disk-full-on-one", kDisk, "one disk is full, all others have room, and it starts again",
+       0.12, {10, 60}, {2, 12}, {}, DiskFullOnOne},
       {"checkpoint-failure", kDisk, "the store fails to commit: the node must stop", 0.12, {10, 60},
        {}, {}, CheckpointFails},
       {"bit-rot", kDisk, "a bit of the log flips", 0.2, {8, 40}, {0.1, 5}, {}, BitRot},
@@ -373,6 +405,8 @@ std::vector<FaultKind> DiskFaultKinds() {
        {0.5, 4}, {}, DamagedIdentity},
       {"unreadable-store", kDisk, "the store cannot be opened: must be refused", 0.1, {10, 60},
        {0.5, 4}, {}, UnreadableStore},
+      {"check-fails-for-another-reason", kDisk, "the store is sound and cannot be opened", 0.1,
+       {10, 60}, {0.5, 4}, {}, CheckFailsForAnotherReason},
   };
   // clang-format on
 }

@@ -41,6 +41,10 @@ const std::vector<Mutant>& AllMutants() {
       {"wal-copy-drops-entries", "copying forward leaves entries behind"},
       {"wal-directory-synced-in-a-turn", "a segment's name is synced on the executor's thread"},
       {"raft-damaged-replica-goes-on", "a replica whose log is damaged votes and acknowledges"},
+      {"space-of-followers-ignored", "a leader looks at its own disk only"},
+      {"space-reserve-kept", "a full disk keeps its reserve"},
+      {"raft-snapshot-given-up-half-way", "who waits for a snapshot begins anew every second"},
+      {"raft-snapshot-held-counts", "waiting for the rate counts as silence of the receiver"},
       {"store-index-ahead", "the checkpoint names one entry too many as applied"},
       {"store-index-behind", "the checkpoint names an older index than its data"},
       // ---- transactions: evaluation

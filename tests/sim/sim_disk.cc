@@ -331,6 +331,13 @@ class SimFile final : public storage::File {
     inode_->durable_size = size;
     return Status::Ok();
   }
+  Status Allocate(uint64_t size) override {
+    if (Gone() || size <= inode_->content.size()) return Status::Ok();
+    if (size - inode_->content.size() > disk_.Free()) {
+      return {Code::kNoSpace, "simulated disk is full"};
+    }
+    return Truncate(size);
+  }
   void WriteAndSync(uint64_t offset, Bytes bytes, Done done) override {
     if (Gone()) return;
     Status status = disk_.WriteTo(*inode_, offset, *bytes);

@@ -84,6 +84,7 @@ class SimDisk {
   // Called at each point; must not touch the disk.
   void AtPoint(std::function<void(DiskPoint, const std::string& path)> hook);
   uint64_t syncs() const { return syncs_; }
+  uint64_t used() const { return Used(); }
   // Told of every byte range that becomes durable; outlives the disk's use of it.
   void Watch(Observer* observer) { observer_ = observer; }
 

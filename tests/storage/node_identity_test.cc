@@ -97,7 +97,11 @@ TEST_F(NodeIdentityTest, ACrashLeavesTheOldOneOrTheNewOne) {
   Random random(3);
   for (int i = 0; i < 100; ++i) {
     disk_ = RamDisk();
-    ASSERT_TRUE(Open().value()->Assign(kCluster, NodeId(3)).ok());
+    {
+      const auto directory = std::move(Open().value());
+      ASSERT_TRUE(directory->Assign(kCluster, NodeId(3)).ok());
+      ASSERT_TRUE(directory->MarkCleanStop().ok());
+    }
     disk_.FailNextSync(IoError("injected"));
     EXPECT_FALSE(Open().ok());
     disk_.Crash(random);
@@ -105,6 +109,26 @@ TEST_F(NodeIdentityTest, ACrashLeavesTheOldOneOrTheNewOne) {
     ASSERT_TRUE(opened.ok()) << opened.status().ToString();
     EXPECT_EQ(opened.value()->identity().node_id, NodeId(3));
   }
+}
+
+TEST_F(NodeIdentityTest, OpensOnAFullDiskWithTheReserve) {
+  ASSERT_TRUE(Open().value()->MarkCleanStop().ok());
+  ASSERT_TRUE(files_.Open("data/RESERVE", OpenMode::kCreate).value()->Allocate(1000).ok());
+  disk_.FillUntilRemoved("data/RESERVE");
+  const auto opened = Open();
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  EXPECT_FALSE(files_.Exists("data/RESERVE").value());
+  EXPECT_TRUE(opened.value()->identity().clean_stop);
+}
+
+TEST_F(NodeIdentityTest, OpensOnAFullDiskAfterACrashWithoutAnything) {
+  ASSERT_TRUE(Open().ok());
+  disk_.SetFull(true);
+  EXPECT_TRUE(Open().ok()) << "the file says already what would be written";
+  disk_.SetFull(false);
+  ASSERT_TRUE(Open().value()->MarkCleanStop().ok());
+  disk_.SetFull(true);
+  ExpectRefused(Code::kNoSpace, "free some");
 }
 
 TEST_F(NodeIdentityTest, ACrashBeforeTheFirstIdentityLeavesANewDirectory) {

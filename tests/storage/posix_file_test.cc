@@ -1,6 +1,9 @@
 #include "storage/posix_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
 
 #include "storage/wal.h"
 #include "tests/storage/temp_directory.h"
@@ -75,6 +78,50 @@ TEST_F(PosixFileTest, DirectoriesAndNames) {
   EXPECT_EQ(files_.List(nested).value(), (std::vector<std::string>{"three"}));
   EXPECT_GT(files_.FreeBytes(nested).value(), 0u);
   EXPECT_GE(files_.TotalBytes(nested).value(), files_.FreeBytes(nested).value());
+}
+
+TEST_F(PosixFileTest, NobodyElseMayReadWhatIsMade) {
+  const auto mode = [this](const std::string& name) {
+    return std::filesystem::status(directory_.path() + "/" + name).permissions();
+  };
+  using std::filesystem::perms;
+  ASSERT_TRUE(files_.CreateDirectory(directory_.path() + "/d").ok());
+  Open("d/f");
+  EXPECT_EQ(mode("d"), perms::owner_all);
+  EXPECT_EQ(mode("d/f"), perms::owner_read | perms::owner_write);
+}
+
+TEST_F(PosixFileTest, TakesRightsAwayFromWhatIsThere) {
+  const std::string top = directory_.path() + "/d";
+  using std::filesystem::perms;
+  std::filesystem::create_directories(top + "/wal");
+  Open("d/wal/log");
+  Open("outside");
+  std::filesystem::create_symlink(directory_.path() + "/outside", top + "/link");
+  for (const char* each : {"", "/wal", "/wal/log"}) {
+    std::filesystem::permissions(top + each, perms::others_read | perms::group_all,
+                                 std::filesystem::perm_options::add);
+  }
+  std::filesystem::permissions(directory_.path() + "/outside", perms::others_read,
+                               std::filesystem::perm_options::add);
+  ASSERT_TRUE(files_.MakePrivate(top).ok());
+  for (const char* each : {"", "/wal", "/wal/log"}) {
+    const perms left = std::filesystem::status(top + each).permissions();
+    EXPECT_EQ(left & (perms::group_all | perms::others_all), perms::none) << each;
+  }
+  EXPECT_NE(
+      std::filesystem::status(directory_.path() + "/outside").permissions() & perms::others_read,
+      perms::none)
+      << "what a link points to is somebody else's business";
+}
+
+TEST_F(PosixFileTest, AllocatesSpace) {
+  const auto file = Open("f");
+  ASSERT_TRUE(file->Allocate(1 << 20).ok());
+  EXPECT_EQ(file->Size().value(), 1u << 20);
+  struct stat info {};
+  ASSERT_EQ(::stat((directory_.path() + "/f").c_str(), &info), 0);
+  EXPECT_GE(info.st_blocks * 512, 1 << 20);
 }
 
 TEST_F(PosixFileTest, ErrorsNameTheFile) {

@@ -32,6 +32,7 @@ struct FakeGroup::Replica final : raft::GroupHandle {
   raft::Configuration configuration() const override { return {}; }
   Status TransferLeadership(raft::ReplicaId) override { return Internal("not in this fake"); }
   std::vector<raft::ProgressView> progress() const override { return {}; }
+  Status CheckRoom(raft::Growth) const override { return Status::Ok(); }
 
   FakeGroup& group;
   size_t index;

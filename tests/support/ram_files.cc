@@ -141,6 +141,11 @@ class RamFile final : public File {
     Change({0, {}, size});
     return Status::Ok();
   }
+  Status Allocate(uint64_t size) override {
+    if (size <= node_->visible.size()) return Status::Ok();
+    if (!disk_.Fits(*node_, size)) return RamDisk::Full();
+    return Truncate(size);
+  }
   void WriteAndSync(uint64_t offset, Bytes bytes, Done done) override {
     if (!disk_.Fits(*node_, offset + bytes->size())) {
       executor_.After(latency_, [done = std::move(done)]() mutable { done(RamDisk::Full()); });
@@ -225,6 +230,7 @@ Status RamFiles::Remove(const std::string& path) {
   Blocks();
   if (!disk_.names_.contains(path)) return NotFound("remove " + path);
   disk_.ChangeName({path, nullptr, {}});
+  if (path == disk_.ends_full_) disk_.full_ = false;
   return Status::Ok();
 }
 

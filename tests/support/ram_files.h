@@ -40,6 +40,11 @@ class RamDisk {
   }
   // No file grows and none is made until it is told otherwise.
   void SetFull(bool full) { full_ = full; }
+  // Full, until that file is removed.
+  void FillUntilRemoved(const std::string& path) {
+    full_ = true;
+    ends_full_ = path;
+  }
   // Direct access to what a file shows (and, after SettleAll, has durably).
   std::string* Find(const std::string& path);
   // Everything visible becomes durable.
@@ -92,6 +97,7 @@ class RamDisk {
   bool full_ = false;
   uint64_t blocking_calls_ = 0;
   uint64_t largest_write_ = 0;
+  std::string ends_full_;
 };
 
 class RamFiles final : public FileSystem {

@@ -405,6 +405,42 @@ TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
 }
 
+// A chunk takes longer than the replica waits before it asks again.
+TEST(HostDamage, AHalfReceivedSnapshotIsKeptWhileChunksArrive) {
+  MiniCluster::Options options;
+  options.host.snapshot_bytes_per_second = 100 << 10;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  const int victim = Other(leader);
+  Write(&cluster, 100, "k", 10'000);
+  cluster.Crash(victim, Loss::kProcess);
+  DamageLog(&cluster, victim);
+  cluster.Start(victim);
+  ASSERT_EQ(Quarantined(&cluster, victim), 1);
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }, 30s));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+}
+
+// And what it has is given up when its leader is another.
+TEST(HostDamage, AHalfReceivedSnapshotOfAnEarlierLeaderIsNotWaitedFor) {
+  MiniCluster::Options options;
+  options.host.snapshot_bytes_per_second = 100 << 10;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  const int victim = Other(leader);
+  Write(&cluster, 100, "k", 10'000);
+  cluster.Crash(victim, Loss::kProcess);
+  DamageLog(&cluster, victim);
+  cluster.Start(victim);
+  cluster.RunFor(4s);
+  ASSERT_EQ(Quarantined(&cluster, victim), 1);
+  const int next = 6 - leader - victim;
+  ASSERT_TRUE(cluster.group(leader)->TransferLeadership(NodeId(next)).ok());
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Leader() == next; }));
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }, 30s));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+}
+
 TEST(HostDamage, AQuarantinedReplicaIsNoPartOfAQuorum) {
   MiniCluster cluster({});
   const int leader = cluster.WaitForLeader();

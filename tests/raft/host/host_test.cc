@@ -2,7 +2,10 @@
 // Crashes, snapshots and damage are in host_crash_test.
 #include "raft/host/host.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "tests/raft/host/mini_cluster.h"
 
@@ -384,6 +387,113 @@ TEST(Host, RefusesProposalsWhileTheOverlayIsOverItsBound) {
   const auto refused = cluster.Propose(1, "a=1");
   ASSERT_TRUE(cluster.RunUntil([&] { return refused->status.has_value(); }));
   EXPECT_EQ(refused->status->code(), Code::kOverloaded);
+}
+
+// ---- space --------------------------------------------------------------------------------------
+
+Code Room(MiniCluster* cluster, int node, Growth growth = Growth::kGrows) {
+  return cluster->group(node)->CheckRoom(growth).code();
+}
+
+TEST(HostSpace, OneFollowerWithoutRoomIsNotInTheWay) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  cluster.host(Other(leader)).SetSpace({.low = true});
+  cluster.RunFor(2s);
+  EXPECT_EQ(cluster.Leader(), leader);
+  EXPECT_EQ(Room(&cluster, leader), Code::kOk);
+}
+
+TEST(HostSpace, TwoFollowersWithoutRoomAreAndAreNamed) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int low = Other(leader);
+  const int other = Other(low);
+  cluster.host(low).SetSpace({.low = true});
+  cluster.host(other).SetSpace({.low = true});
+  cluster.RunFor(1s);
+  ASSERT_EQ(Room(&cluster, leader), Code::kNoSpace);
+  EXPECT_EQ(Room(&cluster, leader, Growth::kShrinks), Code::kOk);
+  const std::string message(cluster.group(leader)->CheckRoom(Growth::kGrows).message());
+  const auto [first, second] = std::minmax(low, other);
+  EXPECT_NE(message.find(fmt::format("node {}, {} ", first, second)), std::string::npos) << message;
+  EXPECT_EQ(cluster.Leader(), leader) << "nobody would do better";
+  cluster.host(low).SetSpace({});
+  cluster.RunFor(1s);
+  EXPECT_EQ(Room(&cluster, leader), Code::kOk);
+}
+
+TEST(HostSpace, AFollowerThatIsNeededSinceAnotherIsDownCounts) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int low = Other(leader);
+  cluster.host(low).SetSpace({.low = true});
+  cluster.RunFor(1s);
+  ASSERT_EQ(Room(&cluster, leader), Code::kOk);
+  cluster.Crash(Other(low), MiniCluster::Loss::kProcess);
+  cluster.RunFor(2s);
+  EXPECT_EQ(Room(&cluster, leader), Code::kNoSpace);
+}
+
+TEST(HostSpace, SilentFollowersWithoutLowDisksAreNoLackOfSpace) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  for (int node = 1; node <= 3; ++node) {
+    if (node != leader) cluster.Crash(node, MiniCluster::Loss::kProcess);
+  }
+  cluster.RunFor(5s);
+  EXPECT_EQ(Room(&cluster, leader), Code::kOk);
+}
+
+TEST(HostSpace, ALeaderWithoutRoomHandsOverToWhoHasSome) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int low = Other(leader);
+  cluster.RunFor(1s);
+  cluster.host(low).SetSpace({.low = true});
+  cluster.host(leader).SetSpace({.low = true});
+  cluster.RunFor(2s);
+  EXPECT_EQ(cluster.Leader(), leader) << "with one disk of three there is no majority";
+  EXPECT_EQ(Room(&cluster, leader), Code::kNoSpace);
+  cluster.host(low).SetSpace({});
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Leader() != leader; }, 3s));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Leader() != 0; }));
+  EXPECT_EQ(Room(&cluster, cluster.Leader()), Code::kOk);
+}
+
+TEST(HostSpace, AFullNodeTakesNothingAndCatchesUpLater) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int full = Other(leader);
+  cluster.RunFor(1s);
+  cluster.disk(full).SetFull(true);
+  cluster.host(full).SetSpace({.low = true, .full = true});
+  const LogIndex before = cluster.group(full)->applied_index();
+  for (int i = 0; i < 200; ++i) {
+    const auto outcome = cluster.Propose(leader, fmt::format("k{}={}", i, std::string(5000, 'x')));
+    ASSERT_TRUE(cluster.RunUntil([&] { return outcome->ok(); }));
+  }
+  EXPECT_EQ(cluster.group(full)->applied_index(), before);
+  EXPECT_EQ(cluster.Leader(), leader);
+  EXPECT_FALSE(cluster.fatal(full).has_value());
+  cluster.disk(full).SetFull(false);
+  cluster.host(full).SetSpace({});
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_FALSE(cluster.fatal(full).has_value());
+}
+
+TEST(HostSpace, AFullLeaderAcceptsNotEvenDeletions) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  for (int node = 1; node <= 3; ++node) {
+    cluster.host(node).SetSpace({.low = true, .full = true});
+  }
+  cluster.RunFor(1s);
+  EXPECT_EQ(cluster.Leader(), leader) << "reads go on";
+  EXPECT_EQ(Room(&cluster, leader, Growth::kShrinks), Code::kNoSpace);
+  const auto outcome = cluster.Propose(leader, "a=1");
+  ASSERT_TRUE(cluster.RunUntil([&] { return outcome->status.has_value(); }));
+  EXPECT_EQ(outcome->status->code(), Code::kOverloaded);
 }
 
 }  // namespace

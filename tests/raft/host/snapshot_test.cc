@@ -220,6 +220,22 @@ TEST_F(StreamTest, GivesUpWithoutProgressAndWhenRefused) {
   EXPECT_EQ(outcome_, false);
 }
 
+// Other streams have the rate for longer than the patience with a silent receiver.
+TEST_F(StreamTest, WaitingForTheRateIsNotSilence) {
+  limiter_ = RateLimiter(1000);
+  const Duration first = limiter_.Reserve(env_.env.Now(), 30'000);
+  ASSERT_EQ(first, Duration(0));  // the rate is taken for 30 s
+  StartSender();
+  env_.executor.RunFor(29s);
+  EXPECT_TRUE(chunks_.empty());
+  EXPECT_FALSE(outcome_.has_value());
+  env_.executor.RunFor(2s);
+  ASSERT_EQ(chunks_.size(), 1u);
+  sender_->OnAck(Ack(1));
+  env_.executor.RunFor(60s);  // a chunk takes minutes
+  EXPECT_FALSE(outcome_.has_value());
+}
+
 TEST_F(StreamTest, IsOverWhenRefused) {
   StartSender();
   SnapshotAck ack = Ack(3);

@@ -80,6 +80,16 @@ TEST(Wire, CarriesEveryMessage) {
   EXPECT_GT(ApproximateBytes(sent[2]), ApproximateBytes(sent[4]));
 }
 
+TEST(Wire, CarriesHowTheSendersDiskIs) {
+  v1::PeerBatch batch = Batch();
+  AddMessage({GroupId(17), Message{kFrom, kTo, Term(6), Heartbeat{}}, true}, &batch);
+  AddMessage({GroupId(18), Message{kFrom, kTo, Term(6), Heartbeat{}}}, &batch);
+  PeerParts parts;
+  ASSERT_EQ(TakeParts("c", kTo, &batch, &parts), BatchCheck::kOk);
+  EXPECT_TRUE(parts.messages[0].low_space);
+  EXPECT_FALSE(parts.messages[1].low_space);
+}
+
 TEST(Wire, CarriesChunksAndAcks) {
   v1::PeerBatch batch = Batch();
   const SnapshotChunk chunk{GroupId(17), kFrom, kTo,  Term(6),    Meta(),
