@@ -23,6 +23,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -109,6 +110,11 @@ class KvStore : public KvReader {
   virtual uint64_t SizeBytes() const = 0;
   // Of them, those that later commits use before the file grows.
   virtual uint64_t ReusableBytes() const { return 0; }
+  // Ranges of keys, [from, to), of which the store lost what it had (empty: without bound): whose
+  // state lies there needs it from somebody else. Told at every start until ForgetDamage.
+  using Range = std::pair<std::string, std::string>;
+  virtual std::vector<Range> Damaged() const { return {}; }
+  virtual void ForgetDamage() {}
   // A commit waits for space.
   virtual bool waits_for_space() const { return false; }
 };

@@ -2,162 +2,72 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <lmdb.h>
-#include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <vector>
+#include <mutex>
 
 #include "base/crc32c.h"
+#include "base/limits.h"
 #include "storage/kv_store.h"
 
 namespace quorate::storage {
 namespace {
 
-constexpr MDB_dbi kFreePages = 0;  // LMDB's own table; its first user table has handle 1
-constexpr size_t kMetaPages = 2;
-constexpr size_t kPageHeaderBytes = 16;
+// LMDB's data format, version 1 on a 64-bit machine.
+//
+//   page    number u64 | pad u16 | flags u16 | lower u16, upper u16 (overflow: pages u32) | ...
+//   meta    page header | magic u32 | version u32 | address u64 | map size u64 | free tree |
+//           pairs tree | last page u64 | transaction u64
+//   tree    page size u32 | flags u16 | depth u16 | branch, leaf, overflow pages, entries, root u64
+//   node    lo u16 | hi u16 | flags u16 | key size u16 | key | data; at even places, from the end
+//           of the page down to `upper` without a gap; their places follow the header up to `lower`
+constexpr uint32_t kMagic = 0xBEEFC0DE;
+constexpr uint32_t kVersion = 1;
+constexpr size_t kHeaderBytes = 16;
+constexpr size_t kNodeBytes = 8;
+constexpr size_t kMetaBytes = 152;
+constexpr size_t kTreeBytes = 48;
+constexpr uint64_t kMetaPages = 2;
+constexpr uint64_t kNoPage = ~uint64_t{0};
+constexpr uint64_t kDepthMax = 32;
+enum PageFlags : uint16_t { kBranch = 1, kLeaf = 2, kOverflow = 4, kMeta = 8 };
+constexpr uint16_t kBigData = 1;
+constexpr uint16_t kIntegerKeys = 8;
+constexpr uint64_t kMapBytesMax = uint64_t{1} << 46;
 
-// How the process that reads ends, besides by a signal.
-enum Verdict : int { kSound = 0, kUnreadable, kPairs, kCount, kFreeList, kAccounts, kVerdicts };
-constexpr const char* kWords[kVerdicts] = {
-    "",
-    "it cannot be opened or read",
-    "a pair does not match its checksum or is out of order",
-    "pairs are missing",
-    "its list of free pages is wrong",
-    "its pages do not add up",
-};
-
-std::string_view View(const MDB_val& v) { return {static_cast<const char*>(v.mv_data), v.mv_size}; }
-int Compare(const MDB_val* a, const MDB_val* b) { return CompareKeys(View(*a), View(*b)); }
-
-// Reads a store page by page and pair by pair. Leaks: the process ends afterwards.
-class Reader {
- public:
-  Verdict Read(const char* directory) {
-    if (Open(directory) != 0) return kUnreadable;
-    if (const Verdict verdict = ReadPairs(); verdict != kSound) return verdict;
-    return ReadFreePages();
-  }
-
- private:
-  int Open(const char* directory) {
-    if (int error = mdb_env_create(&env_)) return error;
-    constexpr unsigned kFlags = MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS;
-    if (int error = mdb_env_open(env_, directory, kFlags, 0)) return error;
-    if (int error = mdb_txn_begin(env_, nullptr, MDB_RDONLY, &txn_)) return error;
-    if (int error = mdb_dbi_open(txn_, nullptr, 0, &pairs_)) return error;
-    if (int error = mdb_set_compare(txn_, pairs_, Compare)) return error;
-    if (int error = mdb_env_info(env_, &info_)) return error;
-    if (int error = mdb_stat(txn_, pairs_, &stat_)) return error;
-    if (info_.me_last_pgno >= info_.me_mapsize / stat_.ms_psize) return MDB_CORRUPTED;
-    seen_.resize(info_.me_last_pgno + 1);
-    for (size_t page = 0; page < kMetaPages; ++page) seen_[page] = true;
-    return 0;
-  }
-
-  // The number of the page that holds `byte`, which the page must know as well.
-  std::optional<size_t> PageOf(const void* byte) {
-    const auto address = reinterpret_cast<uintptr_t>(byte) / stat_.ms_psize * stat_.ms_psize;
-    size_t number = 0;
-    std::memcpy(&number, reinterpret_cast<const void*>(address), sizeof number);
-    if (number >= seen_.size()) return std::nullopt;
-    const uintptr_t map = address - number * stat_.ms_psize;
-    if (map_ == 0) map_ = map;
-    return map == map_ ? std::optional(number) : std::nullopt;
-  }
-
-  // False if the page cannot be, or belongs to something else.
-  bool Take(size_t page) {
-    if (page >= seen_.size() || seen_[page]) return false;
-    seen_[page] = true;
-    ++taken_;
-    return true;
-  }
-
-  bool TakePagesOf(const MDB_val& key, const MDB_val& value) {
-    const auto leaf = PageOf(key.mv_data);
-    if (!leaf || (*leaf != leaf_ && !Take(*leaf))) return false;
-    leaf_ = *leaf;
-    const auto first = PageOf(value.mv_data);
-    if (!first || first == leaf) return first.has_value();
-    // A large value has pages of its own, the first with a header.
-    const size_t pages = (kPageHeaderBytes + value.mv_size + stat_.ms_psize - 1) / stat_.ms_psize;
-    for (size_t i = 0; i < pages; ++i) {
-      if (!Take(*first + i)) return false;
-    }
-    return true;
-  }
-
-  Verdict ReadPairs() {
-    MDB_cursor* cursor = nullptr;
-    if (mdb_cursor_open(txn_, pairs_, &cursor) != 0) return kUnreadable;
-    MDB_val key;
-    MDB_val value;
-    std::string before;
-    size_t count = 0;
-    int error = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-    for (; error == 0; error = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-      if (!Unseal(View(key), View(value))) return kPairs;
-      if (count > 0 && CompareKeys(before, View(key)) >= 0) return kPairs;
-      if (!TakePagesOf(key, value)) return kAccounts;
-      before.assign(View(key));
-      ++count;
-    }
-    if (error != MDB_NOTFOUND) return kUnreadable;
-    return count == stat_.ms_entries ? kSound : kCount;
-  }
-
-  // An entry of the table is a number of pages, then that many page numbers.
-  Verdict ReadFreePages() {
-    MDB_stat table;
-    MDB_cursor* cursor = nullptr;
-    if (mdb_stat(txn_, kFreePages, &table) != 0) return kUnreadable;
-    if (mdb_cursor_open(txn_, kFreePages, &cursor) != 0) return kUnreadable;
-    MDB_val key;
-    MDB_val value;
-    size_t entries = 0;
-    int error = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
-    for (; error == 0; error = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-      std::vector<size_t> numbers(value.mv_size / sizeof(size_t));
-      std::memcpy(numbers.data(), value.mv_data, numbers.size() * sizeof(size_t));
-      if (numbers.empty() || numbers[0] > numbers.size() - 1) return kFreeList;
-      for (size_t i = 1; i <= numbers[0]; ++i) {
-        if (!Take(numbers[i])) return kFreeList;
-      }
-      if (++entries > table.ms_entries) return kFreeList;
-    }
-    if (error != MDB_NOTFOUND) return kUnreadable;
-    const size_t unseen = stat_.ms_branch_pages + table.ms_branch_pages + table.ms_leaf_pages +
-                          table.ms_overflow_pages;
-    return kMetaPages + taken_ + unseen == seen_.size() ? kSound : kAccounts;
-  }
-
-  MDB_env* env_ = nullptr;
-  MDB_txn* txn_ = nullptr;
-  MDB_dbi pairs_ = 0;
-  MDB_envinfo info_{};
-  MDB_stat stat_{};
-  std::vector<bool> seen_;  // by page number
-  size_t taken_ = 0;        // of them, without the meta pages
-  size_t leaf_ = 0;
-  uintptr_t map_ = 0;  // where the file is in memory
-};
-
-[[noreturn]] void ReadAndExit(const char* directory) {
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-  const int null = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
-  ::dup2(null, STDERR_FILENO);
-  for (const int number : {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL}) signal(number, SIG_DFL);
-  _exit(Reader().Read(directory));
+template <class T>
+T Get(const char* at) {
+  T value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
 }
+template <class T>
+void Put(char* at, T value) {
+  std::memcpy(at, &value, sizeof value);
+}
+size_t Even(size_t n) { return (n + 1) & ~size_t{1}; }
+
+Status Damage(uint64_t page, std::string_view what) {
+  return Corruption(fmt::format("page {} of the store is damaged: {}", page, what));
+}
+
+// What a parent says of a page below it: keys in [from, to).
+struct Bounds {
+  std::string from;
+  std::string to;  // empty: without bound
+};
+
+struct Node {
+  std::string_view key;
+  uint64_t child = 0;     // of a branch page
+  std::string_view data;  // of a leaf page; with `big`, the number of its first page
+  uint64_t size = 0;      // of the value
+  bool big = false;
+};
 
 }  // namespace
 
@@ -176,23 +86,458 @@ std::optional<std::string_view> Unseal(std::string_view key, std::string_view st
   return value;
 }
 
-Status CheckLmdb(const std::string& directory) {
-  struct stat file {};
-  if (::stat((directory + "/data.mdb").c_str(), &file) != 0) {
-    return errno == ENOENT ? Status::Ok()
-                           : IoError(fmt::format("{}: {}", directory, std::strerror(errno)));
+struct LmdbCheck::Rep {
+  ~Rep() {
+    if (fd >= 0) ::close(fd);
   }
-  const pid_t child = fork();
-  if (child == 0) ReadAndExit(directory.c_str());
-  if (child < 0) return IoError(fmt::format("fork: {}", std::strerror(errno)));
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) return IoError(fmt::format("waitpid: {}", std::strerror(errno)));
+
+  // The two tables differ in what a key is.
+  enum class Table : uint8_t { kFree, kPairs };
+
+  // Bytes of the file; short: the file ends there.
+  Result<std::string> Read(uint64_t offset, size_t size) const;
+  Result<std::string> ReadPage(const Meta& meta, uint64_t page) const;
+  Result<std::vector<Node>> Parse(const std::string& bytes, uint64_t page, PageFlags kind,
+                                  Table table, const Bounds& bounds) const;
+  // The whole value of a node.
+  Result<std::string> ReadBig(const Meta& meta, const Node& node,
+                              std::vector<uint64_t>* pages) const;
+  Status CheckPairs(const Meta& meta, const std::vector<Node>& nodes, uint64_t page,
+                    uint64_t* bytes) const;
+  std::optional<Meta> ParseMeta(const std::string& bytes, uint64_t page) const;
+  Status ReadMetas(std::optional<Meta> (&metas)[kMetaPages]) const;
+
+  // One pass over the branch pages of a tree; `leaf` is called with each leaf's number and bounds.
+  template <class Leaf>
+  Status Walk(const Meta& meta, const Tree& tree, Table table, uint64_t page, uint64_t depth,
+              const Bounds& bounds, std::vector<bool>* seen, uint64_t* branches, Leaf leaf) const;
+
+  bool Verified(uint64_t page) {
+    std::lock_guard lock(mutex);
+    return page < verified.size() && verified[page];
   }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == kSound) return Status::Ok();
-  const bool named = WIFEXITED(status) && WEXITSTATUS(status) < kVerdicts;
-  return Corruption(fmt::format("the store in {} is damaged: {}", directory,
-                                named ? kWords[WEXITSTATUS(status)] : "reading it crashes"));
+  void SetVerified(uint64_t page) {
+    std::lock_guard lock(mutex);
+    if (page >= verified.size()) verified.resize(page + page / 4 + 1024);
+    verified[page] = true;
+  }
+
+  int fd = -1;
+  std::string path;
+  size_t page_bytes = 0;
+  std::mutex mutex;
+  std::vector<bool> verified;
+};
+
+Result<std::string> LmdbCheck::Rep::Read(uint64_t offset, size_t size) const {
+  std::string bytes(size, '\0');
+  size_t got = 0;
+  while (got < size) {
+    const ssize_t n = ::pread(fd, bytes.data() + got, size - got, static_cast<off_t>(offset + got));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return IoError(fmt::format("read {}: {}", path, std::strerror(errno)));
+    if (n == 0) break;
+    got += static_cast<size_t>(n);
+  }
+  bytes.resize(got);
+  return bytes;
+}
+
+Result<std::string> LmdbCheck::Rep::ReadPage(const Meta& meta, uint64_t page) const {
+  if (page < kMetaPages || page > meta.last_page) return Damage(page, "there is no such page");
+  ASSIGN_OR_RETURN(std::string bytes, Read(page * page_bytes, page_bytes));
+  if (bytes.size() != page_bytes) return Damage(page, "the file ends before it");
+  if (Get<uint64_t>(bytes.data()) != page) return Damage(page, "it says it is another one");
+  return bytes;
+}
+
+Result<std::vector<Node>> LmdbCheck::Rep::Parse(const std::string& bytes, uint64_t page,
+                                                PageFlags kind, Table table,
+                                                const Bounds& bounds) const {
+  const char* const at = bytes.data();
+  if (Get<uint16_t>(at + 10) != kind) return Damage(page, "it is of the wrong kind");
+  const size_t lower = Get<uint16_t>(at + 12);
+  const size_t upper = Get<uint16_t>(at + 14);
+  if (lower < kHeaderBytes || lower > upper || upper > page_bytes || lower % 2 != 0) {
+    return Damage(page, "its bounds are wrong");
+  }
+  const size_t count = (lower - kHeaderBytes) / 2;
+  if (count == 0 || (kind == kBranch && count < 2)) return Damage(page, "it holds too little");
+  std::vector<Node> nodes(count);
+  size_t used = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t place = Get<uint16_t>(at + kHeaderBytes + 2 * i);
+    if (place < upper || place % 2 != 0 || place + kNodeBytes > page_bytes) {
+      return Damage(page, "a piece lies outside of it");
+    }
+    const uint64_t low = Get<uint16_t>(at + place) | uint64_t{Get<uint16_t>(at + place + 2)} << 16;
+    const uint16_t flags = Get<uint16_t>(at + place + 4);
+    const size_t key_bytes = Get<uint16_t>(at + place + 6);
+    Node& node = nodes[i];
+    size_t data_bytes = 0;
+    if (kind == kBranch) {
+      node.child = low | uint64_t{flags} << 32;
+    } else {
+      if (flags != 0 && flags != kBigData) return Damage(page, "a piece is of no kind");
+      node.big = flags == kBigData;
+      node.size = low;
+      data_bytes = node.big ? sizeof(uint64_t) : low;
+    }
+    if (key_bytes > limits::kLmdbKeyBytesMax ||
+        place + kNodeBytes + key_bytes + data_bytes > page_bytes) {
+      return Damage(page, "a piece is longer than it");
+    }
+    node.key = std::string_view(bytes).substr(place + kNodeBytes, key_bytes);
+    node.data = std::string_view(bytes).substr(place + kNodeBytes + key_bytes, data_bytes);
+    used += Even(kNodeBytes + key_bytes + data_bytes);
+    // The first key of a branch page stands for everything below the second.
+    if (kind == kBranch && i == 0) continue;
+    if (table == Table::kFree) {
+      if (key_bytes != sizeof(uint64_t)) return Damage(page, "a key is none");
+      continue;
+    }
+    if (key_bytes == 0 || static_cast<uint8_t>(node.key.back()) >= key_bytes) {
+      return Damage(page, "a key is none");
+    }
+    const bool first = i == (kind == kBranch ? 1u : 0u);
+    const bool below = first ? !bounds.from.empty() && CompareKeys(node.key, bounds.from) < 0
+                             : CompareKeys(nodes[i - 1].key, node.key) >= 0;
+    if (below || (!bounds.to.empty() && CompareKeys(node.key, bounds.to) >= 0)) {
+      return Damage(page, "its keys are out of order");
+    }
+  }
+  if (used != page_bytes - upper) return Damage(page, "its pieces do not fill it");
+  return nodes;
+}
+
+Result<std::string> LmdbCheck::Rep::ReadBig(const Meta& meta, const Node& node,
+                                            std::vector<uint64_t>* pages) const {
+  const uint64_t first = Get<uint64_t>(node.data.data());
+  ASSIGN_OR_RETURN(const std::string head, ReadPage(meta, first));
+  const uint64_t count = Get<uint32_t>(head.data() + 12);
+  const uint64_t needed = (kHeaderBytes + node.size + page_bytes - 1) / page_bytes;
+  if (Get<uint16_t>(head.data() + 10) != kOverflow || count < needed ||
+      count > meta.last_page + 1 - first) {
+    return Damage(first, "it does not begin a large value");
+  }
+  if (pages != nullptr) {
+    for (uint64_t i = 0; i < count; ++i) pages->push_back(first + i);
+  }
+  ASSIGN_OR_RETURN(std::string value, Read(first * page_bytes + kHeaderBytes, node.size));
+  if (value.size() != node.size) return Damage(first, "the file ends within it");
+  return value;
+}
+
+Status LmdbCheck::Rep::CheckPairs(const Meta& meta, const std::vector<Node>& nodes, uint64_t page,
+                                  uint64_t* bytes) const {
+  for (const Node& node : nodes) {
+    std::string big;
+    if (node.big) {
+      ASSIGN_OR_RETURN(big, ReadBig(meta, node, nullptr));
+      *bytes += big.size();
+    }
+    const std::string_view stored = node.big ? std::string_view(big) : node.data;
+    if (IsExcised(stored)) continue;
+    if (!Unseal(node.key, stored)) return Damage(page, "a pair does not match its checksum");
+  }
+  return Status::Ok();
+}
+
+// ---- meta pages ---------------------------------------------------------------------------------
+
+std::optional<LmdbCheck::Meta> LmdbCheck::Rep::ParseMeta(const std::string& bytes,
+                                                         uint64_t page) const {
+  const char* const at = bytes.data();
+  if (bytes.size() < kMetaBytes || Get<uint64_t>(at) != page || Get<uint16_t>(at + 10) != kMeta ||
+      Get<uint32_t>(at + 16) != kMagic || Get<uint32_t>(at + 20) != kVersion) {
+    return std::nullopt;
+  }
+  const auto tree = [](const char* t) {
+    Tree tree;
+    tree.depth = Get<uint16_t>(t + 6);
+    tree.branch_pages = Get<uint64_t>(t + 8);
+    tree.leaf_pages = Get<uint64_t>(t + 16);
+    tree.overflow_pages = Get<uint64_t>(t + 24);
+    tree.root = Get<uint64_t>(t + 40);
+    return tree;
+  };
+  // Flags of a table of another kind than ours would change what LMDB takes its keys for, and more
+  // address space than there is is nothing that it asked for.
+  const uint16_t free_flags = Get<uint16_t>(at + 44);
+  const uint16_t pairs_flags = Get<uint16_t>(at + 44 + kTreeBytes);
+  if ((free_flags & ~kIntegerKeys) != 0 || pairs_flags != 0) return std::nullopt;
+  if (Get<uint64_t>(at + 32) > kMapBytesMax) return std::nullopt;
+  Meta meta;
+  meta.free = tree(at + 40);
+  meta.pairs = tree(at + 40 + kTreeBytes);
+  meta.last_page = Get<uint64_t>(at + 40 + 2 * kTreeBytes);
+  meta.transaction = Get<uint64_t>(at + 48 + 2 * kTreeBytes);
+  for (const Tree* t : {&meta.free, &meta.pairs}) {
+    const bool empty = t->root == kNoPage;
+    if (t->depth > kDepthMax || empty != (t->depth == 0)) return std::nullopt;
+    if (!empty && (t->root < kMetaPages || t->root > meta.last_page)) return std::nullopt;
+  }
+  return meta;
+}
+
+Status LmdbCheck::Rep::ReadMetas(std::optional<Meta> (&metas)[kMetaPages]) const {
+  for (uint64_t page = 0; page < kMetaPages; ++page) {
+    // A commit may be writing it: what was read is whole if it is read twice.
+    std::string bytes;
+    std::string again;
+    do {
+      ASSIGN_OR_RETURN(bytes, Read(page * page_bytes, kMetaBytes));
+      ASSIGN_OR_RETURN(again, Read(page * page_bytes, kMetaBytes));
+    } while (bytes != again);
+    metas[page] = ParseMeta(bytes, page);
+  }
+  return Status::Ok();
+}
+
+Result<LmdbCheck::Meta> LmdbCheck::ReadMeta() const {
+  std::optional<Meta> metas[kMetaPages];
+  RETURN_IF_ERROR(rep_->ReadMetas(metas));
+  // LMDB refuses the file unless both look like meta pages.
+  if (!metas[0] || !metas[1]) return Damage(metas[0] ? 1 : 0, "it is no meta page");
+  return metas[0]->transaction >= metas[1]->transaction ? *metas[0] : *metas[1];
+}
+
+Result<LmdbCheck::Meta> LmdbCheck::ReadMeta(uint64_t transaction) const {
+  std::optional<Meta> metas[kMetaPages];
+  RETURN_IF_ERROR(rep_->ReadMetas(metas));
+  for (const auto& meta : metas) {
+    if (meta && meta->transaction == transaction) return *meta;
+  }
+  return NotFound("the transaction is over");
+}
+
+// ---- what leads to the leaves -------------------------------------------------------------------
+
+template <class Leaf>
+Status LmdbCheck::Rep::Walk(const Meta& meta, const Tree& tree, Table table, uint64_t page,
+                            uint64_t depth, const Bounds& bounds, std::vector<bool>* seen,
+                            uint64_t* branches, Leaf leaf) const {
+  if (page < kMetaPages || page > meta.last_page) return Damage(page, "there is no such page");
+  if ((*seen)[page]) return Damage(page, "it is used twice");
+  (*seen)[page] = true;
+  if (depth == tree.depth) return leaf(page, bounds);
+  ++*branches;
+  ASSIGN_OR_RETURN(const std::string bytes, ReadPage(meta, page));
+  ASSIGN_OR_RETURN(const std::vector<Node> nodes, Parse(bytes, page, kBranch, table, bounds));
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const Bounds below{i == 0 ? bounds.from : std::string(nodes[i].key),
+                       i + 1 == nodes.size() ? bounds.to : std::string(nodes[i + 1].key)};
+    RETURN_IF_ERROR(
+        Walk(meta, tree, table, nodes[i].child, depth + 1, below, seen, branches, leaf));
+  }
+  return Status::Ok();
+}
+
+Status LmdbCheck::CheckSkeleton(const Meta& meta) const {
+  std::vector<bool> seen(meta.last_page + 1);
+  uint64_t branches = 0;
+  uint64_t leaves = 0;
+  if (meta.pairs.depth > 0) {
+    RETURN_IF_ERROR(rep_->Walk(meta, meta.pairs, Rep::Table::kPairs, meta.pairs.root, 1, {}, &seen,
+                               &branches, [&](uint64_t, const Bounds&) {
+                                 ++leaves;
+                                 return Status::Ok();
+                               }));
+  }
+  if (branches != meta.pairs.branch_pages || leaves != meta.pairs.leaf_pages) {
+    return Damage(meta.pairs.root, "pages below it are missing");
+  }
+  if (meta.free.depth == 0) return Status::Ok();
+  // What the list frees is written over: it must be nothing that lives.
+  branches = 0;
+  const auto freed = [&](const Node& node) -> Status {
+    std::string big;
+    std::vector<uint64_t> own;
+    if (node.big) {
+      ASSIGN_OR_RETURN(big, rep_->ReadBig(meta, node, &own));
+    }
+    const std::string_view numbers = node.big ? std::string_view(big) : node.data;
+    for (const uint64_t page : own) {
+      if (seen[page]) return Damage(page, "it is used twice");
+      seen[page] = true;
+    }
+    const uint64_t count = numbers.size() < 8 ? 0 : Get<uint64_t>(numbers.data());
+    if (count == 0 || count > numbers.size() / 8 - 1)
+      return Damage(meta.free.root, "a list of free pages is wrong");
+    for (uint64_t i = 1; i <= count; ++i) {
+      const uint64_t page = Get<uint64_t>(numbers.data() + 8 * i);
+      if (page < kMetaPages || page > meta.last_page || seen[page]) {
+        return Damage(page, "it is free and used, or there is no such page");
+      }
+      seen[page] = true;
+    }
+    return Status::Ok();
+  };
+  return rep_->Walk(meta, meta.free, Rep::Table::kFree, meta.free.root, 1, {}, &seen, &branches,
+                    [&](uint64_t page, const Bounds& bounds) -> Status {
+                      ASSIGN_OR_RETURN(const std::string bytes, rep_->ReadPage(meta, page));
+                      ASSIGN_OR_RETURN(const std::vector<Node> nodes,
+                                       rep_->Parse(bytes, page, kLeaf, Rep::Table::kFree, bounds));
+                      for (const Node& node : nodes) RETURN_IF_ERROR(freed(node));
+                      return Status::Ok();
+                    });
+}
+
+// ---- leaves -------------------------------------------------------------------------------------
+
+namespace {
+
+// The child of a branch page that `key` belongs to.
+size_t ChildFor(const std::vector<Node>& nodes, std::string_view key) {
+  const auto above =
+      std::upper_bound(nodes.begin() + 1, nodes.end(), key,
+                       [](std::string_view k, const Node& n) { return CompareKeys(k, n.key) < 0; });
+  return static_cast<size_t>(above - nodes.begin()) - 1;
+}
+
+}  // namespace
+
+Status LmdbCheck::VerifyLeaf(const Meta& meta, std::string_view key, Neighbours neighbours,
+                             std::string* end, LeafRange* damaged) {
+  *damaged = {};
+  if (end != nullptr) end->clear();
+  if (meta.pairs.depth == 0) return Status::Ok();
+  const auto verify = [&](uint64_t page, const Bounds& bounds) -> Status {
+    if (rep_->Verified(page)) return Status::Ok();
+    uint64_t bytes = 0;
+    const auto check = [&]() -> Status {
+      ASSIGN_OR_RETURN(const std::string content, rep_->ReadPage(meta, page));
+      ASSIGN_OR_RETURN(const std::vector<Node> nodes,
+                       rep_->Parse(content, page, kLeaf, Rep::Table::kPairs, bounds));
+      return rep_->CheckPairs(meta, nodes, page, &bytes);
+    };
+    const Status status = check();
+    if (status.ok()) rep_->SetVerified(page);
+    if (status.code() == Code::kCorruption) *damaged = {page, bounds.from, bounds.to};
+    return status;
+  };
+  uint64_t page = meta.pairs.root;
+  Bounds bounds;
+  for (uint64_t depth = 1; depth < meta.pairs.depth; ++depth) {
+    ASSIGN_OR_RETURN(const std::string bytes, rep_->ReadPage(meta, page));
+    ASSIGN_OR_RETURN(const std::vector<Node> nodes,
+                     rep_->Parse(bytes, page, kBranch, Rep::Table::kPairs, bounds));
+    const size_t at = key.empty() ? 0 : ChildFor(nodes, key);
+    const auto below = [&](size_t i) {
+      return Bounds{i == 0 ? bounds.from : std::string(nodes[i].key),
+                    i + 1 == nodes.size() ? bounds.to : std::string(nodes[i + 1].key)};
+    };
+    if (neighbours == Neighbours::kYes && depth + 1 == meta.pairs.depth) {
+      for (size_t i = 0; i < nodes.size(); ++i) {
+        if (!rep_->Verified(nodes[i].child)) RETURN_IF_ERROR(verify(nodes[i].child, below(i)));
+      }
+    }
+    page = nodes[at].child;
+    bounds = below(at);
+  }
+  RETURN_IF_ERROR(verify(page, bounds));
+  if (end != nullptr) *end = bounds.to;
+  return Status::Ok();
+}
+
+Result<LmdbCheck::Progress> LmdbCheck::CheckLeaves(const Meta& meta, std::string_view from,
+                                                   uint64_t bytes,
+                                                   std::vector<LeafRange>* damaged) {
+  Progress progress;
+  progress.next = from;
+  if (meta.pairs.depth == 0) return Progress{};
+  while (progress.bytes < bytes) {
+    // The way down again for each parent of leaves: some hundred leaves.
+    uint64_t page = meta.pairs.root;
+    Bounds bounds;
+    std::vector<std::pair<uint64_t, Bounds>> leaves;
+    if (meta.pairs.depth == 1) leaves.emplace_back(page, bounds);
+    for (uint64_t depth = 1; depth < meta.pairs.depth; ++depth) {
+      ASSIGN_OR_RETURN(const std::string content, rep_->ReadPage(meta, page));
+      ASSIGN_OR_RETURN(const std::vector<Node> nodes,
+                       rep_->Parse(content, page, kBranch, Rep::Table::kPairs, bounds));
+      progress.bytes += rep_->page_bytes;
+      const size_t at = progress.next.empty() ? 0 : ChildFor(nodes, progress.next);
+      const Bounds outer = bounds;
+      for (size_t i = at; i < nodes.size(); ++i) {
+        const Bounds below{i == 0 ? outer.from : std::string(nodes[i].key),
+                           i + 1 == nodes.size() ? outer.to : std::string(nodes[i + 1].key)};
+        if (i == at) {
+          page = nodes[i].child;
+          bounds = below;
+        }
+        if (depth + 1 == meta.pairs.depth) leaves.emplace_back(nodes[i].child, below);
+      }
+    }
+    for (const auto& [leaf, range] : leaves) {
+      const auto check = [&, leaf = leaf, &range = range]() -> Status {
+        ASSIGN_OR_RETURN(const std::string content, rep_->ReadPage(meta, leaf));
+        ASSIGN_OR_RETURN(const std::vector<Node> nodes,
+                         rep_->Parse(content, leaf, kLeaf, Rep::Table::kPairs, range));
+        return rep_->CheckPairs(meta, nodes, leaf, &progress.bytes);
+      };
+      const Status status = check();
+      if (status.code() == Code::kCorruption) {
+        damaged->push_back({leaf, range.from, range.to});
+      } else if (!status.ok()) {
+        return status;
+      } else {
+        rep_->SetVerified(leaf);
+      }
+      progress.bytes += rep_->page_bytes;
+      progress.next = range.to;
+      if (progress.next.empty()) return progress;
+      if (progress.bytes >= bytes) break;
+    }
+  }
+  return progress;
+}
+
+Status LmdbCheck::Excise(const LeafRange& leaf) const {
+  const std::string key = leaf.from.empty() ? MakeKey(std::string(1, '\0')) : leaf.from;
+  const size_t size = Even(kNodeBytes + key.size());
+  const size_t place = rep_->page_bytes - size;
+  std::string bytes(rep_->page_bytes, '\0');
+  Put<uint64_t>(bytes.data(), leaf.page);
+  Put<uint16_t>(bytes.data() + 10, kLeaf);
+  Put<uint16_t>(bytes.data() + 12, kHeaderBytes + 2);
+  Put<uint16_t>(bytes.data() + 14, static_cast<uint16_t>(place));
+  Put<uint16_t>(bytes.data() + kHeaderBytes, static_cast<uint16_t>(place));
+  Put<uint16_t>(bytes.data() + place + 6, static_cast<uint16_t>(key.size()));
+  std::memcpy(bytes.data() + place + kNodeBytes, key.data(), key.size());
+  const off_t offset = static_cast<off_t>(leaf.page * rep_->page_bytes);
+  if (::pwrite(rep_->fd, bytes.data(), bytes.size(), offset) !=
+          static_cast<ssize_t>(bytes.size()) ||
+      ::fsync(rep_->fd) != 0) {
+    return IoError(fmt::format("write {}: {}", rep_->path, std::strerror(errno)));
+  }
+  return Status::Ok();
+}
+
+// ---- the file -----------------------------------------------------------------------------------
+
+LmdbCheck::LmdbCheck(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
+LmdbCheck::~LmdbCheck() = default;
+
+Result<std::unique_ptr<LmdbCheck>> LmdbCheck::Open(const std::string& path) {
+  auto rep = std::make_unique<Rep>();
+  rep->path = path;
+  rep->fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (rep->fd < 0) {
+    std::string message = fmt::format("open {}: {}", path, std::strerror(errno));
+    if (errno == ENOENT) return NotFound(std::move(message));
+    return IoError(std::move(message));
+  }
+  ASSIGN_OR_RETURN(const std::string head, rep->Read(0, kMetaBytes));
+  // A crash right behind its creation leaves an empty file, which LMDB fills.
+  if (head.empty()) return NotFound(fmt::format("{} is empty", path));
+  if (head.size() < kMetaBytes) return Damage(0, "the file ends within it");
+  const uint32_t page_bytes = Get<uint32_t>(head.data() + 40);
+  if (page_bytes < 512 || page_bytes > 65536 || (page_bytes & (page_bytes - 1)) != 0) {
+    return Damage(0, "it names no size of pages");
+  }
+  rep->page_bytes = page_bytes;
+  return std::unique_ptr<LmdbCheck>(new LmdbCheck(std::move(rep)));
 }
 
 }  // namespace quorate::storage

@@ -1,24 +1,36 @@
-// Whether an LMDB file may be trusted. LMDB has no checksums of its own, and follows what a damaged
-// page says wherever that leads.
+// Whether what an LMDB file says may be believed. LMDB has no checksums of its own, and follows
+// what a damaged page says wherever that leads; so its pages are read here, without LMDB, by plain
+// file reads that check every number before they use it.
 //
-// Each value is stored with a CRC-32C over key and value behind it: verified at every read. At open
-// the whole file is read once, in a process of its own, since a damaged page may crash it:
+// Each value is stored with a CRC-32C over key and value behind it (Seal): verified at every read.
+// That leaves what is absent: a pair that a damaged page hides. So a page is verified before
+// anything is concluded from it, once since the file was opened:
 //
-//   pairs       keys ascend, checksums fit, there are as many as the meta page says: nothing is
-//               changed or missing
-//   free pages  are free: none of them is a page just read, all others are accounted for, so that
-//               later commits overwrite nothing that lives
+//   meta and branch pages, and the list of free pages
+//            when the file is opened (CheckSkeleton): a hundredth of it. A page names itself; keys
+//            ascend within what the parent says; numbers of pages are in the file, and each is used
+//            once; a page's pieces fill it without a gap, so that none can be missing.
+//   leaf pages, and values in pages of their own
+//            by the first read or write that needs them, or by the scrubber, which reads all of
+//            them in the background and begins again when it is through (CheckLeaves). The same
+//            rules, and all checksums.
 //
-// What this cannot see: damage that leads from one intact page to an older copy of the right one,
-// or a free list that names one of the few branch pages. A meta page that is damaged so that the
-// other one is taken yields the checkpoint before the last: a state that was once true, and behind
-// the log, which the replicas notice.
+// So a read says what was committed, or fails. What this cannot see: a page put back as a whole to
+// an older content that fits where it stands (a write that the disk lost), and, until the scrubber
+// comes by again, damage to what was verified before and read from the disk once more. A meta page
+// that is damaged so that the other one is taken yields the checkpoint before the last: a state
+// that was once true, and behind the log, which the replicas notice.
+//
+// CORRUPTION means that: the bytes were read, and cannot be what was written. Any other error (no
+// rights, no memory, a disk that does not answer) says nothing about the file, which is left alone.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 
@@ -30,9 +42,71 @@ inline constexpr size_t kSealBytes = 4;
 void Seal(std::string_view key, std::string_view value, char* out);
 // The value within `stored`; nullopt: it was not sealed with this key.
 std::optional<std::string_view> Unseal(std::string_view key, std::string_view stored);
+// What stands in a leaf page that was damaged (Excise): no pair of anybody's.
+inline bool IsExcised(std::string_view stored) { return stored.empty(); }
 
-// OK if `directory` holds no store yet, or one that can be trusted; CORRUPTION with what is wrong.
-// Blocking, reads all of it.
-Status CheckLmdb(const std::string& directory);
+// A leaf page, and the keys that lie in it and nowhere else: [from, to), empty: without bound.
+struct LeafRange {
+  uint64_t page = 0;
+  std::string from;
+  std::string to;
+};
+
+// One file. Calls from several threads at once are fine; whoever asks about pages keeps them from
+// being used anew meanwhile (a read transaction, or being the only writer).
+class LmdbCheck {
+ public:
+  // NOT_FOUND: there is no such file.
+  static Result<std::unique_ptr<LmdbCheck>> Open(const std::string& path);
+  ~LmdbCheck();
+  LmdbCheck(const LmdbCheck&) = delete;
+
+  // Of one of LMDB's two tables.
+  struct Tree {
+    uint64_t root = 0;
+    uint64_t depth = 0;  // 0: empty
+    uint64_t branch_pages = 0;
+    uint64_t leaf_pages = 0;
+    uint64_t overflow_pages = 0;
+  };
+  struct Meta {
+    uint64_t transaction = 0;
+    uint64_t last_page = 0;
+    Tree free;
+    Tree pairs;
+  };
+  // The newest.
+  Result<Meta> ReadMeta() const;
+  // The one of a transaction; NOT_FOUND: two later ones have taken its place.
+  Result<Meta> ReadMeta(uint64_t transaction) const;
+
+  // All but the leaf pages of the pairs.
+  Status CheckSkeleton(const Meta& meta) const;
+
+  // Verifies the leaf that `key` belongs to, and with `neighbours` all under the same parent (a
+  // deletion may join them), unless that was done before. `end` (if not null): where the leaf's
+  // keys end. CORRUPTION: *damaged says which leaf; page 0: not one leaf, but what leads to it.
+  enum class Neighbours : uint8_t { kNo, kYes };
+  Status VerifyLeaf(const Meta& meta, std::string_view key, Neighbours neighbours, std::string* end,
+                    LeafRange* damaged);
+
+  // Reads leaves from the one that holds `from` on, whether verified before or not, until `bytes`
+  // are read. *next: where to go on; empty: the end was reached. Damaged leaves are added to
+  // `damaged` and skipped.
+  struct Progress {
+    std::string next;
+    uint64_t bytes = 0;
+  };
+  Result<Progress> CheckLeaves(const Meta& meta, std::string_view from, uint64_t bytes,
+                               std::vector<LeafRange>* damaged);
+
+  // Puts a leaf with one pair of nobody's in the place of a damaged one, durably. LMDB is not open.
+  Status Excise(const LeafRange& leaf) const;
+
+ private:
+  struct Rep;
+  explicit LmdbCheck(std::unique_ptr<Rep> rep);
+  std::unique_ptr<Rep> rep_;
+};
 
 }  // namespace quorate::storage

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <condition_variable>
@@ -17,6 +18,7 @@
 #include "base/check.h"
 #include "base/probe.h"
 #include "storage/lmdb_check.h"
+#include "storage/lmdb_damage.h"
 #include "storage/overlay.h"
 
 namespace quorate::storage {
@@ -44,6 +46,7 @@ Status Failed(std::string_view call, std::string_view directory, int error) {
   }
 }
 
+constexpr uint64_t kScrubStepBytes = 1 << 20;  // some milliseconds
 constexpr auto kSpaceRetry = std::chrono::milliseconds(200);
 
 // LMDB creates its files but does not make their names durable (ST9).
@@ -63,11 +66,29 @@ struct LmdbStore::Rep {
   };
 
   Rep(Env& env, Options options)
-      : executor(env.executor), log(env.log), options(std::move(options)) {}
+      : executor(env.executor),
+        log(env.log),
+        options(std::move(options)),
+        file(this->options.directory + "/data.mdb"),
+        scrubbed(env.metrics.GetCounter("quorate_store_scrubbed_bytes_total",
+                                        "bytes of the store that the scrubber has read")),
+        passes(env.metrics.GetCounter("quorate_store_scrub_passes_total",
+                                      "times that the scrubber has read the whole store")),
+        damaged_pages(env.metrics.GetCounter("quorate_store_damaged_pages_total",
+                                             "damaged pages found in the store")) {}
   ~Rep();
 
   Status Open();
-  Status SetAsideIfDamaged();
+  Status OpenEnvironment();
+  Status Inspect();
+  Status Repair(std::vector<LeafRange> noted);
+  Status SetAside(const Status& why);
+  Status CompactIfMostlyFree();
+  // Notes and tells; the error to fail with.
+  Status Found(Options::FoundBy by, const LeafRange& leaf, const Status& why) const;
+  Status VerifyForWrite(const std::vector<const Overlay::Op*>& ops) const;
+  void Scrub();
+  Duration ScrubPause() const;
   void Run();
   Status Apply(const Overlay& overlay);
   int TryApply(const std::vector<const Overlay::Op*>& ops);
@@ -77,17 +98,32 @@ struct LmdbStore::Rep {
   // Runs `body(MDB_txn*)` in a read transaction.
   template <class Body>
   Status Read(Body body) const;
+  Status Renew() const;
+  // Of the state that is being read. Unless all is verified, for every leaf before LMDB reads it.
+  Status Verify(std::string_view key, std::string* end) const;
+  Status Mismatch(std::string_view key) const;
 
   Executor& executor;
   Logger& log;
   const Options options;
+  const std::string file;
+  std::unique_ptr<LmdbCheck> check;
+  std::vector<LeafRange> damaged;      // told since Open
+  std::atomic<bool> verified = false;  // every page, since Open
+  mutable std::atomic<bool> unusable = false;
+  mutable std::mutex note_mutex;
+  std::string scrub_from;  // commits' thread
+  Counter& scrubbed;
+  Counter& passes;
+  Counter& damaged_pages;
   MDB_env* env = nullptr;
   MDB_dbi dbi = 0;
   uint64_t map_bytes = 0;
   // Executor's thread: reused by every read, reset in between.
   mutable MDB_txn* reader = nullptr;
   mutable MDB_cursor* cursor = nullptr;
-  mutable int depth = 0;  // of reads within reads
+  mutable int depth = 0;                // of reads within reads
+  mutable LmdbCheck::Meta reader_meta;  // of the state being read, unless all is verified
   // Held by every read and while the map is replaced: LMDB forbids that under a running transaction
   // of this process. Hardly ever contended.
   mutable std::mutex map_mutex;
@@ -114,18 +150,121 @@ LmdbStore::Rep::~Rep() {
   if (env != nullptr) mdb_env_close(env);
 }
 
-// A damaged store is worth nothing: the replicas find that theirs is behind the log, and have their
-// state sent by others. Kept for whoever wants to know what happened.
-Status LmdbStore::Rep::SetAsideIfDamaged() {
-  const Status checked = CheckLmdb(options.directory);
-  if (checked.code() != Code::kCorruption) return checked;
+// What is damaged as a whole is worth nothing: the replicas find that theirs is behind the log, and
+// have their state sent by others. Kept for whoever wants to know what happened.
+Status LmdbStore::Rep::SetAside(const Status& why) {
   PROBE("lmdb damaged store set aside");
-  log.Error("store: {}; it is set aside as data.mdb.damaged", checked.ToString());
-  const std::string file = options.directory + "/data.mdb";
+  log.Error("store: {}; it is set aside as data.mdb.damaged", why.ToString());
   if (::rename(file.c_str(), (file + ".damaged").c_str()) != 0) {
     return Failed("rename", options.directory, errno);
   }
-  return MakeDurable(options.directory);
+  RETURN_IF_ERROR(MakeDurable(options.directory));
+  return RemoveDamageNote(options.directory);
+}
+
+// Before LMDB sees the file.
+Status LmdbStore::Rep::Inspect() {
+  auto note = ReadDamageNote(options.directory);
+  auto opened = LmdbCheck::Open(file);
+  if (opened.status().code() == Code::kNotFound) return RemoveDamageNote(options.directory);
+  if (opened.status().code() == Code::kCorruption) return SetAside(opened.status());
+  if (!opened.ok()) return opened.status();
+  // What it says was lost, nobody else knows.
+  if (note.status().code() == Code::kCorruption) return SetAside(note.status());
+  if (!note.ok()) return note.status();
+  check = std::move(*opened);
+  const auto skeleton = [this]() -> Status {
+    ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
+    return check->CheckSkeleton(meta);
+  };
+  const Status status = skeleton();
+  if (status.code() == Code::kCorruption) return SetAside(status);
+  RETURN_IF_ERROR(status);
+  return *note ? Repair(std::move(**note)) : Status::Ok();
+}
+
+// Where one page is damaged others may be: all are read before anything is served.
+Status LmdbStore::Rep::Repair(std::vector<LeafRange> noted) {
+  for (LeafRange& leaf : noted) {
+    if (leaf.page != 0) damaged.push_back(std::move(leaf));
+  }
+  ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
+  std::vector<LeafRange> found;
+  std::string from;
+  do {
+    auto progress = check->CheckLeaves(meta, from, 64 << 20, &found);
+    if (!progress.ok()) return progress.status();
+    from = std::move(progress->next);
+  } while (!from.empty());
+  if (found.empty() && damaged.empty()) return RemoveDamageNote(options.directory);
+  for (const LeafRange& leaf : found) {
+    const bool known = std::any_of(damaged.begin(), damaged.end(), [&](const LeafRange& each) {
+      return each.page == leaf.page && each.from == leaf.from && each.to == leaf.to;
+    });
+    if (!known) damaged.push_back(leaf);
+  }
+  RETURN_IF_ERROR(WriteDamageNote(options.directory, damaged));
+  for (const LeafRange& leaf : found) {
+    PROBE("lmdb damaged leaf replaced");
+    log.Error("store: page {} is damaged and replaced by an empty one", leaf.page);
+    RETURN_IF_ERROR(check->Excise(leaf));
+  }
+  return Status::Ok();
+}
+
+Status LmdbStore::Rep::Found(Options::FoundBy by, const LeafRange& leaf, const Status& why) const {
+  std::lock_guard lock(note_mutex);
+  if (unusable.exchange(true)) return why;
+  PROBE("lmdb damage found");
+  damaged_pages.Add();
+  std::vector<LeafRange> all = damaged;
+  all.push_back(leaf);
+  const Status noted = WriteDamageNote(options.directory, all);
+  log.Error("store: {}; {}", why.ToString(),
+            noted.ok() ? "it has to be opened again" : noted.ToString());
+  if (noted.ok() && options.on_damage) options.on_damage(by, why);
+  return why;
+}
+
+Status LmdbStore::Rep::CompactIfMostlyFree() {
+  const uint64_t reusable = reusable_bytes;
+  struct stat info {};
+  if (::stat(file.c_str(), &info) != 0) return Failed("stat", options.directory, errno);
+  const uint64_t size = static_cast<uint64_t>(info.st_size);
+  if (size < options.compact_file_bytes_min || reusable < size / 2 ||
+      size - reusable > kCompactBytesMax || !damaged.empty()) {
+    return Status::Ok();
+  }
+  // LMDB copies what pages say: they are verified first, and damage is for another start.
+  ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
+  std::vector<LeafRange> found;
+  std::string from;
+  do {
+    auto progress = check->CheckLeaves(meta, from, 64 << 20, &found);
+    if (!progress.ok() || !found.empty()) return Status::Ok();
+    from = std::move(progress->next);
+  } while (!from.empty());
+  const std::string copy = options.directory + "/compact.new";
+  ::unlink(copy.c_str());
+  const int fd = ::open(copy.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd < 0) return Failed("open", copy, errno);
+  int error = mdb_env_copyfd2(env, fd, MDB_CP_COMPACT);
+  if (error == 0 && ::fsync(fd) != 0) error = errno;
+  ::close(fd);
+  if (error != 0) {
+    // A store that is larger than need be is no reason not to start.
+    log.Warn("store: not compacted: {}", mdb_strerror(error));
+    ::unlink(copy.c_str());
+    return Status::Ok();
+  }
+  mdb_env_close(std::exchange(env, nullptr));
+  if (::rename(copy.c_str(), file.c_str()) != 0) return Failed("rename", copy, errno);
+  RETURN_IF_ERROR(MakeDurable(options.directory));
+  PROBE("lmdb compacted");
+  struct stat now {};
+  ::stat(file.c_str(), &now);
+  log.Info("store: rewritten, {} bytes instead of {}", now.st_size, size);
+  return OpenEnvironment();
 }
 
 Status LmdbStore::Rep::Open() {
@@ -133,12 +272,25 @@ Status LmdbStore::Rep::Open() {
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return Failed("mkdir", directory, errno);
   }
-  RETURN_IF_ERROR(SetAsideIfDamaged());
-  const auto failed = [&](int error) { return Failed("open", directory, error); };
+  RETURN_IF_ERROR(Inspect());
+  RETURN_IF_ERROR(OpenEnvironment());
+  RETURN_IF_ERROR(CompactIfMostlyFree());
+  if (int error = mdb_txn_begin(env, nullptr, MDB_RDONLY, &reader)) {
+    return Failed("open", directory, error);
+  }
+  if (int error = mdb_cursor_open(reader, dbi, &cursor)) return Failed("open", directory, error);
+  mdb_txn_reset(reader);
+  RETURN_IF_ERROR(MakeDurable(directory));
+  thread = std::thread([this] { Run(); });
+  return Status::Ok();
+}
+
+Status LmdbStore::Rep::OpenEnvironment() {
+  const auto failed = [this](int error) { return Failed("open", options.directory, error); };
   if (int error = mdb_env_create(&env)) return failed(error);
   map_bytes = options.map_bytes;
   if (int error = mdb_env_set_mapsize(env, map_bytes)) return failed(error);
-  if (int error = mdb_env_open(env, directory.c_str(), MDB_NOTLS | MDB_NORDAHEAD, 0600)) {
+  if (int error = mdb_env_open(env, options.directory.c_str(), MDB_NOTLS | MDB_NORDAHEAD, 0600)) {
     return failed(error);
   }
   // An existing file may need more than was asked for.
@@ -155,14 +307,48 @@ Status LmdbStore::Rep::Open() {
   } else {
     mdb_txn_abort(txn);
   }
-  if (error == 0) error = mdb_txn_begin(env, nullptr, MDB_RDONLY, &reader);
-  if (error == 0) error = mdb_cursor_open(reader, dbi, &cursor);
   if (error != 0) return failed(error);
-  mdb_txn_reset(reader);
   CountReusable();
-  RETURN_IF_ERROR(MakeDurable(directory));
-  thread = std::thread([this] { Run(); });
+  // Of this file, which may be another one than was inspected.
+  ASSIGN_OR_RETURN(check, LmdbCheck::Open(file));
   return Status::Ok();
+}
+
+Duration LmdbStore::Rep::ScrubPause() const {
+  const uint64_t rate =
+      verified ? options.scrub_bytes_per_second : options.first_scrub_bytes_per_second;
+  return Duration(std::chrono::nanoseconds(std::chrono::seconds(1)) *
+                  static_cast<int64_t>(kScrubStepBytes) /
+                  static_cast<int64_t>(std::max<uint64_t>(rate, 1)));
+}
+
+// On the thread of the only writer, so that the newest state stays what it is meanwhile.
+void LmdbStore::Rep::Scrub() {
+  if (unusable) return;
+  const auto meta = check->ReadMeta();
+  std::vector<LeafRange> found;
+  Result<LmdbCheck::Progress> progress =
+      meta.ok() ? check->CheckLeaves(*meta, scrub_from, kScrubStepBytes, &found)
+                : Result<LmdbCheck::Progress>(meta.status());
+  if (!found.empty()) {
+    const Status why = Corruption(
+        fmt::format("page {} of the store in {} is damaged", found[0].page, options.directory));
+    (void)Found(Options::FoundBy::kScrubber, found[0], why);
+    return;
+  }
+  if (progress.status().code() == Code::kCorruption) {
+    (void)Found(Options::FoundBy::kScrubber, LeafRange(), progress.status());
+    return;
+  }
+  if (!progress.ok()) {
+    log.Warn("store: scrubbing: {}", progress.status().ToString());
+    return;
+  }
+  scrubbed.Add(progress->bytes);
+  scrub_from = std::move(progress->next);
+  if (!scrub_from.empty()) return;
+  passes.Add();
+  if (!verified.exchange(true)) log.Info("store: all pages are read and sound");
 }
 
 void LmdbStore::Rep::Run() {
@@ -170,7 +356,12 @@ void LmdbStore::Rep::Run() {
   Job job;  // kept until the next one, so that a large batch is freed here, not by the executor
   std::unique_lock lock(queue_mutex);
   while (true) {
-    wake.wait(lock, [this] { return stopped || !queue.empty(); });
+    if (!wake.wait_for(lock, ScrubPause(), [this] { return stopped || !queue.empty(); })) {
+      lock.unlock();
+      Scrub();
+      lock.lock();
+      continue;
+    }
     if (stopped) return;
     job = std::move(queue.front());
     queue.pop_front();
@@ -196,6 +387,7 @@ void LmdbStore::Rep::Run() {
 
 Status LmdbStore::Rep::Apply(const Overlay& overlay) {
   const std::vector<const Overlay::Op*> ops = overlay.Ordered();
+  RETURN_IF_ERROR(VerifyForWrite(ops));
   RETURN_IF_ERROR(EnsureRoom(ops));
   int error = TryApply(ops);
   while (error == MDB_MAP_FULL) {
@@ -225,6 +417,25 @@ void LmdbStore::Rep::CountReusable() {
     reusable_bytes = all > used ? (all - used) * pairs.ms_psize : 0;
   }
   mdb_txn_abort(txn);
+}
+
+// LMDB must not meet a damaged page.
+Status LmdbStore::Rep::VerifyForWrite(const std::vector<const Overlay::Op*>& ops) const {
+  if (verified) return Status::Ok();
+  ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
+  std::string end;  // of the keys that the last leaf verified holds
+  bool any = false;
+  for (const Overlay::Op* op : ops) {
+    const auto& [key, value] = *op;
+    if (any && value && (end.empty() || CompareKeys(key, end) < 0)) continue;
+    LeafRange leaf;
+    const auto neighbours = value ? LmdbCheck::Neighbours::kNo : LmdbCheck::Neighbours::kYes;
+    const Status status = check->VerifyLeaf(meta, key, neighbours, &end, &leaf);
+    if (status.code() == Code::kCorruption) return Found(Options::FoundBy::kUser, leaf, status);
+    RETURN_IF_ERROR(status);
+    any = true;
+  }
+  return Status::Ok();
 }
 
 int LmdbStore::Rep::TryApply(const std::vector<const Overlay::Op*>& ops) {
@@ -278,20 +489,48 @@ Status LmdbStore::Rep::Grow() {
 
 template <class Body>
 Status LmdbStore::Rep::Read(Body body) const {
+  if (unusable) return Corruption("a damaged page was found; the store has to be opened again");
   // A scan's visitor may read, too: within the same transaction.
   std::unique_lock lock(map_mutex, std::defer_lock);
-  int error = 0;
   if (depth == 0) {
     lock.lock();
-    error = mdb_txn_renew(reader);
+    RETURN_IF_ERROR(Renew());
   }
-  if (error == 0) {
-    ++depth;
-    error = body(reader);
-    if (--depth == 0) mdb_txn_reset(reader);
+  ++depth;
+  Status status = body(reader);
+  if (--depth == 0) mdb_txn_reset(reader);
+  return status;
+}
+
+Status LmdbStore::Rep::Renew() const {
+  while (true) {
+    if (int error = mdb_txn_renew(reader)) return Failed("read", options.directory, error);
+    if (verified) return Status::Ok();
+    Result<LmdbCheck::Meta> meta = check->ReadMeta(mdb_txn_id(reader));
+    if (meta.ok()) reader_meta = *meta;
+    if (meta.status().code() != Code::kNotFound) {
+      if (!meta.ok()) mdb_txn_reset(reader);
+      return meta.status();
+    }
+    mdb_txn_reset(reader);  // two commits have passed meanwhile
   }
-  if (error == 0 || error == MDB_NOTFOUND) return Status::Ok();
-  return Failed("read", options.directory, error);
+}
+
+Status LmdbStore::Rep::Verify(std::string_view key, std::string* end) const {
+  LeafRange leaf;
+  const Status status = check->VerifyLeaf(reader_meta, key, LmdbCheck::Neighbours::kNo, end, &leaf);
+  if (status.code() == Code::kCorruption) return Found(Options::FoundBy::kUser, leaf, status);
+  return status;
+}
+
+// A pair was verified, and does not match its checksum now: which leaf is it?
+Status LmdbStore::Rep::Mismatch(std::string_view key) const {
+  const Status why = Corruption(
+      fmt::format("a pair of the store in {} does not match its checksum", options.directory));
+  std::vector<LeafRange> found;
+  const auto meta = check->ReadMeta(mdb_txn_id(reader));
+  if (meta.ok()) (void)check->CheckLeaves(*meta, key, 1, &found);
+  return Found(Options::FoundBy::kUser, found.empty() ? LeafRange() : found[0], why);
 }
 
 LmdbStore::LmdbStore(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
@@ -305,38 +544,82 @@ Result<std::unique_ptr<LmdbStore>> LmdbStore::Open(Env& env, Options options) {
 
 Result<std::optional<std::string>> LmdbStore::Get(std::string_view key) const {
   std::optional<std::string> value;
-  const Status status = rep_->Read([&](MDB_txn* txn) {
+  const Status status = rep_->Read([&](MDB_txn* txn) -> Status {
+    if (!rep_->verified) RETURN_IF_ERROR(rep_->Verify(key, nullptr));
     MDB_val k = Val(key);
     MDB_val v;
-    int error = mdb_get(txn, rep_->dbi, &k, &v);
-    if (error != 0) return error;
+    const int error = mdb_get(txn, rep_->dbi, &k, &v);
+    if (error == MDB_NOTFOUND) return Status::Ok();
+    if (error != 0) return Failed("read", rep_->options.directory, error);
+    if (IsExcised(View(v))) return Status::Ok();
     const auto unsealed = Unseal(key, View(v));
-    if (!unsealed) return MDB_CORRUPTED;
+    if (!unsealed) return rep_->Mismatch(key);
     value.emplace(*unsealed);
-    return 0;
+    return Status::Ok();
   });
   if (!status.ok()) return status;
   return value;
 }
 
+namespace {
+
+// Verifies leaves ahead of a scan: LMDB looks into the next one when it leaves one, so that the one
+// behind the current one is always verified as well.
+class Ahead {
+ public:
+  using VerifyFn = absl::FunctionRef<Status(std::string_view key, std::string* end)>;
+
+  Status Begin(std::string_view from, VerifyFn verify) {
+    RETURN_IF_ERROR(verify(from, &current_));
+    next_ = current_;
+    return current_.empty() ? Status::Ok() : verify(current_, &next_);
+  }
+  Status At(std::string_view key, VerifyFn verify) {
+    while (!current_.empty() && CompareKeys(key, current_) >= 0) {
+      current_ = next_;
+      if (!current_.empty()) RETURN_IF_ERROR(verify(current_, &next_));
+    }
+    return Status::Ok();
+  }
+
+ private:
+  std::string current_;  // where the keys of the current leaf end; empty: it is the last
+  std::string next_;     // likewise, of the one behind it
+};
+
+}  // namespace
+
 Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor visit) const {
-  return rep_->Read([&](MDB_txn* txn) {
-    const bool nested = rep_->depth > 1;
+  return rep_->Read([&](MDB_txn* txn) -> Status {
+    const auto failed = [this](int error) {
+      return Failed("read", rep_->options.directory, error);
+    };
+    const auto verify = [this](std::string_view key, std::string* end) {
+      return rep_->Verify(key, end);
+    };
+    const bool all_verified = rep_->verified;
+    Ahead ahead;
+    if (!all_verified) RETURN_IF_ERROR(ahead.Begin(from, verify));
     MDB_cursor* cursor = rep_->cursor;
-    int error = nested ? mdb_cursor_open(txn, rep_->dbi, &cursor) : mdb_cursor_renew(txn, cursor);
-    if (error != 0) return error;
+    std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)> own(nullptr, mdb_cursor_close);
+    if (rep_->depth > 1) {
+      if (int error = mdb_cursor_open(txn, rep_->dbi, &cursor)) return failed(error);
+      own.reset(cursor);
+    } else if (int error = mdb_cursor_renew(txn, cursor)) {
+      return failed(error);
+    }
     MDB_val k = Val(from);
     MDB_val v;
-    error = mdb_cursor_get(cursor, &k, &v, from.empty() ? MDB_FIRST : MDB_SET_RANGE);
-    while (error == 0) {
-      if (!to.empty() && CompareKeys(View(k), to) >= 0) break;
+    int error = mdb_cursor_get(cursor, &k, &v, from.empty() ? MDB_FIRST : MDB_SET_RANGE);
+    for (; error == 0; error = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+      if (!to.empty() && CompareKeys(View(k), to) >= 0) return Status::Ok();
+      if (!all_verified) RETURN_IF_ERROR(ahead.At(View(k), verify));
+      if (IsExcised(View(v))) continue;
       const auto value = Unseal(View(k), View(v));
-      if (!value) error = MDB_CORRUPTED;
-      if (!value || !visit(View(k), *value)) break;
-      error = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+      if (!value) return rep_->Mismatch(View(k));
+      if (!visit(View(k), *value)) return Status::Ok();
     }
-    if (nested) mdb_cursor_close(cursor);
-    return error;
+    return error == MDB_NOTFOUND ? Status::Ok() : failed(error);
   });
 }
 
@@ -349,6 +632,22 @@ void LmdbStore::CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback
 }
 
 bool LmdbStore::waits_for_space() const { return rep_->starved; }
+
+std::vector<KvStore::Range> LmdbStore::Damaged() const {
+  std::vector<Range> ranges;
+  for (const LeafRange& leaf : rep_->damaged) ranges.emplace_back(leaf.from, leaf.to);
+  return ranges;
+}
+
+void LmdbStore::ForgetDamage() {
+  std::lock_guard lock(rep_->note_mutex);
+  if (rep_->damaged.empty() || rep_->unusable) return;
+  const Status status = RemoveDamageNote(rep_->options.directory);
+  if (!status.ok()) return rep_->log.Warn("store: {}", status.ToString());
+  rep_->damaged.clear();
+}
+
+uint64_t LmdbStore::scrub_passes() const { return rep_->passes.Value(); }
 
 uint64_t LmdbStore::ReusableBytes() const { return rep_->reusable_bytes; }
 

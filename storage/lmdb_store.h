@@ -11,21 +11,50 @@
 //
 // Reads run on the executor's thread in a read transaction that is renewed for the call and reset
 // before it returns. None is ever left open, since an open one pins every page freed after it.
+//
+// Damage (lmdb_check.h says what is verified when). What leads to the leaves is checked at Open; if
+// that is damaged, the whole file is set aside as data.mdb.damaged and an empty store opened: the
+// replicas find theirs behind the log, and have their state sent by others. A damaged leaf, found
+// by a read, a write or the scrubber, is noted (lmdb_damage.h), and the store is of no use until it
+// is opened again: then all leaves are read, damaged ones replaced by empty ones, and what lay in
+// them is Damaged(). Whatever else keeps the file from being read is an error that names its cause,
+// and leaves the file as it is.
+//
+// The scrubber runs on the commits' thread, between commits, a piece at a time.
+//
+// A file that is mostly free pages is rewritten at Open, if that takes seconds.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/env.h"
 #include "storage/kv_store.h"
 
 namespace quorate::storage {
 
+// The scrubber's rate: at first, when every read has to verify its page, and then.
+inline constexpr uint64_t kScrubFirstBytesPerSecond = 64 << 20;
+inline constexpr uint64_t kScrubBytesPerSecond = 4 << 20;
+// A store of up to so many bytes in use is rewritten at a start if most of its file, which is at
+// least so large, is unused.
+inline constexpr uint64_t kCompactBytesMax = 1 << 30;
+inline constexpr uint64_t kCompactFileBytesMin = 64 << 20;
+
 class LmdbStore final : public KvStore {
  public:
   struct Options {
     std::string directory;                   // created if missing
     uint64_t map_bytes = uint64_t{4} << 30;  // address space, not disk; doubled when needed
+    uint64_t first_scrub_bytes_per_second = kScrubFirstBytesPerSecond;
+    uint64_t scrub_bytes_per_second = kScrubBytesPerSecond;
+    uint64_t compact_file_bytes_min = kCompactFileBytesMin;
+    // A damaged page was found, and noted. By the scrubber: the node should stop serving soon and
+    // open the store again. By who needs the page: it must, at once; called on that thread.
+    enum class FoundBy : uint8_t { kScrubber, kUser };
+    std::function<void(FoundBy, const Status&)> on_damage;
   };
   static Result<std::unique_ptr<LmdbStore>> Open(Env& env, Options options);
   // Waits for the commit that is running; queued ones are dropped without callback, as in a crash.
@@ -37,6 +66,10 @@ class LmdbStore final : public KvStore {
   uint64_t SizeBytes() const override;
   uint64_t ReusableBytes() const override;
   bool waits_for_space() const override;
+  std::vector<Range> Damaged() const override;
+  void ForgetDamage() override;
+  // Passes of the scrubber over the whole file since Open.
+  uint64_t scrub_passes() const;
 
  private:
   struct Rep;

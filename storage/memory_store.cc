@@ -18,6 +18,15 @@ void MemoryDisk::ApplyFirst() {
   ++commits_;
 }
 
+void MemoryDisk::Lose(const std::string& from, const std::string& to) {
+  std::vector<std::string> keys;
+  for (Overlay::Cursor each(pairs_, from, to); each.valid(); each.Next()) {
+    keys.push_back(each.op().key);
+  }
+  for (const std::string& key : keys) pairs_.Erase(key);
+  lost_.emplace_back(from, to);
+}
+
 void MemoryDisk::Crash(Random& random) {
   for (uint64_t kept = random.Below(in_flight_.size() + 1); kept > 0; --kept) ApplyFirst();
   in_flight_.clear();

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/env.h"
 #include "storage/kv_store.h"
@@ -22,6 +23,8 @@ class MemoryDisk {
   void Crash(Random& random);
   // The next commit, and all after it, fail with `status`.
   void FailCommits(Status status) { failure_ = std::move(status); }
+  // What lies in [from, to) is gone, and the next store says so until it is forgotten.
+  void Lose(const std::string& from, const std::string& to);
 
   size_t size() const { return pairs_.size(); }
   uint64_t commits() const { return commits_; }
@@ -33,6 +36,7 @@ class MemoryDisk {
   Overlay pairs_;  // over nothing: without deletions
   std::deque<std::shared_ptr<const Overlay>> in_flight_;
   std::optional<Status> failure_;
+  std::vector<KvStore::Range> lost_;
   uint64_t commits_ = 0;
 };
 
@@ -50,6 +54,8 @@ class MemoryStore final : public KvStore {
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
+  std::vector<Range> Damaged() const override { return disk_.lost_; }
+  void ForgetDamage() override { disk_.lost_.clear(); }
   uint64_t SizeBytes() const override { return disk_.pairs_.bytes(); }
 
  private:

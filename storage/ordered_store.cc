@@ -321,6 +321,25 @@ Status OrderedStore::Scan(std::string_view from, std::string_view to, ScanVisito
   return Status::Ok();
 }
 
+bool OrderedStore::Damaged(GroupId group,
+                           const std::vector<std::pair<std::string, std::string>>& spans) const {
+  for (const auto& [from, to] : rep_->store.Damaged()) {
+    const auto holds = [&from = from, &to = to](std::string_view key) {
+      return (from.empty() || CompareKeys(from, key) <= 0) &&
+             (to.empty() || CompareKeys(key, to) < 0);
+    };
+    if (holds(AppliedKey(group))) return true;
+    for (const auto& [begin, end] : spans) {
+      const bool before = !end.empty() && !from.empty() && CompareKeys(end, from) <= 0;
+      const bool behind = !begin.empty() && !to.empty() && CompareKeys(to, begin) <= 0;
+      if (!before && !behind) return true;
+    }
+  }
+  return false;
+}
+
+void OrderedStore::ForgetDamage() { rep_->store.ForgetDamage(); }
+
 bool OrderedStore::OverBound() const { return OverlayBytes() > limits::kOverlayBytesMax; }
 
 size_t OrderedStore::OverlayBytes() const { return rep_->Bytes(); }

@@ -69,6 +69,8 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
       quarantine_(std::move(recovered.quarantine)),
       quarantine_term_(recovered.initial.hard_state.term) {
   if (recovered.record) log_.Append(std::move(*recovered.record));
+  lost_state_ = recovered.lost_state;
+  rt_.lost_state += lost_state_ ? 1 : 0;
   if (quarantined()) {
     rt_.metrics.quarantined_groups.Set(++rt_.quarantined);
     rt_.env.log.Error("raft group {}: replica is quarantined until its leader sends a snapshot: {}",
@@ -223,6 +225,10 @@ bool Group::HandOver() {
   const Status status = node_->TransferLeadership(best->id);
   if (status.ok()) rt_.MarkDirty(this);
   return true;
+}
+
+void Runtime::ForgetDamage() {
+  if (settled && lost_state == 0) store.ForgetDamage();
 }
 
 // ---- room ---------------------------------------------------------------------------------------

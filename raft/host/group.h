@@ -71,6 +71,8 @@ struct Runtime {
   // What a peer's last message said of its disk; no peer that is silent has room.
   enum class Room : uint8_t { kUnknown, kSpare, kLow };
   Room RoomOf(NodeId node) const;
+  // If nobody waits for what the store lost any more.
+  void ForgetDamage();
 
   Env& env;
   const Host::Options options;
@@ -89,8 +91,10 @@ struct Runtime {
     bool low_space = false;
   };
   std::map<NodeId, Peer> peers;
-  bool failed = false;                                     // storage: nothing moves any more
-  size_t copying = 0;                                      // groups that copy a snapshot
+  bool failed = false;    // storage: nothing moves any more
+  size_t lost_state = 0;  // groups that wait for what the store lost
+  bool settled = false;   // there are no more of them to be started
+  size_t copying = 0;     // groups that copy a snapshot
   std::vector<std::weak_ptr<const SnapshotImage>> images;  // finished copies, while being sent
   std::vector<Group*> dirty;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
@@ -230,6 +234,7 @@ class Group final : public GroupHandle {
   Stream last_installed_;
 
   std::string quarantine_;      // why; empty: not
+  bool lost_state_ = false;     // to a damaged page of the store
   Term quarantine_term_;        // the newest term this replica is known to have seen
   ReplicaId heard_from_;        // whoever leads, as far as can be told
   uint64_t wanted_stream_ = 0;  // 0: to be drawn

@@ -326,6 +326,10 @@ void Group::Lift(const SnapshotMeta& meta, Term term, ReplicaId leader) {
   initial.applied = meta.index;
   node_ = MakeNode(std::move(initial), false);
   quarantine_.clear();
+  if (std::exchange(lost_state_, false)) {
+    --rt_.lost_state;
+    rt_.ForgetDamage();
+  }
   rt_.MarkDirty(this);
 }
 

@@ -127,9 +127,19 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   if (!meta.empty()) stored.meta = std::move(meta.mapped());
   stored.state = machine.HasState();
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
+  recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans());
+  if (recovered.lost_state && recovered.quarantine.empty()) {
+    PROBE("raft.host.quarantine-for-damaged-page");
+    recovered.quarantine = "a damaged page of the store held a part of its state";
+  }
   auto& slot = rep.groups[group];
   slot = std::make_unique<Group>(rep.runtime, group, machine, std::move(recovered));
   return slot.get();
+}
+
+void Host::SettleDamage() {
+  rep_->runtime.settled = true;
+  rep_->runtime.ForgetDamage();
 }
 
 std::vector<GroupId> Host::StoredGroups() const {

@@ -10,8 +10,8 @@
 // a snapshot, which may contain it: UNAVAILABLE. If the node stops first it never ends, like a
 // crash.
 //
-// A group whose log or state is found damaged starts quarantined: it grants no vote, acknowledges
-// nothing, and asks its leader for a snapshot (ST4, ST5; group.h).
+// A group whose log or state is found damaged, or had a part in a damaged page, starts quarantined:
+// it grants no vote, acknowledges nothing, and asks its leader for a snapshot (ST4, ST5; group.h).
 //
 // Turns: whatever is fed marks its group dirty; one posted handler then carries out the Readys of
 // all dirty groups, so that a turn's proposals of a group are one record and one message per
@@ -122,6 +122,9 @@ class Host : public TransportReceiver {
   // kAlreadyExists if it runs.
   Result<GroupHandle*> StartGroup(GroupId group, StateMachine& machine,
                                   std::optional<Configuration> bootstrap);
+  // Every group that may be in the store was started: what it lost (KvStore::Damaged) concerns
+  // those in quarantine for it, and can be forgotten once the last of them is out.
+  void SettleDamage();
   // Groups that the WAL or the store know: to be started after a restart.
   std::vector<GroupId> StoredGroups() const;
 

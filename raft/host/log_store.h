@@ -70,6 +70,7 @@ struct Recovered {
   std::optional<storage::WalRecord> record;
   // Not empty: why this replica must not vote or acknowledge before it has a leader's snapshot.
   std::string quarantine;
+  bool lost_state = false;  // a part of its state was in a damaged page of the store
 };
 
 // What the three say of a group when the node starts.

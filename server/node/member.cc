@@ -67,6 +67,7 @@ Status Member::StartReplicas(const v1::BootstrapRequest* bootstrap) {
     descriptor.set_shard_id(group.value());
     RETURN_IF_ERROR(StartShard(descriptor, false));
   }
+  host_.SettleDamage();
   return Status::Ok();
 }
 

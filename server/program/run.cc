@@ -2,12 +2,16 @@
 
 #include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
+#include <linux/close_range.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "client/route/grpc_channel.h"
@@ -28,6 +32,7 @@ namespace {
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
 constexpr Duration kStopTimeout = 10s;
+constexpr Duration kHandOverBeforeRepair = 2s;
 constexpr Duration kServingInterval = 200ms;
 
 int Refuse(const Status& status) {
@@ -75,6 +80,25 @@ Status CheckWritable(const std::string& directory) {
   return Status::Ok();
 }
 
+// The same program with the same arguments in this process: for a store that has to be opened anew.
+// Nothing that was not acknowledged yet will be.
+[[noreturn]] void StartAnew(Logger& log) {
+  std::ifstream file("/proc/self/cmdline", std::ios::binary);
+  std::string word;
+  std::vector<std::string> words;
+  while (std::getline(file, word, '\0')) words.push_back(word);
+  std::vector<char*> arguments;
+  for (std::string& each : words) arguments.push_back(each.data());
+  arguments.push_back(nullptr);
+  log.Warn("node: starts anew");
+  std::fflush(nullptr);
+  // No lock and no port may outlive this.
+  syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
+  if (!words.empty()) ::execv("/proc/self/exe", arguments.data());
+  log.Error("node: cannot start anew: {}", std::strerror(errno));
+  std::_Exit(kExitFailed);
+}
+
 // Everything of one running node, built and destroyed in this order.
 struct Process {
   explicit Process(const NodeConfig& config)
@@ -84,11 +108,24 @@ struct Process {
         channel(real.env, hub.loop),
         world{real.env, files,
               [this](const std::string& directory) -> Result<std::unique_ptr<storage::KvStore>> {
-                auto opened = storage::LmdbStore::Open(real.env, {.directory = directory});
+                storage::LmdbStore::Options options;
+                options.directory = directory;
+                options.on_damage = [this](auto by, const Status&) { OnDamage(by); };
+                auto opened = storage::LmdbStore::Open(real.env, std::move(options));
                 if (!opened.ok()) return opened.status();
                 return std::unique_ptr<storage::KvStore>(std::move(*opened));
               },
               transport, channel} {}
+
+  // Whoever met the damaged page cannot go on; what the scrubber found can wait for a good moment.
+  void OnDamage(storage::LmdbStore::Options::FoundBy by) {
+    if (by == storage::LmdbStore::Options::FoundBy::kUser) StartAnew(real.log);
+    real.executor.Post([this] { scope->Spawn(LeaveAndStartAnew()); });
+  }
+  Task<void> LeaveAndStartAnew() {
+    if (node != nullptr) co_await node->HandOver(kHandOverBeforeRepair);
+    StartAnew(real.log);
+  }
 
   GrpcHub hub;
   RealEnv real;

@@ -342,7 +342,7 @@ void CheckFailsForAnotherReason(Injector& in, const Fault& fault) {
   const storage::MemoryDisk before = node.store_disk();
   Unreadable(
       in, fault, [](SimNode& node) { node.BreakStore(IoError("simulated lack of memory")); },
-      [&in, fault, before](SimNode& node) {
+      [&in, before](SimNode& node) {
         if (node.store_disk().commits() < before.commits()) {
           in.Violation(
               fmt::format("{} has thrown a store away that it could not open", node.address()));

@@ -1,14 +1,21 @@
-// A sound store is always found sound, after any history of commits; a damaged one is either found
-// out or still holds the newest or the last but one commit.
+// A sound store is always found sound, after any history of commits. A damaged one says nothing
+// that was not committed: it refuses, and comes back without the pages that are damaged and with
+// everything else.
 #include "storage/lmdb_check.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 
 #include "base/random.h"
+#include "storage/lmdb_damage.h"
 #include "storage/lmdb_store.h"
 #include "tests/storage/temp_directory.h"
 #include "tests/storage/thread_executor.h"
@@ -20,10 +27,33 @@ using Model = std::map<std::string, std::string>;
 
 class Store {
  public:
-  explicit Store(const std::string& directory) {
-    auto opened = LmdbStore::Open(real_.env, {.directory = directory});
-    EXPECT_TRUE(opened.ok()) << opened.status().ToString();
+  explicit Store(const std::string& directory, LmdbStore::Options options = Slow()) {
+    options.directory = directory;
+    options.on_damage = [this](auto by, const Status&) {
+      ++(by == LmdbStore::Options::FoundBy::kUser ? found_by_user : found_by_scrubber);
+    };
+    auto opened = LmdbStore::Open(real_.env, std::move(options));
+    status = opened.status();
     if (opened.ok()) lmdb_ = std::move(*opened);
+  }
+  // The scrubber does not come to anything.
+  static LmdbStore::Options Slow() {
+    LmdbStore::Options options;
+    options.first_scrub_bytes_per_second = 1;
+    options.scrub_bytes_per_second = 1;
+    return options;
+  }
+
+  Status status;
+  std::atomic<int> found_by_user = 0;
+  std::atomic<int> found_by_scrubber = 0;
+  LmdbStore* operator->() { return lmdb_.get(); }
+  void RunUntil(const std::function<bool()>& done) { real_.executor.RunUntil(done); }
+  Status Write(WriteBatch batch) {
+    std::optional<Status> result;
+    lmdb_->Commit(std::move(batch), [&](Status status) { result = std::move(status); });
+    real_.executor.RunUntil([&] { return result.has_value(); });
+    return *result;
   }
 
   // Puts and deletes at random, some of it large, as one commit.
@@ -74,76 +104,359 @@ TEST(LmdbCheck, ASealFitsOneKeyAndOneValue) {
   EXPECT_EQ(Unseal("key", stored), std::nullopt);
 }
 
+// Everything, as the scrubber reads it.
+Status CheckAll(const std::string& file) {
+  auto check = LmdbCheck::Open(file);
+  if (!check.ok()) return check.status();
+  ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, (*check)->ReadMeta());
+  RETURN_IF_ERROR((*check)->CheckSkeleton(meta));
+  std::vector<LeafRange> damaged;
+  std::string from;
+  do {
+    ASSIGN_OR_RETURN(const LmdbCheck::Progress progress,
+                     (*check)->CheckLeaves(meta, from, 10'000, &damaged));
+    from = progress.next;
+  } while (!from.empty());
+  return damaged.empty() ? Status::Ok() : Corruption("a leaf");
+}
+
 TEST(LmdbCheck, ASoundStoreIsFoundSound) {
   TempDirectory directory;
-  EXPECT_TRUE(CheckLmdb(directory.path()).ok()) << "there is none yet";
+  const std::string file = directory.path() + "/data.mdb";
+  EXPECT_EQ(CheckAll(file).code(), Code::kNotFound);
   Random random(1);
   Model model;
   for (int life = 0; life < 40; ++life) {
     {
       Store store(directory.path());
+      ASSERT_TRUE(store.status.ok()) << store.status.ToString();
       for (uint64_t i = random.Below(8); i > 0; --i) store.Commit(&random, &model);
+      ASSERT_EQ(*store.ReadAll(), model);
     }
-    const Status checked = CheckLmdb(directory.path());
+    const Status checked = CheckAll(file);
     ASSERT_TRUE(checked.ok()) << "life " << life << ": " << checked.ToString();
   }
 }
 
-TEST(LmdbCheck, DamageIsFoundOrDidNoHarm) {
-  TempDirectory directory;
-  const std::string file = directory.path() + "/data.mdb";
-  const std::string intact = directory.path() + "/intact";
-  Random random(2);
-  Model model;
-  Model before;
-  {
-    Store store(directory.path());
-    for (int i = 0; i < 60; ++i) {
-      before = model;
-      store.Commit(&random, &model);
-    }
-  }
-  std::filesystem::rename(file, intact);
-  const auto size = std::filesystem::file_size(intact);
-  int found = 0;
-  for (int i = 0; i < 400; ++i) {
-    std::filesystem::copy_file(intact, file, std::filesystem::copy_options::overwrite_existing);
-    // A third in the meta pages, which are few.
-    const uint64_t at = random.Below(random.Chance(0.3) ? 8192 : size - 64);
-    {
-      std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
-      out.seekp(static_cast<std::streamoff>(at));
-      for (uint64_t n = random.Chance(0.5) ? 1 : 64; n > 0; --n) {
-        out.put(static_cast<char>(random.Below(256)));
-      }
-    }
-    if (!CheckLmdb(directory.path()).ok()) {
-      ++found;
-      continue;
-    }
-    Store store(directory.path());
-    auto read = store.ReadAll();
-    ASSERT_TRUE(read.ok()) << "at " << at << ": " << read.status().ToString();
-    ASSERT_TRUE(*read == model || *read == before) << "damage at " << at << " was overlooked";
-  }
-  EXPECT_GT(found, 100);
-  EXPECT_LT(found, 390);
+bool Within(const KvStore::Range& range, std::string_view key) {
+  return (range.first.empty() || CompareKeys(range.first, key) <= 0) &&
+         (range.second.empty() || CompareKeys(key, range.second) < 0);
 }
 
-TEST(LmdbCheck, ADamagedStoreIsMovedAsideAndAnEmptyOneOpened) {
-  TempDirectory directory;
-  const std::string file = directory.path() + "/data.mdb";
-  Random random(3);
-  Model model;
-  {
-    Store store(directory.path());
-    for (int i = 0; i < 10; ++i) store.Commit(&random, &model);
+// What is left of `model` outside of the ranges that a store has lost.
+Model Without(Model model, const std::vector<KvStore::Range>& lost) {
+  std::erase_if(model, [&](const auto& pair) {
+    return std::any_of(lost.begin(), lost.end(),
+                       [&](const auto& range) { return Within(range, pair.first); });
+  });
+  return model;
+}
+
+class DamagedFile : public ::testing::Test {
+ protected:
+  DamagedFile() {
+    Store store(directory_.path());
+    for (int i = 0; i < 60; ++i) {
+      before_ = model_;
+      store.Commit(&random_, &model_);
+    }
   }
-  std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
-  Store store(directory.path());
-  EXPECT_EQ(store.ReadAll().value(), Model());
-  EXPECT_TRUE(std::filesystem::exists(file + ".damaged"));
-  store.Commit(&random, &model);
+  // An intact file with some bytes changed, a third of the times in the meta pages, which are few.
+  void Damage() {
+    std::filesystem::copy_file(intact_, file_, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::remove(file_ + ".damaged");
+    const auto size = std::filesystem::file_size(intact_);
+    at_ = random_.Below(random_.Chance(0.3) ? 8192 : size - 64);
+    std::fstream out(file_, std::ios::in | std::ios::out | std::ios::binary);
+    out.seekp(static_cast<std::streamoff>(at_));
+    for (uint64_t n = random_.Chance(0.5) ? 1 : 64; n > 0; --n) {
+      out.put(static_cast<char>(random_.Below(256)));
+    }
+  }
+  // Single reads may come before the damage is met, and are right.
+  void ReadSome(Store* store) {
+    for (int j = 0; j < 20; ++j) {
+      const std::string key = MakeKey(std::to_string(random_.Below(400)));
+      const auto got = (*store)->Get(key);
+      if (!got.ok()) return;
+      const auto is = [&](const Model& m) {
+        const auto it = m.find(key);
+        return it == m.end() ? !got->has_value() : *got == it->second;
+      };
+      ASSERT_TRUE(is(model_) || is(before_)) << "at " << at_;
+    }
+  }
+  // Opens it again after damage was met, twice, writes what was lost, and deletes everything.
+  void Repair() {
+    std::vector<KvStore::Range> lost;
+    {
+      Store store(directory_.path());
+      ASSERT_TRUE(store.status.ok()) << "at " << at_ << ": " << store.status.ToString();
+      lost = store->Damaged();
+      ASSERT_FALSE(lost.empty()) << "at " << at_;
+      const auto read = store.ReadAll();
+      ASSERT_TRUE(read.ok()) << "at " << at_ << ": " << read.status().ToString();
+      ASSERT_EQ(Without(*read, lost), Without(model_, lost)) << "at " << at_;
+      ASSERT_GT(read->size(), model_.size() / 2) << "one page of many";
+    }
+    Store store(directory_.path());
+    ASSERT_EQ(store->Damaged(), lost) << "told until it is forgotten";
+    WriteBatch all;
+    WriteBatch none;
+    for (const auto& [key, value] : model_) {
+      all.Put(key, value);
+      none.Delete(key);
+    }
+    ASSERT_TRUE(store.Write(std::move(all)).ok());
+    ASSERT_EQ(*store.ReadAll(), model_);
+    store->ForgetDamage();
+    ASSERT_FALSE(std::filesystem::exists(directory_.path() + "/DAMAGED"));
+    ASSERT_TRUE(store.Write(std::move(none)).ok());
+    ASSERT_TRUE(store.ReadAll()->empty());
+  }
+
+  TempDirectory directory_;
+  const std::string file_ = directory_.path() + "/data.mdb";
+  const std::string intact_ = directory_.path() + "/intact";
+  Random random_{2};
+  Model model_;
+  Model before_;
+  uint64_t at_ = 0;
+};
+
+TEST_F(DamagedFile, SaysNothingWrongAndLosesNoMoreThanThePage) {
+  std::filesystem::rename(file_, intact_);
+  int aside = 0;
+  int repaired = 0;
+  int harmless = 0;
+  for (int i = 0; i < 200; ++i) {
+    Damage();
+    {
+      Store store(directory_.path());
+      ASSERT_TRUE(store.status.ok()) << "at " << at_ << ": " << store.status.ToString();
+      if (std::filesystem::exists(file_ + ".damaged")) {
+        ++aside;
+        ASSERT_TRUE(store.ReadAll()->empty());
+        continue;
+      }
+      ASSERT_NO_FATAL_FAILURE(ReadSome(&store));
+      const auto read = store.ReadAll();
+      if (read.ok()) {
+        ++harmless;
+        ASSERT_TRUE(*read == model_ || *read == before_)
+            << "damage at " << at_ << " was overlooked";
+        continue;
+      }
+      ASSERT_EQ(read.status().code(), Code::kCorruption);
+      ASSERT_EQ(store.found_by_user, 1);
+    }
+    ++repaired;
+    ASSERT_NO_FATAL_FAILURE(Repair());
+  }
+  EXPECT_GT(aside, 10);
+  EXPECT_GT(repaired, 30);
+  EXPECT_GT(harmless, 10);
+}
+
+// Flips a bit of `bytes` wherever they stand in the file: freed pages may have an older copy.
+void Flip(const std::string& file, std::string_view bytes) {
+  std::fstream io(file, std::ios::in | std::ios::out | std::ios::binary);
+  const std::string content((std::istreambuf_iterator<char>(io)), {});
+  ASSERT_NE(content.find(bytes), std::string::npos);
+  for (size_t at = 0; (at = content.find(bytes, at)) != std::string::npos; ++at) {
+    io.clear();
+    io.seekp(static_cast<std::streamoff>(at));
+    io.put(static_cast<char>(content[at] ^ 1));
+  }
+}
+
+class LmdbDamage : public ::testing::Test {
+ protected:
+  LmdbDamage() {
+    Store store(directory_.path());
+    WriteBatch batch;
+    for (int i = 0; i < 2000; ++i) {
+      const std::string key = Key(i);
+      // Some have pages of their own.
+      model_[key] = fmt::format("value{:05}", i) + std::string(i % 100 == 0 ? 6000 : 60, 'v');
+      batch.Put(key, model_[key]);
+    }
+    EXPECT_TRUE(store.Write(std::move(batch)).ok());
+  }
+  static std::string Key(int i) { return MakeKey(fmt::format("key{:05}", i)); }
+
+  TempDirectory directory_;
+  const std::string file_ = directory_.path() + "/data.mdb";
+  Model model_;
+};
+
+TEST_F(LmdbDamage, OnlyThePageIsLost) {
+  for (const int key : {1234, 700}) {  // in a leaf, and in pages of its own
+    Flip(file_, fmt::format("value{:05}", key));
+    {
+      Store store(directory_.path());
+      EXPECT_EQ(store->Get(Key(1))->value_or(""), model_[Key(1)]);
+      EXPECT_EQ(store->Get(Key(key)).status().code(), Code::kCorruption);
+      EXPECT_EQ(store.found_by_user, 1);
+      EXPECT_FALSE(store->Get(Key(1)).ok()) << "it has to be opened again";
+    }
+    Store store(directory_.path());
+    ASSERT_EQ(store->Damaged().size(), 1u);
+    EXPECT_TRUE(Within(store->Damaged()[0], Key(key)));
+    const Model left = *store.ReadAll();
+    EXPECT_EQ(left, Without(model_, store->Damaged()));
+    EXPECT_GT(left.size(), model_.size() - 80);
+    model_ = left;
+    store->ForgetDamage();
+  }
+  EXPECT_FALSE(std::filesystem::exists(file_ + ".damaged"));
+}
+
+// A search for the key would go past it.
+TEST_F(LmdbDamage, WhatIsHiddenIsNotTakenForAbsent) {
+  Flip(file_, "ey01234");
+  Store store(directory_.path());
+  EXPECT_EQ(store->Get(Key(1234)).status().code(), Code::kCorruption);
+}
+
+TEST_F(LmdbDamage, AScanMeetsItBeforeLmdbDoes) {
+  Flip(file_, "value01234");
+  Store store(directory_.path());
+  int rows = 0;
+  const Status status =
+      store->Scan(Key(500), {}, [&](std::string_view key, std::string_view value) {
+        EXPECT_EQ(model_.at(std::string(key)), value);
+        ++rows;
+        return true;
+      });
+  EXPECT_EQ(status.code(), Code::kCorruption);
+  EXPECT_GT(rows, 500);
+  EXPECT_LT(rows, 735);
+  EXPECT_EQ(store.found_by_user, 1);
+}
+
+TEST_F(LmdbDamage, AnOverwritingCommitMeetsItBeforeLmdbDoes) {
+  Flip(file_, "value01234");
+  Store store(directory_.path());
+  WriteBatch batch;
+  batch.Put(Key(1235), "new");
+  EXPECT_EQ(store.Write(std::move(batch)).code(), Code::kCorruption);
+  EXPECT_EQ(store.found_by_user, 1);
+}
+
+TEST_F(LmdbDamage, ADeletionNextToItMeetsItBeforeLmdbDoes) {
+  Flip(file_, "value01234");
+  Store store(directory_.path());
+  WriteBatch batch;
+  for (int i = 1270; i < 1275; ++i) batch.Delete(Key(i));
+  EXPECT_EQ(store.Write(std::move(batch)).code(), Code::kCorruption);
+}
+
+TEST_F(LmdbDamage, TheScrubberFindsWhatNobodyReads) {
+  const auto wait_for = [](Store* store, const std::function<bool()>& done) {
+    // Its thread posts nothing that could be waited for.
+    while (!done()) EXPECT_TRUE(store->Write({}).ok() || done());
+  };
+  {
+    Store store(directory_.path(), {});
+    wait_for(&store, [&] { return store->scrub_passes() > 0; });
+    EXPECT_EQ(store.found_by_scrubber, 0);
+    EXPECT_EQ(*store.ReadAll(), model_);
+  }
+  Flip(file_, "value01234");
+  {
+    Store store(directory_.path(), {});
+    wait_for(&store, [&] { return store.found_by_scrubber > 0; });
+  }
+  Store store(directory_.path());
+  EXPECT_EQ(*store.ReadAll(), Without(model_, store->Damaged()));
+  EXPECT_FALSE(store->Damaged().empty());
+}
+
+// A healthy store must not be thrown away for want of rights, memory or descriptors.
+TEST_F(LmdbDamage, WhatKeepsItFromBeingReadIsNoDamage) {
+  std::filesystem::rename(file_, file_ + ".elsewhere");
+  std::filesystem::create_directory(file_);  // cannot be opened, whoever asks
+  {
+    const Store store(directory_.path());
+    EXPECT_EQ(store.status.code(), Code::kIoError);
+    EXPECT_NE(store.status.message().find("data.mdb: Is a directory"), std::string::npos)
+        << store.status.ToString();
+  }
+  std::filesystem::remove(file_);
+  std::filesystem::rename(file_ + ".elsewhere", file_);
+  {
+    ThreadEnv real;
+    rlimit before{};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+    const rlimit none{3, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    LmdbStore::Options options;
+    options.directory = directory_.path();
+    const auto opened = LmdbStore::Open(real.env, options);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    EXPECT_EQ(opened.status().code(), Code::kIoError);
+    EXPECT_NE(opened.status().message().find("Too many open files"), std::string::npos);
+  }
+  EXPECT_FALSE(std::filesystem::exists(file_ + ".damaged"));
+  Store store(directory_.path());
+  EXPECT_EQ(*store.ReadAll(), model_);
+}
+
+TEST_F(LmdbDamage, AFileThatWasCutShortIsFoundOut) {
+  std::filesystem::resize_file(file_, std::filesystem::file_size(file_) / 2);
+  {
+    Store store(directory_.path());
+    if (!std::filesystem::exists(file_ + ".damaged")) {
+      EXPECT_EQ(store.ReadAll().status().code(), Code::kCorruption);
+    }
+  }
+  Store store(directory_.path());
+  const auto left = store.ReadAll();
+  ASSERT_TRUE(left.ok());
+  EXPECT_LT(left->size(), model_.size());
+  WriteBatch batch;
+  for (const auto& [key, value] : model_) batch.Put(key, value);
+  EXPECT_TRUE(store.Write(std::move(batch)).ok());
+  EXPECT_EQ(*store.ReadAll(), model_);
+}
+
+TEST_F(LmdbDamage, ADamagedNoteCostsTheStore) {
+  ASSERT_TRUE(WriteDamageNote(directory_.path(), {{5, "a", ""}}).ok());
+  EXPECT_EQ(ReadDamageNote(directory_.path())->value()[0].from, "a");
+  { std::ofstream(directory_.path() + "/DAMAGED", std::ios::app) << "x"; }
+  EXPECT_EQ(ReadDamageNote(directory_.path()).status().code(), Code::kCorruption);
+  Store store(directory_.path());
+  EXPECT_TRUE(store.ReadAll()->empty());
+  EXPECT_TRUE(std::filesystem::exists(file_ + ".damaged"));
+}
+
+TEST_F(LmdbDamage, AFileThatIsMostlyFreeIsRewrittenAtOpen) {
+  const auto size = [this] { return std::filesystem::file_size(file_); };
+  {
+    Store store(directory_.path());
+    EXPECT_EQ(store->SizeBytes(), size());
+    WriteBatch batch;
+    for (int i = 100; i < 2000; ++i) {
+      batch.Delete(Key(i));
+      model_.erase(Key(i));
+    }
+    ASSERT_TRUE(store.Write(std::move(batch)).ok());
+    EXPECT_GT(store->ReusableBytes(), size() / 2);
+  }
+  const uint64_t before = size();
+  EXPECT_EQ(*Store(directory_.path()).ReadAll(), model_);
+  EXPECT_EQ(size(), before) << "it is not large";
+  LmdbStore::Options options = Store::Slow();
+  options.compact_file_bytes_min = 0;
+  Store store(directory_.path(), options);
+  EXPECT_LT(size(), before / 3);
+  EXPECT_EQ(*store.ReadAll(), model_);
+  Random random(5);
+  store.Commit(&random, &model_);
+  EXPECT_EQ(*store.ReadAll(), model_);
+  using std::filesystem::perms;
+  EXPECT_EQ(std::filesystem::status(file_).permissions(), perms::owner_read | perms::owner_write);
 }
 
 }  // namespace

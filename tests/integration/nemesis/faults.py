@@ -209,8 +209,8 @@ def minority_with(session, node):
 
 
 class FullDisk(Fault):
-    """The disk of one node fills up behind its back, and is emptied. The shards that the node leads
-    refuse writes meanwhile, reads go on."""
+    """The disk of one node fills up behind its back, and is emptied. It hands its shards over to the
+    others, which have room; reads and writes go on."""
     name = "full-disk"
     NODE = 0
     DISK = 1 << 30
@@ -226,37 +226,42 @@ class FullDisk(Fault):
         free = os.statvfs(directory)
         with open(ballast, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - left)
-        refused = self._refuses(session)
+        handed_over = self._hands_over(session)
         time.sleep(session.random.uniform(2, 4))
         session.check_alive()
         os.unlink(ballast)
-        window.forbids = time.monotonic() - window.start
-        return f"node {self.NODE}, {left >> 20} MiB left, {refused}"
+        return f"node {self.NODE}, {left >> 20} MiB left, {handed_over}"
 
-    def _refuses(self, session):
-        """The node says so, and the leaders on it refuse; reads go on everywhere."""
-        harness.wait_for("a node that refuses writes", lambda: not session.cluster.json(
-            "status", "--timeout", "5s")["accepts_writes"], 10)
+    def _hands_over(self, session):
+        """The node says that it has no room, and leads nothing; reads go on everywhere."""
+        address = session.cluster.addresses[self.NODE]
+
+        def done():
+            nodes = session.cluster.json("nodes", "--timeout", "5s")["nodes"]
+            node = next(n for n in nodes if n["address"] == address)
+            return node["answers"] and not node["accepts_writes"] and node["leads"] == 0
+
+        harness.wait_for("a node without room that leads nothing", done, 15)
         for shard in range(session.shards):
             read = session.cluster.quorate("get", f"s{shard:02}/probe/{shard}", "--timeout", "5s")
             if read.returncode != harness.DONE:
                 raise Violation(f"a full disk kept a read of shard {shard} from an answer: {read}")
-        return "reads went on"
+        return "leads nothing"
 
 
-def small_disk(directory):
+def small_disk(directory, size=FullDisk.DISK):
     """Mounts a disk of its own at `directory` (a loop device, else tmpfs); why not, or None."""
     if os.geteuid() != 0:
         return "not root"
     image = directory + ".image"
     os.makedirs(directory)
     with open(image, "wb") as file:
-        file.truncate(FullDisk.DISK)
+        file.truncate(size)
     tries = []
     if shutil.which("mkfs.ext4"):
-        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
         tries.append(["mount", "-o", "loop", image, directory])
-    tries.append(["mount", "-t", "tmpfs", "-o", f"size={FullDisk.DISK}", "quorate", directory])
+    tries.append(["mount", "-t", "tmpfs", "-o", f"size={size}", "quorate", directory])
     for command in tries:
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode == 0:
@@ -270,6 +275,9 @@ class Damage(Fault):
     def files(self, data):
         raise NotImplementedError
 
+    def repaired(self, log):
+        return not quarantined(log)
+
     def run(self, session, window):
         node = session.random.choice(list(session.nodes))
         window.start = time.monotonic()
@@ -281,7 +289,7 @@ class Damage(Fault):
         harness.wait_for("the node", lambda: "node: serving" in session.cluster.log(node)[before:])
         # Until then the group must not lose another replica.
         harness.wait_for("repair by the peers",
-                         lambda: not quarantined(session.cluster.log(node)[before:]))
+                         lambda: self.repaired(session.cluster.log(node)[before:]))
         fetched = session.cluster.log(node)[before:].count("out of quarantine")
         return f"node {node}, {detail}; {fetched} replicas fetched"
 
@@ -301,6 +309,10 @@ class DamageStore(Damage):
 
     def files(self, data):
         return [os.path.join(data, "store", "data.mdb")]
+
+    def repaired(self, log):
+        """A damaged leaf is found when it is read, at the latest by the scrubber."""
+        return "all pages are read and sound" in log and not quarantined(log)
 
 
 def quarantined(log):

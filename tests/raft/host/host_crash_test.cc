@@ -405,6 +405,33 @@ TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
 }
 
+TEST(HostDamage, OnlyReplicasWithKeysInALostRangeAreFetchedAgain) {
+  MiniCluster::Options options;
+  options.groups = 2;
+  options.store.flush_interval = 20ms;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  cluster.WaitForLeader(GroupId(2));
+  Write(&cluster, 60, "k", 500);
+  cluster.RunFor(1s);
+  const int victim = Other(leader);
+  const auto spans = cluster.machine(victim).Spans();
+  cluster.Crash(victim, Loss::kProcess);
+  cluster.LoseRange(victim, spans[0].first, spans[0].second);
+  cluster.Start(victim);
+  EXPECT_EQ(Quarantined(&cluster, victim), 1) << "of two";
+  // Until it is out, every start finds it so.
+  cluster.Crash(victim, Loss::kPower);
+  cluster.Start(victim);
+  EXPECT_EQ(Quarantined(&cluster, victim), 1);
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree() && cluster.Agree(GroupId(2)); }));
+  EXPECT_EQ(cluster.machine(victim).Dump().size(), 60u);
+  cluster.Crash(victim, Loss::kPower);
+  cluster.Start(victim);
+  EXPECT_EQ(Quarantined(&cluster, victim), 0) << "and then no more";
+}
+
 // A chunk takes longer than the replica waits before it asks again.
 TEST(HostDamage, AHalfReceivedSnapshotIsKeptWhileChunksArrive) {
   MiniCluster::Options options;

@@ -133,6 +133,7 @@ void MiniCluster::Start(int id) {
     auto started = node.host->StartGroup(group_id, *node.machines[group_id], Everyone());
     CHECK(started.ok(), "{}", started.status().ToString());
   }
+  node.host->SettleDamage();
   node.host->Start();
 }
 

@@ -82,6 +82,10 @@ class MiniCluster {
   storage::RamDisk& disk(int node) { return nodes_.at(node)->files; }
   // The store's files are gone; the node is down.
   void WipeStore(int node) { nodes_.at(node)->store_disk = storage::MemoryDisk(); }
+  // So is a part of it, and the store says so.
+  void LoseRange(int node, const std::string& from, const std::string& to) {
+    nodes_.at(node)->store_disk.Lose(from, to);
+  }
   storage::Wal& wal(int node) { return *nodes_.at(node)->wal; }
   std::vector<GroupId> stored_at_start(int node) { return nodes_.at(node)->stored_at_start; }
   storage::OrderedStore& store(int node) { return *nodes_.at(node)->store; }

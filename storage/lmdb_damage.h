@@ -1,0 +1,26 @@
+// DIR/store/DAMAGED: which ranges of keys the store lost to damaged pages, until the replicas that
+// have keys there were fetched from their peers again.
+//
+//   quorate damaged store
+//   leaf 1234 0012ab.. 0013..    page, first key, end of keys, in hex; "-": without bound
+//   crc 1a2b3c4d                 CRC-32C of the lines above
+//
+// A note without a leaf says that something is damaged, and not what. Written before the page is
+// replaced, to a temporary file, synced, renamed, directory synced.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "storage/lmdb_check.h"
+
+namespace quorate::storage {
+
+// nullopt: there is none. CORRUPTION: nobody knows what was lost.
+Result<std::optional<std::vector<LeafRange>>> ReadDamageNote(const std::string& directory);
+Status WriteDamageNote(const std::string& directory, const std::vector<LeafRange>& leaves);
+// OK if there is none.
+Status RemoveDamageNote(const std::string& directory);
+
+}  // namespace quorate::storage
