@@ -44,6 +44,7 @@ class Names final : public Workload {
       if (hands->random->Chance(0.3)) {
         co_await BeginSession(hands, named);
       } else {
+        all_.push_back(named);
         co_await Send(hands, named);
       }
       co_return;
@@ -96,7 +97,7 @@ class Names final : public Workload {
 
   NamedPtr NewName(Hands* hands) {
     auto named = std::make_shared<Named>();
-    const size_t number = all_.size();
+    const int64_t number = ++made_;
     const auto now_ms = static_cast<uint64_t>(kEpochMs + Now() / 1'000'000);
     named->name = GivenName::Make(now_ms, *hands->random);
     named->row = SpreadKey("names", static_cast<int>(number % 7), 7) + fmt::format("/{}", number);
@@ -108,8 +109,13 @@ class Names final : public Workload {
     if (hands->random->Chance(0.5)) named->condition = named->row;
     named->attempt = &hands->record->Begin(fmt::format("c{} names", hands->client));
     for (const auto& [key, written] : named->writes) named->attempt->writes[key] = written;
-    all_.push_back(named);
     return named;
+  }
+
+  static void MaySucceed(const NamedPtr& named) {
+    if (named->attempt->state == AttemptSeen::State::kRunning) {
+      named->attempt->state = AttemptSeen::State::kCommitting;
+    }
   }
 
   // Tells the record what an answer says of the name. Two that contradict each other it notices.
@@ -138,9 +144,7 @@ class Names final : public Workload {
       put->set_value(value);
     }
     request.set_txn_id(std::string(named->name.bytes()));
-    if (named->attempt->state == AttemptSeen::State::kRunning) {
-      named->attempt->state = AttemptSeen::State::kCommitting;
-    }
+    MaySucceed(named);
     // Often too little time, so that answers get lost while the transaction goes on.
     const int64_t ms = hands->random->Chance(0.3) ? hands->random->Between(5, 200) : 3000;
     request.set_timeout_ms(static_cast<uint32_t>(ms));
@@ -184,11 +188,12 @@ class Names final : public Workload {
       put->set_value(value);
     }
     named->name = *name;
+    all_.push_back(named);  // from here on others send it, too, under the session's name
     const auto written =
         co_await hands->thin->Call<v1::SessionWriteRequest, v1::SessionWriteResponse>(
             node, "Write", std::move(write), kTimeout);
     if (!written.ok() || written->error().code() != v1::OK) co_return;
-    named->attempt->state = AttemptSeen::State::kCommitting;
+    MaySucceed(named);
     named->node = node;
     named->session = begun->session_id();
     co_await Commit(hands, named);
@@ -223,7 +228,8 @@ class Names final : public Workload {
     co_return (co_await txn->GetMany(std::move(keys))).status();
   }
 
-  std::vector<NamedPtr> all_;
+  std::vector<NamedPtr> all_;  // that may have been sent
+  int64_t made_ = 0;
   std::set<std::string> rows_;
 };
 
