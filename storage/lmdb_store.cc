@@ -112,7 +112,8 @@ struct LmdbStore::Rep {
   std::atomic<bool> verified = false;  // every page, since Open
   mutable std::atomic<bool> unusable = false;
   mutable std::mutex note_mutex;
-  std::string scrub_from;  // commits' thread
+  mutable std::vector<LeafRange> found;  // since Open, under note_mutex
+  std::string scrub_from;                // commits' thread
   Counter& scrubbed;
   Counter& passes;
   Counter& damaged_pages;
@@ -189,22 +190,22 @@ Status LmdbStore::Rep::Repair(std::vector<LeafRange> noted) {
     if (leaf.page != 0) damaged.push_back(std::move(leaf));
   }
   ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
-  std::vector<LeafRange> found;
+  std::vector<LeafRange> leaves;
   std::string from;
   do {
-    auto progress = check->CheckLeaves(meta, from, 64 << 20, &found);
+    auto progress = check->CheckLeaves(meta, from, 64 << 20, &leaves);
     if (!progress.ok()) return progress.status();
     from = std::move(progress->next);
   } while (!from.empty());
-  if (found.empty() && damaged.empty()) return RemoveDamageNote(options.directory);
-  for (const LeafRange& leaf : found) {
+  if (leaves.empty() && damaged.empty()) return RemoveDamageNote(options.directory);
+  for (const LeafRange& leaf : leaves) {
     const bool known = std::any_of(damaged.begin(), damaged.end(), [&](const LeafRange& each) {
       return each.page == leaf.page && each.from == leaf.from && each.to == leaf.to;
     });
     if (!known) damaged.push_back(leaf);
   }
   RETURN_IF_ERROR(WriteDamageNote(options.directory, damaged));
-  for (const LeafRange& leaf : found) {
+  for (const LeafRange& leaf : leaves) {
     PROBE("lmdb damaged leaf replaced");
     log.Error("store: page {} is damaged and replaced by an empty one", leaf.page);
     RETURN_IF_ERROR(check->Excise(leaf));
@@ -214,11 +215,14 @@ Status LmdbStore::Rep::Repair(std::vector<LeafRange> noted) {
 
 Status LmdbStore::Rep::Found(Options::FoundBy by, const LeafRange& leaf, const Status& why) const {
   std::lock_guard lock(note_mutex);
-  if (unusable.exchange(true)) return why;
+  if (unusable) return why;
+  // Until the node leaves for what the scrubber found, reads of other pages are as good as before.
+  if (by == Options::FoundBy::kUser) unusable = true;
   PROBE("lmdb damage found");
   damaged_pages.Add();
+  found.push_back(leaf);
   std::vector<LeafRange> all = damaged;
-  all.push_back(leaf);
+  all.insert(all.end(), found.begin(), found.end());
   const Status noted = WriteDamageNote(options.directory, all);
   log.Error("store: {}; {}", why.ToString(),
             noted.ok() ? "it has to be opened again" : noted.ToString());
@@ -237,11 +241,11 @@ Status LmdbStore::Rep::CompactIfMostlyFree() {
   }
   // LMDB copies what pages say: they are verified first, and damage is for another start.
   ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
-  std::vector<LeafRange> found;
+  std::vector<LeafRange> bad;
   std::string from;
   do {
-    auto progress = check->CheckLeaves(meta, from, 64 << 20, &found);
-    if (!progress.ok() || !found.empty()) return Status::Ok();
+    auto progress = check->CheckLeaves(meta, from, 64 << 20, &bad);
+    if (!progress.ok() || !bad.empty()) return Status::Ok();
     from = std::move(progress->next);
   } while (!from.empty());
   const std::string copy = options.directory + "/compact.new";
@@ -324,16 +328,16 @@ Duration LmdbStore::Rep::ScrubPause() const {
 
 // On the thread of the only writer, so that the newest state stays what it is meanwhile.
 void LmdbStore::Rep::Scrub() {
-  if (unusable) return;
+  if (std::lock_guard lock(note_mutex); !found.empty()) return;
   const auto meta = check->ReadMeta();
-  std::vector<LeafRange> found;
+  std::vector<LeafRange> leaves;
   Result<LmdbCheck::Progress> progress =
-      meta.ok() ? check->CheckLeaves(*meta, scrub_from, kScrubStepBytes, &found)
+      meta.ok() ? check->CheckLeaves(*meta, scrub_from, kScrubStepBytes, &leaves)
                 : Result<LmdbCheck::Progress>(meta.status());
-  if (!found.empty()) {
+  if (!leaves.empty()) {
     const Status why = Corruption(
-        fmt::format("page {} of the store in {} is damaged", found[0].page, options.directory));
-    (void)Found(Options::FoundBy::kScrubber, found[0], why);
+        fmt::format("page {} of the store in {} is damaged", leaves[0].page, options.directory));
+    (void)Found(Options::FoundBy::kScrubber, leaves[0], why);
     return;
   }
   if (progress.status().code() == Code::kCorruption) {
@@ -527,10 +531,10 @@ Status LmdbStore::Rep::Verify(std::string_view key, std::string* end) const {
 Status LmdbStore::Rep::Mismatch(std::string_view key) const {
   const Status why = Corruption(
       fmt::format("a pair of the store in {} does not match its checksum", options.directory));
-  std::vector<LeafRange> found;
+  std::vector<LeafRange> leaves;
   const auto meta = check->ReadMeta(mdb_txn_id(reader));
-  if (meta.ok()) (void)check->CheckLeaves(*meta, key, 1, &found);
-  return Found(Options::FoundBy::kUser, found.empty() ? LeafRange() : found[0], why);
+  if (meta.ok()) (void)check->CheckLeaves(*meta, key, 1, &leaves);
+  return Found(Options::FoundBy::kUser, leaves.empty() ? LeafRange() : leaves[0], why);
 }
 
 LmdbStore::LmdbStore(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
@@ -641,7 +645,7 @@ std::vector<KvStore::Range> LmdbStore::Damaged() const {
 
 void LmdbStore::ForgetDamage() {
   std::lock_guard lock(rep_->note_mutex);
-  if (rep_->damaged.empty() || rep_->unusable) return;
+  if (rep_->damaged.empty() || !rep_->found.empty()) return;
   const Status status = RemoveDamageNote(rep_->options.directory);
   if (!status.ok()) return rep_->log.Warn("store: {}", status.ToString());
   rep_->damaged.clear();
