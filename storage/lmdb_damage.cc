@@ -22,7 +22,8 @@ constexpr char kTitle[] = "quorate damaged store";
 constexpr char kNoBound[] = "-";
 
 Status Failed(std::string_view call, const std::string& path) {
-  return IoError(fmt::format("{} {}: {}", call, path, std::strerror(errno)));
+  const Code code = errno == ENOSPC || errno == EDQUOT ? Code::kNoSpace : Code::kIoError;
+  return {code, fmt::format("{} {}: {}", call, path, std::strerror(errno))};
 }
 
 Status SyncDirectory(const std::string& directory) {

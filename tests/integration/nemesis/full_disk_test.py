@@ -1,6 +1,6 @@
 """Disks that are full to the last byte, on one node, on all, and at a start: nobody ends, reads go on,
 writes get one clear error where there is no majority with room, all is back soon after there is space,
-and nothing that was acknowledged is missing. Every node has a small disk of its own."""
+and nothing that was acknowledged is missing. Every node has a disk of 1 GiB of its own."""
 import os
 import subprocess
 import sys
@@ -33,7 +33,7 @@ class SmallDisks(harness.Cluster):
         self.flags = ["--min-free", "64M"]
         self.mounted = []
         for node in range(len(self.processes)):
-            why = faults.small_disk(self.data(node), 512 << 20)
+            why = faults.small_disk(self.data(node))
             if why:
                 self.__exit__()
                 raise unittest.SkipTest(why)
@@ -71,6 +71,15 @@ class SmallDisks(harness.Cluster):
         result = self.quorate("put", key, value, "--timeout", f"{seconds}s")
         if result.returncode == DONE:
             self.acknowledged[key] = value
+        return result
+
+    def put_many(self, letter):
+        """5 MB in one transaction."""
+        values = {f"many{i:02}": letter * 100_000 for i in range(50)}
+        script = "".join(f"put {key} {value}\n" for key, value in values.items())
+        result = self.quorate("txn", "-", "--timeout", "10s", input=script)
+        if result.returncode == DONE:
+            self.acknowledged.update(values)
         return result
 
     def node_status(self, node):
@@ -126,7 +135,9 @@ class FullDiskTest(unittest.TestCase):
                 full = by_leads[-1 if leader else 0]
                 cluster.fill(full)
                 # Some segments of the log pass by meanwhile.
-                self.write(cluster, "meanwhile", 60)
+                for i in range(40):
+                    result = cluster.put_many(chr(ord("a") + i % 26))
+                    self.assertEqual(result.returncode, DONE, result.stderr)
                 harness.wait_for("its leaderships to go", lambda: cluster.leads(full) == 0, 15)
                 self.assertFalse(cluster.node_status(full)["accepts_writes"])
                 self.assertTrue(cluster.json("status")["accepts_writes"])
