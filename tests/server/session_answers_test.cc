@@ -24,11 +24,11 @@ TEST(SessionAnswers, OneUnderWayIsKnownAndHasNoAnswer) {
 
 TEST(SessionAnswers, AreKeptAsLongAsNames) {
   SessionAnswers answers;
-  answers.Begin(1, Instant() + 1h);
+  answers.Begin(1, Instant() + 60min);
   answers.Finish(1, At(7));
-  answers.Expire(Instant() + 1h + limits::kNameRetention);
+  answers.Expire(Instant() + 60min + limits::kNameRetention);
   EXPECT_TRUE(answers.Find(1).known);
-  answers.Expire(Instant() + 1h + limits::kNameRetention + 1ms);
+  answers.Expire(Instant() + 60min + limits::kNameRetention + 1ms);
   EXPECT_FALSE(answers.Find(1).known);
 }
 
