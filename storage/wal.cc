@@ -121,7 +121,10 @@ class WalImpl final : public Wal {
     std::vector<Note::Last>& lasts = note->last_records;
     if (digest == Note::Digest::kOfLog) {
       touched_.clear();
-      for (const auto& [id, group] : live_.groups()) lasts.push_back({id, group.seq, group.newest});
+      for (const auto& [id, group] : live_.groups()) {
+        CHECK(group.seq != 0, "group {} without a record", id);
+        lasts.push_back({id, group.seq, group.newest});
+      }
       return;
     }
     std::sort(touched_.begin(), touched_.end());

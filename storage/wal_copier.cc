@@ -116,6 +116,7 @@ bool WalCopier::StepHeads() {
     if (++looks_ > kCopyStepLooks) return false;
     last_group_ = it->first;
     const WalLive::Group& group = it->second;
+    CHECK(group.damaged || WalLive::Contiguous(group), "group {}: copying left a hole", it->first);
     bool damaged = group.damaged;
     if (live_.ForgetRuns(it->first, segment_)) {
       PROBE("wal copy found damage");

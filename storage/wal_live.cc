@@ -212,6 +212,8 @@ std::map<GroupId, WalGroup> WalLive::Take() {
     for (const Run& run : group.runs) count += run.entries.size();
     out.entries.reserve(count);
     for (Run& run : group.runs) {
+      CHECK(run.entries.size() == Count(run), "group {}: a run of {} entries holds {}", id,
+            Count(run), run.entries.size());
       out.entries.insert(out.entries.end(), std::make_move_iterator(run.entries.begin()),
                          std::make_move_iterator(run.entries.end()));
       run.entries = {};

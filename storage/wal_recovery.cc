@@ -33,6 +33,13 @@ uint64_t TailCut(const std::vector<ScanItem>& items) {
   return items.back().end;
 }
 
+// Whether a note that lies at `place` can say this: it knows of nothing that came after it.
+bool MakesSense(const Note& note, Place place) {
+  return note.oldest <= place.segment &&
+         std::all_of(note.last_records.begin(), note.last_records.end(),
+                     [&](const Note::Last& last) { return last.place < place; });
+}
+
 class Recovery {
  public:
   Recovery(Env& env, FileSystem& files, const Wal::Options& options)
@@ -58,7 +65,7 @@ class Recovery {
   void ReplayDigest(const Note& note, uint64_t segment);
   void ReplayRecord(const ScanItem& item, uint64_t segment);
   void Compare(const Note::Last& last);
-  void BadBody(const ScanItem& item, std::string_view why);
+  void BadBody(const ScanItem& item, uint64_t segment, std::string_view why);
   void Damaged(GroupId group);
   void Forget(GroupId group, Place place);
   void Gap(uint64_t segment, uint64_t begin, uint64_t end);
@@ -275,7 +282,7 @@ void Recovery::Replay(const Segment& segment, bool last) {
         }
         break;
       case ScanItem::Kind::kBadBody:
-        BadBody(item, "its checksum is wrong");
+        BadBody(item, segment.number, "its checksum is wrong");
         break;
       case ScanItem::Kind::kGap:
         Gap(segment.number, item.begin, std::min(item.end, out_.offset));
@@ -287,7 +294,7 @@ void Recovery::Replay(const Segment& segment, bool last) {
 
 void Recovery::ReplayNote(const ScanItem& item, uint64_t segment) {
   Note note;
-  if (!DecodeNote(item.body, &note) || note.oldest > segment) {
+  if (!DecodeNote(item.body, &note) || !MakesSense(note, {segment, item.begin})) {
     PROBE("wal note makes no sense");
     return Gap(segment, item.begin, item.end);
   }
@@ -356,12 +363,12 @@ void Recovery::ReplayRecord(const ScanItem& item, uint64_t segment) {
   WalRecord record;
   record.group = id;
   RecordFlags flags;
-  if (!DecodeBody(item.body, &record, &flags)) return BadBody(item, "it makes no sense");
+  if (!DecodeBody(item.body, &record, &flags)) return BadBody(item, segment, "it makes no sense");
   const WalLive::Group* group = out_.live.Find(id);
   const bool first = item.frame.seq == 1;
   // Numbers start again behind a destruction, which itself may be lost.
   if (group != nullptr && !first && !WalLive::Fits(*group, record)) {
-    return BadBody(item, "it is of a replica that is gone");
+    return BadBody(item, segment, "it is of a replica that is gone");
   }
   const bool starts_anew = first || WalLive::IsBase(record) || record.destroy;
   bool lost = false;
@@ -400,15 +407,20 @@ void Recovery::Forget(GroupId group, Place place) {
   out_.verdicts.erase(group);
 }
 
-void Recovery::BadBody(const ScanItem& item, std::string_view why) {
+void Recovery::BadBody(const ScanItem& item, uint64_t segment, std::string_view why) {
   PROBE("wal damaged body");
-  if (item.frame.group == kNoteGroup) return;  // states nothing that is not known from elsewhere
-  env_.log.Error("wal: record {} of group {} is damaged: {}", item.frame.seq, item.frame.group,
-                 why);
-  Damaged(item.frame.group);
-  // Its number stays missing: the record may have begun a new incarnation, so that the next one,
-  // which then seems to, is no proof of a fresh start.
-  checked_[item.frame.group] = gaps_;
+  const GroupId id = item.frame.group;
+  if (id == kNoteGroup) return;  // states nothing that is not known from elsewhere
+  env_.log.Error("wal: record {} of group {} is damaged: {}", item.frame.seq, id, why);
+  Damaged(id);
+  // What follows it goes on from its number, and clears the group of nothing: the damage stays,
+  // also over a new incarnation, which may be what the record began.
+  WalLive::Group& group = out_.live.At(id);
+  group.seq = std::max<uint32_t>(item.frame.seq, 1);
+  group.newest = {segment, item.begin};
+  named_.erase(id);
+  out_.touched.insert(id);
+  checked_[id] = gaps_;
 }
 
 void Recovery::Gap(uint64_t segment, uint64_t begin, uint64_t end) {

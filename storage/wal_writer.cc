@@ -34,6 +34,7 @@ WalWriter::WalWriter(Env& env, FileSystem& files, Config config)
       offset_(config_.offset),
       seed_(SegmentSeed(config_.log_id, config_.segment)),
       file_segment_(config_.segment),
+      file_end_(config_.offset),
       file_(std::move(config_.file)),
       no_space_(env.metrics.GetCounter("quorate_wal_no_space_total",
                                        "WAL writes that found no space and were tried again")),
@@ -155,6 +156,7 @@ void WalWriter::Write() {
     if (next_ != Next::kReady) return;  // NextReady comes back here
     file_ = std::move(next_file_);
     ++file_segment_;
+    file_end_ = kSegmentHeaderBytes;
     next_ = Next::kNone;
     CHECK(queue_.front().segment == file_segment_);
     if (segment_ != file_segment_) PrepareNext();
@@ -162,6 +164,10 @@ void WalWriter::Write() {
   }
   writing_ = true;
   in_flight_ = std::move(queue_.front());
+  // No hole that would pass for the end of the log, and nothing written over.
+  CHECK(in_flight_.offset == file_end_, "a batch at {}, the WAL segment ends at {}",
+        in_flight_.offset, file_end_);
+  file_end_ += in_flight_.bytes.size();
   queue_.pop_front();
   in_flight_bytes_ = std::make_shared<const std::string>(std::move(in_flight_.bytes));
   WriteInFlight();

@@ -151,6 +151,7 @@ class WalWriter {
   TimerId space_timer_ = 0;
 
   uint64_t file_segment_;  // what is written to now
+  uint64_t file_end_;      // behind all that was begun to be written to it
   std::shared_ptr<File> file_;
   enum class Next : uint8_t { kNone, kPreparing, kReady } next_ = Next::kNone;
   std::shared_ptr<File> next_file_;  // shared with what runs in the background

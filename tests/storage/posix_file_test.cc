@@ -5,6 +5,8 @@
 
 #include <filesystem>
 
+#include <future>
+
 #include "storage/wal.h"
 #include "tests/storage/temp_directory.h"
 #include "tests/storage/thread_executor.h"
@@ -62,6 +64,28 @@ TEST_F(PosixFileTest, AWriteThatDoesNotFitSaysSo) {
                         [&](Status result) { status = std::move(result); });
   executor_.RunUntil([&] { return status.has_value(); });
   EXPECT_EQ(status->code(), Code::kNoSpace);
+}
+
+TEST_F(PosixFileTest, BackgroundWorkIsDoneInOrderAndHoldsUpNoBatch) {
+  const auto file = Open("f");
+  std::promise<void> batch_done;
+  std::vector<std::string> order;
+  // Ends only once the batch that was asked for later is durable.
+  files_.Background(
+      [wait = batch_done.get_future().share()] {
+        wait.wait();
+        return Status::Ok();
+      },
+      [&](const Status&) { order.push_back("first"); });
+  files_.Background([] { return IoError("second"); },
+                    [&](const Status& status) { order.push_back(status.message()); });
+  file->WriteAndSync(0, std::make_shared<std::string>("x"), [&](const Status& status) {
+    EXPECT_TRUE(status.ok());
+    order.push_back("batch");
+    batch_done.set_value();
+  });
+  executor_.RunUntil([&] { return order.size() == 3; });
+  EXPECT_EQ(order, (std::vector<std::string>{"batch", "first", "second"}));
 }
 
 TEST_F(PosixFileTest, DirectoriesAndNames) {

@@ -668,9 +668,15 @@ TEST_F(WalTest, RecordsThatMakeNoSenseAreDamage) {
   const struct {
     GroupId group;
     std::string body;
-  } kCases[] = {{GroupId(1), "\x7fgarbage"},       {GroupId(1), ""},
-                {GroupId(1), body(older)},         {GroupId(1), body(nowhere)},
-                {kNoteGroup, note({.oldest = 9})}, {kNoteGroup, "\xff\xff"}};
+  } kCases[] = {{GroupId(1), "\x7fgarbage"},
+                {GroupId(1), ""},
+                {GroupId(1), body(older)},
+                {GroupId(1), body(nowhere)},
+                {kNoteGroup, note({.oldest = 9})},
+                {kNoteGroup, note({.oldest = 1,
+                                   .digest = Note::Digest::kOfLog,
+                                   .last_records = {{GroupId(1), 5, {9, 4096}}}})},
+                {kNoteGroup, "\xff\xff"}};
   for (const auto& wrong : kCases) {
     SCOPED_TRACE(testing::PrintToString(wrong.body));
     disk_ = RamDisk();
