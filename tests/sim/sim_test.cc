@@ -143,6 +143,76 @@ TEST(Commit, OnOneShardTakesOneConsensusRound) {
 
 // ---- damage beyond what must heal ---------------------------------------------------------------
 
+// ---- the disk -----------------------------------------------------------------------------------
+
+class DiskTest : public testing::Test {
+ protected:
+  std::string Content() { return file_->Read(0, 100).value(); }
+  // One sync fails, and what was to be synced stays in the page cache.
+  void FailASync() {
+    ASSERT_TRUE(file_->Write(0, "aaaa").ok() && file_->Sync().ok());
+    disk_.faults().fail_next_log_sync = true;
+    ASSERT_TRUE(file_->Write(0, "bb").ok());
+    ASSERT_EQ(file_->Sync().code(), Code::kIoError);
+    ASSERT_EQ(Content(), "bbaa") << "it can be read";
+    ASSERT_TRUE(file_->Sync().ok()) << "and counts as clean";
+    ASSERT_TRUE(disk_.HoldsCachedOnly());
+  }
+
+  World world_{1};
+  ClockModel clock_{world_};
+  NullLogger log_;
+  Process process_{world_, "n1", &clock_, log_};
+  SimDisk disk_{world_, "n1", {}};
+  std::unique_ptr<storage::FileSystem> files_ = disk_.Mount(process_);
+  std::unique_ptr<storage::File> file_ =
+      std::move(*files_->Open("data/wal/a.log", storage::OpenMode::kCreate));
+};
+
+TEST_F(DiskTest, WhatAFailedSyncLeftCachedIsGoneWithThePower) {
+  ASSERT_TRUE(files_->SyncDirectory("data/wal").ok());
+  FailASync();
+  disk_.PowerLoss(PowerLossMode::kSome);
+  EXPECT_EQ(Content(), "aaaa");
+}
+
+TEST_F(DiskTest, WhatAFailedSyncLeftCachedIsGoneWhenItIsEvicted) {
+  FailASync();
+  ASSERT_TRUE(file_->Write(3, "c").ok());
+  disk_.Evict();
+  EXPECT_EQ(Content(), "aaac") << "what is dirty stays";
+  EXPECT_FALSE(disk_.HoldsCachedOnly());
+}
+
+TEST_F(DiskTest, WhatIsWrittenAgainAfterAFailedSyncIsDurable) {
+  ASSERT_TRUE(files_->SyncDirectory("data/wal").ok());
+  FailASync();
+  ASSERT_TRUE(file_->Write(0, "bb").ok() && file_->Sync().ok());
+  EXPECT_FALSE(disk_.HoldsCachedOnly());
+  disk_.PowerLoss(PowerLossMode::kNothingUnsynced);
+  EXPECT_EQ(Content(), "bbaa");
+}
+
+TEST_F(DiskTest, ASlowDirectoryStopsWhoWaitsForItOnItsOwnThread) {
+  disk_.faults().slow_directory = 2s;
+  std::vector<std::string> blocked;
+  disk_.OnBlocked([&](const std::string& path) { blocked.push_back(path); });
+  const Instant begun = world_.now();
+  Instant done{};
+  files_->Background([&] { return files_->SyncDirectory("data/wal"); },
+                     [&](const Status& status) {
+                       EXPECT_TRUE(status.ok());
+                       done = world_.now();
+                     });
+  world_.RunUntil(begun + 5s, [&] { return done != Instant(); });
+  EXPECT_GE(done - begun, 2s);
+  EXPECT_FALSE(process_.paused());
+  EXPECT_TRUE(blocked.empty());
+  ASSERT_TRUE(files_->SyncDirectory("data/wal").ok());
+  EXPECT_TRUE(process_.paused());
+  EXPECT_EQ(blocked.size(), 1u);
+}
+
 TEST(Damage, OnAMajorityIsRefusedUntilTheDisksAreBack) {
   Options options;
   options.seed = 3;
