@@ -27,6 +27,18 @@ void MemoryDisk::Lose(const std::string& from, const std::string& to) {
   lost_.emplace_back(from, to);
 }
 
+bool MemoryDisk::LoseSome(Random& random) {
+  std::vector<std::string> keys;
+  for (Overlay::Cursor each(pairs_, {}, {}); each.valid(); each.Next()) {
+    keys.push_back(each.op().key);
+  }
+  if (keys.empty()) return false;
+  const size_t first = random.Below(keys.size());
+  const size_t end = first + 1 + random.Below(40);
+  Lose(first == 0 ? std::string() : keys[first], end >= keys.size() ? std::string() : keys[end]);
+  return true;
+}
+
 void MemoryDisk::Crash(Random& random) {
   for (uint64_t kept = random.Below(in_flight_.size() + 1); kept > 0; --kept) ApplyFirst();
   in_flight_.clear();

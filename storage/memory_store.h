@@ -25,6 +25,8 @@ class MemoryDisk {
   void FailCommits(Status status) { failure_ = std::move(status); }
   // What lies in [from, to) is gone, and the next store says so until it is forgotten.
   void Lose(const std::string& from, const std::string& to);
+  // As a damaged page: neighbours at a random place. False: there is nothing to lose.
+  bool LoseSome(Random& random);
 
   size_t size() const { return pairs_.size(); }
   uint64_t commits() const { return commits_; }

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "base/check.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "raft/host/group.h"
 #include "raft/host/ticker.h"
@@ -127,7 +128,8 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   if (!meta.empty()) stored.meta = std::move(meta.mapped());
   stored.state = machine.HasState();
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
-  recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans());
+  recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans()) &&
+                         !MUTANT("raft-lost-range-ignored");
   if (recovered.lost_state && recovered.quarantine.empty()) {
     PROBE("raft.host.quarantine-for-damaged-page");
     recovered.quarantine = "a damaged page of the store held a part of its state";

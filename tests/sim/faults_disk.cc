@@ -284,6 +284,11 @@ void LostStore(Injector& in, const Fault& fault) {
   });
 }
 
+void DamagedPage(Injector& in, const Fault& fault) {
+  DamageWhileDown(in, fault,
+                  [](SimNode& node, Random& random) { return node.store_disk().LoseSome(random); });
+}
+
 void StaleStore(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
   if (!in.own_disk(node)) return;
@@ -399,6 +404,8 @@ std::vector<FaultKind> DiskFaultKinds() {
       {"lost-log", kDisk, "the whole log is gone", 0.1, {10, 60}, {0.1, 5}, {}, LostLog},
       {"lost-store", kDisk, "the checkpointed state is gone", 0.12, {8, 40}, {0.1, 5}, {},
        LostStore},
+      {"damaged-page", kDisk, "a page of the checkpointed state is lost, and known to be", 0.15,
+       {8, 40}, {0.1, 5}, {}, DamagedPage},
       {"stale-store", kDisk, "the checkpointed state is as it was a while ago", 0.12, {8, 40}, {1,
        20}, {}, StaleStore},
       {"damaged-identity", kDisk, "the identity file is damaged: must be refused", 0.1, {10, 60},

@@ -42,6 +42,7 @@ const std::vector<Mutant>& AllMutants() {
       {"wal-directory-synced-in-a-turn", "a segment's name is synced on the executor's thread"},
       {"raft-damaged-replica-goes-on", "a replica whose log is damaged votes and acknowledges"},
       {"space-of-followers-ignored", "a leader looks at its own disk only"},
+      {"raft-lost-range-ignored", "a replica that lost a part of its state goes on"},
       {"space-reserve-kept", "a full disk keeps its reserve"},
       {"raft-snapshot-given-up-half-way", "who waits for a snapshot begins anew every second"},
       {"raft-snapshot-held-counts", "waiting for the rate counts as silence of the receiver"},
