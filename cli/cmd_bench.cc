@@ -13,6 +13,8 @@
 namespace quorate::cli {
 namespace {
 
+constexpr size_t kMetricsBytesMax = 16 << 20;
+
 // The body of http://ADDRESS/metrics; empty if it cannot be had.
 std::string FetchMetrics(const std::string& address) {
   auto parsed = ParseHostPort(address);
@@ -32,7 +34,8 @@ std::string FetchMetrics(const std::string& address) {
     const std::string request = "GET /metrics HTTP/1.0\r\n\r\n";
     if (send(fd, request.data(), request.size(), MSG_NOSIGNAL) > 0) {
       char buffer[16384];
-      for (ssize_t n; (n = recv(fd, buffer, sizeof buffer, 0)) > 0;) {
+      for (ssize_t n;
+           body.size() < kMetricsBytesMax && (n = recv(fd, buffer, sizeof buffer, 0)) > 0;) {
         body.append(buffer, static_cast<size_t>(n));
       }
     }

@@ -281,9 +281,11 @@ int Demo(Context& context, DemoFlags& flags) {
   constexpr int kNodes = 3;
   const bool own_directory = flags.data.empty();
   if (own_directory) {
-    std::string name = (std::filesystem::temp_directory_path() / "quorate-demo-XXXXXX").string();
-    if (!mkdtemp(name.data())) {
-      return Fail(context, InvalidArgument(fmt::format("cannot create '{}'; give --data", name)));
+    std::error_code error;  // TMPDIR may name what is no directory
+    const auto parent = std::filesystem::temp_directory_path(error);
+    std::string name = (parent / "quorate-demo-XXXXXX").string();
+    if (error || !mkdtemp(name.data())) {
+      return Fail(context, InvalidArgument("cannot create a directory below TMPDIR; give --data"));
     }
     flags.data = name;
   }

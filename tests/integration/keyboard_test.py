@@ -306,7 +306,7 @@ SLIPS = [
     (["txn", ""], ["''"]), (["txn"], ["FILE"]), (["outcome", ""], ["''"]), (["outcome", "xyz"], ["'xyz'"]),
     (["frob"], ["'frob' is not a command"]), (["--json"], ["command"]), (["--frob", "get", "a"], ["--frob"]),
     (["--cluster", "a:1"], ["command"]), (["dev", "--data", "/dev/null/x"], ["/dev/null/x"]), (["dev", "--data", ""], ["--data"]),
-    (["demo", "--data", "/dev/null/x"], ["/dev/null/x"]),
+    (["demo", "--data", "/dev/null/x"], ["/dev/null/x"]), (["put", "-5", "--frob", "x"], ["'--frob'"]),
     (["node"], ["data"]), (["node", "--data", "/dev/null/x", "--listen", "127.0.0.1:1"], ["/dev/null/x"]),
     (["node", "--config", "/tmp"], ["/tmp"]), (["node", "--config", "/no/such"], ["/no/such"]),
 ] + [
@@ -327,6 +327,13 @@ class Slips(OnDevCluster):
                 self.assertEqual(out, b"")
                 for part in parts:
                     self.assertIn(part, error)
+
+    def test_a_wrong_place_for_temporary_files(self):
+        for place in ("/no/such", "/dev/null"):
+            done = subprocess.run([harness.PROGRAM, "demo"], capture_output=True, text=True, timeout=60,
+                                  env={**os.environ, "TMPDIR": place})
+            self.assertEqual(done.returncode, USAGE, done)
+            self.assertIn("TMPDIR", done.stderr)
 
     def test_a_script_is_judged_before_it_is_sent(self):
         for script, part in ((b"", "no step"), (b"# nothing\n\n", "no step"), (b'put "a"b c\n', "line 1, column 8"),
