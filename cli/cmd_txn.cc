@@ -147,10 +147,21 @@ Result<client::TxnHandle> ParseHandle(std::string id, const std::string& key) {
   return InvalidArgument(fmt::format("'{}' is no name: a UUIDv7, 32 hex digits", id));
 }
 
-int Outcome(Context& context, const std::string& id, const std::string& key) {
-  const auto handle = ParseHandle(id, key);
+struct OutcomeFlags {
+  std::string id;
+  std::string key;
+  bool hex = false;
+};
+
+int Outcome(Context& context, OutcomeFlags flags) {
+  if (auto status = DecodeArgument(flags.hex, "--key", &flags.key); !status.ok()) {
+    return Fail(context, status);
+  }
+  const auto handle = ParseHandle(flags.id, flags.key);
   if (!handle.ok()) return Fail(context, handle.status());
   auto outcome = context.database().GetOutcome(*handle);
+  // What was asked wrongly says nothing about a transaction.
+  if (outcome.status().code() == Code::kInvalidArgument) return Fail(context, outcome.status());
   if (!outcome.ok()) {
     return FailWrite(context, {.status = Status(Code::kUnknownOutcome, outcome.status().ToString()),
                                .commit_ts = {},
@@ -158,7 +169,7 @@ int Outcome(Context& context, const std::string& id, const std::string& key) {
   }
   const char* text = *outcome == client::Outcome::kCommitted ? "committed" : "aborted";
   if (context.json) {
-    PrintJson({{"txn_id", id}, {"outcome", text}});
+    PrintJson({{"txn_id", flags.id}, {"outcome", text}});
   } else {
     Say("{}\n", text);
   }
@@ -181,17 +192,18 @@ void RegisterTxn(CLI::App& app, Context& context) {
       CommonOptions::kCluster, [&context, argument] { return RunTxn(context, *argument); })
       ->add_option("FILE", *argument, "the script; - is standard input")
       ->required();
-  auto key = std::make_shared<std::string>();
+  auto flags = std::make_shared<OutcomeFlags>();
   CLI::App* outcome = AddCommand(
       app, context, "outcome", "Tell what became of a transaction whose answer was lost.",
       "  quorate outcome TXN_ID           (as printed with exit code 3)\n"
       "  quorate outcome NAME --key KEY   (a name given to it, and any one key that it writes)\n"
       "Prints committed or aborted, for good; exit 3: it cannot be known yet, or no longer.\n"
       "A name of which nothing is known yet is closed by asking: it can then no longer commit.",
-      CommonOptions::kCluster,
-      [&context, argument, key] { return Outcome(context, *argument, *key); });
-  outcome->add_option("TXN_ID", *argument, "the id, or the name: a UUIDv7")->required();
-  outcome->add_option("--key", *key, "a key that the transaction of that name writes");
+      CommonOptions::kCluster, [&context, flags] { return Outcome(context, *flags); });
+  outcome->add_option("TXN_ID", flags->id, "the id, or the name: a UUIDv7")->required();
+  outcome->add_option("--key", flags->key, "a key that the transaction of that name writes")
+      ->type_name("KEY");
+  outcome->add_flag("--hex", flags->hex, "--key is in hexadecimal");
 }
 
 }  // namespace quorate::cli

@@ -6,11 +6,14 @@ import contextlib
 import json
 import os
 import pty
+import random
 import re
 import signal
 import subprocess
 import tempfile
+import time
 import unittest
+import uuid
 
 import harness
 from harness import ABSENT, DONE, FAILED, OUTPUT_LOST, UNKNOWN, USAGE
@@ -131,7 +134,15 @@ def printing_commands():
         if "--raw" not in words:
             commands.append((words + ["--json"], input, code))
     commands.append((["get", "lost/no", "--json"], b"", ABSENT))
+    for more in ([], ["--json"]):
+        commands.append((["outcome", name_of_now(), "--key", "6c", "--hex", *more], b"", DONE))
     return commands
+
+
+def name_of_now():
+    """A UUIDv7 that no transaction has."""
+    bits = (int(time.time() * 1000) << 80) | (7 << 76) | (random.getrandbits(12) << 64) | (2 << 62) | random.getrandbits(62)
+    return str(uuid.UUID(int=bits))
 
 
 class LostOutput(OnDevCluster):
@@ -304,6 +315,7 @@ SLIPS = [
     (["get", "--frob"], ["'--frob'", "--"]), (["status", "--frob"], ["'--frob'", "quorate status --help"]),
     (["txn", "/tmp"], ["'/tmp'", "Is a directory"]), (["txn", "/no/such"], ["'/no/such'", "No such file"]),
     (["txn", ""], ["''"]), (["txn"], ["FILE"]), (["outcome", ""], ["''"]), (["outcome", "xyz"], ["'xyz'"]),
+    (["outcome", "xyz", "--key", "a"], ["'xyz'"]), (["outcome", "xyz", "--key", "a", "--hex"], ["--key: 'a'"]),
     (["frob"], ["'frob' is not a command"]), (["--json"], ["command"]), (["--frob", "get", "a"], ["--frob"]),
     (["--cluster", "a:1"], ["command"]), (["dev", "--data", "/dev/null/x"], ["/dev/null/x"]), (["dev", "--data", ""], ["--data"]),
     (["demo", "--data", "/dev/null/x"], ["/dev/null/x"]), (["put", "-5", "--frob", "x"], ["'--frob'"]),
