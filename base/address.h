@@ -46,4 +46,8 @@ inline Result<HostPort> ParseHostPort(std::string_view text) {
   return parsed;
 }
 
+// Whether `host` stands for every address of a machine, however it is written ("0", "[::0]" and
+// "00.0.0.0" do): to listen on, not to be reached at.
+bool IsWildcardHost(const std::string& host);
+
 }  // namespace quorate

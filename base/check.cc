@@ -1,13 +1,13 @@
 #include "base/check.h"
 
-#include <cstdio>
 #include <cstdlib>
+
+#include "base/last_words.h"
 
 namespace quorate {
 
 void CheckFailed(const char* file, int line, const char* condition, std::string_view message) {
-  fmt::print(stderr, "{}:{}: invariant broken: {} {}\n", file, line, condition, message);
-  std::fflush(stderr);
+  WriteLastWords(fmt::format("{}:{}: invariant broken: {} {}\n", file, line, condition, message));
   std::abort();
 }
 

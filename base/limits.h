@@ -41,6 +41,10 @@ inline constexpr size_t kSnapshotChunkBytes = 256 << 10;
 inline constexpr size_t kInflightAppendsMax = 64;
 inline constexpr size_t kPeerQueueBytesMax = 64 << 20;  // unsent, per stream; beyond: dropped
 inline constexpr size_t kHttpConnectionsMax = 64;
+inline constexpr size_t kConnectionsMax = 8192;  // on the public address
+// Descriptors that no connection from outside may take: the log, the store, connections to others.
+inline constexpr size_t kDescriptorsReserved = 128;
+inline constexpr size_t kDescriptorsMin = 256;  // a node does not start with fewer
 
 // ---- queues -------------------------------------------------------------------------------------
 inline constexpr size_t kCallsInFlightMax = 50'000;  // requests being handled on one node
@@ -51,6 +55,7 @@ inline constexpr size_t kShardNamesMax = 1 << 19;
 inline constexpr size_t kSessionAnswersMax = 100'000;  // of one node: some 30 MB
 inline constexpr size_t kProposalBytesMax = 64 << 20;  // unapplied proposals of one group
 inline constexpr size_t kOverlayBytesMax = 256 << 20;  // beyond: writers are refused (OVERLOADED)
+inline constexpr size_t kLogQueueBytesMax = 1 << 20;   // unwritten log lines; beyond: dropped
 
 // ---- storage ------------------------------------------------------------------------------------
 inline constexpr size_t kLmdbKeyBytesMax = 511;

@@ -12,6 +12,12 @@ std::string Braced(std::string_view label) {
   return label.empty() ? std::string() : fmt::format("{{{}}}", label);
 }
 
+// Durations are recorded in microseconds, as integers, and shown in seconds.
+std::string Shown(std::string_view name, uint64_t value) {
+  if (!name.ends_with("_seconds")) return fmt::to_string(value);
+  return fmt::format("{:.9g}", static_cast<double>(value) / 1e6);
+}
+
 }  // namespace
 
 void Histogram::Record(uint64_t value) {
@@ -33,8 +39,7 @@ M& Metrics::Find(Families<M>& families, std::string_view name, std::string_view 
   return *slot;
 }
 
-Counter& Metrics::GetCounter(std::string_view name, std::string_view help,
-                             std::string_view label) {
+Counter& Metrics::GetCounter(std::string_view name, std::string_view help, std::string_view label) {
   std::lock_guard lock(mutex_);
   return Find(counters_, name, help, label);
 }
@@ -71,11 +76,11 @@ std::string Metrics::Exposition() const {
       uint64_t cumulative = 0;
       for (int i = 0; i + 1 < Histogram::kBuckets; ++i) {
         cumulative += metric->Bucket(i);
-        fmt::format_to(out, "{}_bucket{{{}le=\"{}\"}} {}\n", name, prefix, (1ull << i) - 1,
-                       cumulative);
+        fmt::format_to(out, "{}_bucket{{{}le=\"{}\"}} {}\n", name, prefix,
+                       Shown(name, (1ull << i) - 1), cumulative);
       }
       fmt::format_to(out, "{}_bucket{{{}le=\"+Inf\"}} {}\n", name, prefix, metric->Count());
-      fmt::format_to(out, "{}_sum{} {}\n", name, Braced(label), metric->Sum());
+      fmt::format_to(out, "{}_sum{} {}\n", name, Braced(label), Shown(name, metric->Sum()));
       fmt::format_to(out, "{}_count{} {}\n", name, Braced(label), metric->Count());
     }
   }

@@ -50,8 +50,9 @@ class Histogram {
 
 class Metrics {
  public:
-  // Names follow Prometheus: quorate_wal_syncs_total, quorate_commit_latency_us. A `label` is one
-  // `key="value"` pair or empty. The reference stays valid as long as the registry.
+  // Names follow Prometheus: quorate_wal_syncs_total, quorate_commit_latency_seconds, base
+  // units. What a histogram named _seconds records are microseconds; they are shown in seconds. A
+  // `label` is one `key="value"` pair or empty. The reference stays valid as long as the registry.
   Counter& GetCounter(std::string_view name, std::string_view help, std::string_view label = {});
   Gauge& GetGauge(std::string_view name, std::string_view help, std::string_view label = {});
   Histogram& GetHistogram(std::string_view name, std::string_view help,

@@ -1,7 +1,14 @@
 #include "base/stderr_logger.h"
 
 #include <spdlog/logger.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/base_sink.h>
+#include <unistd.h>
+
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "base/real_log_writer.h"
 
 namespace quorate {
 namespace {
@@ -20,10 +27,28 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
   return spdlog::level::err;
 }
 
+// spdlog formats; the writer's thread waits for standard error.
+class QueueingSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  void Flush(Duration patience) { writer_.Flush(patience); }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    writer_.Write(std::string(line.data(), line.size()));
+  }
+  void flush_() override {}
+
+ private:
+  LogWriter writer_{STDERR_FILENO};
+};
+
 }  // namespace
 
 struct StderrLogger::Sink {
-  spdlog::logger logger{"quorate", std::make_shared<spdlog::sinks::stderr_sink_mt>()};
+  std::shared_ptr<QueueingSink> queue = std::make_shared<QueueingSink>();
+  spdlog::logger logger{"quorate", queue};
 };
 
 StderrLogger::StderrLogger(LogLevel level) : level_(level), sink_(std::make_unique<Sink>()) {
@@ -32,6 +57,8 @@ StderrLogger::StderrLogger(LogLevel level) : level_(level), sink_(std::make_uniq
 }
 
 StderrLogger::~StderrLogger() = default;
+
+void StderrLogger::Flush(Duration patience) { sink_->queue->Flush(patience); }
 
 void StderrLogger::Write(LogLevel level, std::string_view line) {
   sink_->logger.log(ToSpdlog(level), spdlog::string_view_t(line.data(), line.size()));

@@ -39,7 +39,7 @@ Coordinator::Coordinator(Deps deps)
       commits_many_(deps.env.metrics.GetCounter(
           "quorate_txn_commits_total", "Committed transactions, by shards they wrote or read.",
           "shards=\"many\"")),
-      latency_(deps.env.metrics.GetHistogram("quorate_commit_latency_us",
+      latency_(deps.env.metrics.GetHistogram("quorate_commit_latency_seconds",
                                              "From a Commit's arrival to its answer.")),
       scope_(deps.env.executor) {}
 

@@ -29,7 +29,8 @@ struct OrderedStore::Rep {
         store(store),
         options(options),
         flushes(env.metrics.GetCounter("quorate_overlay_flushes_total", "overlay flushes")),
-        flush_us(env.metrics.GetHistogram("quorate_overlay_flush_us", "time of an overlay flush")),
+        flush_us(
+            env.metrics.GetHistogram("quorate_overlay_flush_seconds", "Time of an overlay flush.")),
         overlay(env.metrics.GetGauge("quorate_overlay_bytes", "bytes in the overlay")) {}
 
   struct Group {

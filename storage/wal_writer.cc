@@ -41,7 +41,8 @@ WalWriter::WalWriter(Env& env, FileSystem& files, Config config)
       syncs_(env.metrics.GetCounter("quorate_wal_syncs_total", "WAL writes with their sync")),
       bytes_(env.metrics.GetCounter("quorate_wal_bytes_total", "bytes written to the WAL")),
       records_(env.metrics.GetCounter("quorate_wal_records_total", "records written to the WAL")),
-      sync_us_(env.metrics.GetHistogram("quorate_wal_sync_us", "time of a WAL write and sync")) {
+      sync_us_(
+          env.metrics.GetHistogram("quorate_wal_sync_seconds", "Time of a WAL write and sync.")) {
   // Recovery may have cut the last segment's very first write.
   if (offset_ == kSegmentHeaderBytes) Open(config_.previous_end);
 }
