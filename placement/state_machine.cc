@@ -92,10 +92,7 @@ void StateMachine::Seed(const v1::BootstrapRequest& seed) {
 
 raft::ApplyResult StateMachine::Apply(raft::LogIndex, raft::Term term, std::string_view payload,
                                       storage::WriteBatch* batch) {
-  if (!stored_) {
-    WriteAll(batch);
-    stored_ = true;
-  }
+  StoreFirstState(batch);  // a directory of an earlier version has its first entry behind it
   v1::PlacementCommand command;
   // Only what this group proposed is in its log: bytes that do not parse are damage or a newer
   // version, and going on would let replicas diverge.
@@ -176,6 +173,12 @@ void StateMachine::WriteAll(storage::WriteBatch* batch) const {
   for (const auto& [from, piece] : map_.pieces()) {
     batch->Put(KeyOf(kShard, from), piece.SerializeAsString());
   }
+}
+
+void StateMachine::StoreFirstState(storage::WriteBatch* batch) {
+  if (stored_ || !HasState()) return;
+  WriteAll(batch);
+  stored_ = true;
 }
 
 void StateMachine::OnSoftState(const raft::SoftState& state) {

@@ -10,8 +10,8 @@
 //   P s <first key>  a piece of the shard map
 //
 // First state: all members are created from the same bootstrap message, so they agree on it without
-// an entry. It enters the store with the first entry applied; until then it is made again from the
-// message, which is durable before the group exists (server/node/membership.h).
+// an entry. It enters the store with the first entry applied, of whatever kind; until then it is
+// made again from the message, which is durable before the group exists (server/node/membership.h).
 #pragma once
 
 #include <string>
@@ -56,6 +56,7 @@ class StateMachine final : public raft::StateMachine {
 
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
                           storage::WriteBatch* batch) override;
+  void StoreFirstState(storage::WriteBatch* batch) override;
   void OnSoftState(const raft::SoftState& state) override;
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   bool HasState() const override;

@@ -218,6 +218,10 @@ std::vector<std::pair<std::string, std::string>> Shard::Spans() const {
 
 bool Shard::HasState() const { return rep_->table.version() != 0; }
 
+void Shard::StoreFirstState(storage::WriteBatch* batch) {
+  if (HasState()) rep_->table.StoreScalars(batch);
+}
+
 void Shard::OnSnapshotInstalled(raft::LogIndex) {
   // A leader has every committed entry and installs none.
   CHECK(!rep_->serving(), "shard {}: a snapshot under a serving leader", rep_->table.id());

@@ -181,6 +181,7 @@ class Shard final : public raft::StateMachine {
   void OnSoftState(const raft::SoftState& state) override;
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   bool HasState() const override;
+  void StoreFirstState(storage::WriteBatch* batch) override;
   void OnSnapshotInstalled(raft::LogIndex index) override;
 
   // Digest of the replicated state over explicit fields, to compare replicas at equal applied

@@ -79,6 +79,9 @@ class Table {
   const std::map<Owner, TransactionRecord>& unfinished() const { return unfinished_; }
   const absl::btree_set<Collectable>& collectable() const { return collectable_; }
 
+  // Descriptor, horizon and floor.
+  void StoreScalars(storage::WriteBatch* batch) const;
+
  private:
   struct StringHash {
     using is_transparent = void;
@@ -87,7 +90,6 @@ class Table {
 
   void Index(const ParticipantRecord& record);
   void Index(const TransactionRecord& record);
-  void StoreScalars(storage::WriteBatch* batch) const;
 
   const storage::KvReader& store_;
   ShardId id_;

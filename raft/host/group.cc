@@ -396,6 +396,7 @@ void Group::ApplyOne(const Entry& entry) {
     case EntryType::kEmpty:
       break;
   }
+  if (entry.index == LogIndex(1)) machine_.StoreFirstState(&batch);
   if (meta_changed) batch.Put(GroupMetaKey(id_), meta_.Encode());
   rt_.store.Apply(id_, entry.index.value(), std::move(batch));
   applied_ = entry.index;

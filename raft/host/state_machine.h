@@ -43,6 +43,10 @@ class StateMachine {
   virtual bool HasState() const = 0;
   // The store's content under Spans() was replaced by a snapshot at `index`: reload what is cached.
   virtual void OnSnapshotInstalled(LogIndex index) = 0;
+
+  // What the group began with, if this replica was made with it: written with the group's first
+  // entry, whatever that is, so that a snapshot is never without it.
+  virtual void StoreFirstState(storage::WriteBatch* batch) = 0;
 };
 
 }  // namespace quorate::raft

@@ -128,6 +128,33 @@ TEST(PlacementStateMachine, PiecesThatVanishFromTheMapVanishFromTheStore) {
   EXPECT_EQ(f.machine->map().TilingError(), "");
 }
 
+// Entries before the first normal one are of no concern to the machine; what it began with is in
+// the store all the same.
+TEST(PlacementStateMachine, ASnapshotBeforeTheFirstCommandHasWhatTheGroupBeganWith) {
+  const v1::BootstrapRequest seed = MakeSeed(3);
+  Fixture leader(&seed);
+  storage::WriteBatch first;
+  leader.machine->StoreFirstState(&first);
+  leader.store->Apply(GroupId(1), 1, std::move(first));
+  leader.index = 1;
+  Fixture learner;
+  storage::WriteBatch image;
+  const auto spans = leader.machine->Spans();
+  ASSERT_TRUE(leader.store
+                  ->Scan(spans[0].first, spans[0].second,
+                         [&](std::string_view key, std::string_view value) {
+                           image.Put(std::string(key), std::string(value));
+                           return true;
+                         })
+                  .ok());
+  learner.store->Replace(GroupId(1), 1, spans, std::move(image));
+  learner.machine->OnSnapshotInstalled(raft::LogIndex(1));
+  learner.index = 1;
+  EXPECT_EQ(learner.machine->StateDigest(), leader.machine->StateDigest());
+  EXPECT_EQ(NodeIdIn(learner.Apply(NewNode('e'))), 4u) << "ids go on behind the founding members";
+  EXPECT_EQ(NodeIdIn(leader.Apply(NewNode('e'))), 4u);
+}
+
 // A member that gets the state as a snapshot reads it from the store.
 TEST(PlacementStateMachine, LoadsASnapshotThatReplacedTheStore) {
   const v1::BootstrapRequest seed = MakeSeed(3);

@@ -29,6 +29,18 @@ TEST(Host, AnswersWithApplysResultOnceApplied) {
   EXPECT_EQ(outcome->answers, 1);
 }
 
+// A snapshot may be taken before anything was proposed.
+TEST(Host, StoresWhatAGroupBeganWithBeforeTheFirstProposal) {
+  MiniCluster cluster({});
+  cluster.WaitForLeader();
+  const std::string key = storage::MakeKey(fmt::format("first{}", kGroup));
+  for (int node = 1; node <= 3; ++node) {
+    EXPECT_TRUE(cluster.RunUntil([&] { return cluster.store(node).Get(key)->has_value(); }))
+        << "node " << node;
+    EXPECT_TRUE(cluster.machine(node).applied.empty());
+  }
+}
+
 TEST(Host, AppliesInProposalOrder) {
   MiniCluster cluster({});
   const int leader = cluster.WaitForLeader();

@@ -27,6 +27,9 @@ class KvMachine final : public StateMachine {
   void OnSoftState(const SoftState& state) override { states.push_back(state); }
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   bool HasState() const override { return true; }
+  void StoreFirstState(storage::WriteBatch* batch) override {
+    batch->Put(storage::MakeKey(fmt::format("first{}", group_)), "state");
+  }
   void OnSnapshotInstalled(LogIndex index) override { installed.push_back(index); }
 
   std::map<std::string, std::string> Dump() const;
