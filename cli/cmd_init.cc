@@ -10,6 +10,7 @@ namespace {
 
 struct InitFlags {
   uint32_t shards = 8;
+  uint32_t replicas = 3;
   std::vector<std::string> split_at;
   bool hex = false;
 };
@@ -33,19 +34,29 @@ int Init(Context& context, InitFlags flags) {
   v1::NodeRequest request;
   auto* init = request.mutable_init();
   init->set_shards(flags.shards);
+  init->set_replication_factor(flags.replicas);
   for (const auto& key : flags.split_at) init->add_split_keys(key);
   // With one address the asked node knows who has joined it.
   if (context.addresses().size() > 1) {
     for (const auto& address : context.addresses()) init->add_addresses(address);
   }
+  // Any of them can do it, and waits for all others: the whole time is for whoever is asked.
   auto response =
-      context.admin().CallUntilAvailable(context.addresses(), request, context.timeout());
+      context.admin().CallUntilAvailable({context.addresses().front()}, request, context.timeout());
   if (!response.ok()) return Fail(context, response.status());
-  const std::string& id = response->init().cluster_id();
+  const v1::InitResponse& made = response->init();
+  const uint32_t failures = (made.replication_factor() - 1) / 2;
   if (context.json) {
-    PrintJson({{"cluster_id", id}});
+    PrintJson({{"cluster_id", made.cluster_id()},
+               {"nodes", made.nodes()},
+               {"replicas", made.replication_factor()},
+               {"survives_failures", failures}});
   } else {
-    Say("cluster {} is initialised\n", id);
+    Say("cluster {} is initialised: {} node{}, {} replica{} of each shard, {}\n", made.cluster_id(),
+        made.nodes(), made.nodes() == 1 ? "" : "s", made.replication_factor(),
+        made.replication_factor() == 1 ? "" : "s",
+        failures == 0 ? std::string("no fault tolerance")
+                      : fmt::format("each survives the loss of {}", failures));
   }
   return kExitDone;
 }
@@ -54,14 +65,18 @@ int Init(Context& context, InitFlags flags) {
 
 void RegisterInit(CLI::App& app, Context& context) {
   auto flags = std::make_shared<InitFlags>();
-  CLI::App* command =
-      AddCommand(app, context, "init", "Make one cluster of nodes that are running, once.",
-                 "  quorate init --cluster 10.0.0.1:7400,10.0.0.2:7400,10.0.0.3:7400 --shards 16\n"
-                 "  quorate init --split-at g n t     (four shards, beginning at these keys)\n"
-                 "With one address in --cluster: the node there and those that joined it.",
-                 CommonOptions::kCluster, [&context, flags] { return Init(context, *flags); });
+  CLI::App* command = AddCommand(
+      app, context, "init", "Make one cluster of nodes that are running, once.",
+      "  quorate init --cluster 10.0.0.1:7400,10.0.0.2:7400,10.0.0.3:7400 --shards 16\n"
+      "  quorate init --split-at g n t     (four shards, beginning at these keys)\n"
+      "With one address in --cluster: the node there, those in its --join, and those that\n"
+      "joined it. It waits for them, until --timeout. With fewer nodes than replicas nothing\n"
+      "is done: --replicas 1 makes a cluster of one node, without fault tolerance.",
+      CommonOptions::kCluster, [&context, flags] { return Init(context, *flags); });
   auto* shards = AddNumber(command, "--shards", &flags->shards, 1, 256,
                            "shards to begin with, evenly over a key's first byte");
+  AddNumber(command, "--replicas", &flags->replicas, 1, 7,
+            "replicas of each shard: 3 survive the loss of one node, 5 of two");
   // One key each time it is given; ArrangeArguments repeats it before every word.
   command->add_option("--split-at", flags->split_at, "keys at which shards begin, ascending")
       ->type_name("KEY ...")

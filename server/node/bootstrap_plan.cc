@@ -14,7 +14,6 @@ namespace quorate::server {
 
 namespace {
 
-constexpr uint32_t kReplicationFactorDefault = 3;
 constexpr size_t kPlacementVotersMax = 5;
 
 size_t PlacementVoters(size_t nodes) {
@@ -22,18 +21,33 @@ size_t PlacementVoters(size_t nodes) {
   return voters % 2 == 1 ? voters : voters - 1;
 }
 
+std::string Tolerance(size_t replicas) {
+  const size_t failures = (replicas - 1) / 2;
+  if (failures == 0) return "no fault tolerance";
+  return fmt::format("the loss of {} node{} at most", failures, failures == 1 ? "" : "s");
+}
+
 Result<uint32_t> ReplicationFactor(const v1::InitRequest& request, size_t nodes) {
-  const uint32_t asked = request.replication_factor();
-  if (asked == 0) return std::min(kReplicationFactorDefault, static_cast<uint32_t>(nodes));
-  if (asked > nodes || asked > kReplicationFactorMax) {
-    return InvalidArgument(fmt::format(
-        "a replication factor of {} needs as many nodes, and is at most {}; there are {} nodes",
-        asked, kReplicationFactorMax, nodes));
+  const uint32_t wanted = WantedReplicas(request);
+  if (wanted > kReplicationFactorMax) {
+    return InvalidArgument(
+        fmt::format("{} replicas asked; a shard has at most {}", wanted, kReplicationFactorMax));
   }
-  return asked;
+  if (wanted <= nodes) return wanted;
+  return Status(
+      Code::kFailedPrecondition,
+      fmt::format("nothing was done: {} replicas of each shard need as many nodes, and {} {} here; "
+                  "start the others with --join, or name them in --cluster, and run init again; or "
+                  "accept {} with --replicas {}",
+                  wanted, nodes, nodes == 1 ? "is" : "are", Tolerance(nodes), nodes));
 }
 
 }  // namespace
+
+uint32_t WantedReplicas(const v1::InitRequest& request) {
+  return request.replication_factor() != 0 ? request.replication_factor()
+                                           : kReplicationFactorDefault;
+}
 
 Result<std::vector<std::string>> SplitKeys(const v1::InitRequest& request) {
   std::vector<std::string> keys(request.split_keys().begin(), request.split_keys().end());

@@ -28,9 +28,10 @@ constexpr Duration kAskedFor = 10s;
 constexpr size_t kAskedMax = 256;
 // How long an init at a node that is not a member yet waits for another's to reach it.
 constexpr Duration kOthersInit = 5s;
-// How long init tries to reach a member: its connection to one that was started a moment later is
-// still backing off, though the member answers others by now.
-constexpr Duration kReachFor = 3s;
+// What init keeps of its time for the answer that says whom it waited for in vain.
+constexpr Duration kForTheAnswer = 1s;
+// The same trouble is logged again after this long.
+constexpr Duration kSayAgain = 60s;
 
 std::string Encode(const v1::BootstrapRequest& request) {
   const std::string bytes = request.SerializeAsString();
@@ -186,17 +187,30 @@ Task<void> Membership::FinishLoop() {
   const v1::BootstrapRequest plan = *bootstrap_;
   Backoff backoff(200ms, 5s);
   std::set<uint64_t> confirmed = {plan.node_id()};
+  Instant say_again;
   while (confirmed.size() < static_cast<size_t>(plan.nodes_size())) {
-    std::vector<uint64_t> ids;
-    std::vector<Task<bool>> sending;
+    std::vector<v1::NodeInfo> asked;
+    std::vector<Task<Status>> sending;
     for (const v1::NodeInfo& node : plan.nodes()) {
       if (confirmed.contains(node.node_id())) continue;
-      ids.push_back(node.node_id());
+      asked.push_back(node);
       sending.push_back(SendBootstrap(node));
     }
-    const std::vector<bool> done = co_await WhenAll(env_.executor, std::move(sending));
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (done[i]) confirmed.insert(ids[i]);
+    const std::vector<Status> done = co_await WhenAll(env_.executor, std::move(sending));
+    for (size_t i = 0; i < asked.size(); ++i) {
+      const std::string& address = asked[i].address();
+      if (done[i].ok()) {
+        confirmed.insert(asked[i].node_id());
+        unconfirmed_.erase(address);
+        continue;
+      }
+      std::string& reason = unconfirmed_[address];
+      if (reason != done[i].message() || env_.Now() >= say_again) {
+        say_again = env_.Now() + kSayAgain;
+        env_.log.Warn("node: member {} at '{}' has not confirmed its part of the cluster: {}",
+                      asked[i].node_id(), address, done[i].message());
+      }
+      reason = done[i].message();
     }
     if (confirmed.size() < static_cast<size_t>(plan.nodes_size())) {
       co_await Sleep(env_.executor, backoff.Next(env_.random));
@@ -208,30 +222,15 @@ Task<void> Membership::FinishLoop() {
   finished_ = true;
 }
 
-Task<bool> Membership::SendBootstrap(v1::NodeInfo to) {
+Task<Status> Membership::SendBootstrap(v1::NodeInfo to) {
   v1::NodeRequest request;
   *request.mutable_bootstrap() = *bootstrap_;
   request.mutable_bootstrap()->set_node_id(to.node_id());
   const Result<v1::NodeResponse> result =
       co_await channel_.Call(to.address(), std::move(request), kCallTimeout);
-  if (!result.ok() && result.status().code() != Code::kWrongCluster) co_return false;
-  const Status status = !result.ok() ? result.status()
-                        : result->error().code() != v1::OK
-                            ? StatusFromError(result->error())
-                            : StatusFromError(result->bootstrap().error());
-  switch (status.code()) {
-    case Code::kOk:
-      co_return true;
-    case Code::kWrongCluster:
-    case Code::kWrongNode:
-    case Code::kFailedPrecondition:
-      // Somebody else lives there now, for good.
-      env_.log.Warn("node: member {} at '{}' cannot be set up: {}", to.node_id(), to.address(),
-                    status.ToString());
-      co_return true;
-    default:
-      co_return false;
-  }
+  if (!result.ok()) co_return result.status();
+  if (result->error().code() != v1::OK) co_return StatusFromError(result->error());
+  co_return StatusFromError(result->bootstrap().error());
 }
 
 // ---- init ---------------------------------------------------------------------------------------
@@ -251,6 +250,10 @@ Task<v1::InitResponse> Membership::Init(v1::InitRequest request, Instant deadlin
     init_running_ = false;
   }
   response.set_cluster_id(directory_.identity().cluster_id);
+  if (bootstrap_) {
+    response.set_nodes(static_cast<uint32_t>(bootstrap_->nodes_size()));
+    response.set_replication_factor(static_cast<uint32_t>(bootstrap_->shards(0).replicas_size()));
+  }
   if (!status.ok()) StatusToError(status, response.mutable_error());
   co_return response;
 }
@@ -288,6 +291,17 @@ Task<Status> Membership::SendFirst(v1::BootstrapRequest plan) {
 }
 
 Task<Membership::Members> Membership::Gather(v1::InitRequest request, Instant deadline) {
+  const Instant until = deadline - kForTheAnswer;
+  while (true) {
+    Members members = co_await GatherOnce(request, until);
+    const bool named = !request.addresses().empty();
+    const bool enough = !members.ok() || members->size() >= WantedReplicas(request);
+    if (named || enough || member() || env_.Now() >= until) co_return members;
+    co_await Sleep(env_.executor, kPoll);
+  }
+}
+
+Task<Membership::Members> Membership::GatherOnce(v1::InitRequest request, Instant deadline) {
   std::set<std::string> addresses(request.addresses().begin(), request.addresses().end());
   if (addresses.empty()) {
     addresses.insert(options_.join.begin(), options_.join.end());
@@ -298,7 +312,7 @@ Task<Membership::Members> Membership::Gather(v1::InitRequest request, Instant de
   addresses.erase(options_.self.address());
   std::vector<std::string> order(addresses.begin(), addresses.end());
   std::vector<Task<Result<v1::NodeInfo>>> greetings;
-  for (const std::string& address : order) greetings.push_back(Reach(address));
+  for (const std::string& address : order) greetings.push_back(Reach(address, deadline));
   const auto greeted = co_await WhenAll(env_.executor, std::move(greetings));
 
   std::map<std::string, v1::NodeInfo> by_storage;
@@ -324,8 +338,7 @@ Task<Membership::Members> Membership::Gather(v1::InitRequest request, Instant de
   co_return members;
 }
 
-Task<Result<v1::NodeInfo>> Membership::Reach(std::string address) {
-  const Instant until = env_.Now() + kReachFor;
+Task<Result<v1::NodeInfo>> Membership::Reach(std::string address, Instant until) {
   for (;;) {
     Result<v1::NodeInfo> greeted = co_await Greet(address);
     const bool unreached = !greeted.ok() && greeted.status().code() == Code::kUnavailable;
@@ -357,10 +370,14 @@ Task<Result<v1::NodeInfo>> Membership::Greet(std::string address) {
 Task<Status> Membership::WaitUntilFinished(Instant deadline) {
   while (!finished_) {
     if (env_.Now() >= deadline) {
-      co_return Unavailable(
-          fmt::format("cluster {} is made, but not every member has confirmed "
-                      "yet; the others keep trying to reach them",
-                      directory_.identity().cluster_id));
+      std::string who;
+      for (const auto& [address, why] : unconfirmed_)
+        who += fmt::format(" '{}' ({});", address, why);
+      co_return Unavailable(fmt::format(
+          "cluster {} is made, but without:{} it is asked again and again, and its replicas are "
+          "missing until it confirms",
+          directory_.identity().cluster_id,
+          who.empty() ? " a member that has not confirmed;" : who));
     }
     co_await Sleep(env_.executor, kPoll);
   }
@@ -379,29 +396,47 @@ Task<void> Membership::JoinLoop() {
   while (!member()) {
     for (const std::string& address : options_.join) {
       if (address == options_.self.address()) continue;
-      if (co_await RegisterAt(address)) co_return;
-      if (member()) co_return;
+      const Status status = co_await RegisterAt(address);
+      if (status.ok() || member()) co_return;
+      SayCannotJoin(address, status);
     }
     co_await Sleep(env_.executor, kJoinInterval);
   }
 }
 
-Task<bool> Membership::RegisterAt(std::string address) {
+void Membership::SayCannotJoin(const std::string& address, const Status& why) {
+  auto& [said, at] = cannot_join_[address];
+  // A new reason at once, the same one again after a while.
+  if (said == why.message() && env_.Now() < at + kSayAgain) return;
+  said = why.message();
+  at = env_.Now();
+  if (why.code() == Code::kUninitialized) {
+    env_.log.Info("node: '{}' belongs to no cluster yet: waiting for `quorate init`", address);
+  } else {
+    env_.log.Warn("node: cannot join at '{}': {}; trying again every second", address,
+                  why.ToString());
+  }
+}
+
+Task<Status> Membership::RegisterAt(std::string address) {
   v1::NodeRequest request;
   *request.mutable_register_node()->mutable_node() = self();
   const Result<v1::NodeResponse> result =
       co_await channel_.Call(address, std::move(request), kCallTimeout);
-  if (!result.ok() || result->error().code() != v1::OK || member()) co_return false;
+  if (!result.ok()) co_return result.status();
+  if (member()) co_return Status::Ok();
+  if (result->error().code() != v1::OK) co_return StatusFromError(result->error());
   const v1::RegisterNodeResponse& registered = result->register_node();
-  if (registered.error().code() != v1::OK || registered.node_id() == 0) co_return false;
+  if (registered.error().code() != v1::OK) co_return StatusFromError(registered.error());
+  if (registered.node_id() == 0) co_return Internal("it gave no node id");
   const Status status = directory_.Assign(registered.cluster_id(), NodeId(registered.node_id()));
   if (!status.ok()) {
     env_.log.Error("node: cannot keep its identity: {}", status.ToString());
-    co_return false;
+    co_return status;
   }
   finished_ = true;
   NotifyMember();
-  co_return true;
+  co_return Status::Ok();
 }
 
 }  // namespace quorate::server

@@ -7,6 +7,7 @@
 // of two concurrent inits one loses there, and nothing has happened for the loser. From then on
 // every member that has the message hands it to those that have not, over restarts, until all have
 // confirmed. So an init that broke off halfway completes by itself, and asking again waits for it.
+// A member that belongs to another cluster by then has not confirmed: its replicas are missing.
 //
 // Files: DIR/BOOTSTRAP holds the message (magic, CRC-32C, bytes), DIR/BOOTSTRAPPED says that all
 // members have it. Order on a member: message, identity, groups. A crash between the first two is
@@ -20,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/env.h"
@@ -72,16 +74,20 @@ class Membership {
   void NotifyMember();
 
   Task<void> JoinLoop();
-  Task<bool> RegisterAt(std::string address);
+  Task<Status> RegisterAt(std::string address);
+  void SayCannotJoin(const std::string& address, const Status& why);
   Task<void> FinishLoop();
-  // Whether the other needs no more telling.
-  Task<bool> SendBootstrap(v1::NodeInfo to);
+  // OK: the other has it, on its disk.
+  Task<Status> SendBootstrap(v1::NodeInfo to);
   Task<Status> SendFirst(v1::BootstrapRequest plan);
 
   using Members = Result<std::vector<v1::NodeInfo>>;
   Task<Status> RunInit(v1::InitRequest request, Instant deadline);
+  // Those named, or all that are known to this node: it waits for as many as there are to be
+  // replicas.
   Task<Members> Gather(v1::InitRequest request, Instant deadline);
-  Task<Result<v1::NodeInfo>> Reach(std::string address);
+  Task<Members> GatherOnce(v1::InitRequest request, Instant deadline);
+  Task<Result<v1::NodeInfo>> Reach(std::string address, Instant until);
   Task<Result<v1::NodeInfo>> Greet(std::string address);
   Task<Status> WaitUntilFinished(Instant deadline);
 
@@ -94,12 +100,16 @@ class Membership {
   std::optional<v1::BootstrapRequest> bootstrap_;
   bool started_ = false;
   bool finished_ = false;  // every member has the message, or it is not this node's to hand out
+  // Members that have not confirmed, and why; of an init that is not finished.
+  std::map<std::string, std::string> unconfirmed_;
   bool init_running_ = false;
   struct Asked {
     v1::NodeInfo node;
     Instant at;
   };
   std::map<std::string, Asked> asked_to_join_;  // by address
+  // What the log says about an address, and since when.
+  std::map<std::string, std::pair<std::string, Instant>> cannot_join_;
   TaskScope scope_;
 };
 

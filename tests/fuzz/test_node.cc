@@ -25,6 +25,7 @@ TestNode::TestNode() {
   node_->Start();
   v1::InitRequest init;
   init.set_shards(2);
+  init.set_replication_factor(1);
   const v1::InitResponse response = Await(api_->Init(init, 30s));
   CHECK(response.error().code() == v1::OK, "{}", response.error().message());
   world_.executor.RunFor(2s);

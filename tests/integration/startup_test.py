@@ -153,7 +153,12 @@ class Life(unittest.TestCase):
                     self.assertEqual(result.returncode, 1)
                     return "quorate init" in result.stderr
                 harness.wait_for("the node's answer", asked)
-                self.assertEqual(harness.run("init", "--cluster", address).returncode, DONE)
+                early = harness.run("init", "--cluster", address, "--timeout", "3s")
+                self.assertEqual(early.returncode, FAILED, early)
+                self.assertIn("--replicas 1", early.stderr)
+                made = harness.run("init", "--cluster", address, "--replicas", "1")
+                self.assertEqual(made.returncode, DONE, made)
+                self.assertIn("no fault tolerance", made.stdout)
                 second = harness.run("init", "--cluster", address)
                 self.assertEqual(second.returncode, 1)
                 self.assertIn("ALREADY_EXISTS", second.stderr)

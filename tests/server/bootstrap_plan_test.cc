@@ -71,16 +71,27 @@ TEST(PlanBootstrap, DealsOutIdsVotersAndReplicas) {
 
 TEST(PlanBootstrap, ThePlacementGroupHasAnOddNumberOfVoters) {
   for (const auto& [nodes, voters] : {std::pair(1, 1), {2, 1}, {3, 3}, {4, 3}, {5, 5}, {7, 5}}) {
-    const auto plan = PlanBootstrap(kCluster, Members(nodes), v1::InitRequest());
+    v1::InitRequest request;
+    request.set_replication_factor(static_cast<uint32_t>(std::min(3, nodes)));
+    const auto plan = PlanBootstrap(kCluster, Members(nodes), request);
     EXPECT_EQ(plan->placement_nodes_size(), voters) << nodes;
     EXPECT_EQ(plan->shards(0).replicas_size(), std::min(3, nodes)) << nodes;
   }
 }
 
+TEST(PlanBootstrap, ThreeReplicasUnlessAskedForOtherwise) {
+  const Status status = PlanBootstrap(kCluster, Members(2), v1::InitRequest()).status();
+  EXPECT_EQ(status.code(), Code::kFailedPrecondition);
+  EXPECT_NE(status.message().find("no fault tolerance with --replicas 2"), std::string::npos)
+      << status.message();
+  EXPECT_EQ(PlanBootstrap(kCluster, Members(4), v1::InitRequest())->shards(0).replicas_size(), 3);
+}
+
 TEST(PlanBootstrap, RefusesMoreReplicasThanNodes) {
   v1::InitRequest request;
   request.set_replication_factor(3);
-  EXPECT_EQ(PlanBootstrap(kCluster, Members(2), request).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(PlanBootstrap(kCluster, Members(2), request).status().code(),
+            Code::kFailedPrecondition);
   request.set_replication_factor(1);
   EXPECT_EQ(PlanBootstrap(kCluster, Members(2), request)->shards(0).replicas_size(), 1);
 }

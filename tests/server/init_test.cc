@@ -6,6 +6,15 @@
 namespace quorate::server {
 namespace {
 
+Task<Status> InitTask(client::Channel* channel, std::string address) {
+  v1::NodeRequest request;
+  request.mutable_init()->set_shards(2);
+  Result<v1::NodeResponse> response = co_await channel->Call(address, std::move(request), 20s);
+  if (!response.ok()) co_return response.status();
+  co_return Status(static_cast<Code>(response->init().error().code()),
+                   response->init().error().message());
+}
+
 // All nodes belong to one cluster, under different ids, and it takes writes.
 void ExpectOneCluster(ClusterFixture* cluster) {
   ASSERT_TRUE(cluster->AllReady());
@@ -48,6 +57,48 @@ TEST(Init, ASingleNodeIsACluster) {
   ExpectOneCluster(&cluster);
 }
 
+// Whoever counts on three replicas must not find out at the first failure that there is one.
+TEST(Init, FewerNodesThanReplicasAreRefusedUnlessAskedFor) {
+  ClusterFixture cluster(3);
+  ASSERT_TRUE(cluster.at(1).Start({}).ok());
+  v1::NodeRequest request;
+  request.mutable_init()->set_shards(2);
+  const v1::InitResponse early = cluster.Call(1, request)->init();
+  EXPECT_EQ(early.error().code(), v1::FAILED_PRECONDITION);
+  EXPECT_NE(early.error().message().find("--replicas 1"), std::string::npos)
+      << early.error().message();
+  EXPECT_EQ(cluster.node(1).cluster_id(), "");
+
+  request.mutable_init()->set_replication_factor(1);
+  const v1::InitResponse alone = cluster.Call(1, request)->init();
+  ASSERT_EQ(alone.error().code(), v1::OK) << alone.error().message();
+  EXPECT_EQ(alone.nodes(), 1u);
+  EXPECT_EQ(alone.replication_factor(), 1u);
+}
+
+TEST(Init, WaitsForAsManyNodesAsThereAreToBeReplicas) {
+  ClusterFixture cluster(3);
+  ASSERT_TRUE(cluster.at(1).Start({}).ok());
+  Status status;
+  bool done = false;
+  const auto run = [](Task<Status> init, Status* out, bool* finished) -> Task<void> {
+    *out = co_await std::move(init);
+    *finished = true;
+  };
+  cluster.client().scope().Spawn(
+      run(InitTask(&cluster.client().channel(), cluster.at(1).address()), &status, &done));
+  cluster.RunFor(4s);
+  EXPECT_FALSE(done) << status.message();
+  ASSERT_TRUE(cluster.at(2).Start({cluster.at(1).address()}).ok());
+  ASSERT_TRUE(cluster.at(3).Start({cluster.at(1).address()}).ok());
+  ASSERT_TRUE(cluster.RunUntil([&] { return done; }));
+  EXPECT_TRUE(status.ok()) << status.message();
+  ExpectOneCluster(&cluster);
+  for (const shard::Shard* shard : cluster.node(1).shards()) {
+    EXPECT_EQ(shard->descriptor().replicas_size(), 3);
+  }
+}
+
 TEST(Init, ASecondOneIsRefused) {
   ClusterFixture cluster(3);
   cluster.StartAndInit(2);
@@ -81,15 +132,6 @@ TEST(Init, BadRequestsAreRefusedBeforeAnythingHappens) {
   request.mutable_init()->add_split_keys("a");
   EXPECT_EQ(cluster.Call(1, request)->init().error().code(), v1::INVALID_ARGUMENT);
   EXPECT_EQ(cluster.node(1).cluster_id(), "");
-}
-
-Task<Status> InitTask(client::Channel* channel, std::string address) {
-  v1::NodeRequest request;
-  request.mutable_init()->set_shards(2);
-  Result<v1::NodeResponse> response = co_await channel->Call(address, std::move(request), 20s);
-  if (!response.ok()) co_return response.status();
-  co_return Status(static_cast<Code>(response->init().error().code()),
-                   response->init().error().message());
 }
 
 TEST(Init, TwoAtOnceMakeOneCluster) {

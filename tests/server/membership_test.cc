@@ -166,16 +166,30 @@ TEST_F(MembershipTest, TheMessageIsHandedOutUntilAllMembersHaveIt) {
   EXPECT_EQ(channel.calls, calls) << "all have it";
 }
 
-TEST_F(MembershipTest, AMemberThatBelongsElsewhereNowIsNotAskedForEver) {
+// Its replicas are missing: whoever asked for the cluster must hear of it.
+TEST_F(MembershipTest, AMemberOfAnotherClusterHasNotConfirmed) {
   membership->Start();
-  for (const char* peer : {"n2:1", "n3:1"}) {
-    channel.peers[peer] = [](const v1::NodeRequest&) {
-      v1::NodeResponse response;
-      response.mutable_error()->set_code(v1::WRONG_CLUSTER);
-      return response;
-    };
-  }
+  channel.peers["n2:1"] = Accepts;
+  channel.peers["n3:1"] = [](const v1::NodeRequest&) {
+    v1::NodeResponse response;
+    response.mutable_error()->set_code(v1::WRONG_CLUSTER);
+    response.mutable_error()->set_message("it belongs to cluster dddd");
+    return response;
+  };
   EXPECT_EQ(Accept(Plan()), v1::OK);
+  world.executor.RunFor(20s);
+  EXPECT_EQ(disk.Find("data/BOOTSTRAPPED"), nullptr);
+  v1::InitResponse answer;
+  TaskScope scope(world.executor);
+  const auto ask = [](Membership* m, Instant deadline, v1::InitResponse* out) -> Task<void> {
+    *out = co_await m->Init(v1::InitRequest(), deadline);
+  };
+  scope.Spawn(ask(membership.get(), world.env.Now() + 2s, &answer));
+  world.executor.RunFor(5s);
+  EXPECT_EQ(answer.error().code(), v1::UNAVAILABLE);
+  EXPECT_NE(answer.error().message().find("'n3:1' (it belongs to cluster dddd)"), std::string::npos)
+      << answer.error().message();
+  channel.peers["n3:1"] = Accepts;
   world.executor.RunFor(10s);
   EXPECT_NE(disk.Find("data/BOOTSTRAPPED"), nullptr);
 }

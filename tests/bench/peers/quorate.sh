@@ -35,7 +35,7 @@ start)
     launch "$i"
   done
   mapfile -t splits < <(split_keys)
-  wait_for 30 quorate init --split-at "${splits[@]}"
+  wait_for 30 quorate init --replicas "$((N < 3 ? N : 3))" --split-at "${splits[@]}"
   wait_for 30 quorate status
   ;;
 stop)
