@@ -25,7 +25,8 @@ void Heartbeats::Record(const v1::HeartbeatRequest& heartbeat, Instant now) {
 v1::NodeState Heartbeats::StateOf(NodeId node, Instant now) const {
   const auto it = heard_.find(node);
   const Instant last = it == heard_.end() ? since_ : std::max(since_, it->second.at);
-  return now - last > kDownAfter ? v1::NODE_DOWN : v1::NODE_UP;
+  if (now - last > kDownAfter) return v1::NODE_DOWN;
+  return it == heard_.end() ? v1::NODE_STATE_NONE : v1::NODE_UP;
 }
 
 NodeId Heartbeats::LeaderOf(ShardId shard) const {

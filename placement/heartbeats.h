@@ -20,6 +20,7 @@ class Heartbeats {
   void Reset(Instant now);
   void Record(const v1::HeartbeatRequest& heartbeat, Instant now);
 
+  // NODE_STATE_NONE: it has not been heard of in this term, which is too young to judge.
   v1::NodeState StateOf(NodeId node, Instant now) const;
   // 0: nobody reported to lead it. The report of the highest term counts.
   NodeId LeaderOf(ShardId shard) const;

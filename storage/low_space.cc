@@ -89,6 +89,7 @@ void LowSpace::Look() {
 }
 
 void LowSpace::Judge(uint64_t total) {
+  total_ = total;
   const uint64_t watermark = Watermark(total, options_.min_free_bytes);
   const uint64_t owed = options_.owed ? options_.owed() : 0;
   const bool starved = options_.starved && options_.starved();

@@ -43,6 +43,8 @@ class LowSpace {
   bool low() const { return low_; }
   bool full() const { return full_; }
   uint64_t free_bytes() const { return free_; }
+  uint64_t total_bytes() const { return total_; }
+  uint64_t watermark_bytes() const { return Watermark(total_, options_.min_free_bytes); }
   // 0: given up.
   uint64_t reserve_bytes() const { return reserve_; }
   // Looks now; also done at every interval. An error of the system call changes nothing.
@@ -68,6 +70,7 @@ class LowSpace {
   bool low_ = false;
   bool full_ = false;
   uint64_t free_ = 0;
+  uint64_t total_ = 0;
   uint64_t reserve_ = 0;
   std::function<void()> on_look_;
   TimerId timer_ = 0;

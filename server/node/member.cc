@@ -1,8 +1,11 @@
 #include "server/node/member.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
+#include "placement/heartbeats.h"
 #include "txn/errors.h"
 
 namespace quorate::server {
@@ -11,6 +14,12 @@ namespace {
 
 constexpr Duration kHeartbeatInterval = 1s;
 constexpr Duration kHeartbeatTimeout = 3s;
+// An election takes this long; what lasts longer is worth a line, and another one after a while.
+constexpr Duration kPlacementPatience = 3s;
+constexpr Duration kSayAgain = 60s;
+// Leaders move in groups: at most one line in this time, with a few of them by name.
+constexpr Duration kLeadersInterval = 5s;
+constexpr size_t kLeadersNamed = 8;
 
 raft::Configuration ConfigurationOf(std::vector<NodeId> voters) {
   std::sort(voters.begin(), voters.end());
@@ -51,6 +60,7 @@ Status Member::StartReplicas(const v1::BootstrapRequest* bootstrap) {
     const v1::RoutesResponse map = deps_.view.Routes(Span::All());
     if (!routes_.Update(map)) return Internal("the bootstrap message is another cluster's");
   }
+  LogOwnAddress();
   LearnNodes();
   RETURN_IF_ERROR(StartPlacement(bootstrap));
   if (bootstrap != nullptr) {
@@ -186,6 +196,7 @@ Task<void> Member::ReportLoop() {
   while (true) {
     // One that hangs on an election does not keep the next from finding the new leader.
     if (!reporting_) scope_.Spawn(Report());
+    LogLeaders();
     co_await Sleep(deps_.env.executor, reported_ ? kHeartbeatInterval : kHeartbeatInterval / 4);
   }
 }
@@ -212,12 +223,10 @@ Task<void> Member::Report() {
   const Result<v1::NodeResponse> result =
       co_await caller_.CallPlacement(std::move(request), deps_.env.Now() + kHeartbeatTimeout);
   reporting_ = false;
-  if (!result.ok()) co_return;
-  const Status status = StatusFromError(result->heartbeat().error());
-  if (!status.ok()) {
-    deps_.env.log.Warn("node: heartbeat: {}", status.ToString());
-    co_return;
-  }
+  const Status status =
+      result.ok() ? StatusFromError(result->heartbeat().error()) : result.status();
+  LogPlacement(status);
+  if (!status.ok()) co_return;
   const v1::RoutesResponse& map = result->heartbeat().map();
   if (map.cluster_id() != options_.cluster_id) co_return;
   deps_.view.Update(map);
@@ -226,7 +235,79 @@ Task<void> Member::Report() {
   }
   routes_.Update(map);
   LearnNodes();
+  LogNodes(map);
   reported_ = true;
+}
+
+// ---- the log ------------------------------------------------------------------------------------
+
+void Member::LogPlacement(const Status& heartbeat) {
+  const Instant now = deps_.env.Now();
+  if (heartbeat.ok()) {
+    if (placement_logged_ != Instant::max()) {
+      deps_.env.log.Info("node: placement answers again, after {} s", (now - placement_lost_) / 1s);
+    }
+    placement_lost_ = placement_logged_ = Instant::max();
+    return;
+  }
+  if (placement_lost_ == Instant::max()) placement_lost_ = now;
+  if (now - placement_lost_ < kPlacementPatience) return;
+  if (placement_logged_ != Instant::max() && now - placement_logged_ < kSayAgain) return;
+  placement_logged_ = now;
+  deps_.env.log.Warn("node: placement has not answered for {} s: {}", (now - placement_lost_) / 1s,
+                     heartbeat.ToString());
+}
+
+void Member::LogNodes(const v1::RoutesResponse& map) {
+  for (const v1::NodeInfo& node : map.nodes()) {
+    const NodeId id(node.node_id());
+    if (id == self_ || node.state() == v1::NODE_STATE_NONE) continue;
+    const auto [known, first] = node_states_.try_emplace(id, node.state());
+    if (!first && known->second == node.state()) continue;
+    known->second = node.state();
+    if (node.state() == v1::NODE_DOWN) {
+      deps_.env.log.Warn("node: node {} at '{}' is down: not heard of for {} s", id, node.address(),
+                         placement::Heartbeats::kDownAfter / 1s);
+    } else if (!first) {
+      deps_.env.log.Info("node: node {} at '{}' is up again", id, node.address());
+    }
+  }
+}
+
+void Member::LogLeaders() {
+  const Instant now = deps_.env.Now();
+  if (leaders_logged_ != Instant() && now - leaders_logged_ < kLeadersInterval) return;
+  std::string named;
+  size_t changed = 0;
+  for (const auto& [group, handle] : groups_) {
+    const NodeId leader = handle->soft_state().leader;
+    NodeId& known = leaders_[group];
+    if (known == leader) continue;
+    known = leader;
+    if (++changed > kLeadersNamed) continue;
+    named += group == placement::kPlacementGroup ? std::string(" placement")
+                                                 : fmt::format(" shard {}", group);
+    named += leader ? fmt::format(" by node {},", leader) : std::string(" by nobody,");
+  }
+  if (changed == 0) return;
+  leaders_logged_ = now;
+  named.pop_back();
+  deps_.env.log.Info(
+      "node: led now:{}{}", named,
+      changed > kLeadersNamed ? fmt::format(" and {} more", changed - kLeadersNamed) : "");
+}
+
+// Others have this node's address from their own disks, and from placement once it has been told.
+void Member::LogOwnAddress() {
+  const v1::NodeInfo* known = deps_.view.FindNode(self_);
+  if (known == nullptr || known->address() == options_.self.address()) return;
+  deps_.env.log.Warn(
+      "node: this node was at '{}' when it last belonged to the cluster, and is at '{}' now: "
+      "others "
+      "look for it at the old address until placement has heard of the new one, for which most of "
+      "the cluster must be reachable at its old addresses; else start it with --listen or "
+      "--advertise {}",
+      known->address(), options_.self.address(), known->address());
 }
 
 }  // namespace quorate::server

@@ -87,6 +87,11 @@ class Member final : public coordinator::ShardDirectory {
   Task<void> ReportLoop();
   Task<void> Report();
   v1::HeartbeatRequest MakeHeartbeat() const;
+  // What operators look for in the log, each change once.
+  void LogPlacement(const Status& heartbeat);
+  void LogNodes(const v1::RoutesResponse& map);
+  void LogLeaders();
+  void LogOwnAddress();
 
   const Deps deps_;
   const Options options_;
@@ -106,6 +111,12 @@ class Member final : public coordinator::ShardDirectory {
   std::map<NodeId, std::string> addresses_;  // as told to the transport
   bool reported_ = false;   // the placement leader has answered a heartbeat since the start
   bool reporting_ = false;  // a heartbeat is under way
+  // As logged last.
+  std::map<NodeId, v1::NodeState> node_states_;
+  std::map<GroupId, NodeId> leaders_;
+  Instant leaders_logged_;
+  Instant placement_lost_ = Instant::max();    // since then no heartbeat was answered
+  Instant placement_logged_ = Instant::max();  // when that was said
   TaskScope scope_;
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "base/version.h"
 #include "client/database.h"
 #include "proto/client.pb.h"
 #include "proto/node.pb.h"
@@ -24,7 +25,6 @@ namespace quorate::server {
 
 namespace {
 
-constexpr char kVersion[] = "0.1.0";
 constexpr Duration kPoll = 10ms;
 
 // Requests that a sender who does not know the cluster yet may send.
@@ -80,7 +80,7 @@ v1::NodeInfo SelfInfo(const NodeOptions& options) {
   v1::NodeInfo self;
   self.set_address(options.address);
   self.set_http_address(options.http_address);
-  self.set_version(kVersion);
+  self.set_version(std::string(Version()));
   for (const auto& [key, value] : options.locality) (*self.mutable_locality())[key] = value;
   return self;
 }
@@ -158,6 +158,10 @@ struct Node::Rep {
 // ---- opening ------------------------------------------------------------------------------------
 
 quorate::Status Node::Rep::Open() {
+  env.metrics
+      .GetGauge("quorate_build_info", "1, with this build's version.",
+                fmt::format("version=\"{}\"", Version()))
+      .Set(1);
   ASSIGN_OR_RETURN(directory, storage::DataDirectory::Open(env, world.files, options.data_dir));
   low_space = std::make_unique<storage::LowSpace>(
       env, world.files,
@@ -385,6 +389,11 @@ v1::StatusResponse Node::Rep::Status() const {
   status.set_store_reusable_bytes(kv->ReusableBytes());
   status.set_disk_free_bytes(low_space->free_bytes());
   status.set_disk_reserve_bytes(low_space->reserve_bytes());
+  status.set_disk_total_bytes(low_space->total_bytes());
+  status.set_low_space_bytes(low_space->watermark_bytes());
+  status.set_wall_ms(static_cast<uint64_t>(env.clock.WallMillis()));
+  status.set_ready(!failed && !stopping && member != nullptr && member->ready());
+  if (options.process_status) options.process_status(status.mutable_process());
   status.set_accepts_writes(!low_space->low() && !failed && !stopping);
   if (member == nullptr) return status;
   for (const auto& [group, handle] : member->groups()) {

@@ -33,6 +33,7 @@ class ExecuteRequest;
 class ExecuteResponse;
 class NodeRequest;
 class NodeResponse;
+class ProcessStatus;
 class StatusResponse;
 }  // namespace quorate::v1
 
@@ -65,6 +66,8 @@ struct NodeOptions {
   shard::Settings shard;
   storage::OrderedStore::Options store;
   raft::Host::Options raft;  // the node sets `self`
+  // Fills in what a status says of the process; none in the simulator.
+  std::function<void(v1::ProcessStatus*)> process_status;
 };
 
 class Member;

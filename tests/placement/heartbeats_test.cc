@@ -18,12 +18,12 @@ v1::HeartbeatRequest From(uint64_t node, int64_t wall_ms = kWall) {
 TEST(Heartbeats, ANodeNotHeardOfSinceTheElectionIsNotDownAtOnce) {  // PL23
   Heartbeats heartbeats;
   heartbeats.Reset(At(100s));
-  EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(104s)), v1::NODE_UP);
+  EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(104s)), v1::NODE_STATE_NONE) << "nor known to be up";
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(106s)), v1::NODE_DOWN);
   heartbeats.Record(From(1), At(106s));
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(107s)), v1::NODE_UP);
   heartbeats.Reset(At(200s));
-  EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(201s)), v1::NODE_UP);
+  EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(201s)), v1::NODE_STATE_NONE);
 }
 
 TEST(Heartbeats, TheReportOfTheHighestTermNamesTheLeader) {
