@@ -75,7 +75,8 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
       : env_(shared->env),
         shared_(std::move(shared)),
         address_(std::move(address)),
-        stub_(v1::Node::NewStub(Connect(address_))),
+        channel_(Connect(address_)),
+        stub_(v1::Node::NewStub(channel_)),
         pause_(kReconnectInitial, kReconnectMax) {}
 
   // A call in flight: forgotten with the frame that waits for it.
@@ -107,6 +108,9 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
 
   Future<NodeResult> Send(uint64_t id, v1::NodeRequest request, size_t bytes) {
     if (stream_ == nullptr) {
+      // gRPC's own pause before it connects again is timed by the wall clock, which may be set
+      // back; ours has passed.
+      grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
       stream_ = new Stream(shared_->alive);
       stream_->HoldUpdates(env_.executor);
       stream_->Open(
@@ -205,6 +209,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
   Env& env_;
   const std::shared_ptr<Shared> shared_;
   const std::string address_;
+  const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::Node::Stub> stub_;
   Backoff pause_;
   Instant retry_at_;

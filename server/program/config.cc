@@ -41,6 +41,29 @@ Status CheckAddress(std::string_view name, const std::string& address) {
   return Status::Ok();
 }
 
+// As CheckAddress, and this host can listen on it.
+Status CheckListen(std::string_view name, const std::string& address) {
+  RETURN_IF_ERROR(CheckAddress(name, address));
+  if (ParseHostPort(address)->host != "*") return Status::Ok();
+  return InvalidArgument(
+      fmt::format("{}: '{}': write 0.0.0.0 or [::] for all addresses", name, address));
+}
+
+// As CheckAddress, and others can reach it.
+Status CheckReachable(std::string_view name, const std::string& address, std::string_view fix) {
+  RETURN_IF_ERROR(CheckAddress(name, address));
+  if (!IsWildcardHost(ParseHostPort(address)->host)) return Status::Ok();
+  return InvalidArgument(fmt::format("{}: other nodes cannot reach '{}'; {}", name, address, fix));
+}
+
+// Where others find the pages that are served on `listen`: on all addresses, so on the one that
+// they reach the node at, too.
+std::string ReachableHttp(const std::string& listen, const std::string& advertise) {
+  const HostPort http = *ParseHostPort(listen);
+  if (!IsWildcardHost(http.host)) return listen;
+  return fmt::format("{}:{}", advertise.substr(0, advertise.rfind(':')), http.port);
+}
+
 Result<std::map<std::string, std::string>> ParseLocality(const std::string& text) {
   std::map<std::string, std::string> locality;
   for (const auto& item : SplitList(text)) {
@@ -104,25 +127,27 @@ Result<NodeConfig> MakeConfig(const Settings& flags, const Settings& file) {
   if (config.node.data_dir.empty()) return InvalidArgument("data: missing; give --data DIRECTORY");
   config.listen = get("listen");
   if (config.listen.empty()) return InvalidArgument("listen: missing; give --listen HOST:PORT");
-  RETURN_IF_ERROR(CheckAddress("listen", config.listen));
+  RETURN_IF_ERROR(CheckListen("listen", config.listen));
   config.node.address = get("advertise");
-  if (config.node.address.empty()) config.node.address = config.listen;
-  RETURN_IF_ERROR(CheckAddress("advertise", config.node.address));
-  const std::string host = ParseHostPort(config.node.address)->host;
-  if (host == "0.0.0.0" || host == "::") {
-    return InvalidArgument(fmt::format(
-        "listen: other nodes cannot reach '{}'; give --advertise with an address of this host",
-        config.node.address));
+  if (config.node.address.empty()) {
+    config.node.address = config.listen;
+    RETURN_IF_ERROR(CheckReachable("listen", config.node.address,
+                                   "give --advertise with an address of this host"));
   }
-  config.node.http_address = get("http");
-  if (!config.node.http_address.empty()) {
-    RETURN_IF_ERROR(CheckAddress("http", config.node.http_address));
-    if (config.node.http_address == config.listen) {
+  RETURN_IF_ERROR(CheckReachable("advertise", config.node.address,
+                                 "give an address of this host that they can"));
+  config.http_listen = get("http");
+  if (!config.http_listen.empty()) {
+    RETURN_IF_ERROR(CheckListen("http", config.http_listen));
+    if (config.http_listen == config.listen) {
       return InvalidArgument("http: the same address as listen; choose another port");
     }
+    config.node.http_address = ReachableHttp(config.http_listen, config.node.address);
   }
   config.node.join = SplitList(get("join"));
-  for (const auto& address : config.node.join) RETURN_IF_ERROR(CheckAddress("join", address));
+  for (const auto& address : config.node.join) {
+    RETURN_IF_ERROR(CheckReachable("join", address, "name the address that the node has there"));
+  }
   ASSIGN_OR_RETURN(config.node.locality, ParseLocality(get("locality")));
   if (const auto level = get("log-level"); !level.empty()) {
     auto parsed = ParseLogLevel(level);

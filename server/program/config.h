@@ -23,6 +23,7 @@ using Settings = std::map<std::string, std::string>;
 struct NodeConfig {
   NodeOptions node;
   std::string listen;
+  std::string http_listen;  // empty: no pages
   LogLevel log_level = LogLevel::kInfo;
 };
 

@@ -12,10 +12,12 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <fstream>
+#include <list>
 #include <thread>
 
 #include "base/address.h"
 #include "base/limits.h"
+#include "base/real_descriptors.h"
 
 namespace quorate::server {
 namespace {
@@ -25,7 +27,9 @@ namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using asio::ip::tcp;
 
+// For a whole request, and again for its answer; also how long a connection may wait for its next.
 constexpr auto kConnectionTimeout = std::chrono::seconds(10);
+constexpr auto kAcceptAgain = std::chrono::milliseconds(20);
 constexpr auto kAnswerTimeout = std::chrono::seconds(2);
 constexpr size_t kRequestBytesMax = 16 << 10;
 
@@ -43,19 +47,29 @@ std::string ProcessMetrics() {
       "# HELP process_cpu_seconds_total User and system time\n"
       "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {:.3f}\n"
       "# HELP process_resident_memory_bytes Resident memory\n"
-      "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes {}\n",
-      seconds(usage.ru_utime) + seconds(usage.ru_stime), pages_resident * sysconf(_SC_PAGESIZE));
+      "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes {}\n"
+      "# HELP process_open_fds Open file descriptors\n"
+      "# TYPE process_open_fds gauge\nprocess_open_fds {}\n"
+      "# HELP process_max_fds Descriptors that may be open\n"
+      "# TYPE process_max_fds gauge\nprocess_max_fds {}\n",
+      seconds(usage.ru_utime) + seconds(usage.ru_stime), pages_resident * sysconf(_SC_PAGESIZE),
+      OpenDescriptors(), DescriptorLimit());
 }
+
+class Connection;
 
 struct Context {
   Context(Env& e, std::function<HttpServer::Health()> h)
-      : env(e), health(std::move(h)), acceptor(io) {}
+      : env(e), health(std::move(h)), acceptor(io), accept_again(io) {}
 
   Env& env;
   std::function<HttpServer::Health()> health;
-  size_t connections = 0;
+  // The one that has waited longest for a whole request, or for its answer to be read, comes first.
+  std::list<Connection*> connections;
+  SpareDescriptor spare;
   asio::io_context io{1};  // its handlers own the connections, which point back here
   tcp::acceptor acceptor;
+  asio::steady_timer accept_again;
 };
 
 // One connection, kept alive by its own handlers; requests one after another.
@@ -65,10 +79,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
       : context_(context.lock().get()),
         weak_context_(std::move(context)),
         stream_(std::move(socket)),
-        timer_(context_->io) {
-    ++context_->connections;
+        timer_(context_->io),
+        place_(context_->connections.insert(context_->connections.end(), this)) {}
+  ~Connection() {
+    context_->connections.erase(place_);
+    stream_.close();
+    context_->spare.Refill();
   }
-  ~Connection() { --context_->connections; }
+
+  // For one that needs the room more; its handlers end with an error.
+  void Close() {
+    Heard();  // the next one to make room is another
+    stream_.close();
+  }
 
   void Read() {
     parser_.emplace();
@@ -77,11 +100,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
     stream_.expires_after(kConnectionTimeout);
     http::async_read(stream_, buffer_, *parser_,
                      [self = shared_from_this()](beast::error_code error, size_t) {
-                       if (!error) self->Route();
+                       if (error) return;
+                       self->Heard();
+                       self->Route();
                      });
   }
 
  private:
+  void Heard() {
+    auto& connections = context_->connections;
+    connections.splice(connections.end(), connections, place_);
+  }
+
   void Route() {
     const auto& request = parser_->get();
     const std::string target(request.target().substr(0, request.target().find('?')));
@@ -133,7 +163,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
     stream_.expires_after(kConnectionTimeout);
     http::async_write(stream_, response_,
                       [self = shared_from_this()](beast::error_code error, size_t) {
-                        if (!error && self->response_.keep_alive()) self->Read();
+                        if (error || !self->response_.keep_alive()) return;
+                        self->Heard();
+                        self->Read();
                       });
   }
 
@@ -141,19 +173,52 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::weak_ptr<Context> weak_context_;
   beast::tcp_stream stream_;
   asio::steady_timer timer_;
+  const std::list<Connection*>::iterator place_;
   beast::flat_buffer buffer_{kRequestBytesMax};
   std::optional<http::request_parser<http::string_body>> parser_;
   http::response<http::string_body> response_;
   bool asked_ = false;
 };
 
+void MakeRoom(Context* context) {
+  if (!context->connections.empty()) context->connections.front()->Close();
+}
+
+bool OutOfDescriptors(const beast::error_code& error) {
+  return error == asio::error::no_descriptors || error.value() == ENFILE ||
+         error == asio::error::no_memory || error == asio::error::no_buffer_space;
+}
+
+void Accept(Context* context, std::weak_ptr<Context> weak);
+
+// One connection, if it is still there; false: there is no descriptor for it.
+bool TakeOne(Context* context, const std::weak_ptr<Context>& weak) {
+  beast::error_code error;
+  tcp::socket socket(context->io);
+  context->acceptor.accept(socket, error);
+  if (error) return !OutOfDescriptors(error);
+  if (context->connections.size() >= limits::kHttpConnectionsMax) MakeRoom(context);
+  std::make_shared<Connection>(std::move(socket), weak)->Read();
+  return true;
+}
+
+void AcceptLater(Context* context, std::weak_ptr<Context> weak) {
+  context->accept_again.expires_after(kAcceptAgain);
+  context->accept_again.async_wait([context, weak](beast::error_code cancelled) {
+    if (!cancelled) Accept(context, weak);
+  });
+}
+
+// Accepting is tried only when somebody is there: without a descriptor it fails in any case.
 void Accept(Context* context, std::weak_ptr<Context> weak) {
-  context->acceptor.async_accept([context, weak](beast::error_code error, tcp::socket socket) {
+  context->acceptor.async_wait(tcp::acceptor::wait_read, [context, weak](beast::error_code error) {
     if (error == asio::error::operation_aborted) return;
-    if (!error && context->connections < limits::kHttpConnectionsMax) {
-      std::make_shared<Connection>(std::move(socket), weak)->Read();
-    }
-    Accept(context, weak);
+    if (error) return AcceptLater(context, weak);
+    if (TakeOne(context, weak)) return Accept(context, weak);
+    // Whoever asks how the node is gets its answer all the same, one after the other.
+    if (context->spare.Spend()) return Accept(context, weak);
+    MakeRoom(context);
+    AcceptLater(context, weak);
   });
 }
 
@@ -184,6 +249,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(Env& env, const std::strin
   if (!error) context->acceptor.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error) context->acceptor.bind(endpoint, error);
   if (!error) context->acceptor.listen(tcp::acceptor::max_listen_connections, error);
+  if (!error) context->acceptor.non_blocking(true, error);
   if (error) return refused("cannot bind");
   Accept(context.get(), context);
   auto rep = std::make_unique<Rep>();

@@ -5,8 +5,9 @@
 //   GET /readyz    200 if the node serves reads and writes, else 503 and why
 //
 // A thread of its own with its own io_context, so that a scrape costs the node nothing; questions
-// about the node are posted to its executor and time out with 503. Connections are bounded and have
-// read and write timeouts.
+// about the node are posted to its executor and time out with 503. A request, its answer and the
+// wait for the next have 10 s each. Beyond a number of connections, and when descriptors run out,
+// the one that has been idle or slow for the longest makes room: who asks is always answered.
 #pragma once
 
 #include <functional>

@@ -3,23 +3,30 @@
 #include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
 #include <linux/close_range.h>
-#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <thread>
+#include <memory>
+#include <mutex>
+#include <utility>
 
+#include "base/last_words.h"
+#include "base/limits.h"
+#include "base/real_descriptors.h"
+#include "base/version.h"
 #include "client/route/grpc_channel.h"
+#include "proto/admin.pb.h"
 #include "server/node/node.h"
 #include "server/node/public_api.h"
 #include "server/program/config.h"
 #include "server/program/http_server.h"
 #include "server/program/real_env.h"
+#include "server/program/signals.h"
 #include "server/wire/grpc_hub.h"
 #include "server/wire/grpc_services.h"
 #include "server/wire/grpc_transport.h"
@@ -34,37 +41,17 @@ constexpr int kExitUsage = 2;
 constexpr Duration kStopTimeout = 10s;
 constexpr Duration kHandOverBeforeRepair = 2s;
 constexpr Duration kServingInterval = 200ms;
+// A node that could take no connection for this long gives its leaderships to others.
+constexpr Duration kDeafPatience = 2s;
+constexpr Duration kHandOverTimeout = 5s;
+constexpr Duration kLogPatience = 1s;
+// A wall clock that moves by so much more or less than time went on was set by somebody.
+constexpr int64_t kClockStepMs = 500;
 
 int Refuse(const Status& status) {
-  std::fprintf(stderr, "quorate node: %s\n", status.message().c_str());
+  WriteLastWords(fmt::format("quorate node: {}\n", status.message()));
   return kExitUsage;
 }
-
-// SIGTERM and SIGINT arrive on one thread of their own. Every thread started later inherits the
-// blocked mask.
-class Signals {
- public:
-  Signals() {
-    sigemptyset(&set_);
-    sigaddset(&set_, SIGTERM);
-    sigaddset(&set_, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set_, nullptr);
-    signal(SIGPIPE, SIG_IGN);
-  }
-  // `on_first` runs on the signal thread; the second signal ends the process.
-  void Watch(std::function<void()> on_first) {
-    std::thread([set = set_, on_first = std::move(on_first)] {
-      int number = 0;
-      sigwait(&set, &number);
-      on_first();
-      sigwait(&set, &number);
-      std::_Exit(kExitFailed);
-    }).detach();
-  }
-
- private:
-  sigset_t set_;
-};
 
 // The directory must be there and writable before anything else is tried, so that the message can
 // say so.
@@ -82,7 +69,7 @@ Status CheckWritable(const std::string& directory) {
 
 // The same program with the same arguments in this process: for a store that has to be opened anew.
 // Nothing that was not acknowledged yet will be.
-[[noreturn]] void StartAnew(Logger& log) {
+[[noreturn]] void StartAnew(StderrLogger& log) {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
   std::string word;
   std::vector<std::string> words;
@@ -91,11 +78,12 @@ Status CheckWritable(const std::string& directory) {
   for (std::string& each : words) arguments.push_back(each.data());
   arguments.push_back(nullptr);
   log.Warn("node: starts anew");
-  std::fflush(nullptr);
+  log.Flush(kLogPatience);
   // No lock and no port may outlive this.
   syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
   if (!words.empty()) ::execv("/proc/self/exe", arguments.data());
   log.Error("node: cannot start anew: {}", std::strerror(errno));
+  log.Flush(kLogPatience);
   std::_Exit(kExitFailed);
 }
 
@@ -138,15 +126,58 @@ struct Process {
   std::unique_ptr<GrpcServer> grpc;
   std::unique_ptr<HttpServer> http;
   std::unique_ptr<TaskScope> scope = std::make_unique<TaskScope>(real.executor);
+  bool giving_up = false;  // handing leaderships over, since no connection can be taken
+  int64_t wall_ahead_ms = real.clock.WallMillis() - ToMillis(real.clock.Now().time_since_epoch());
 };
+
+uint64_t ResidentBytes() {
+  uint64_t pages_total = 0;
+  uint64_t pages_resident = 0;
+  std::ifstream("/proc/self/statm") >> pages_total >> pages_resident;
+  return pages_resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+bool IsDeaf(const Process& process, Duration for_at_least) {
+  const Instant since = process.grpc->deaf_since();
+  return since != Instant::max() && process.real.clock.Now() - since >= for_at_least;
+}
+
+// Others cannot reach this node: who leads must be somebody else.
+Task<void> GiveUpLeaderships(Process* process) {
+  process->real.log.Error(
+      "node: no connection could be taken for {} s: handing leaderships over; raise the limit of "
+      "open files, or find out who uses them up",
+      kDeafPatience / 1s);
+  while (IsDeaf(*process, Duration(0)) && !process->node->stopping()) {
+    co_await process->node->HandOver(kHandOverTimeout);
+    co_await Sleep(process->real.executor, kHandOverTimeout);
+  }
+  process->giving_up = false;
+}
+
+// Operators look for the cause of what a step does elsewhere; nothing here waits on this clock.
+void WatchClock(Process* process) {
+  const int64_t ahead_ms =
+      process->real.clock.WallMillis() - ToMillis(process->real.clock.Now().time_since_epoch());
+  const int64_t step_ms = ahead_ms - std::exchange(process->wall_ahead_ms, ahead_ms);
+  if (std::abs(step_ms) < kClockStepMs) return;
+  process->real.log.Warn("node: the wall clock was set {} by {:.1f} s",
+                         step_ms < 0 ? "back" : "ahead",
+                         static_cast<double>(std::abs(step_ms)) / 1000);
+}
 
 Task<void> WatchServing(Process* process) {
   bool serving = false;
   process->grpc->SetServing(serving);
   while (true) {
-    const bool now = process->node->ready() && !process->node->stopping();
+    const bool deaf = IsDeaf(*process, kDeafPatience);
+    if (deaf && !std::exchange(process->giving_up, true)) {
+      process->scope->Spawn(GiveUpLeaderships(process));
+    }
+    const bool now = process->node->ready() && !process->node->stopping() && !deaf;
     if (now != serving) process->grpc->SetServing(now);
     serving = now;
+    WatchClock(process);
     co_await Sleep(process->real.executor, kServingInterval);
   }
 }
@@ -158,11 +189,44 @@ Task<void> Stop(Process* process) {
   process->grpc->Shutdown([process] { process->real.executor.Stop(); });
 }
 
-HttpServer::Health HealthOf(const Node& node) {
+// What the first signal does, by how far the process has come.
+class StopOnSignal {
+ public:
+  explicit StopOnSignal(Process* process) : process_(process) {}
+
+  void Ask(int signal) {
+    const std::lock_guard lock(mutex_);
+    if (process_ == nullptr) return;  // it ends anyway
+    if (signal == SIGXCPU) process_->real.log.Error("node: the limit of CPU time is reached");
+    if (serving_) return process_->real.executor.Post([p = process_] { p->scope->Spawn(Stop(p)); });
+    // Nothing was served, and opening may take minutes: a start that is cut off is as a crash.
+    process_->real.log.Info("node: stopped before it served");
+    process_->real.log.Flush(kLogPatience);
+    std::_Exit(0);
+  }
+  void Serving() {
+    const std::lock_guard lock(mutex_);
+    serving_ = true;
+  }
+  void Ended() {
+    const std::lock_guard lock(mutex_);
+    process_ = nullptr;
+  }
+
+ private:
+  std::mutex mutex_;
+  Process* process_;
+  bool serving_ = false;
+};
+
+HttpServer::Health HealthOf(const Process& process) {
+  const Node& node = *process.node;
+  const bool deaf = IsDeaf(process, Duration(0));
   HttpServer::Health health;
   health.alive = !node.stopping();
-  health.ready = node.ready() && !node.stopping();
+  health.ready = node.ready() && !node.stopping() && !deaf;
   health.detail = node.stopping()             ? "stopping"
+                  : deaf                      ? "no connection can be taken: out of descriptors"
                   : node.cluster_id().empty() ? "not part of a cluster yet: run `quorate init`"
                                               : "a local replica knows no leader yet";
   return health;
@@ -178,6 +242,7 @@ bool IsUsage(Code code) {
 }  // namespace
 
 int RunNode(const std::map<std::string, std::string>& settings, const std::string& config_file) {
+  Signals signals;
   Settings file;
   if (!config_file.empty()) {
     auto read = ReadConfigFile(config_file);
@@ -187,16 +252,26 @@ int RunNode(const std::map<std::string, std::string>& settings, const std::strin
   auto config = MakeConfig(settings, file);
   if (!config.ok()) return Refuse(config.status());
   if (auto status = CheckWritable(config->node.data_dir); !status.ok()) return Refuse(status);
+  auto descriptors = RaiseDescriptorLimit(limits::kDescriptorsMin);
+  if (!descriptors.ok()) return Refuse(descriptors.status());
 
-  Signals signals;
   // Debian's absl looks for lock cycles at every lock that gRPC takes.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   // gRPC's own lines say nothing that ours do not.
   setenv("GRPC_VERBOSITY", "NONE", 0);
   auto process = std::make_unique<Process>(*config);
   auto& log = process->real.log;
+  auto stopping = std::make_shared<StopOnSignal>(process.get());
+  signals.Watch([stopping](int signal) { stopping->Ask(signal); });
+  config->node.process_status = [p = process.get()](v1::ProcessStatus* status) {
+    status->set_open_files(OpenDescriptors());
+    status->set_open_files_max(DescriptorLimit());
+    status->set_resident_bytes(ResidentBytes());
+    status->set_takes_connections(p->grpc != nullptr && !IsDeaf(*p, Duration(0)));
+  };
   auto opened = Node::Open(process->world, config->node);
   if (!opened.ok()) {
+    stopping->Ended();
     if (IsUsage(opened.status().code())) return Refuse(opened.status());
     log.Error("node: cannot open '{}': {}", config->node.data_dir, opened.status().ToString());
     return kExitFailed;
@@ -204,19 +279,22 @@ int RunNode(const std::map<std::string, std::string>& settings, const std::strin
   process->node = std::move(*opened);
   process->node->OnFatal([&log](quorate::Status status) {
     log.Error("node: storage failed, stopping at once: {}", status.ToString());
-    std::fflush(nullptr);
+    log.Flush(kLogPatience);
     // Nothing may be acknowledged any more: no destructor, no goodbye.
     std::_Exit(kExitFailed);
   });
   process->api = std::make_unique<PublicApi>(process->real.env, *process->node);
   auto grpc = GrpcServer::Start(process->real.env, process->hub, *process->node, *process->api,
                                 process->transport, config->listen);
-  if (!grpc.ok()) return Refuse(grpc.status());
+  if (!grpc.ok()) {
+    stopping->Ended();
+    return Refuse(grpc.status());
+  }
   process->grpc = std::move(*grpc);
   int exit_code = 0;
-  if (!config->node.http_address.empty()) {
-    auto http = HttpServer::Start(process->real.env, config->node.http_address,
-                                  [node = process->node.get()] { return HealthOf(*node); });
+  if (!config->http_listen.empty()) {
+    auto http = HttpServer::Start(process->real.env, config->http_listen,
+                                  [p = process.get()] { return HealthOf(*p); });
     if (http.ok()) {
       process->http = std::move(*http);
     } else {
@@ -227,17 +305,18 @@ int RunNode(const std::map<std::string, std::string>& settings, const std::strin
   if (exit_code == 0) {
     process->node->Start();
     process->scope->Spawn(WatchServing(process.get()));
-    signals.Watch(
-        [p = process.get()] { p->real.executor.Post([p] { p->scope->Spawn(Stop(p)); }); });
-    log.Info("node: serving on {}, data in {}", config->listen, config->node.data_dir);
+    stopping->Serving();
+    log.Info("node: serving on {}, data in {}; version {}, {} files may be open", config->listen,
+             config->node.data_dir, Version(), *descriptors);
   } else {
     process->grpc->Shutdown([p = process.get()] { p->real.executor.Stop(); });
   }
   process->real.executor.Run();
+  stopping->Ended();
   process->http.reset();
   process->scope->Clear();
   process.reset();
-  if (exit_code == 0) std::fprintf(stderr, "quorate node: stopped\n");
+  if (exit_code == 0) WriteLastWords("quorate node: stopped\n");
   return exit_code;
 }
 

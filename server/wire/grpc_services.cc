@@ -17,11 +17,15 @@
 #include "server/wire/grpc_reflection.h"
 #include "server/wire/grpc_streams.h"
 #include "server/wire/grpc_unary.h"
+#include "server/wire/listener.h"
 
 namespace quorate::server {
 namespace {
 
 constexpr auto kShutdownGrace = std::chrono::milliseconds(300);
+// A connection that says nothing that is HTTP/2, and one that has no call.
+constexpr int kHandshakeMs = 10'000;
+constexpr int kIdleMs = 300'000;
 
 template <class Request, class Response>
 using Method = Task<Response> (PublicApi::*)(Request request, Duration timeout);
@@ -77,7 +81,16 @@ struct GrpcServer::Rep {
   v1::Quorate::AsyncService public_service;
   grpc::reflection::v1alpha::ServerReflection::AsyncService reflection_service;
   HealthService health;
+  // Takes a connection over from the listener, on the executor's thread.
+  void Take(Descriptor connection) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+    parameters.fd = connection.Release();
+    door->HandleNewConnection(&parameters);
+  }
+
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> door;
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<Listener> listener;
   std::thread shutdown;
 };
 
@@ -93,18 +106,20 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, No
                                                       PublicApi& api, GrpcTransport& transport,
                                                       const std::string& listen) {
   auto rep = std::make_unique<Rep>(env, hub, node, transport);
+  ASSIGN_OR_RETURN(rep->listener, Listener::Open(env, listen));
   grpc::EnableDefaultHealthCheckService(false);
   grpc::ServerBuilder& builder = hub.builder;
-  int port = 0;
-  builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+  rep->door = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
   builder.RegisterService(&rep->node_service);
   builder.RegisterService(&rep->public_service);
   builder.RegisterService(&rep->reflection_service);
   builder.RegisterService(rep->health.service());
   builder.SetMaxReceiveMessageSize(limits::kFrameBytesMax);
   builder.SetMaxSendMessageSize(limits::kFrameBytesMax);
-  // A second process on the port is an error, not a sharer.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMs);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, client::kStreamWindowBytes);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
@@ -114,12 +129,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, No
                              kKeepaliveMs / 4);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
   rep->server = builder.BuildAndStart();
-  if (!rep->server) {
-    return quorate::Status(Code::kFailedPrecondition,
-                           fmt::format("cannot listen on {}: the port is in use or the address is "
-                                       "not of this host; choose another --listen",
-                                       listen));
-  }
+  if (!rep->server) return Internal("gRPC cannot start a server");
   ServeNode(rep->core, &rep->node_service);
   ServePublic(rep->core, api, &rep->public_service);
   rep->health.Serve();
@@ -127,12 +137,20 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, No
                   {v1::Quorate::service_full_name(), v1::Node::service_full_name(),
                    grpc::health::v1::Health::service_full_name(),
                    grpc::reflection::v1alpha::ServerReflection::service_full_name()});
+  rep->listener->Start([rep = rep.get()](Descriptor connection) {
+    rep->core->env.executor.Post([rep, connection = std::move(connection)]() mutable {
+      if (!rep->core->closed) rep->Take(std::move(connection));
+    });
+  });
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(rep)));
 }
+
+Instant GrpcServer::deaf_since() const { return rep_->listener->deaf_since(); }
 
 void GrpcServer::SetServing(bool serving) { rep_->health.SetServing(serving); }
 
 void GrpcServer::Shutdown(std::function<void()> done) {
+  rep_->listener->Stop();
   rep_->core->closed = true;
   rep_->core->scope.Clear();
   // gRPC's Shutdown waits for streams to end, and they end on the executor: hence a thread.

@@ -7,8 +7,10 @@
 //   grpc.health.v1       SERVING while the node is ready
 //   grpc.reflection      what the public services look like
 //
-// All on the executor's thread, which polls the hub's queue. Bounds: requests in flight (beyond:
-// OVERLOADED), unsent answers per stream (beyond: the stream is ended).
+// All on the executor's thread, which polls the hub's queue. Connections come from a Listener.
+// Bounds: connections (there), those without a call (ended after minutes) or without a first frame
+// (after seconds), requests in flight (beyond: OVERLOADED), unsent answers per stream (beyond: the
+// stream is ended).
 #pragma once
 
 #include <functional>
@@ -37,6 +39,8 @@ class GrpcServer {
 
   // What grpc.health.v1 answers.
   void SetServing(bool serving);
+  // Since when no connection could be taken (wire/listener.h); Instant::max(): they can.
+  Instant deaf_since() const;
   // Ends every call (those in flight get UNAVAILABLE: outcome unknown) and every stream, and runs
   // `done` on the executor once gRPC is through with them. The executor goes on running meanwhile.
   void Shutdown(std::function<void()> done);

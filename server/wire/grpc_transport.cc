@@ -54,11 +54,12 @@ struct GrpcTransport::Shared {
 class GrpcTransport::Lane final : public std::enable_shared_from_this<Lane>,
                                   public client::GrpcStreamUser<v1::PeerBatchAck> {
  public:
-  Lane(std::shared_ptr<Shared> shared, LaneKind kind, v1::Node::Stub* stub,
+  Lane(std::shared_ptr<Shared> shared, LaneKind kind, const std::string& address,
        std::function<void()> on_broken)
       : shared_(std::move(shared)),
         kind_(kind),
-        stub_(stub),
+        channel_(DialPeer(address)),
+        stub_(v1::Node::NewStub(channel_)),
         on_broken_(std::move(on_broken)),
         backoff_(kReconnectFirst, kReconnectMax) {}
   ~Lane() {
@@ -118,6 +119,9 @@ class GrpcTransport::Lane final : public std::enable_shared_from_this<Lane>,
     if (queue_.empty()) return;
     if (stream_ == nullptr) {
       begun_ = false;
+      // gRPC's own pause before it connects again is timed by the wall clock, which may be set
+      // back; ours has passed.
+      grpc::experimental::ChannelResetConnectionBackoff(channel_.get());
       stream_ = new Stream(shared_->alive);
       stream_->Open(
           [this](auto* context, auto* queue) {
@@ -139,7 +143,9 @@ class GrpcTransport::Lane final : public std::enable_shared_from_this<Lane>,
 
   std::shared_ptr<Shared> shared_;
   const LaneKind kind_;
-  v1::Node::Stub* stub_;
+  // A connection each, so that no snapshot is in front of a heartbeat.
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::Node::Stub> stub_;
   std::function<void()> on_broken_;
   Backoff backoff_;
   Stream* stream_ = nullptr;
@@ -152,9 +158,6 @@ class GrpcTransport::Lane final : public std::enable_shared_from_this<Lane>,
 
 struct GrpcTransport::Peer {
   std::string address;
-  // A connection each, so that no snapshot is in front of a heartbeat.
-  std::unique_ptr<v1::Node::Stub> raft_stub;
-  std::unique_ptr<v1::Node::Stub> bulk_stub;
   std::shared_ptr<Lane> raft;
   std::shared_ptr<Lane> bulk;
 };
@@ -163,7 +166,7 @@ GrpcTransport::GrpcTransport(Env& env, client::GrpcLoop& loop)
     : shared_(std::make_shared<Shared>(env, loop)) {}
 
 GrpcTransport::~GrpcTransport() {
-  // Lanes cancel their streams; stubs stay until gRPC has let go of all of them.
+  // Lanes cancel their streams, which hold what they need of their connections.
   for (auto& [node, peer] : peers_) {
     peer->raft.reset();
     peer->bulk.reset();
@@ -183,13 +186,11 @@ void GrpcTransport::SetAddress(NodeId node, const std::string& address) {
   if (peer && peer->address == address) return;
   peer = std::make_unique<Peer>();
   peer->address = address;
-  peer->raft_stub = v1::Node::NewStub(DialPeer(address));
-  peer->bulk_stub = v1::Node::NewStub(DialPeer(address));
   auto unreachable = [this, node] {
     if (receiver_) receiver_->OnUnreachable(node);
   };
-  peer->raft = std::make_shared<Lane>(shared_, LaneKind::kRaft, peer->raft_stub.get(), unreachable);
-  peer->bulk = std::make_shared<Lane>(shared_, LaneKind::kBulk, peer->bulk_stub.get(), unreachable);
+  peer->raft = std::make_shared<Lane>(shared_, LaneKind::kRaft, address, unreachable);
+  peer->bulk = std::make_shared<Lane>(shared_, LaneKind::kBulk, address, unreachable);
 }
 
 GrpcTransport::Peer* GrpcTransport::FindPeer(NodeId node) {
