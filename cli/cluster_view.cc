@@ -1,5 +1,7 @@
 #include "cli/cluster_view.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "cli/admin.h"
@@ -35,6 +37,39 @@ bool ClusterView::healthy() const {
          leader_of.size() == static_cast<size_t>(map.routes_size());
 }
 
+std::string ClusterView::WhyNoWrites() const {
+  const size_t shards = static_cast<size_t>(map.routes_size());
+  if (shards == 0) return "there are no shards";
+  if (leader_of.size() < shards) {
+    return fmt::format("{} of {} shards have no serving leader", shards - leader_of.size(), shards);
+  }
+  if (placement_leader == 0) return "placement has no leader, so nobody issues timestamps";
+  return "";
+}
+
+int ClusterView::Survives(const std::vector<uint64_t>& replicas) const {
+  const auto alive = std::count_if(replicas.begin(), replicas.end(), [this](uint64_t id) {
+    const auto node = nodes.find(id);
+    return node != nodes.end() && node->second.has_value();
+  });
+  return static_cast<int>(alive) - static_cast<int>(replicas.size() / 2 + 1);
+}
+
+int ClusterView::Survives() const {
+  int least =
+      Survives(std::vector<uint64_t>(map.placement_nodes().begin(), map.placement_nodes().end()));
+  for (const auto& route : map.routes()) {
+    least = std::min(least, Survives(ReplicaNodes(route.shard())));
+  }
+  return least;
+}
+
+std::vector<uint64_t> ReplicaNodes(const v1::ShardDescriptor& shard) {
+  std::vector<uint64_t> nodes;
+  for (const v1::Replica& replica : shard.replicas()) nodes.push_back(replica.node_id());
+  return nodes;
+}
+
 Result<ClusterView> ViewCluster(Admin& admin, const std::vector<std::string>& addresses,
                                 Duration timeout) {
   v1::NodeRequest request;
@@ -49,6 +84,10 @@ Result<ClusterView> ViewCluster(Admin& admin, const std::vector<std::string>& ad
     view.led.try_emplace(node.node_id());
     auto answer = admin.Call(node.address(), request, each);
     if (!answer.ok()) continue;
+    const v1::StatusResponse& said = answer->status();
+    if (said.node().node_id() != node.node_id() || said.cluster_id() != view.map.cluster_id()) {
+      continue;
+    }
     status = std::move(*answer->mutable_status());
     AddStatus(*status, &view);
   }

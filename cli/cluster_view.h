@@ -16,7 +16,7 @@ class Admin;
 
 struct ClusterView {
   v1::RoutesResponse map;
-  // By node id; nullopt: the node does not answer.
+  // By node id; nullopt: the node does not answer, whatever else answers at its address.
   std::map<uint64_t, std::optional<v1::StatusResponse>> nodes;
   // Groups that each node leads and serves (an own LeaderStart applied), placement not counted.
   std::map<uint64_t, int> led;
@@ -27,7 +27,17 @@ struct ClusterView {
   size_t answering() const;
   // Every node answers and every shard has a serving leader.
   bool healthy() const;
+  // Why nobody would take a write somewhere: what leads is missing. Empty: leaders are there, who
+  // may still refuse for lack of space (ReplicaStatus.writes_refused).
+  std::string WhyNoWrites() const;
+  // How many more nodes may be lost, whichever they are, before some shard or placement has no
+  // majority; negative: one has none already.
+  int Survives() const;
+  // Of one group whose replicas are on `nodes`.
+  int Survives(const std::vector<uint64_t>& nodes) const;
 };
+
+std::vector<uint64_t> ReplicaNodes(const v1::ShardDescriptor& shard);
 
 // The map from the first of `addresses` that has one, and a status from each node in it.
 Result<ClusterView> ViewCluster(Admin& admin, const std::vector<std::string>& addresses,

@@ -1,4 +1,4 @@
-// node: the only file that reaches into server/.
+// node: the program as a server.
 #include <map>
 
 #include "cli/command.h"

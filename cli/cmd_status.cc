@@ -1,6 +1,8 @@
 // status, nodes, shards: what the nodes report about the cluster.
 #include <fmt/format.h>
 
+#include <set>
+
 #include "base/bytes.h"
 #include "cli/cluster_view.h"
 #include "cli/command.h"
@@ -10,6 +12,25 @@ namespace quorate::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// Of the nodes that answer; more than one while an upgrade is under way.
+std::set<std::string> Versions(const ClusterView& view) {
+  std::set<std::string> versions;
+  for (const auto& [id, status] : view.nodes) {
+    if (status) versions.insert(status->node().version());
+  }
+  return versions;
+}
+
+std::string VersionsText(const ClusterView& view) {
+  return fmt::format("{}", fmt::join(Versions(view), " and "));
+}
+
+std::string SurvivesText(int failures) {
+  if (failures < 0) return "nothing: some group of replicas has lost its majority";
+  if (failures == 0) return "no further loss of a node";
+  return fmt::format("the loss of {} node{}, whichever", failures, failures == 1 ? "" : "s");
+}
 
 int PrintStatus(const Context& context, const ClusterView& view) {
   int refusing = 0;     // shards
@@ -24,30 +45,38 @@ int PrintStatus(const Context& context, const ClusterView& view) {
     coordinators += status->live_coordinators();
   }
   const int shards = view.map.routes_size();
+  const std::string why_no_writes = view.WhyNoWrites();
+  const int survives = view.Survives();
   if (context.json) {
     PrintJson({{"cluster_id", view.map.cluster_id()},
                {"healthy", view.healthy()},
                {"nodes", view.nodes.size()},
                {"nodes_answering", view.answering()},
+               {"versions", Versions(view)},
                {"shards", shards},
                {"shards_serving", view.leader_of.size()},
                {"placement_leader", view.placement_leader},
                {"live_transactions", coordinators},
-               {"accepts_writes", refusing == 0},
+               {"accepts_writes", refusing == 0 && why_no_writes.empty()},
                {"shards_refusing_writes", refusing},
-               {"writes_refused_because", refused}});
+               {"writes_refused_because", refusing == 0 ? why_no_writes : refused},
+               {"survives_failures", survives}});
   } else {
     Say("cluster      {}\n", view.map.cluster_id());
     Say("nodes        {} of {} answer\n", view.answering(), view.nodes.size());
+    Say("version      {}\n", VersionsText(view));
     Say("shards       {} of {} have a serving leader\n", view.leader_of.size(), shards);
     Say("placement    {}\n", view.placement_leader
                                  ? fmt::format("led by node {}", view.placement_leader)
                                  : "without a leader");
-    if (refusing == 0) {
+    if (!why_no_writes.empty()) {
+      Say("writes       refused: {}\n", why_no_writes);
+    } else if (refusing == 0) {
       Say("writes       accepted\n");
     } else {
       Say("writes       refused in {} of {} shards: {}\n", refusing, shards, refused);
     }
+    Say("survives     {}\n", SurvivesText(survives));
     Say("transactions {} live\n", coordinators);
   }
   return view.healthy() ? kExitDone : kExitFailed;
@@ -58,6 +87,7 @@ Json NodeJson(const v1::NodeInfo& node, const ClusterView& view) {
   Json json = {{"node_id", node.node_id()},
                {"address", node.address()},
                {"http", node.http_address()},
+               {"version", status ? status->node().version() : node.version()},
                {"answers", status.has_value()},
                {"leads", view.led.at(node.node_id())},
                {"placement_leader", view.placement_leader == node.node_id()}};
@@ -70,6 +100,10 @@ Json NodeJson(const v1::NodeInfo& node, const ClusterView& view) {
     json["disk_free_bytes"] = status->disk_free_bytes();
     json["disk_reserve_bytes"] = status->disk_reserve_bytes();
     json["accepts_writes"] = status->accepts_writes();
+    json["ready"] = status->ready();
+    json["open_files"] = status->process().open_files();
+    json["open_files_max"] = status->process().open_files_max();
+    json["resident_bytes"] = status->process().resident_bytes();
   }
   auto& locality = json["locality"] = Json::object();
   for (const auto& [key, value] : std::map(node.locality().begin(), node.locality().end())) {
@@ -85,19 +119,21 @@ int PrintNodes(const Context& context, const ClusterView& view) {
     PrintJson({{"nodes", nodes}});
     return kExitDone;
   }
-  Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9}  {:>8}  {:>10}  {}\n", "node", "address", "state",
-      "leads", "replicas", "store MiB", "reusable", "free GiB", "http");
+  Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9}  {:>8}  {:>10}  {:<8}  {}\n", "node", "address",
+      "state", "leads", "replicas", "store MiB", "reusable", "free GiB", "version", "http");
   for (const auto& node : view.map.nodes()) {
     const auto& status = view.nodes.at(node.node_id());
     if (!status) {
       Say("{:>4}  {:<21}  silent\n", node.node_id(), node.address());
       continue;
     }
-    Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9.1f}  {:>8.1f}  {:>10.1f}  {}\n", node.node_id(),
-        node.address(), status->accepts_writes() ? "up" : "full", view.led.at(node.node_id()),
-        status->replicas_size(), static_cast<double>(status->store_bytes()) / (1 << 20),
+    Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9.1f}  {:>8.1f}  {:>10.1f}  {:<8}  {}\n",
+        node.node_id(), node.address(), status->accepts_writes() ? "up" : "full",
+        view.led.at(node.node_id()), status->replicas_size(),
+        static_cast<double>(status->store_bytes()) / (1 << 20),
         static_cast<double>(status->store_reusable_bytes()) / (1 << 20),
-        static_cast<double>(status->disk_free_bytes()) / (1 << 30), node.http_address());
+        static_cast<double>(status->disk_free_bytes()) / (1 << 30), status->node().version(),
+        node.http_address());
   }
   return kExitDone;
 }

@@ -85,6 +85,7 @@ Status DecodeArgument(bool hex, std::string_view argument, std::string* text);
 void RegisterNode(CLI::App& app, Context& context);
 void RegisterInit(CLI::App& app, Context& context);
 void RegisterDev(CLI::App& app, Context& context);
+void RegisterDoctor(CLI::App& app, Context& context);
 void RegisterGetPut(CLI::App& app, Context& context);
 void RegisterScan(CLI::App& app, Context& context);
 void RegisterTxn(CLI::App& app, Context& context);

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <thread>
 
+#include "base/address.h"
 #include "base/real_clock.h"
 #include "cli/cluster_view.h"
 #include "proto/node.pb.h"
@@ -48,9 +49,12 @@ std::string LastLine(const std::string& path) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  // While its libraries are loaded these wait: a node that is stopped at once stops cleanly.
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  sigaddset(&blocked, SIGINT);
+  sigprocmask(SIG_SETMASK, &blocked, nullptr);
   dup2(log, STDOUT_FILENO);
   dup2(log, STDERR_FILENO);
   close_range(STDERR_FILENO + 1, ~0u, 0);
@@ -146,12 +150,32 @@ Status LocalCluster::Init(Admin& admin, int shards, const std::vector<std::strin
   for (int node = 1; node <= size(); ++node) RETURN_IF_ERROR(WaitAnswer(admin, node));
   v1::NodeRequest request;
   request.mutable_init()->set_shards(static_cast<uint32_t>(shards));
+  // Fewer than three are asked for by who starts them.
+  request.mutable_init()->set_replication_factor(static_cast<uint32_t>(std::min(size(), 3)));
   for (const auto& key : split_at) request.mutable_init()->add_split_keys(key);
   for (const auto& a : addresses()) request.mutable_init()->add_addresses(a);
   auto answer = admin.CallUntilAvailable({address(1)}, request, kStartTimeout);
   *created = answer.ok();
   if (!answer.ok() && answer.status().code() != Code::kAlreadyExists) return answer.status();
+  if (!*created) RETURN_IF_ERROR(CheckAddresses(admin));
   return WaitHealthy(admin, kHealthyTimeout);
+}
+
+// Nodes look for each other where they were when the cluster was made.
+Status LocalCluster::CheckAddresses(Admin& admin) {
+  v1::NodeRequest request;
+  request.mutable_routes();
+  ASSIGN_OR_RETURN(const auto answer, admin.Call(address(1), request, 5s));
+  int port = 0;
+  for (const v1::NodeInfo& node : answer.routes().nodes()) {
+    const auto at = ParseHostPort(node.address());
+    if (at.ok() && (port == 0 || at->port < port)) port = at->port;
+  }
+  if (port == 0 || port == options_.port) return Status::Ok();
+  return Status(Code::kFailedPrecondition,
+                fmt::format("the cluster in '{}' was made on port {} and cannot be moved: start it "
+                            "with --port {}, or choose another --data",
+                            options_.directory, port, port));
 }
 
 Status LocalCluster::WaitHealthy(Admin& admin, Duration timeout) {

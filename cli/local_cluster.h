@@ -51,6 +51,7 @@ class LocalCluster {
   std::string DataPath(int node) const;
   Status Died(int node) const;
   Status WaitAnswer(Admin& admin, int node);
+  Status CheckAddresses(Admin& admin);
 
   Options options_;
   std::string program_;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "base/version.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/output.h"
@@ -24,7 +25,7 @@ int Run(std::vector<std::string> words) {
       "3 unknown outcome (the transaction's id is printed); 4 get: the key is absent;\n"
       "5 done, but the output could not be written.",
       "quorate");
-  app.set_version_flag("--version", "quorate " QUORATE_VERSION);
+  app.set_version_flag("--version", "quorate " + std::string(quorate::Version()));
   app.require_subcommand(1);
   app.footer(
       "`quorate COMMAND --help` tells more and gives examples. --cluster, --timeout and --json "
@@ -38,6 +39,7 @@ int Run(std::vector<std::string> words) {
   RegisterScan(app, context);
   RegisterTxn(app, context);
   RegisterStatus(app, context);
+  RegisterDoctor(app, context);
   RegisterBench(app, context);
   RegisterDemo(app, context);
   if (!words.empty()) {

@@ -40,7 +40,7 @@ ONLY = {
     "placement": {"storage": {"kv_store.h", "ordered_store.h"},
                   "raft/host": {"state_machine.h", "host.h"},
                   "raft/core": {"ready.h", "types.h"}},
-    "cli": {"server": {"run.h"}},
+    "cli": {"server": {"run.h", "examine.h"}},
 }
 OUTSIDE = {"client/example": re.compile(r'#include "')}  # includes <quorate/...> only
 
