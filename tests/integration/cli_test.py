@@ -10,7 +10,7 @@ import harness
 from harness import ABSENT, DONE, FAILED, USAGE
 
 COMMANDS = ["node", "init", "dev", "get", "put", "delete", "scan", "txn", "outcome", "status",
-            "nodes", "shards", "bench", "demo"]
+            "nodes", "shards", "doctor", "bench", "demo"]
 
 
 class Help(unittest.TestCase):

@@ -59,6 +59,15 @@ def run(*arguments, input=None, timeout=60, env=None, enter=die_with_parent):
                           timeout=timeout, preexec_fn=enter, env={**os.environ, **(env or {})})
 
 
+def get_page(http, path):
+    """Status and body of a page of the node whose pages are at `http`."""
+    try:
+        with urllib.request.urlopen(f"http://{http}{path}", timeout=10) as page:
+            return page.status, page.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
 class Loopback:
     """Where the processes of a cluster live: here, side by side. See nemesis/network.py for another."""
 
@@ -87,6 +96,7 @@ class Cluster(contextlib.AbstractContextManager):
         self.processes = [None] * nodes
         self.flags = []  # more flags of every node that is started from now on
         self._init = ["--split-at", *split_at] if split_at else ["--shards", str(shards)]
+        self._init += ["--replicas", str(min(nodes, 3))]
 
     def __enter__(self):
         try:
@@ -165,13 +175,24 @@ class Cluster(contextlib.AbstractContextManager):
         assert result.returncode == DONE, result
         return json.loads(result.stdout)
 
+    def json_of_failed(self, command, *arguments, **options):
+        """What a command that found something wrong says all the same."""
+        result = self.quorate(command, "--json", *arguments, **options)
+        assert result.returncode == FAILED, result
+        return json.loads(result.stdout)
+
     def get_http(self, node, path):
-        """Status and body of a page of a node."""
+        return get_page(self.http[node], path)
+
+    def is_ready(self, node):
         try:
-            with urllib.request.urlopen(f"http://{self.http[node]}{path}", timeout=10) as page:
-                return page.status, page.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+            return self.get_http(node, "/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def wait_ready(self):
+        for node in range(len(self.processes)):
+            wait_for(f"node {node} to be ready", lambda: self.is_ready(node))
 
 
 def main():

@@ -65,6 +65,30 @@ TEST(Config, OthersReachTheAdvertisedAddress) {
   EXPECT_EQ(config->node.address, "10.0.0.1:2");
 }
 
+TEST(Config, AllAddressesAreListenedOnButNeverGivenToOthers) {
+  for (const char* host : {"0.0.0.0", "[::]", "0", "00.0.0.0", "0x0", "[::0]", "[0:0:0:0:0:0:0:0]",
+                           "[::ffff:0.0.0.0]"}) {
+    const std::string listen = std::string(host) + ":7400";
+    const Settings alone = {{"data", "/d"}, {"listen", listen}};
+    EXPECT_THAT(MakeConfig(alone, {}).status().message(), HasSubstr("--advertise")) << host;
+    Settings told = alone;
+    told["advertise"] = "10.0.0.1:7400";
+    EXPECT_TRUE(MakeConfig(told, {}).ok()) << host;
+    for (const char* key : {"advertise", "join"}) {
+      Settings wrong = told;
+      wrong[key] = listen;
+      EXPECT_THAT(MakeConfig(wrong, {}).status().message(), HasSubstr(key)) << host;
+    }
+    told["http"] = std::string(host) + ":7480";
+    const auto config = MakeConfig(told, {});
+    ASSERT_TRUE(config.ok()) << config.status().ToString();
+    EXPECT_EQ(config->http_listen, told["http"]);
+    EXPECT_EQ(config->node.http_address, "10.0.0.1:7480");
+  }
+  const Settings star = {{"data", "/d"}, {"listen", "*:7400"}, {"advertise", "10.0.0.1:7400"}};
+  EXPECT_THAT(MakeConfig(star, {}).status().message(), HasSubstr("0.0.0.0"));
+}
+
 TEST(Config, EachRefusalNamesTheSettingAndIsAnInvalidArgument) {
   const Settings good = {{"data", "/d"}, {"listen", "h:1"}};
   ASSERT_TRUE(MakeConfig(good, {}).ok());

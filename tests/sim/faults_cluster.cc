@@ -184,6 +184,18 @@ void Flood(Injector& in, const Fault& fault) {
   }
 }
 
+// A process without descriptors: connections that it has go on, new ones are closed at once. As in
+// server/program/run.cc, it soon gives its leaderships away, again and again, until it is over.
+void DescriptorsOut(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up()) return;
+  in.Count(fault);
+  in.Rule(fault, {.to = node.address(), .refuse_calls = true});
+  for (Duration at = 2s; at < fault.length; at += 5s) {
+    in.Later(at, [&node] { node.HandOver(5s); });
+  }
+}
+
 }  // namespace
 
 std::vector<FaultKind> ClusterFaults() {
@@ -208,6 +220,8 @@ std::vector<FaultKind> ClusterFaults() {
        {10, 60}, {}, {}, WildTimestamp},
       {"last-timestamp", kCluster, "reads at the last timestamp of the newest slots", 0.1, {10, 60},
        {0.5, 10}, {}, LastTimestamps},
+      {"descriptors-out", kCluster, "a process takes no new connections for a while", 0.15, {5, 40},
+       {0.5, 15}, {}, DescriptorsOut},
       {"flood", kCluster, "hundreds of requests to one node in one moment", 0.1, {10, 60}, {}, {50,
        1000}, Flood},
   };

@@ -24,6 +24,7 @@ bool Applies(const LinkRule& rule, const std::string& from, const std::string& t
 void AddUp(const LinkRule& rule, LinkRule* sum) {
   sum->block |= rule.block;
   sum->block_peers |= rule.block_peers;
+  sum->refuse_calls |= rule.refuse_calls;
   sum->hold |= rule.hold;
   sum->half_open |= rule.half_open;
   sum->delay += rule.delay;
@@ -330,6 +331,11 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
   guard.After(request.timeout,
               [answer, to] { answer.Set(DeadlineExceeded(to + ": no answer in time")); });
 
+  if (rule.refuse_calls) {
+    guard.After(Latency(rule),
+                [answer, to] { answer.Set(Unavailable(to + ": the connection was closed")); });
+    co_return co_await answer.future();
+  }
   const size_t size = request.bytes.size();
   if (std::string damaged; MaybeDamage(rule, request.bytes, &damaged)) {
     v1::NodeRequest decoded;

@@ -42,6 +42,7 @@ struct LinkRule {
   std::string to;
   bool block = false;             // nothing arrives
   bool block_peers = false;       // no peer messages; requests have connections of their own
+  bool refuse_calls = false;      // connections for requests are closed at once; peers' go on
   bool hold = false;              // nothing arrives until the rule goes; then everything, in order
   bool half_open = false;         // nobody hears that the other side is gone
   Duration delay{0};              // added to each message

@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+"""quorate doctor: what is wrong with a cluster or a data directory is found, and what is not, is not."""
+import hashlib
+import json
+import os
+import shutil
+import unittest
+
+import harness
+from harness import DONE, FAILED, USAGE
+
+
+def digest(directory):
+    """Of every file's name and content, but for the lock that an examination takes."""
+    found = hashlib.sha256()
+    for folder, _, names in sorted(os.walk(directory)):
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name in ("LOCK", "lock.mdb"):
+                continue
+            with open(path, "rb") as file:
+                found.update(path.encode() + b"\0" + file.read())
+    return found.hexdigest()
+
+
+class Doctor(unittest.TestCase):
+    def findings(self, result, *words):
+        """Those whose sentence contains all `words`."""
+        found = json.loads(result.stdout)["findings"]
+        return [f for f in found if all(word in f["what"] for word in words)]
+
+    def test_a_cluster(self):
+        with harness.Cluster() as cluster:
+            cluster.wait_ready()
+            sound = cluster.quorate("doctor", "--json")
+            own = [f for f in json.loads(sound.stdout)["findings"] if "disk" not in f["what"]]
+            own = [f for f in own if "may open" not in f["what"]]  # limits of this machine
+            self.assertEqual(own, [], sound)
+            self.assertIn("survives   the loss of 1 node", sound.stdout)
+
+            cluster.kill(2)
+            broken = cluster.quorate("doctor", "--json")
+            self.assertEqual(broken.returncode, FAILED, broken)
+            self.assertTrue(self.findings(broken, "does not answer", cluster.addresses[2]), broken)
+            self.assertTrue(self.findings(broken, "miss a replica"), broken)
+            text = cluster.quorate("doctor")
+            self.assertEqual(text.returncode, FAILED)
+            self.assertIn("PROBLEM", text.stdout)
+
+    def test_one_replica_is_called_what_it_is(self):
+        with harness.Cluster(nodes=1, shards=2) as cluster:
+            found = cluster.quorate("doctor", "--json")
+            self.assertEqual(found.returncode, FAILED, found)
+            self.assertTrue(self.findings(found, "no fault tolerance"), found)
+
+    def test_nobody_there(self):
+        port = harness.free_ports(1)[0]
+        result = harness.run("doctor", "--cluster", f"127.0.0.1:{port}", "--timeout", "2s", "--json")
+        self.assertEqual(result.returncode, FAILED, result)
+        self.assertTrue(self.findings(result, f"127.0.0.1:{port}"))
+
+    def test_a_data_directory(self):
+        self.assertEqual(harness.run("doctor", "--data", "/no/such").returncode, USAGE)
+        with harness.Cluster(shards=2) as cluster:
+            self.assertEqual(cluster.quorate("put", "a", "1").returncode, DONE)
+            data = cluster.data(0)
+            used = harness.run("doctor", "--data", data, "--json")
+            self.assertIn("a node runs on it", used.stdout)
+            self.assertEqual(cluster.stop(0), 0)
+
+            before = digest(data)
+            sound = harness.run("doctor", "--data", data, "--json")
+            self.assertFalse(self.findings(sound, "log"), sound)
+            self.assertFalse(self.findings(sound, "damaged"), sound)
+            self.assertIn("every page that is in use was read", sound.stdout)
+            self.assertEqual(digest(data), before, "an examination changes nothing")
+
+            wal = os.path.join(data, "wal")
+            segment = os.path.join(wal, sorted(n for n in os.listdir(wal))[0])
+            with open(segment, "r+b") as file:  # a record in the middle of what was acknowledged
+                file.seek(4096)
+                file.write(b"\xff" * 64)
+            damaged = harness.run("doctor", "--data", data, "--json")
+            self.assertEqual(damaged.returncode, FAILED, damaged)
+            self.assertTrue(self.findings(damaged, "log"), damaged)
+            shutil.rmtree(wal)
+            gone = harness.run("doctor", "--data", data, "--json")
+            self.assertTrue(self.findings(gone, "the log is gone"), gone)
+
+
+if __name__ == "__main__":
+    harness.main()
