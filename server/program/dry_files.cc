@@ -34,6 +34,11 @@ class DryFiles::DryFile final : public storage::File {
     content->resize(size);
     return Status::Ok();
   }
+  Status Allocate(uint64_t size) override {
+    ASSIGN_OR_RETURN(std::string * content, Content());
+    if (content->size() < size) content->resize(size);
+    return Status::Ok();
+  }
   void WriteAndSync(uint64_t, Bytes, Done done) override {
     done(Internal("a dry file is not written"));
   }

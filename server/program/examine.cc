@@ -25,6 +25,7 @@ namespace quorate::server {
 namespace {
 
 constexpr uint64_t kMinFreeBytes = 256 << 20;
+constexpr uint64_t kReadBytes = 16 << 20;  // of the store, at a time
 
 // What recovery would say.
 class Collecting final : public Logger {
@@ -183,14 +184,35 @@ class Examiner {
     }
   }
 
+  // All of it, by plain reads.
+  static Status ReadStore(const std::string& path, std::vector<storage::LeafRange>* damaged) {
+    ASSIGN_OR_RETURN(const auto check, storage::LmdbCheck::Open(path));
+    ASSIGN_OR_RETURN(const auto meta, check->ReadMeta());
+    RETURN_IF_ERROR(check->CheckSkeleton(meta));
+    std::string from;
+    do {
+      ASSIGN_OR_RETURN(auto progress, check->CheckLeaves(meta, from, kReadBytes, damaged));
+      from = std::move(progress.next);
+    } while (!from.empty());
+    return Status::Ok();
+  }
+
   void Store() {
     const std::string directory = path_ + "/store";
-    const Status sound = storage::CheckLmdb(directory);
-    if (sound.ok()) {
-      Fact("store      every page that is in use was read and is sound");
+    std::vector<storage::LeafRange> damaged;
+    const Status read = ReadStore(directory + "/data.mdb", &damaged);
+    if (read.code() == Code::kNotFound) {
+      Fact("store      none yet");
+    } else if (read.code() == Code::kCorruption || !damaged.empty()) {
+      Find(true,
+           read.ok() ? fmt::format("the store has {} damaged page(s)", damaged.size())
+                     : fmt::format("the store is damaged: {}", read.message()),
+           "start the node while its peers run: what is damaged is fetched from them");
+    } else if (!read.ok()) {
+      Find(true, fmt::format("the store cannot be read: {}", read.message()),
+           "mend that; nothing says that the store itself is damaged");
     } else {
-      Find(true, sound.message(),
-           "start the node while its peers run: the replicas fetch their state from them");
+      Fact("store      every page that is in use was read and is sound");
     }
     const auto names = files_.List(directory);
     if (!names.ok()) return;
