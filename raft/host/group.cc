@@ -313,7 +313,8 @@ void Group::Compact() {
 void Group::Process() {
   if (quarantined()) return;
   StartBarriers();
-  while (node_->HasReady()) Carry(node_->TakeReady());
+  while (stuck_.empty() && node_->HasReady()) Carry(node_->TakeReady());
+  if (!stuck_.empty()) Quarantine(std::exchange(stuck_, {}));
 }
 
 void Group::Carry(Ready ready) {
@@ -361,6 +362,8 @@ void Group::Persist(Ready* ready) {
   log_.Write(ready->hard_state, std::move(ready->entries), ready->snapshot,
              [this, persist_id = ready->persist_id, installed, from = last_installed_.from,
               stream_id = last_installed_.id] {
+               // Of a core that is no longer asked (by now, nor is its write waited for).
+               if (quarantined()) return;
                node_->Persisted(persist_id);
                if (installed) OnInstalled(from, stream_id);
                rt_.MarkDirty(this);
@@ -368,22 +371,29 @@ void Group::Persist(Ready* ready) {
 }
 
 void Group::Apply(std::vector<Entry> entries) {
-  for (const Entry& entry : entries) ApplyOne(entry);
-  rt_.metrics.applied.Add(entries.size());
+  const LogIndex before = applied_;
+  for (const Entry& entry : entries) {
+    if (!ApplyOne(entry)) break;
+  }
+  rt_.metrics.applied.Add(applied_.value() - before.value());
   trim_due = true;
   node_->Applied(applied_);
   ReleaseBarriers();
 }
 
-void Group::ApplyOne(const Entry& entry) {
+bool Group::ApplyOne(const Entry& entry) {
   CHECK(entry.index == applied_ + 1, "group {}: applying {} after {}", id_, entry.index, applied_);
   storage::WriteBatch batch;
   ApplyResult result;
   bool meta_changed = entry.term != meta_.applied_term;
-  meta_.applied_term = entry.term;
   switch (entry.type) {
     case EntryType::kNormal:
       result = machine_.Apply(entry.index, entry.term, entry.payload, &batch);
+      if (!result.stuck.empty()) {
+        stuck_ = std::move(result.stuck);
+        rt_.MarkDirty(this);
+        return false;
+      }
       break;
     case EntryType::kConfiguration: {
       Configuration configuration;
@@ -396,12 +406,14 @@ void Group::ApplyOne(const Entry& entry) {
     case EntryType::kEmpty:
       break;
   }
+  meta_.applied_term = entry.term;
   if (entry.index == LogIndex(1)) machine_.StoreFirstState(&batch);
   if (meta_changed) batch.Put(GroupMetaKey(id_), meta_.Encode());
   rt_.store.Apply(id_, entry.index.value(), std::move(batch));
   applied_ = entry.index;
   window_.Add(entry.index, entry.payload.size());
   proposals_.Applied(entry.index, entry.term, std::move(result));
+  return true;
 }
 
 // ---- read barriers -----------------------------------------------------------------------------

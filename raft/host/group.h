@@ -7,14 +7,15 @@
 // side the core decides whether a complete one is of use; its state then replaces the store's in
 // the same turn, and the answer waits for store flush and log reset (log_store.h).
 //
-// Quarantine. The replica lost something it may have acknowledged or voted, so its core is neither
-// fed nor asked: no tick, no vote, no answer. It listens for its leader and asks it for a snapshot
-// under a stream id of its own. The leader serves that only after a ReadIndex round begun then, and
-// at an index not below the follower's match: so the snapshot holds everything that was committed
-// with this replica's help. Once it is durable a new core starts from it, its vote in the leader's
-// term given to that leader. A quarantined voter counts as a failed one: a group with a majority of
-// them, or of one replica, stays unavailable, loudly. The bound of this: while the log is damaged,
-// the group must not lose another replica's memory of the newest term.
+// Quarantine. The replica lost something it may have acknowledged or voted, or its machine cannot
+// apply the next entry (state_machine.h), so its core is neither fed nor asked: no tick, no vote,
+// no answer. It listens for its leader and asks it for a snapshot under a stream id of its own. The
+// leader serves that only after a ReadIndex round begun then, and at an index not below the
+// follower's match: so the snapshot holds everything that was committed with this replica's help.
+// Once it is durable a new core starts from it, its vote in the leader's term given to that leader.
+// A quarantined voter counts as a failed one: a group with a majority of them, or of one replica,
+// stays unavailable, loudly. The bound of this: while the log is damaged, the group must not lose
+// another replica's memory of the newest term.
 #pragma once
 
 #include <map>
@@ -115,6 +116,7 @@ class Group final : public GroupHandle {
   bool leader_ready() const override { return node_->leader_ready(); }
   Instant lease_until() const override;
   LogIndex applied_index() const override { return applied_; }
+  const std::string& quarantine() const override { return quarantine_; }
   Configuration configuration() const override { return node_->configuration(); }
   Status TransferLeadership(ReplicaId target) override;
   std::vector<ProgressView> progress() const override { return node_->progress(); }
@@ -170,7 +172,8 @@ class Group final : public GroupHandle {
   void Send(std::vector<Message> messages);
   void Persist(Ready* ready);
   void Apply(std::vector<Entry> entries);
-  void ApplyOne(const Entry& entry);
+  // False: the machine is stuck (stuck_).
+  bool ApplyOne(const Entry& entry);
   void StartBarriers();
   void OnReads(const Ready& ready);
   void ReleaseBarriers();
@@ -191,6 +194,7 @@ class Group final : public GroupHandle {
   void Install(std::unique_ptr<SnapshotReceiver> received);
   void OnInstalled(ReplicaId from, uint64_t stream_id);
   void Answer(const SnapshotChunk& chunk, SnapshotAck ack);
+  void Quarantine(std::string why);
   void StepQuarantined(const Message& message);
   void TickQuarantined();
   void Lift(const SnapshotMeta& meta, Term term, ReplicaId leader);
@@ -233,6 +237,7 @@ class Group final : public GroupHandle {
   };
   Stream last_installed_;
 
+  std::string stuck_;           // why the next entry cannot be applied; to be quarantined
   std::string quarantine_;      // why; empty: not
   bool lost_state_ = false;     // to a damaged page of the store
   Term quarantine_term_;        // the newest term this replica is known to have seen

@@ -280,6 +280,33 @@ void Group::OnInstalled(ReplicaId from, uint64_t stream_id) {
 
 // ---- quarantine --------------------------------------------------------------------------------
 
+// The core goes, and with it whatever it still wanted: what it has written and said stands.
+void Group::Quarantine(std::string why) {
+  PROBE("raft.host.quarantined-by-its-machine");
+  const SoftState before = node_->soft_state();
+  quarantine_ = std::move(why);
+  quarantine_term_ = node_->term();
+  heard_from_ = before.leader == rt_.options.self ? ReplicaId() : before.leader;
+  quiet_ticks_ = kWantTicks;
+  rt_.metrics.quarantined_groups.Set(++rt_.quarantined);
+  rt_.env.log.Error("raft group {}: replica is quarantined until its leader sends a snapshot: {}",
+                    id_, quarantine_);
+  held_.clear();
+  receiver_.reset();
+  node_ = MakeNode(InitialState(), false);
+  OnSoftState({Role::kFollower, quarantine_term_, ReplicaId()});
+  StopSnapshots();
+  proposals_.Covered(LogIndex(std::numeric_limits<uint64_t>::max()));
+  const Status gone(Code::kNotLeader, "the replica is quarantined");
+  for (auto& done : std::exchange(barriers_asked_, {})) done(gone);
+  for (auto& [context, open] : std::exchange(barriers_open_, {})) {
+    for (auto& done : open) done(gone);
+  }
+  for (auto& [index, confirmed] : std::exchange(barriers_confirmed_, {})) {
+    for (auto& done : confirmed) done(gone);
+  }
+}
+
 void Group::StepQuarantined(const Message& message) {
   const bool of_leader = std::holds_alternative<Heartbeat>(message.body) ||
                          std::holds_alternative<AppendEntries>(message.body) ||

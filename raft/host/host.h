@@ -79,6 +79,11 @@ class GroupHandle {
   // there is none.
   virtual Instant lease_until() const = 0;
   virtual LogIndex applied_index() const = 0;
+  // Why the replica is quarantined (group.h); empty: it is not.
+  virtual const std::string& quarantine() const {
+    static const std::string none;
+    return none;
+  }
   virtual Configuration configuration() const = 0;
   virtual Status TransferLeadership(ReplicaId target) = 0;
   virtual std::vector<ProgressView> progress() const = 0;

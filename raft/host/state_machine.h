@@ -20,6 +20,11 @@ namespace quorate::raft {
 struct ApplyResult {
   Status status;        // kOk, or why the entry had no effect (it is in the log all the same)
   std::string payload;  // encoded by the state machine
+  // Not empty: this replica cannot apply the entry, and why. Nothing of the batch is stored, the
+  // entry does not count as applied, and the replica is quarantined (group.h): it asks its leader
+  // for a snapshot, whose leader could. Where none can, the group stands still and its node does
+  // not. To be said of the same entry each time: after a restart it comes again.
+  std::string stuck;
 };
 
 class StateMachine {
