@@ -2,17 +2,12 @@
 //
 // A Commit above the bound is still aborted for good (Decide{ABORTED}, a small entry) before it is
 // answered OVERLOADED, since a copy of it might be let in later; far above the bound it is dropped
-// with UNAVAILABLE, which says nothing. A malformed Commit is refused before anything is looked at:
-// every copy of it is.
+// with UNAVAILABLE, which says nothing. A malformed Commit (txn/judge.h) is refused before anything
+// is looked at: every copy of it is.
 #pragma once
 
 #include "base/env.h"
 #include "base/limits.h"
-#include "base/status.h"
-
-namespace quorate::v1 {
-class CommitRequest;
-}
 
 namespace quorate::coordinator {
 
@@ -46,8 +41,5 @@ class Admission {
   size_t live_ = 0;
   Gauge& gauge_;
 };
-
-// INVALID_ARGUMENT that names the field and the limit, or OK.
-Status CheckCommit(const v1::CommitRequest& request);
 
 }  // namespace quorate::coordinator

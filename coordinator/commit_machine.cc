@@ -8,22 +8,6 @@
 
 namespace quorate::coordinator {
 
-std::string_view StateName(Standing::State state) {
-  switch (state) {
-    case Standing::State::kNone:
-      return "none";
-    case Standing::State::kPrepared:
-      return "PREPARED";
-    case Standing::State::kStaged:
-      return "STAGED";
-    case Standing::State::kCommitted:
-      return "COMMITTED";
-    case Standing::State::kAborted:
-      return "ABORTED";
-  }
-  CHECK(false, "standing {}", static_cast<int>(state));
-}
-
 Code AbortCode(Code cause) {
   switch (cause) {
     case Code::kReadConflict:
@@ -92,17 +76,17 @@ void CommitMachine::OwnFound(const Standing& record) {
   CHECK(phase_ == Phase::kEvaluating && parts_[0] == Part::kAsked);
   PROBE("commit.copy_finds_record");
   switch (record.state) {
-    case Standing::State::kCommitted:
+    case TxnState::kCommitted:
       SettleByFact(record.commit_ts);
       return;
-    case Standing::State::kAborted:
+    case TxnState::kAborted:
       SettleAborted(Code::kAborted);
       return;
-    case Standing::State::kStaged:
-    case Standing::State::kPrepared:
+    case TxnState::kStaged:
+    case TxnState::kPrepared:
       JoinRecovery();
       return;
-    case Standing::State::kNone:
+    case TxnState::kNone:
       break;
   }
   CHECK(false, "found a record without a state");
@@ -111,25 +95,25 @@ void CommitMachine::OwnFound(const Standing& record) {
 void CommitMachine::OwnApplied(const Standing& stands) {
   CHECK(proposed_ && !own_applied_);
   own_applied_ = true;
-  const bool deposed = stands.state == Standing::State::kNone && stands.code == Code::kNotLeader;
+  const bool deposed = stands.state == TxnState::kNone && stands.code == Code::kNotLeader;
   if (deposed && !MUTANT("txn-coordinator-outlives-term")) rights_ = false;
   if (phase_ != Phase::kStaging) return;
   switch (stands.state) {
-    case Standing::State::kPrepared:
-    case Standing::State::kStaged:
+    case TxnState::kPrepared:
+    case TxnState::kStaged:
       // Without a prepare_ts it is another's Stage that stands, perhaps in another grouping.
       if (!stands.prepare_ts) return JoinRecovery();
       parts_[0] = Part::kPrepared;
       commit_ts_ = std::max(commit_ts_, stands.prepare_ts);
       CommitIfFacts();
       return;
-    case Standing::State::kCommitted:
+    case TxnState::kCommitted:
       SettleByFact(stands.commit_ts);
       return;
-    case Standing::State::kAborted:
+    case TxnState::kAborted:
       SettleAborted(Code::kAborted);
       return;
-    case Standing::State::kNone:
+    case TxnState::kNone:
       // Never staged by this entry, and never will be: a copy may start at the new leader.
       if (!rights_) return AnswerUnknown(Code::kNotLeader);
       Abort(stands.code);
@@ -283,26 +267,26 @@ void CommitMachine::AnswerUnknown(Code code) {
 
 void CommitMachine::Decided(const Standing& stands) {
   if (committed_) {
-    CHECK(stands.state != Standing::State::kAborted, "answered COMMITTED, but ABORTED stands");
-    CHECK(stands.state != Standing::State::kCommitted || stands.commit_ts == commit_ts_,
+    CHECK(stands.state != TxnState::kAborted, "answered COMMITTED, but ABORTED stands");
+    CHECK(stands.state != TxnState::kCommitted || stands.commit_ts == commit_ts_,
           "answered COMMITTED at {}, but {} stands", commit_ts_, stands.commit_ts);
   }
   if (phase_ != Phase::kAborting && phase_ != Phase::kCommitted) return;
   switch (stands.state) {
-    case Standing::State::kCommitted:
+    case TxnState::kCommitted:
       if (phase_ == Phase::kAborting) return SettleByFact(stands.commit_ts);
       phase_ = rights_ ? Phase::kResolving : Phase::kFinished;
       Emit({.kind = Action::Kind::kResolve, .ts = commit_ts_, .commit = true});
       return;
-    case Standing::State::kAborted:
+    case TxnState::kAborted:
       SettleAborted(AbortCode(reason_));
       return;
-    case Standing::State::kNone:
-    case Standing::State::kPrepared:
-    case Standing::State::kStaged:
+    case TxnState::kNone:
+    case TxnState::kPrepared:
+    case TxnState::kStaged:
       break;
   }
-  CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", StateName(stands.state));
+  CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", TxnStateName(stands.state));
   const bool left = stands.code == Code::kNotLeader || stands.code == Code::kStaleEpoch;
   if (left && !MUTANT("txn-coordinator-outlives-term")) rights_ = false;
   const bool for_good = stands.code == Code::kTooOld || stands.code == Code::kFailedPrecondition;

@@ -26,19 +26,18 @@
 #include <string>
 
 #include "base/status.h"
+#include "txn/record.h"
 #include "txn/timestamp.h"
 
 namespace quorate::coordinator {
 
 // What stands for a transaction or a participant after an entry was applied, or by a record.
 struct Standing {
-  enum class State : uint8_t { kNone, kPrepared, kStaged, kCommitted, kAborted };
-  State state = State::kNone;
+  TxnState state = TxnState::kNone;
   Timestamp prepare_ts;   // kPrepared, kStaged
   Timestamp commit_ts;    // kCommitted
   Code code = Code::kOk;  // kNone: why the entry had no effect
 };
-std::string_view StateName(Standing::State state);
 
 // What came back from a participant. kPrepared, kCommitted and kAborted are facts about this
 // (transaction, digest), whoever tells them; the rest says nothing about the outcome.

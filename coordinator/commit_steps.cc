@@ -122,7 +122,7 @@ v1::PrepareRequest Routed(const v1::PrepareRequest& part, const shard::Shard& sh
 }
 
 bool FeedEvaluation(const shard::AnchorEvaluation& evaluation, CommitMachine* machine) {
-  if (evaluation.existing.state != shard::Applied::State::kNone) {
+  if (evaluation.existing.state != TxnState::kNone) {
     machine->OwnFound(ToStanding(evaluation.existing));
     return false;
   }
@@ -136,27 +136,10 @@ bool FeedEvaluation(const shard::AnchorEvaluation& evaluation, CommitMachine* ma
 }
 
 Standing ToStanding(const shard::Applied& applied) {
-  Standing stands;
-  switch (applied.state) {
-    case shard::Applied::State::kNone:
-      break;
-    case shard::Applied::State::kPrepared:
-      stands.state = Standing::State::kPrepared;
-      break;
-    case shard::Applied::State::kStaged:
-      stands.state = Standing::State::kStaged;
-      break;
-    case shard::Applied::State::kCommitted:
-      stands.state = Standing::State::kCommitted;
-      break;
-    case shard::Applied::State::kAborted:
-      stands.state = Standing::State::kAborted;
-      break;
-  }
-  stands.prepare_ts = applied.prepare_ts;
-  stands.commit_ts = applied.commit_ts;
-  stands.code = applied.status.code();
-  return stands;
+  return {.state = applied.state,
+          .prepare_ts = applied.prepare_ts,
+          .commit_ts = applied.commit_ts,
+          .code = applied.status.code()};
 }
 
 }  // namespace quorate::coordinator

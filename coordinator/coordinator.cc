@@ -11,6 +11,7 @@
 #include "coordinator/commit_steps.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
+#include "txn/judge.h"
 
 namespace quorate::coordinator {
 namespace {
@@ -52,7 +53,7 @@ Task<v1::PushResponse> Coordinator::HandlePush(v1::PushRequest request, Instant 
 Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant deadline) {
   const Instant begun = env_.Now();
   v1::CommitResponse response;
-  if (const Status valid = CheckCommit(request); !valid.ok()) {
+  if (const Status valid = Check(request); !valid.ok()) {
     StatusToError(valid, response.mutable_error());
     co_return response;
   }

@@ -10,6 +10,7 @@
 #include "coordinator/commit_steps.h"
 #include "proto/node.pb.h"
 #include "txn/errors.h"
+#include "txn/judge.h"
 
 namespace quorate::coordinator {
 namespace {
@@ -22,18 +23,18 @@ constexpr Duration kSlotTimeout = 2s;
 constexpr size_t kTakeOverMax = 256;
 constexpr Duration kTakeOverPause = 10ms;
 
-Standing::State ToState(v1::TxnState state) {
+TxnState ToState(v1::TxnState state) {
   switch (state) {
     case v1::PREPARED:
-      return Standing::State::kPrepared;
+      return TxnState::kPrepared;
     case v1::STAGED:
-      return Standing::State::kStaged;
+      return TxnState::kStaged;
     case v1::COMMITTED:
-      return Standing::State::kCommitted;
+      return TxnState::kCommitted;
     case v1::ABORTED_STATE:
-      return Standing::State::kAborted;
+      return TxnState::kAborted;
     default:
-      return Standing::State::kNone;
+      return TxnState::kNone;
   }
 }
 
@@ -178,13 +179,12 @@ Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant dea
     co_return response;
   }
   const v1::TxnRef& ref = request.txn();
-  const auto id = TxnId::FromBytes(ref.txn_id());
-  if (!id.has_value() || !id->valid() || ref.start_ts() == 0 || !CheckKey(ref.anchor_key()).ok()) {
-    StatusToError(InvalidArgument("a push names txn_id (16 bytes), start_ts and anchor_key"),
-                  response.mutable_error());
+  if (const Status valid = Check(request); !valid.ok()) {
+    StatusToError(valid, response.mutable_error());
     co_return response;
   }
-  const shard::TxnName txn{*id, Timestamp(ref.start_ts()), ref.anchor_key()};
+  const shard::TxnName txn{*TxnId::FromBytes(ref.txn_id()), Timestamp(ref.start_ts()),
+                           ref.anchor_key()};
   MarkStep(env_.executor, CommitStep::kPushed, txn.txn_id.bytes());
   if (NeedsFreshSlot(txn.start_ts, slots_.newest())) {
     // A record with a wild start_ts would outlive every horizon.
@@ -253,8 +253,8 @@ Task<v1::PushResponse> Recovery::AskName(GivenName name, std::string key, Instan
         break;
       case State::kUnknown: {
         const shard::Applied applied = co_await shard->CloseName(name, key, deadline);
-        if (applied.state == shard::Applied::State::kCommitted ||
-            applied.state == shard::Applied::State::kAborted) {
+        if (applied.state == TxnState::kCommitted ||
+            applied.state == TxnState::kAborted) {
           response.set_state(static_cast<v1::TxnState>(applied.state));
           response.set_commit_ts(applied.commit_ts.bits());
           co_return response;
@@ -441,8 +441,8 @@ void Recovery::StartUnfinished(ShardId shard, raft::Term term, const v1::TxnReco
   if (registry_.Has(*id, shard, term)) return;
   const RunPtr run = MakeRun(shard, term, {*id, Timestamp(record.start_ts()), record.anchor_key()});
   const RecoveryMachine::Record now = Look(run.get());
-  if (now.state == Standing::State::kNone) return;
-  if (now.state == Standing::State::kStaged && MUTANT("txn-restart-over-staged")) return;
+  if (now.state == TxnState::kNone) return;
+  if (now.state == TxnState::kStaged && MUTANT("txn-restart-over-staged")) return;
   recoveries_.Add();
   run->machine.Start(now);
   Perform(run);

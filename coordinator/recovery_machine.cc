@@ -12,7 +12,7 @@ void RecoveryMachine::Start(const Record& record) {
   CHECK(phase_ == Phase::kNew);
   prepared_.assign(record.participants, false);
   switch (record.state) {
-    case Standing::State::kNone:
+    case TxnState::kNone:
       if (record.below_horizon) {
         PROBE("recovery.no_record_below_horizon");
         phase_ = Phase::kFinished;
@@ -22,7 +22,7 @@ void RecoveryMachine::Start(const Record& record) {
       PROBE("recovery.no_record");
       Decide(false, Timestamp());
       return;
-    case Standing::State::kStaged:
+    case TxnState::kStaged:
       PROBE("recovery.staged");
       CHECK(record.participants > 0, "a STAGED record names its participants");
       phase_ = Phase::kAsking;
@@ -30,7 +30,7 @@ void RecoveryMachine::Start(const Record& record) {
         Emit({.kind = Action::Kind::kQuery, .participant = i});
       }
       return;
-    case Standing::State::kCommitted:
+    case TxnState::kCommitted:
       Emit({.kind = Action::Kind::kAnswerCommitted, .ts = record.commit_ts});
       if (record.done || record.participants == 0) {
         phase_ = Phase::kFinished;
@@ -40,14 +40,14 @@ void RecoveryMachine::Start(const Record& record) {
       phase_ = Phase::kResolving;
       Emit({.kind = Action::Kind::kResolve, .ts = record.commit_ts, .commit = true});
       return;
-    case Standing::State::kAborted:
+    case TxnState::kAborted:
       phase_ = Phase::kFinished;
       Emit({.kind = Action::Kind::kAnswerAborted});
       return;
-    case Standing::State::kPrepared:
+    case TxnState::kPrepared:
       break;
   }
-  CHECK(false, "a transaction record is never {}", StateName(record.state));
+  CHECK(false, "a transaction record is never {}", TxnStateName(record.state));
 }
 
 void RecoveryMachine::Answered(size_t participant, const PartAnswer& answer) {
@@ -90,7 +90,7 @@ void RecoveryMachine::Decide(bool commit, Timestamp commit_ts) {
 void RecoveryMachine::Decided(const Standing& stands) {
   if (phase_ != Phase::kDeciding) return;
   switch (stands.state) {
-    case Standing::State::kCommitted:
+    case TxnState::kCommitted:
       // A record that was not there before names participants that are not known here.
       if (prepared_.empty()) return LookAgain();
       CHECK(!commit_ || stands.commit_ts == commit_ts_, "recovered COMMITTED at {}, but {} stands",
@@ -99,21 +99,21 @@ void RecoveryMachine::Decided(const Standing& stands) {
       Emit({.kind = Action::Kind::kAnswerCommitted, .ts = stands.commit_ts});
       Emit({.kind = Action::Kind::kResolve, .ts = stands.commit_ts, .commit = true});
       return;
-    case Standing::State::kAborted:
+    case TxnState::kAborted:
       phase_ = Phase::kFinished;
       Emit({.kind = Action::Kind::kAnswerAborted});
       if (!prepared_.empty()) Emit({.kind = Action::Kind::kResolve});
       return;
-    case Standing::State::kStaged:
-    case Standing::State::kPrepared:
-    case Standing::State::kNone:
+    case TxnState::kStaged:
+    case TxnState::kPrepared:
+    case TxnState::kNone:
       break;
   }
-  if (stands.state == Standing::State::kStaged && prepared_.empty()) {
+  if (stands.state == TxnState::kStaged && prepared_.empty()) {
     // A Stage was in the log ahead of the Decide for "no record".
     return LookAgain();
   }
-  CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", StateName(stands.state));
+  CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", TxnStateName(stands.state));
   if (stands.code == Code::kNotLeader || stands.code == Code::kStaleEpoch || !rights_) {
     rights_ = false;
     return LookAgain();

@@ -26,7 +26,7 @@ class RecoveryMachine {
  public:
   // The transaction record as the serving leader has applied it.
   struct Record {
-    Standing::State state = Standing::State::kNone;
+    TxnState state = TxnState::kNone;
     Timestamp commit_ts;         // COMMITTED
     size_t participants = 0;     // STAGED and COMMITTED: the staged grouping
     bool done = false;           // COMMITTED: every participant has resolved

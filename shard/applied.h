@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/status.h"
+#include "txn/record.h"
 #include "txn/timestamp.h"
 
 namespace quorate::shard {
@@ -13,9 +14,7 @@ struct Applied {
   Status status;
   Timestamp prepare_ts;  // what stands, which is what every copy is told
   Timestamp commit_ts;   // of a COMMITTED record
-  // The numbers are those of TxnState (txn/record.h).
-  enum class State : uint8_t { kNone, kPrepared, kStaged, kCommitted, kAborted };
-  State state = State::kNone;
+  TxnState state = TxnState::kNone;
 };
 
 }  // namespace quorate::shard

@@ -1,6 +1,7 @@
 #include "shard/evaluate_prepare.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "base/limits.h"
@@ -15,16 +16,11 @@
 namespace quorate::shard {
 namespace {
 
-PrepareVerdict Refuse(Code code, std::string why) {
+PrepareVerdict Refuse(Status why) {
   PrepareVerdict verdict;
   verdict.kind = PrepareVerdict::Kind::kRefuse;
-  verdict.status = Status(code, std::move(why));
+  verdict.status = std::move(why);
   return verdict;
-}
-
-PrepareVerdict TooOld(const PrepareAsk& ask, const Table& table) {
-  return Refuse(Code::kTooOld,
-                fmt::format("start_ts {} is below the horizon {}", ask.start_ts, table.horizon()));
 }
 
 PrepareVerdict Existing(Applied existing) {
@@ -57,8 +53,9 @@ std::optional<PrepareVerdict> OwnPast(const PrepareAsk& ask, const Table& table,
       // Without transaction record this part was prepared as somebody else's participant: it says
       // nothing about this Commit, and its locks go when it is pushed.
       if (ask.kind == PrepareKind::kStage) {
-        return ask.start_ts < table.horizon() ? TooOld(ask, table)
-                                              : Refuse(Code::kLockConflict, "prepared elsewhere");
+        return Refuse(ask.start_ts < table.horizon()
+                          ? TooOld(ask.start_ts, table)
+                          : Status(Code::kLockConflict, "prepared elsewhere"));
       }
       return Existing(StandingOf(*record));
     }
@@ -84,25 +81,11 @@ bool OwnsAll(const PrepareAsk& ask, const Span& span) {
   return true;
 }
 
-// Step 3. A committed intent is a version that is not stored as one yet.
-bool ReadsAreValid(const PrepareAsk& ask, const Table& table, const LockTable& locks) {
-  if (MUTANT("txn-reads-not-validated")) return true;
-  for (const Span& guard : ask.guards) {
-    if (locks.any_committed() && !MUTANT("txn-committed-intents-not-validated")) {
-      for (const auto& [key, lock] : locks.CommittedIn(guard)) {
-        if (lock->commit_ts > ask.start_ts) return false;
-      }
-    }
-    if (HasNewerVersion(table.store(), guard, ask.start_ts)) return false;
-  }
-  return true;
-}
-
 }  // namespace
 
 Applied StandingOf(const ParticipantRecord& record) {
   Applied standing;
-  standing.state = static_cast<Applied::State>(record.state);
+  standing.state = record.state;
   standing.prepare_ts = record.prepare_ts;
   standing.commit_ts = record.commit_ts;
   return standing;
@@ -110,9 +93,14 @@ Applied StandingOf(const ParticipantRecord& record) {
 
 Applied StandingOf(const TransactionRecord& record) {
   Applied standing;
-  standing.state = static_cast<Applied::State>(record.state);
+  standing.state = record.state;
   standing.commit_ts = record.commit_ts;
   return standing;
+}
+
+Status TooOld(Timestamp start_ts, const Table& table) {
+  return Status(Code::kTooOld,
+                fmt::format("start_ts {} is below the horizon {}", start_ts, table.horizon()));
 }
 
 Status StaleEpoch(const Table& table) {
@@ -121,54 +109,26 @@ Status StaleEpoch(const Table& table) {
                             table.version()));
 }
 
-Result<PrepareAsk> ParsePrepare(const v1::PrepareRequest& request, PrepareKind kind) {
+PrepareAsk AskOf(const Judged<v1::PrepareRequest>& request, PrepareKind kind) {
   PrepareAsk ask;
   ask.kind = kind;
-  const auto txn_id = TxnId::FromBytes(request.txn_id());
-  const auto first_id = TxnId::FromBytes(request.priority().txn_id());
-  if (!txn_id || !txn_id->valid()) return InvalidArgument("txn_id has 16 bytes, not all 0");
-  if (!first_id) return InvalidArgument("priority.txn_id has 16 bytes");
-  // A one-phase commit has no participant record: its lock goes by the transaction alone.
+  const TxnId txn_id = *TxnId::FromBytes(request->txn_id());
+  // A one-phase commit has no participant record: its lock goes by the transaction.
   ask.owner = kind == PrepareKind::kOnePhase
-                  ? Owner{*txn_id, Digest(), request.anchor_key()}
-                  : Owner{*txn_id, Digest(request.digest()), request.marker_key()};
-  ask.priority = {Timestamp(request.priority().start_ts()), *first_id};
-  ask.start_ts = Timestamp(request.start_ts());
-  ask.min_ts = Timestamp(request.min_ts());
-  ask.marker_key = request.marker_key();
-  ask.anchor_key = request.anchor_key();
-  if (!request.name().empty()) {
-    const auto name = GivenName::FromBytes(request.name());
-    if (!name) return InvalidArgument("name is no UUIDv7 of 16 bytes");
-    ask.name = *name;
-  }
-  RETURN_IF_ERROR(CheckKey(ask.anchor_key, "anchor_key"));
-  if (ask.marker_key.size() > limits::kKeyBytesMax + 1)
-    return InvalidArgument("marker_key too long");
-  if (!ask.start_ts) return InvalidArgument("start_ts is missing");
-  if (kind != PrepareKind::kOnePhase && request.digest() == 0) {
-    return InvalidArgument("digest is missing");
-  }
-
-  size_t bytes = 0;
-  ask.writes.reserve(request.writes_size());
-  for (const v1::Write& write : request.writes()) {
-    RETURN_IF_ERROR(CheckKey(write.key()));
-    RETURN_IF_ERROR(CheckValue(write.value()));
-    if (!ask.writes.empty() && write.key() <= ask.writes.back()) {
-      return InvalidArgument("writes are not sorted by key, or a key comes twice");
-    }
-    bytes += write.key().size() + write.value().size();
-    ask.writes.push_back(write.key());
-  }
-  ask.guards.reserve(request.guards_size());
-  for (const v1::KeySpan& guard : request.guards()) {
-    RETURN_IF_ERROR(CheckSpan(guard.from(), guard.to()));
-    bytes += guard.from().size() + guard.to().size();
+                  ? Owner{txn_id, Digest(), request->anchor_key()}
+                  : Owner{txn_id, Digest(request->digest()), request->marker_key()};
+  ask.priority = {Timestamp(request->priority().start_ts()),
+                  *TxnId::FromBytes(request->priority().txn_id())};
+  ask.start_ts = Timestamp(request->start_ts());
+  ask.min_ts = Timestamp(request->min_ts());
+  ask.marker_key = request->marker_key();
+  ask.anchor_key = request->anchor_key();
+  ask.name = GivenName::FromBytes(request->name()).value_or(GivenName());
+  ask.writes.reserve(request->writes_size());
+  for (const v1::Write& write : request->writes()) ask.writes.push_back(write.key());
+  ask.guards.reserve(request->guards_size());
+  for (const v1::KeySpan& guard : request->guards())
     ask.guards.push_back({guard.from(), guard.to()});
-  }
-  RETURN_IF_ERROR(CheckTxnSize(bytes, ask.writes.size() + ask.guards.size()));
-  if (ask.writes.empty() && ask.guards.empty()) return InvalidArgument("a prepare of nothing");
   return ask;
 }
 
@@ -184,28 +144,29 @@ LockAsk LocksOf(const PrepareAsk& ask) {
 }
 
 PrepareVerdict EvaluatePrepare(const PrepareAsk& ask, const Table& table, const LockTable& locks,
-                               Timestamp read_high, Instant now, WaiterId self) {
+                               Instant now, WaiterId self) {
   // Records are kept by the owner of their address; nobody else may say that there is none.
   const bool anchored = ask.kind != PrepareKind::kParticipant;
   if (!table.span().Contains(ask.marker_key) ||
       (anchored && !table.span().Contains(ask.anchor_key))) {
-    return Refuse(Code::kStaleEpoch, StaleEpoch(table).message());
+    return Refuse(StaleEpoch(table));
   }
   if (auto past = OwnPast(ask, table, locks)) return *std::move(past);  // step 0
 
   if (!OwnsAll(ask, table.span())) {  // step 1
-    return Refuse(Code::kStaleEpoch, StaleEpoch(table).message());
+    return Refuse(StaleEpoch(table));
   }
   if (ask.start_ts < table.horizon()) {
-    return TooOld(ask, table);
+    return Refuse(TooOld(ask.start_ts, table));
   }
   if (const auto refused = RefusedByName(table, ask.name, ask.marker_key)) {
     PROBE("shard: a prepare was refused by its name");
-    return Refuse(refused->status.code(), refused->status.message());
+    return Refuse(refused->status);
   }
   if (ask.name.given() && table.names().size() >= limits::kShardNamesMax) {
-    return Refuse(Code::kOverloaded, fmt::format("shard {} remembers {} names, the most it may",
-                                                 table.id(), table.names().size()));
+    return Refuse(Status(Code::kOverloaded,
+                         fmt::format("shard {} remembers {} names, the most it may", table.id(),
+                                     table.names().size())));
   }
 
   PrepareVerdict verdict;
@@ -215,27 +176,81 @@ PrepareVerdict EvaluatePrepare(const PrepareAsk& ask, const Table& table, const 
       verdict.kind = PrepareVerdict::Kind::kWait;
       return verdict;
     case LockVerdict::Kind::kDie:
-      return Refuse(Code::kLockConflict, "an older transaction holds or waits for a key");
+      return Refuse(Status(Code::kLockConflict, "an older transaction holds or waits for a key"));
     case LockVerdict::Kind::kGo:
       break;
   }
 
-  if (!ReadsAreValid(ask, table, locks)) {  // step 3
-    return Refuse(Code::kReadConflict, "something read was overwritten since start_ts");
-  }
-
-  Timestamp base = std::max({ask.start_ts, ask.min_ts, read_high});  // step 4
-  for (std::string_view key : ask.writes) {
-    base = std::max(base, NewestVersion(table.store(), key));
-  }
-  const auto prepare_ts = base.NextSub();
-  if (!prepare_ts) {
-    PROBE("shard: the sub bits of a slot ran out");
-    return Refuse(Code::kTimestampExhausted, fmt::format("no timestamp left after {}", base));
-  }
-  verdict.kind = PrepareVerdict::Kind::kPropose;
-  verdict.prepare_ts = *prepare_ts;
+  verdict.kind = PrepareVerdict::Kind::kGo;
   return verdict;
+}
+
+bool Validation::SeesCommitted(const LockTable& locks) const {
+  if (!locks.any_committed() || MUTANT("txn-committed-intents-not-validated")) return false;
+  for (const Span& guard : ask_.guards) {
+    for (const auto& [key, lock] : locks.CommittedIn(guard)) {
+      if (lock->commit_ts > ask_.start_ts) return true;
+    }
+  }
+  return false;
+}
+
+bool Validation::GuardIsValid(const Table& table, size_t* budget) {
+  const Span& guard = ask_.guards[guard_];
+  if (guard.single()) {
+    *budget -= std::min(*budget, kVersionsPerSeek);
+    ++guard_;
+    return NewestVersion(table.store(), guard.from) <= ask_.start_ts;
+  }
+  const Span rest{resume_.empty() ? guard.from : resume_, guard.to};
+  const size_t max = *budget;
+  *budget -= std::min(*budget, kVersionsPerSeek);
+  bool newer = false;
+  // Every key's first version is its newest, so the whole history is "at" the end of time.
+  auto resume = ScanVersions(table.store(), rest, Timestamp(~0ull), max,
+                             [&](std::string_view, Timestamp commit_ts, bool, std::string_view) {
+                               *budget -= std::min<size_t>(*budget, 1);
+                               newer = commit_ts > ask_.start_ts;
+                               return !newer;
+                             });
+  if (newer) return false;
+  if (resume) {
+    *budget = 0;
+    resume_ = *std::move(resume);
+  } else {
+    resume_.clear();
+    ++guard_;
+  }
+  return true;
+}
+
+Validation::State Validation::Step(const Table& table, const LockTable& locks,
+                                   size_t versions_max) {
+  if (!std::exchange(begun_, true)) {
+    if (MUTANT("txn-reads-not-validated")) guard_ = ask_.guards.size();
+    // A committed intent is a version that is not stored as one yet.
+    else if (SeesCommitted(locks))
+      return State::kConflict;
+  }
+  size_t budget = versions_max;
+  while (guard_ < ask_.guards.size()) {
+    if (budget == 0) return State::kMore;
+    if (!GuardIsValid(table, &budget)) return State::kConflict;
+  }
+  for (; write_ < ask_.writes.size(); ++write_) {
+    if (budget == 0) return State::kMore;
+    budget -= std::min(budget, kVersionsPerSeek);
+    newest_ = std::max(newest_, NewestVersion(table.store(), ask_.writes[write_]));
+  }
+  return State::kValid;
+}
+
+Result<Timestamp> PrepareTimestamp(const PrepareAsk& ask, Timestamp newest, Timestamp read_high) {
+  const Timestamp base = std::max({ask.start_ts, ask.min_ts, read_high, newest});
+  const auto prepare_ts = base.NextSub();
+  if (prepare_ts) return *prepare_ts;
+  PROBE("shard: the sub bits of a slot ran out");
+  return Status(Code::kTimestampExhausted, fmt::format("no timestamp left after {}", base));
 }
 
 }  // namespace quorate::shard

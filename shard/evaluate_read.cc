@@ -1,7 +1,9 @@
 #include "shard/evaluate_read.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
+#include <utility>
 
 #include "base/check.h"
 #include "base/limits.h"
@@ -10,7 +12,6 @@
 #include "proto/shard.pb.h"
 #include "shard/intents.h"
 #include "shard/mvcc.h"
-#include "txn/errors.h"
 
 namespace quorate::shard {
 namespace {
@@ -26,70 +27,78 @@ std::optional<Version> CommittedIntent(std::string_view key, Timestamp at, const
   return Version{lock->commit_ts, intent->deletion, std::move(intent->value)};
 }
 
-// ScanVersions with committed intents in their places. `visit` as there.
-std::optional<std::string> ScanMerged(const Span& span, Timestamp at, size_t step_versions,
-                                      const Table& table, const LockTable& locks,
-                                      VersionVisitor visit) {
-  std::map<std::string, Version, std::less<>> intents;
-  if (locks.any_committed() && !MUTANT("txn-scan-misses-committed-intents")) {
-    for (const auto& [key, lock] : locks.CommittedIn(span)) {
-      if (auto version = CommittedIntent(key, at, table, locks)) {
-        intents.emplace(key, *std::move(version));
-      }
+using Intents = std::map<std::string, Version, std::less<>>;
+
+Intents CommittedIntents(const Span& span, Timestamp at, const Table& table,
+                         const LockTable& locks) {
+  Intents intents;
+  if (!locks.any_committed() || MUTANT("txn-scan-misses-committed-intents")) return intents;
+  for (const auto& [key, lock] : locks.CommittedIn(span)) {
+    if (auto version = CommittedIntent(key, at, table, locks)) {
+      intents.emplace(key, *std::move(version));
     }
   }
-  bool stopped = false;
-  auto give = [&](std::string_view key, const Version& version) {
-    stopped = !visit(key, version.commit_ts, version.deletion, version.value);
-    return !stopped;
-  };
-  auto next = intents.begin();
-  const auto resume = ScanVersions(
-      table.store(), span, at, step_versions,
-      [&](std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value) {
-        for (; next != intents.end() && next->first < key; ++next) {
-          if (!give(next->first, next->second)) return false;
-        }
-        if (next != intents.end() && next->first == key) {
-          const bool newer = next->second.commit_ts > commit_ts;
-          const auto intent = next++;
-          if (newer) return give(intent->first, intent->second);
-        }
-        stopped = !visit(key, commit_ts, deletion, value);
-        return !stopped;
-      });
-  for (; !stopped && next != intents.end(); ++next) {
-    if (resume && next->first >= *resume) break;
-    if (!give(next->first, next->second)) break;
-  }
-  return stopped ? std::nullopt : resume;
+  return intents;
 }
+
+// Visits what ScanVersions or ScanVersionsBack visits, with committed intents in their places.
+class Merge {
+ public:
+  // `visit` outlives it.
+  Merge(Intents intents, bool reverse, VersionVisitor visit)
+      : intents_(std::move(intents)), reverse_(reverse), visit_(visit) {}
+
+  // In the order of the scan. False ends it.
+  bool Stored(std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value) {
+    while (!intents_.empty()) {
+      const auto next = Next();
+      if (next->first != key && (next->first < key) == reverse_) break;
+      const bool same = next->first == key;
+      if (same && next->second.commit_ts < commit_ts) {
+        intents_.erase(next);
+        break;
+      }
+      if (!VisitIntent(next)) return false;
+      if (same) return true;
+    }
+    return visit_(key, commit_ts, deletion, value);
+  }
+  // Behind the last stored one, up to where the scan came: all that are left without `resume`.
+  void Rest(const std::optional<std::string>& resume) {
+    while (!intents_.empty()) {
+      const auto next = Next();
+      if (resume && (reverse_ ? next->first < *resume : next->first >= *resume)) return;
+      if (!VisitIntent(next)) return;
+    }
+  }
+
+ private:
+  Intents::iterator Next() { return reverse_ ? std::prev(intents_.end()) : intents_.begin(); }
+  bool VisitIntent(Intents::iterator next) {
+    const auto intent = intents_.extract(next);
+    const Version& version = intent.mapped();
+    return visit_(intent.key(), version.commit_ts, version.deletion, version.value);
+  }
+
+  Intents intents_;
+  const bool reverse_;
+  const VersionVisitor visit_;
+};
+
+// Above every key: where a scan that goes back from the end of the key space goes on.
+std::string AboveAllKeys() { return std::string(limits::kKeyBytesMax + 1, '\xff'); }
 
 }  // namespace
 
-Result<ReadAsk> ParseRead(const v1::ReadRequest& request, size_t scan_step_versions) {
+ReadAsk AskOf(const Judged<v1::ReadRequest>& request) {
   ReadAsk ask;
-  if (!request.txn_id().empty()) {
-    const auto reader = TxnId::FromBytes(request.txn_id());
-    if (!reader) return InvalidArgument("txn_id has 16 bytes");
-    ask.reader = *reader;
-  }
-  const auto asked = static_cast<size_t>(request.keys_size() + request.scans_size());
-  if (asked > limits::kScanRowsMax) {
-    return InvalidArgument(
-        fmt::format("{} keys and scans in one read: the limit is {}", asked, limits::kScanRowsMax));
-  }
-  ask.keys.reserve(request.keys_size());
-  for (const std::string& key : request.keys()) {
-    RETURN_IF_ERROR(CheckKey(key));
-    ask.keys.push_back(key);
-  }
-  for (const v1::ScanSpan& scan : request.scans()) {
-    RETURN_IF_ERROR(CheckSpan(scan.span().from(), scan.span().to()));
+  ask.reader = TxnId::FromBytes(request->txn_id()).value_or(TxnId());
+  ask.keys.assign(request->keys().begin(), request->keys().end());
+  ask.scans.reserve(request->scans_size());
+  for (const v1::ScanSpan& scan : request->scans()) {
     size_t limit = std::min<size_t>(scan.limit(), limits::kScanRowsMax);
     if (limit == 0) limit = limits::kScanRowsMax;
-    ask.scans.push_back(
-        {{scan.span().from(), scan.span().to()}, limit, scan.reverse(), scan_step_versions});
+    ask.scans.push_back({{scan.span().from(), scan.span().to()}, limit, scan.reverse()});
   }
   return ask;
 }
@@ -113,87 +122,150 @@ const PreparedLock* BlockerOf(const ReadAsk& ask, Timestamp at, const LockTable&
   return nullptr;
 }
 
-Status ReadKeys(const ReadAsk& ask, Timestamp at, const Table& table, const LockTable& locks,
-                v1::ReadResponse* response) {
-  size_t bytes = 0;
-  for (std::string_view key : ask.keys) {
-    std::optional<Version> version = VersionAt(table.store(), key, at);
-    if (locks.any_committed()) {
-      auto intent = CommittedIntent(key, at, table, locks);
-      if (intent && (!version || intent->commit_ts > version->commit_ts)) version = intent;
-    }
-    v1::KeyValue* answer = response->add_gets();
-    answer->set_key(key.data(), key.size());
-    if (!version) continue;
-    answer->set_commit_ts(version->commit_ts.bits());
-    if (version->deletion) continue;
-    bytes += key.size() + version->value.size();
-    answer->set_found(true);
-    answer->set_value(std::move(version->value));
-    if (bytes > limits::kTxnBytesMax) {
-      return InvalidArgument(fmt::format("values of one read exceed {} bytes: ask for fewer keys",
-                                         limits::kTxnBytesMax));
-    }
+Reading::Reading(const ReadAsk& ask, Timestamp at, size_t versions_max, v1::ReadResponse* response)
+    : ask_(ask), at_(at), response_(response), versions_left_(versions_max) {}
+
+Status Reading::ReadKey(std::string_view key, const Table& table, const LockTable& locks) {
+  std::optional<Version> version = VersionAt(table.store(), key, at_);
+  if (locks.any_committed()) {
+    auto intent = CommittedIntent(key, at_, table, locks);
+    if (intent && (!version || intent->commit_ts > version->commit_ts)) version = std::move(intent);
   }
-  return Status::Ok();
+  v1::KeyValue* answer = response_->add_gets();
+  answer->set_key(key.data(), key.size());
+  if (!version) return Status::Ok();
+  answer->set_commit_ts(version->commit_ts.bits());
+  if (version->deletion) return Status::Ok();
+  key_bytes_ += key.size() + version->value.size();
+  answer->set_found(true);
+  answer->set_value(std::move(version->value));
+  if (key_bytes_ <= limits::kTxnBytesMax) return Status::Ok();
+  return InvalidArgument(
+      fmt::format("values of one read exceed {} bytes: ask for fewer keys", limits::kTxnBytesMax));
 }
 
-void ScanForward(const ScanAsk& ask, Timestamp at, const Table& table, const LockTable& locks,
-                 v1::ScanResult* result) {
-  size_t bytes = 0;
-  bool full = false;
-  const auto resume = ScanMerged(
-      ask.span, at, ask.step_versions, table, locks,
+bool Reading::full(const ScanAsk& scan) const {
+  return static_cast<size_t>(result_->rows_size()) >= scan.limit || rows_left_ == 0 ||
+         bytes_left_ == 0;
+}
+
+void Reading::AddRow(std::string_view key, Timestamp commit_ts, std::string_view value) {
+  v1::KeyValue* row = result_->add_rows();
+  row->set_key(key.data(), key.size());
+  row->set_value(value.data(), value.size());
+  row->set_found(true);
+  row->set_commit_ts(commit_ts.bits());
+  --rows_left_;
+  bytes_left_ -= std::min(bytes_left_, key.size() + value.size());
+}
+
+void Reading::Cut(const ScanAsk& scan) {
+  if (scan.reverse) {
+    result_->set_resume_key(rest_.to.empty() ? AboveAllKeys() : rest_.to);
+  } else {
+    // No key is empty, so the first one there can be is this.
+    result_->set_resume_key(rest_.from.empty() ? std::string(1, '\0') : rest_.from);
+  }
+}
+
+void Reading::EndScan() {
+  result_ = nullptr;
+  ++scan_;
+}
+
+size_t Reading::StepForward(const ScanAsk& scan, const Table& table, const LockTable& locks,
+                            size_t max) {
+  size_t looked = kVersionsPerSeek;
+  const auto add = [&](std::string_view key, Timestamp commit_ts, bool deletion,
+                       std::string_view value) {
+    rest_.from = key;
+    rest_.from.push_back('\0');
+    if (!deletion) AddRow(key, commit_ts, value);
+    return !full(scan);
+  };
+  Merge merge(CommittedIntents(rest_, at_, table, locks), false, add);
+  const auto resume = ScanVersions(
+      table.store(), Span(rest_), at_, max,
       [&](std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value) {
-        if (deletion) return true;
-        v1::KeyValue* row = result->add_rows();
-        row->set_key(key.data(), key.size());
-        row->set_value(value.data(), value.size());
-        row->set_found(true);
-        row->set_commit_ts(commit_ts.bits());
-        bytes += key.size() + value.size();
-        full =
-            static_cast<size_t>(result->rows_size()) == ask.limit || bytes >= limits::kScanBytesMax;
-        return !full;
+        ++looked;
+        return merge.Stored(key, commit_ts, deletion, value);
       });
-  if (resume) {
-    PROBE("shard: a scan was cut by the versions it looked at");
-    result->set_resume_key(*resume);
-  } else if (full) {
-    std::string next = result->rows(result->rows_size() - 1).key();
-    next.push_back('\0');
-    if (ask.span.Contains(next)) result->set_resume_key(std::move(next));
+  if (full(scan)) {
+    if (!rest_.empty()) Cut(scan);
+    EndScan();
+    return looked;
   }
+  merge.Rest(resume);
+  if (full(scan)) {
+    if (!rest_.empty()) Cut(scan);
+    EndScan();
+  } else if (resume) {
+    rest_.from = *resume;
+    return max;
+  } else {
+    EndScan();
+  }
+  return looked;
 }
 
-bool ReverseScan::Step(const Table& table, const LockTable& locks) {
-  auto resume = ScanMerged(
-      rest_, at_, ask_.step_versions, table, locks,
+size_t Reading::StepBack(const ScanAsk& scan, const Table& table, const LockTable& locks,
+                         size_t max) {
+  size_t looked = kVersionsPerSeek;
+  const auto add = [&](std::string_view key, Timestamp commit_ts, bool deletion,
+                       std::string_view value) {
+    rest_.to = key;
+    if (!deletion) AddRow(key, commit_ts, value);
+    return !full(scan);
+  };
+  Merge merge(CommittedIntents(rest_, at_, table, locks), true, add);
+  const auto resume = ScanVersionsBack(
+      table.store(), Span(rest_), at_, max / (2 * kVersionsPerSeek) + 1,
       [&](std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value) {
-        if (deletion) return true;
-        rows_.push_back({std::string(key), std::string(value), commit_ts});
-        bytes_ += key.size() + value.size();
-        while (rows_.size() > ask_.limit || (rows_.size() > 1 && bytes_ > limits::kScanBytesMax)) {
-          bytes_ -= rows_.front().key.size() + rows_.front().value.size();
-          rows_.pop_front();
-          cut_ = true;
-        }
-        return true;
+        looked += 2 * kVersionsPerSeek;
+        return merge.Stored(key, commit_ts, deletion, value);
       });
-  if (!resume) return true;
-  rest_.from = *std::move(resume);
-  return false;
+  if (!full(scan)) merge.Rest(resume);
+  if (full(scan)) {
+    // Whether there is a row below the last one is not known without looking: the next Read does.
+    if (!rest_.empty() && rest_.to != rest_.from) Cut(scan);
+    EndScan();
+  } else if (resume) {
+    rest_.to = *resume;
+    return max;
+  } else {
+    EndScan();
+  }
+  return looked;
 }
 
-void ReverseScan::Finish(v1::ScanResult* result) {
-  for (auto row = rows_.rbegin(); row != rows_.rend(); ++row) {
-    v1::KeyValue* out = result->add_rows();
-    out->set_key(std::move(row->key));
-    out->set_value(std::move(row->value));
-    out->set_found(true);
-    out->set_commit_ts(row->commit_ts.bits());
+Result<bool> Reading::Step(const Table& table, const LockTable& locks, size_t versions_max) {
+  size_t budget = versions_max;
+  const auto spend = [&budget](size_t versions) { budget -= std::min(budget, versions); };
+  for (; key_ < ask_.keys.size(); ++key_, spend(kVersionsPerSeek)) {
+    if (budget == 0) return false;
+    RETURN_IF_ERROR(ReadKey(ask_.keys[key_], table, locks));
   }
-  if (cut_) result->set_resume_key(result->rows(result->rows_size() - 1).key());
+  while (scan_ < ask_.scans.size()) {
+    if (budget == 0) return false;
+    const ScanAsk& scan = ask_.scans[scan_];
+    if (result_ == nullptr) {
+      result_ = response_->add_scans();
+      rest_ = scan.span;
+    }
+    if (versions_left_ == 0 || full(scan)) {
+      PROBE("shard: a scan was cut by what its read looked at");
+      Cut(scan);
+      EndScan();
+      spend(1);
+      continue;
+    }
+    const size_t max = std::min(budget, versions_left_);
+    const size_t looked =
+        scan.reverse ? StepBack(scan, table, locks, max) : StepForward(scan, table, locks, max);
+    spend(looked);
+    versions_left_ -= std::min(versions_left_, looked);
+  }
+  return true;
 }
 
 }  // namespace quorate::shard

@@ -2,15 +2,17 @@
 // applied state and lock table; reads.cc waits, checks horizon and lease, and answers.
 #pragma once
 
-#include <deque>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/limits.h"
 #include "base/status.h"
 #include "shard/lock_table.h"
+#include "shard/mvcc.h"
 #include "shard/table.h"
+#include "txn/judge.h"
 
 namespace quorate::v1 {
 class KeyValue;
@@ -25,7 +27,6 @@ struct ScanAsk {
   Span span;
   size_t limit = 0;
   bool reverse = false;
-  size_t step_versions = 0;  // looked at in one step
 };
 
 struct ReadAsk {
@@ -34,44 +35,47 @@ struct ReadAsk {
   std::vector<ScanAsk> scans;
 };
 
-// INVALID_ARGUMENT if the request breaks a limit; no state is looked at.
-Result<ReadAsk> ParseRead(const v1::ReadRequest& request, size_t scan_step_versions);
+ReadAsk AskOf(const Judged<v1::ReadRequest>& request);
 
 bool OwnsAll(const ReadAsk& ask, const Span& span);
 
 // A lock that may turn out to be a write at or below `at`; nullptr: nothing is in the way.
 const PreparedLock* BlockerOf(const ReadAsk& ask, Timestamp at, const LockTable& locks);
 
-// Precondition: no blocker. INVALID_ARGUMENT if the values asked for fit no answer.
-Status ReadKeys(const ReadAsk& ask, Timestamp at, const Table& table, const LockTable& locks,
-                v1::ReadResponse* response);
-
-// Scans forward until a bound is reached.
-void ScanForward(const ScanAsk& ask, Timestamp at, const Table& table, const LockTable& locks,
-                 v1::ScanResult* result);
-
-// The store is read forward only: a reverse scan reads its whole span and keeps the last rows, a
-// chunk per Step, so that nobody else has to wait for all of it. What was read stays true between
-// steps: nothing at or below `at` changes any more (S2), as long as the horizon does not pass it.
-class ReverseScan {
+// One Read under way. Precondition: no blocker. Its scans share the rows and bytes of one answer
+// and the versions that may be looked at; a scan for which nothing is left says from where to go
+// on.
+class Reading {
  public:
-  ReverseScan(ScanAsk ask, Timestamp at) : ask_(std::move(ask)), at_(at), rest_(ask_.span) {}
-  // False: there is more to read.
-  bool Step(const Table& table, const LockTable& locks);
-  void Finish(v1::ScanResult* result);
+  // `ask` and `response` outlive it.
+  Reading(const ReadAsk& ask, Timestamp at, size_t versions_max, v1::ReadResponse* response);
+
+  // Looks at about `versions_max` versions. True: all is read. INVALID_ARGUMENT if the values asked
+  // for fit no answer.
+  Result<bool> Step(const Table& table, const LockTable& locks, size_t versions_max);
 
  private:
-  struct Row {
-    std::string key;
-    std::string value;
-    Timestamp commit_ts;
-  };
-  ScanAsk ask_;
-  Timestamp at_;
-  Span rest_;
-  std::deque<Row> rows_;
-  size_t bytes_ = 0;
-  bool cut_ = false;
+  Status ReadKey(std::string_view key, const Table& table, const LockTable& locks);
+  // Both return how many versions they looked at, about.
+  size_t StepForward(const ScanAsk& scan, const Table& table, const LockTable& locks, size_t max);
+  size_t StepBack(const ScanAsk& scan, const Table& table, const LockTable& locks, size_t max);
+  void AddRow(std::string_view key, Timestamp commit_ts, std::string_view value);
+  bool full(const ScanAsk& scan) const;
+  // What is left of the scan, if anything, is for another Read.
+  void Cut(const ScanAsk& scan);
+  void EndScan();
+
+  const ReadAsk& ask_;
+  const Timestamp at_;
+  v1::ReadResponse* const response_;
+  size_t rows_left_ = limits::kScanRowsMax;
+  size_t bytes_left_ = limits::kScanBytesMax;
+  size_t versions_left_;
+  size_t key_ = 0;  // the first that is not read
+  size_t key_bytes_ = 0;
+  size_t scan_ = 0;  // the one under way
+  Span rest_;        // of it
+  v1::ScanResult* result_ = nullptr;
 };
 
 }  // namespace quorate::shard

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/limits.h"
 #include "base/strong_type.h"
 #include "storage/kv_store.h"
 #include "txn/given_name.h"
@@ -36,6 +37,10 @@ struct Owner {
     return H::combine(std::move(h), owner.txn_id, owner.digest, owner.key);
   }
 };
+
+// The longest key, marker or anchor that the tables below can hold: what the store allows, less
+// tag, longest suffix and its length.
+inline constexpr size_t kStoredKeyBytesMax = limits::kLmdbKeyBytesMax - limits::kStoreKeyOverhead;
 
 enum class Tag : char {
   kVersions = 'v',

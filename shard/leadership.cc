@@ -52,7 +52,7 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
       const Owner owner = OwnerIn(commit.txn_id(), 0, commit.anchor_key());
       if (locks_.Find(owner) == nullptr) return;
       // Its guards go now, and must go on protecting what it read up to its commit_ts.
-      if (applied.state == Applied::State::kCommitted && !MUTANT("txn-one-phase-no-raise")) {
+      if (applied.state == TxnState::kCommitted && !MUTANT("txn-one-phase-no-raise")) {
         RaiseReadHigh(applied.commit_ts);
       }
       Release(owner);

@@ -161,6 +161,10 @@ void LockTable::WakeObservers(PreparedLock* lock) {
   for (WaiterId id : lock->observers) woken_.push_back(id);
 }
 
+void LockTable::MarkEvaluated(const Owner& owner, Timestamp prepare_ts) {
+  Mutable(owner)->prepare_ts = prepare_ts;
+}
+
 void LockTable::MarkApplied(const Owner& owner, Timestamp prepare_ts) {
   PreparedLock* lock = Mutable(owner);
   lock->applied = true;

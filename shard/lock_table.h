@@ -55,6 +55,9 @@ struct PreparedLock {
   bool pushing = false;           // somebody is finding out what became of it
   std::vector<WaiterId> observers;
 };
+// The prepare_ts of a lock whose reads are still being validated: no read has to wait for it, since
+// it will be evaluated above whatever is read meanwhile.
+inline constexpr Timestamp kUndecided(~0ull);
 
 // What somebody wants to lock. The views live during the call; the spans too.
 struct LockAsk {
@@ -83,6 +86,8 @@ class LockTable {
   void Add(PreparedLock lock);
   const PreparedLock* Find(const Owner& owner) const;
   // Precondition of all: the lock is there.
+  // Its prepare_ts is known: until then (kUndecided) it is above every read.
+  void MarkEvaluated(const Owner& owner, Timestamp prepare_ts);
   void MarkApplied(const Owner& owner, Timestamp prepare_ts);
   void MarkCommitted(const Owner& owner, Timestamp commit_ts);
   void MarkResolveProposed(const Owner& owner, bool proposed);

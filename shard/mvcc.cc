@@ -61,18 +61,6 @@ std::optional<Version> VersionAt(const storage::KvReader& store, std::string_vie
   return version;
 }
 
-bool HasNewerVersion(const storage::KvReader& store, const Span& span, Timestamp than) {
-  if (span.single()) return NewestVersion(store, span.from) > than;
-  bool newer = false;
-  // Every key's first version is its newest, so the whole history is "at" the end of time.
-  ScanVersions(store, span, Timestamp(~0ull), SIZE_MAX,
-               [&](std::string_view, Timestamp commit_ts, bool, std::string_view) {
-                 newer = commit_ts > than;
-                 return !newer;
-               });
-  return newer;
-}
-
 std::optional<std::string> ScanVersions(const storage::KvReader& store, const Span& span,
                                         Timestamp at, size_t examined_max, VersionVisitor visit) {
   auto [position, end] = StoreSpan(Tag::kVersions, span.from, span.to);
@@ -110,6 +98,31 @@ std::optional<std::string> ScanVersions(const storage::KvReader& store, const Sp
     });
   }
   return resume;
+}
+
+// Backwards a key's versions come oldest first; so each key is found from behind, and its version
+// by a seek of its own.
+std::optional<std::string> ScanVersionsBack(const storage::KvReader& store, const Span& span,
+                                            Timestamp at, size_t keys_max, VersionVisitor visit) {
+  auto [begin, position] = StoreSpan(Tag::kVersions, span.from, span.to);
+  for (size_t keys = 0;; ++keys) {
+    std::string key;
+    const Status status =
+        store.ScanBack(begin, position, [&](std::string_view store_key, std::string_view) {
+          key = UserKey(store_key);
+          position = StoreSpanOfKey(Tag::kVersions, key).first;
+          return false;
+        });
+    CHECK(status.ok(), "reading the store: {}", status.ToString());
+    if (key.empty()) return std::nullopt;
+    if (keys == keys_max) {
+      key.push_back('\0');
+      return key;
+    }
+    const std::optional<Version> version = VersionAt(store, key, at);
+    if (!version) continue;
+    if (!visit(key, version->commit_ts, version->deletion, version->value)) return std::nullopt;
+  }
 }
 
 size_t CollectVersions(const storage::KvReader& store, std::string_view key, Timestamp commit_ts,

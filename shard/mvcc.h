@@ -28,8 +28,6 @@ Timestamp NewestVersion(const storage::KvReader& store, std::string_view key);
 // The newest version with commit_ts <= `at`, deletions included.
 std::optional<Version> VersionAt(const storage::KvReader& store, std::string_view key,
                                  Timestamp at);
-// Whether a key in `span` has a version with commit_ts > `than`, deletions included.
-bool HasNewerVersion(const storage::KvReader& store, const Span& span, Timestamp than);
 
 // One key's version at the timestamp of a scan, deletions included. False ends the scan.
 using VersionVisitor = absl::FunctionRef<bool(std::string_view key, Timestamp commit_ts,
@@ -39,6 +37,14 @@ using VersionVisitor = absl::FunctionRef<bool(std::string_view key, Timestamp co
 // span was visited, or the visitor ended it).
 std::optional<std::string> ScanVersions(const storage::KvReader& store, const Span& span,
                                         Timestamp at, size_t examined_max, VersionVisitor visit);
+
+// The same backwards, from the last key of `span`, at most about `keys_max` keys. What is returned
+// is the key below which to go on.
+std::optional<std::string> ScanVersionsBack(const storage::KvReader& store, const Span& span,
+                                            Timestamp at, size_t keys_max, VersionVisitor visit);
+
+// What a seek costs, in versions read on from it.
+inline constexpr size_t kVersionsPerSeek = 4;
 
 // Deletes the versions of `key` that no read at or above `horizon` can return: those below the
 // newest one with commit_ts <= `horizon`, and that one too if it is a deletion. At most `max` of

@@ -1,11 +1,14 @@
 // Prepares: waiting for locks, evaluating, proposing; and what recovery asks of participants.
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "base/check.h"
-#include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
+#include "shard/command.h"
+#include "shard/lock_wait.h"
 #include "shard/records.h"
 #include "shard/rep.h"
 
@@ -43,74 +46,28 @@ Status Shard::Rep::Admit(const v1::PrepareRequest& request) const {
   return deps.check_room(grows ? raft::Growth::kGrows : raft::Growth::kShrinks);
 }
 
-Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest request, PrepareKind kind,
-                                            std::vector<StagingPart> participants,
-                                            Instant deadline) {
-  const Result<PrepareAsk> parsed = ParsePrepare(request, kind);
-  if (!parsed.ok()) co_return RefusedWith(parsed.status());
-  const PrepareAsk& ask = *parsed;
-  if (Status admitted = Admit(request); !admitted.ok()) co_return RefusedWith(std::move(admitted));
-  const auto serving = co_await Serving(deadline);
-  if (!serving.ok()) co_return RefusedWith(serving.status());
-  const std::shared_ptr<Leadership>& under = *serving;
-  const Timestamp named = std::max({ask.start_ts, ask.min_ts, EarliestFor(ask.name)});
-  if (needs_check(named)) {
-    if (Status s = co_await CheckNamed(under, named, deadline); !s.ok()) co_return RefusedWith(s);
-  }
-
-  QueuePlace place(under);
-  Instant push_at = Now() + settings.push_after;
-  for (;;) {
-    if (!under->serving()) co_return RefusedWith(NotLeader());
-    PrepareVerdict verdict =
-        EvaluatePrepare(ask, table, under->locks(), under->read_high(), Now(), place.id());
-    switch (verdict.kind) {
-      case PrepareVerdict::Kind::kRefuse:
-        if (verdict.status.code() == Code::kLockConflict) lock_conflicts.Add();
-        if (verdict.status.code() == Code::kReadConflict) read_conflicts.Add();
-        co_return RefusedWith(std::move(verdict.status));
-      case PrepareVerdict::Kind::kExisting: {
-        AnchorEvaluation evaluation;
-        evaluation.existing = std::move(verdict.existing);
-        co_return evaluation;
-      }
-      case PrepareVerdict::Kind::kPropose: {
-        AnchorEvaluation evaluation;
-        evaluation.prepare_ts = verdict.prepare_ts;
-        evaluation.applied =
-            LockAndPropose(under, ask, verdict.prepare_ts, std::move(request), participants);
-        co_return evaluation;
-      }
-      case PrepareVerdict::Kind::kJoin:
-        place.Take(under->locks().Observe(ask.owner));
-        break;
-      case PrepareVerdict::Kind::kWait:
-        prepare_waits.Add();
-        if (!under->locks().queued(place.id())) {
-          if (under->locks().waiting() >= limits::kShardWaitersMax) {
-            co_return RefusedWith(Status(Code::kOverloaded, "too many requests wait for locks"));
-          }
-          place.Take(under->locks().Enqueue(LocksOf(ask)));
-        }
-        break;
-    }
-    const Instant now = Now();
-    if (now >= deadline) co_return RefusedWith(DeadlineExceeded("waited for locks"));
-    if (now >= push_at) {
-      if (verdict.lock.blocker) StartPush(under, *verdict.lock.blocker);
-      push_at = now + settings.push_after;
-    }
-    Instant until = std::min(deadline, push_at);
-    if (verdict.lock.recheck) until = std::min(until, *verdict.lock.recheck);
-    co_await Leadership::Wait(under, place.id(), until);
-  }
-}
-
 namespace {
 
+PreparedLock LockOf(const PrepareAsk& ask, Instant now) {
+  PreparedLock lock;
+  lock.owner = ask.owner;
+  lock.priority = ask.priority;
+  lock.start_ts = ask.start_ts;
+  lock.prepare_ts = kUndecided;
+  lock.anchor_key = ask.anchor_key;
+  lock.writes.assign(ask.writes.begin(), ask.writes.end());
+  if (!MUTANT("txn-guards-not-locked")) lock.guards = ask.guards;
+  lock.one_phase = ask.kind == PrepareKind::kOnePhase;
+  lock.since = now;
+  return lock;
+}
+
 // What the log holds of a prepare; takes the values out of the request.
-v1::ShardCommand CommandOf(const PrepareAsk& ask, Timestamp prepare_ts, v1::PrepareRequest* request,
+v1::ShardCommand CommandOf(const PrepareAsk& ask, Timestamp prepare_ts,
+                           Judged<v1::PrepareRequest> judged,
                            const std::vector<StagingPart>& participants) {
+  v1::PrepareRequest taken = std::move(judged).Take();
+  v1::PrepareRequest* request = &taken;
   v1::ShardCommand command;
   if (ask.kind == PrepareKind::kOnePhase) {
     v1::CommitOnePhase* commit = command.mutable_commit_one_phase();
@@ -146,43 +103,131 @@ v1::ShardCommand CommandOf(const PrepareAsk& ask, Timestamp prepare_ts, v1::Prep
 
 }  // namespace
 
-Future<Applied> Shard::Rep::LockAndPropose(const std::shared_ptr<Leadership>& under,
-                                           const PrepareAsk& ask, Timestamp prepare_ts,
-                                           v1::PrepareRequest request,
-                                           const std::vector<StagingPart>& participants) {
-  PreparedLock lock;
-  lock.owner = ask.owner;
-  lock.priority = ask.priority;
-  lock.start_ts = ask.start_ts;
-  lock.prepare_ts = prepare_ts;
-  lock.anchor_key = ask.anchor_key;
-  lock.writes.assign(ask.writes.begin(), ask.writes.end());
-  if (!MUTANT("txn-guards-not-locked")) lock.guards = ask.guards;
-  lock.one_phase = ask.kind == PrepareKind::kOnePhase;
-  lock.since = Now();
-  under->locks().Add(std::move(lock));
-  under->Wake();
-  prepares.Add();
-  // `ask` looks into the request, which the command takes apart now.
-  v1::ShardCommand command = CommandOf(ask, prepare_ts, &request, participants);
-  return Propose(under, std::move(command), ask.owner, std::nullopt);
+// The locks of a prepare from their taking until it is proposed: they go with this object, unless
+// the proposal has them.
+class Shard::Rep::Taken {
+ public:
+  Taken(std::shared_ptr<Leadership> under, PreparedLock lock)
+      : under_(std::move(under)), owner_(lock.owner) {
+    under_->locks().Add(std::move(lock));
+    under_->Wake();
+  }
+  Taken(const Taken&) = delete;
+  ~Taken() {
+    if (under_ != nullptr) under_->OnNotApplied(owner_);
+  }
+  void Propose(Timestamp prepare_ts) {
+    std::exchange(under_, nullptr)->locks().MarkEvaluated(owner_, prepare_ts);
+  }
+
+ private:
+  std::shared_ptr<Leadership> under_;
+  const Owner owner_;
+};
+
+Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, PrepareKind kind,
+                                            std::vector<StagingPart> participants,
+                                            Instant deadline) {
+  Result<Judged<v1::PrepareRequest>> request = Judge(std::move(unjudged));
+  if (!request.ok()) co_return RefusedWith(request.status());
+  const PrepareAsk ask = AskOf(*request, kind);
+  if (Status admitted = Admit(**request); !admitted.ok())
+    co_return RefusedWith(std::move(admitted));
+  const auto serving = co_await Serving(deadline);
+  if (!serving.ok()) co_return RefusedWith(serving.status());
+  const std::shared_ptr<Leadership>& under = *serving;
+  const Timestamp named = std::max({ask.start_ts, ask.min_ts, EarliestFor(ask.name)});
+  if (needs_check(named)) {
+    if (Status s = co_await CheckNamed(under, named, deadline); !s.ok()) co_return RefusedWith(s);
+  }
+
+  LockWait wait(*this, under, deadline);
+  for (;;) {
+    if (!under->serving()) co_return RefusedWith(NotLeader());
+    PrepareVerdict verdict = EvaluatePrepare(ask, table, under->locks(), Now(), wait.id());
+    Status waits;
+    switch (verdict.kind) {
+      case PrepareVerdict::Kind::kRefuse:
+        if (verdict.status.code() == Code::kLockConflict) lock_conflicts.Add();
+        co_return RefusedWith(std::move(verdict.status));
+      case PrepareVerdict::Kind::kExisting: {
+        AnchorEvaluation evaluation;
+        evaluation.existing = std::move(verdict.existing);
+        co_return evaluation;
+      }
+      case PrepareVerdict::Kind::kGo:
+        wait.Leave();
+        co_return co_await ValidateAndPropose(under, ask, *std::move(request),
+                                              std::move(participants), deadline);
+      case PrepareVerdict::Kind::kJoin:
+        waits = wait.Observe(ask.owner);
+        break;
+      case PrepareVerdict::Kind::kWait:
+        prepare_waits.Add();
+        waits = wait.Queue(LocksOf(ask));
+        break;
+    }
+    if (waits.ok()) waits = co_await wait.Wait(verdict.lock.blocker, verdict.lock.recheck);
+    if (!waits.ok()) co_return RefusedWith(std::move(waits));
+  }
 }
 
-Task<Status> Shard::Rep::QueryPrepare(v1::QueryPrepareRequest request, Instant deadline,
+// `ask` is in the frame of the caller, which awaits this.
+Task<AnchorEvaluation> Shard::Rep::ValidateAndPropose(std::shared_ptr<Leadership> under,
+                                                      const PrepareAsk& ask,
+                                                      Judged<v1::PrepareRequest> request,
+                                                      std::vector<StagingPart> participants,
+                                                      Instant deadline) {
+  const uint64_t version = table.version();
+  Validation validation(ask);
+  using State = Validation::State;
+  State state = validation.Step(table, under->locks(), settings.step_versions);
+  std::optional<Taken> taken;
+  if (state == State::kMore && !MUTANT("txn-range-validated-unguarded")) {
+    taken.emplace(under, LockOf(ask, Now()));
+  }
+  while (state == State::kMore) {
+    PROBE("shard: what was read was validated in parts");
+    co_await NextTurn();
+    if (!under->serving()) co_return RefusedWith(NotLeader());
+    if (table.version() != version) co_return RefusedWith(StaleEpoch(table));
+    // Collection may have taken the versions that it would have to see.
+    if (ask.start_ts < table.horizon()) co_return RefusedWith(TooOld(ask.start_ts, table));
+    if (Now() >= deadline) co_return RefusedWith(DeadlineExceeded("validated what was read"));
+    state = validation.Step(table, under->locks(), settings.step_versions);
+  }
+  if (state == State::kConflict) {
+    read_conflicts.Add();
+    co_return RefusedWith(
+        Status(Code::kReadConflict, "something read was overwritten since start_ts"));
+  }
+  const auto prepare_ts = PrepareTimestamp(ask, validation.newest(), under->read_high());
+  if (!prepare_ts.ok()) co_return RefusedWith(prepare_ts.status());
+  if (!taken.has_value()) taken.emplace(under, LockOf(ask, Now()));
+  taken->Propose(*prepare_ts);
+  prepares.Add();
+  AnchorEvaluation evaluation;
+  evaluation.prepare_ts = *prepare_ts;
+  evaluation.applied = Propose(under, CommandOf(ask, *prepare_ts, std::move(request), participants),
+                               ask.owner, std::nullopt);
+  co_return evaluation;
+}
+
+Task<Status> Shard::Rep::QueryPrepare(Judged<v1::QueryPrepareRequest> judged, Instant deadline,
                                       v1::QueryPrepareResponse* response) {
-  const auto txn_id = TxnId::FromBytes(request.txn_id());
-  if (!txn_id || request.digest() == 0) co_return InvalidArgument("txn_id or digest is missing");
+  v1::QueryPrepareRequest request = std::move(judged).Take();
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
   if (!table.span().Contains(request.marker_key())) co_return StaleEpoch(table);
 
-  const Owner owner{*txn_id, Digest(request.digest()), request.marker_key()};
+  const Owner owner{*TxnId::FromBytes(request.txn_id()), Digest(request.digest()),
+                    request.marker_key()};
   Applied stands;
   if (const auto record = table.Participant(owner)) {
     stands = StandingOf(*record);
   } else if (Timestamp(request.start_ts()) < table.horizon() || MUTANT("txn-refusal-not-logged")) {
     PROBE("shard: a query below the horizon was answered ABORTED");
-    stands.state = Applied::State::kAborted;
+    stands.state = TxnState::kAborted;
   } else {
     PROBE("shard: a query logged a refusal");
     v1::ShardCommand command;
@@ -263,15 +308,16 @@ std::vector<v1::Resolution> Shard::Rep::Unresolved(std::vector<v1::Resolution> r
   return resolutions;
 }
 
-Task<Status> Shard::Rep::Resolve(std::vector<v1::Resolution> resolutions) {
+Task<Status> Shard::Rep::Resolve(Judged<v1::ResolveRequest> judged) {
+  v1::ResolveRequest request = std::move(judged).Take();
+  std::vector<v1::Resolution> resolutions(
+      std::make_move_iterator(request.mutable_resolutions()->begin()),
+      std::make_move_iterator(request.mutable_resolutions()->end()));
   Timestamp named;
   for (const v1::Resolution& resolution : resolutions) {
-    const bool commit = resolution.outcome() == v1::COMMITTED;
-    if (!TxnId::FromBytes(resolution.txn_id()) || resolution.digest() == 0 ||
-        (!commit && resolution.outcome() != v1::ABORTED_STATE)) {
-      co_return InvalidArgument("a resolution names a transaction, a digest and an outcome");
+    if (resolution.outcome() == v1::COMMITTED) {
+      named = std::max(named, Timestamp(resolution.commit_ts()));
     }
-    if (commit) named = std::max(named, Timestamp(resolution.commit_ts()));
   }
   if (!serving()) co_return NotLeader();
   const std::shared_ptr<Leadership> under = lead;

@@ -74,6 +74,7 @@ void PutRecord(const ParticipantRecord& record, storage::WriteBatch* batch) {
 }
 
 bool DecodeRecord(std::string_view store_key, std::string_view in, ParticipantRecord* record) {
+  if (storage::KeySuffix(store_key).size() != TxnId::kBytes + sizeof(uint64_t)) return false;
   Owner owner = ParticipantOwner(store_key);
   record->txn_id = owner.txn_id;
   record->digest = owner.digest;

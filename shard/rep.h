@@ -2,17 +2,20 @@
 //
 //   shard.cc     facade, applying, leadership
 //   reads.cc     Read, Lock
+//   lock_wait.h  waiting for locks
 //   prepares.cc  evaluation, proposal, participants
 //   records.cc   (store encodings; not part of Rep)
 //   upkeep.cc    starting to serve, pushing old PREPARED records, the horizon
 #pragma once
 
 #include "base/metrics.h"
+#include "shard/command.h"
 #include "shard/evaluate_prepare.h"
 #include "shard/evaluate_read.h"
 #include "shard/leadership.h"
 #include "shard/shard.h"
 #include "shard/table.h"
+#include "txn/judge.h"
 
 namespace quorate::shard {
 
@@ -38,32 +41,41 @@ struct Shard::Rep {
   Task<Status> CheckNamed(std::shared_ptr<Leadership> under, Timestamp named, Instant deadline);
   bool needs_check(Timestamp named) const;
 
-  // Completes the command with term and version and proposes it in this very step. `owner`: whose
-  // lock goes if it is never applied.
+  // Completes the command with term and version and proposes it in this very step, if it is fit to
+  // be logged. `owner`: whose lock goes if it is never applied.
   Future<Applied> Propose(const std::shared_ptr<Leadership>& under, v1::ShardCommand command,
                           std::optional<Owner> owner, std::optional<Instant> deadline);
+  Future<Applied> Propose(const std::shared_ptr<Leadership>& under, JudgedCommand command,
+                          std::optional<Owner> owner, std::optional<Instant> deadline);
+  // Between two parts of something long: everybody else has their turn.
+  Task<void> NextTurn();
 
   // ---- reads.cc -------------------------------------------------------------------------------
-  Task<Status> Read(v1::ReadRequest request, Instant deadline, v1::ReadResponse* response);
+  Task<Status> Read(Judged<v1::ReadRequest> request, Instant deadline, v1::ReadResponse* response);
+  Task<Status> ReadAll(std::shared_ptr<Leadership> under, const ReadAsk& ask, Timestamp at,
+                       Instant deadline, v1::ReadResponse* response);
   // Raises read_high and waits until nothing is in the way at `at`. The leadership it looked under.
   Task<Result<std::shared_ptr<Leadership>>> ClearWay(const ReadAsk* ask, Timestamp at,
                                                      Instant deadline);
   // The leadership was not lost before now: what was read under it may be answered.
   Task<Status> ConfirmLeadership(std::shared_ptr<Leadership> under, Instant deadline);
-  Task<Status> Lock(v1::LockRequest request, Instant deadline);
+  Task<Status> Lock(Judged<v1::LockRequest> request, Instant deadline);
 
   // ---- prepares.cc ----------------------------------------------------------------------------
   Task<AnchorEvaluation> Evaluate(v1::PrepareRequest request, PrepareKind kind,
                                   std::vector<StagingPart> participants, Instant deadline);
-  Future<Applied> LockAndPropose(const std::shared_ptr<Leadership>& under, const PrepareAsk& ask,
-                                 Timestamp prepare_ts, v1::PrepareRequest request,
-                                 const std::vector<StagingPart>& participants);
+  class Taken;
+  Task<AnchorEvaluation> ValidateAndPropose(std::shared_ptr<Leadership> under,
+                                            const PrepareAsk& ask,
+                                            Judged<v1::PrepareRequest> request,
+                                            std::vector<StagingPart> participants,
+                                            Instant deadline);
   Status Admit(const v1::PrepareRequest& request) const;
-  Task<Status> QueryPrepare(v1::QueryPrepareRequest request, Instant deadline,
+  Task<Status> QueryPrepare(Judged<v1::QueryPrepareRequest> request, Instant deadline,
                             v1::QueryPrepareResponse* response);
   NameStanding LookUp(const GivenName& name);
   Task<Applied> CloseName(GivenName name, std::string key, Instant deadline);
-  Task<Status> Resolve(std::vector<v1::Resolution> resolutions);
+  Task<Status> Resolve(Judged<v1::ResolveRequest> request);
   // The part of `resolutions` that is not known to be applied or void.
   std::vector<v1::Resolution> Unresolved(std::vector<v1::Resolution> resolutions) const;
 
@@ -95,6 +107,7 @@ struct Shard::Rep {
   Counter& read_conflicts;
   Counter& pushes;
   Counter& wild_timestamps;
+  Counter& void_entries;
 
   TaskScope scope;  // last: its tasks use everything above
 };

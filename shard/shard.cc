@@ -6,10 +6,12 @@
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
+#include "shard/command.h"
 #include "shard/records.h"
 #include "shard/rep.h"
 #include "shard/state_machine.h"
 #include "txn/errors.h"
+#include "txn/judge.h"
 
 namespace quorate::shard {
 namespace {
@@ -42,6 +44,9 @@ Shard::Rep::Rep(Deps d, Settings s, const v1::ShardDescriptor& descriptor)
       wild_timestamps(
           deps.env.metrics.GetCounter("quorate_shard_wild_timestamps_total",
                                       "requests refused for a timestamp above every slot issued")),
+      void_entries(deps.env.metrics.GetCounter(
+          "quorate_shard_void_entries_total",
+          "logged commands without effect, since this version would not have logged them")),
       scope(deps.env.executor) {}
 
 Shard::Rep::~Rep() { scope.Clear(); }
@@ -98,6 +103,8 @@ void Shard::Rep::OnServing() {
   };
   scope.Spawn(Announce::Run(this, lead));
 }
+
+Task<void> Shard::Rep::NextTurn() { co_await Sleep(deps.env.executor, Duration(0)); }
 
 Status Shard::Rep::NotLeader() const {
   return Status(Code::kNotLeader, fmt::format("this node does not lead shard {}", table.id()));
@@ -159,11 +166,22 @@ Task<Status> Shard::Rep::CheckNamed(std::shared_ptr<Leadership> under, Timestamp
 // ---- the log ----------------------------------------------------------------------------------
 
 Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under,
-                                    v1::ShardCommand command, std::optional<Owner> owner,
+                                    v1::ShardCommand unjudged, std::optional<Owner> owner,
                                     std::optional<Instant> deadline) {
-  CHECK(under->serving() || command.has_leader_start(), "only a serving leader evaluates");
-  command.set_term(under->term().value());
-  command.set_version(table.version());
+  Result<JudgedCommand> command = JudgedCommand::Judge(std::move(unjudged));
+  if (command.ok()) return Propose(under, *std::move(command), std::move(owner), deadline);
+  PROBE("shard: a command was not fit to be logged");
+  if (owner) under->OnNotApplied(*owner);
+  const Promise<Applied> promise(deps.env.executor);
+  Applied refused;
+  refused.status = command.status();
+  promise.Set(std::move(refused));
+  return promise.future();
+}
+
+Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under, JudgedCommand command,
+                                    std::optional<Owner> owner, std::optional<Instant> deadline) {
+  CHECK(under->serving() || (*command).has_leader_start(), "only a serving leader evaluates");
   const Promise<Applied> promise(deps.env.executor);
   TimerId timer = 0;
   if (deadline) {
@@ -174,7 +192,7 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under,
     });
   }
   Executor& executor = deps.env.executor;
-  group->Propose(command.SerializeAsString(), under->term(),
+  group->Propose(std::move(command).Encode(under->term(), table.version()), under->term(),
                  [promise, under, owner, timer, &executor](Result<raft::Proposed> proposed) {
                    executor.Cancel(timer);
                    if (proposed.ok()) {
@@ -189,7 +207,7 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under,
   return promise.future();
 }
 
-raft::ApplyResult Shard::Apply(raft::LogIndex, raft::Term term, std::string_view payload,
+raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
                                storage::WriteBatch* batch) {
   alignas(16) char block[4 << 10];  // most commands fit
   google::protobuf::ArenaOptions options;
@@ -197,9 +215,23 @@ raft::ApplyResult Shard::Apply(raft::LogIndex, raft::Term term, std::string_view
   options.initial_block_size = sizeof(block);
   google::protobuf::Arena arena(options);
   auto* command = google::protobuf::Arena::CreateMessage<v1::ShardCommand>(&arena);
-  CHECK(command->ParseFromArray(payload.data(), static_cast<int>(payload.size())),
-        "shard {}: an entry does not parse", rep_->table.id());
-  const Applied applied = ApplyEntry({rep_->table, batch}, term, *command);
+  Table& table = rep_->table;
+  if (!command->ParseFromArray(payload.data(), static_cast<int>(payload.size()))) {
+    // Nothing that this version logs does not, so it is a later one's.
+    table.Break("an entry of the log does not parse");
+  }
+  Applied applied;
+  if (table.broken().empty()) applied = ApplyEntry({table, batch}, term, *command);
+  if (!table.broken().empty()) {
+    raft::ApplyResult stuck;
+    stuck.stuck = fmt::format("entry {} of shard {}: {}", index, table.id(), table.broken());
+    return stuck;
+  }
+  if (applied.status.code() == Code::kInvalidArgument) {
+    rep_->void_entries.Add();
+    rep_->deps.env.log.Error("shard {}: entry {} has no effect: {}", table.id(), index,
+                             applied.status.message());
+  }
   Leadership* lead = rep_->lead.get();
   if (lead != nullptr && lead->term() == term) {
     if (lead->serving()) {
@@ -232,7 +264,9 @@ void Shard::OnSnapshotInstalled(raft::LogIndex) {
 
 Task<v1::ReadResponse> Shard::Read(v1::ReadRequest request, Instant deadline) {
   v1::ReadResponse response;
-  const Status status = co_await rep_->Read(std::move(request), deadline, &response);
+  Result<Judged<v1::ReadRequest>> judged = Judge(std::move(request));
+  const Status status =
+      judged.ok() ? co_await rep_->Read(*std::move(judged), deadline, &response) : judged.status();
   if (!status.ok()) {
     response.Clear();
     rep_->FillError(status, response.mutable_error());
@@ -241,7 +275,9 @@ Task<v1::ReadResponse> Shard::Read(v1::ReadRequest request, Instant deadline) {
 }
 
 Task<v1::LockResponse> Shard::Lock(v1::LockRequest request, Instant deadline) {
-  const Status status = co_await rep_->Lock(std::move(request), deadline);
+  Result<Judged<v1::LockRequest>> judged = Judge(std::move(request));
+  const Status status =
+      judged.ok() ? co_await rep_->Lock(*std::move(judged), deadline) : judged.status();
   v1::LockResponse response;
   if (!status.ok()) rep_->FillError(status, response.mutable_error());
   co_return response;
@@ -263,7 +299,7 @@ Task<v1::PrepareResponse> Shard::Prepare(v1::PrepareRequest request, Instant dea
   v1::PrepareResponse response;
   Applied stands = evaluation.existing;
   if (evaluation.ok() && evaluation.applied && MUTANT("txn-prepared-before-applied")) {
-    stands.state = Applied::State::kPrepared;
+    stands.state = TxnState::kPrepared;
     stands.prepare_ts = evaluation.prepare_ts;
   } else if (evaluation.ok() && evaluation.applied) {
     stands = co_await *std::move(evaluation.applied);
@@ -288,7 +324,10 @@ Task<Applied> Shard::CloseName(GivenName name, std::string key, Instant deadline
 Task<v1::QueryPrepareResponse> Shard::QueryPrepare(v1::QueryPrepareRequest request,
                                                    Instant deadline) {
   v1::QueryPrepareResponse response;
-  const Status status = co_await rep_->QueryPrepare(std::move(request), deadline, &response);
+  Result<Judged<v1::QueryPrepareRequest>> judged = Judge(std::move(request));
+  const Status status = judged.ok()
+                            ? co_await rep_->QueryPrepare(*std::move(judged), deadline, &response)
+                            : judged.status();
   if (!status.ok()) {
     response.Clear();
     rep_->FillError(status, response.mutable_error());
@@ -297,7 +336,13 @@ Task<v1::QueryPrepareResponse> Shard::QueryPrepare(v1::QueryPrepareRequest reque
 }
 
 Task<Status> Shard::Resolve(std::vector<v1::Resolution> resolutions) {
-  return rep_->Resolve(std::move(resolutions));
+  v1::ResolveRequest request;
+  for (v1::Resolution& resolution : resolutions) {
+    *request.add_resolutions() = std::move(resolution);
+  }
+  Result<Judged<v1::ResolveRequest>> judged = Judge(std::move(request));
+  if (!judged.ok()) co_return judged.status();
+  co_return co_await rep_->Resolve(*std::move(judged));
 }
 
 void Shard::EarlyOutcome(const std::vector<v1::Resolution>& resolutions) {
@@ -306,7 +351,10 @@ void Shard::EarlyOutcome(const std::vector<v1::Resolution>& resolutions) {
     const auto txn_id = TxnId::FromBytes(resolution.txn_id());
     const Timestamp commit_ts(resolution.commit_ts());
     // Only a hint: what does not look right is left to the Resolve.
-    if (resolution.outcome() != v1::COMMITTED || !txn_id || rep_->needs_check(commit_ts)) continue;
+    if (resolution.outcome() != v1::COMMITTED || !CheckResolution(resolution).ok() ||
+        rep_->needs_check(commit_ts)) {
+      continue;
+    }
     rep_->lead->Commit({*txn_id, Digest(resolution.digest()), resolution.marker_key()}, commit_ts);
   }
 }

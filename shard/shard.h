@@ -61,9 +61,10 @@ struct Settings {
   Duration txn_lifetime = limits::kTxnLifetimeMax;  // distance of the horizon from TSO time
   Duration horizon_interval = 10s;
   Duration name_retention = limits::kNameRetention;  // distance of the names horizon
-  // Versions that one step of a scan looks at: some milliseconds. A forward scan ends there
-  // with a resume key, a reverse one lets others have their turn.
-  size_t scan_step_versions = 20'000;
+  // Versions that a request looks at before everybody else has their turn: a few milliseconds.
+  size_t step_versions = 4'000;
+  // Versions that the scans of one Read look at together; what is left has a resume key.
+  size_t read_versions_max = 100'000;
 };
 
 // Result of evaluating at the anchor. On `ok()` the entry has been proposed in the same step and
@@ -189,7 +190,9 @@ class Shard final : public raft::StateMachine {
   uint64_t StateDigest() const;
 
  private:
+  friend class LockWait;
   struct Rep;
+
   std::unique_ptr<Rep> rep_;
 };
 

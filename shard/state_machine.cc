@@ -4,16 +4,14 @@
 
 #include "base/check.h"
 #include "base/coding.h"
+#include "base/probe.h"
 #include "proto/shard.pb.h"
+#include "shard/command.h"
 #include "txn/errors.h"
 
 namespace quorate::shard {
 namespace {
 
-static_assert(static_cast<int>(Applied::State::kPrepared) == v1::PREPARED &&
-              static_cast<int>(Applied::State::kStaged) == v1::STAGED &&
-              static_cast<int>(Applied::State::kCommitted) == v1::COMMITTED &&
-              static_cast<int>(Applied::State::kAborted) == v1::ABORTED_STATE);
 static_assert(static_cast<int>(TxnState::kPrepared) == v1::PREPARED &&
               static_cast<int>(TxnState::kStaged) == v1::STAGED &&
               static_cast<int>(TxnState::kCommitted) == v1::COMMITTED &&
@@ -43,9 +41,12 @@ Applied Dispatch(ApplyContext context, const v1::ShardCommand& command) {
       break;
   }
   // Going on without knowing what it does would make this replica another one.
-  CHECK(false, "shard {}: an entry with a command that this version does not know",
-        context.table.id());
+  context.table.Break("the log holds a command that this version does not know");
+  return {};
 }
+
+// Void on every replica, and for good: the entry stands in all their logs.
+Applied Void(const Status& why) { return Refused(why.code(), "void: " + why.message()); }
 
 class Digester {
  public:
@@ -82,7 +83,15 @@ Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand
   if (command.version() != context.table.version()) {
     return Refused(Code::kStaleEpoch, "evaluated under another version of the shard");
   }
-  if (command.command_case() != v1::ShardCommand::kAdvanceHorizon) {
+  const bool known = command.command_case() != v1::ShardCommand::COMMAND_NOT_SET;
+  // Resolutions are judged one by one.
+  if (known && !command.has_resolve()) {
+    if (const Status judged = CheckCommand(command); !judged.ok()) {
+      PROBE("shard: an entry was void for what it holds");
+      return Void(judged);
+    }
+  }
+  if (known && !command.has_advance_horizon()) {
     Collect(context, kCollectPerEntry);
     CollectNames(context, kCollectNamesPerEntry);
   }
@@ -103,7 +112,7 @@ Applied DecodeApplied(const raft::ApplyResult& encoded) {
   CHECK(result.ParseFromString(encoded.payload), "an apply result of our own does not parse");
   Applied applied;
   applied.status = encoded.status;
-  applied.state = static_cast<Applied::State>(result.state());
+  applied.state = static_cast<TxnState>(result.state());
   applied.prepare_ts = Timestamp(result.prepare_ts());
   applied.commit_ts = Timestamp(result.commit_ts());
   return applied;

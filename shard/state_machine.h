@@ -12,7 +12,8 @@ namespace quorate::shard {
 
 // Applies one entry. It is void (no effect at all) unless it was evaluated in the term it was
 // logged in, under the version that the shard has: otherwise what evaluation saw may no longer be
-// so.
+// so. It is void, too, if it breaks CheckCommand. After it, the table may be broken (table.h): then
+// nothing of the batch may be kept.
 Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand& command);
 
 // Applied <-> what the host hands to the proposer.

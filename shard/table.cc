@@ -18,15 +18,18 @@ Table::~Table() = default;
 void Table::Load() {
   const auto stored = store_.Get(ShardStateKey(id_));
   CHECK(stored.ok(), "reading the store: {}", stored.status().ToString());
+  broken_.clear();
   if (stored->has_value()) {
     v1::ShardState state;
-    CHECK(state.ParseFromString(**stored), "shard {}: its state does not parse", id_);
-    *descriptor_ = state.shard();
-    horizon_ = Timestamp(state.horizon());
-    floor_ = Timestamp(state.floor());
-    names_horizon_ = Timestamp(state.names_horizon());
+    if (state.ParseFromString(**stored) && state.shard().shard_id() == id_.value()) {
+      *descriptor_ = state.shard();
+      horizon_ = Timestamp(state.horizon());
+      floor_ = Timestamp(state.floor());
+      names_horizon_ = Timestamp(state.names_horizon());
+    } else {
+      Break("the shard's scalars in the store are not its own, or do not parse");
+    }
   }
-  CHECK(descriptor_->shard_id() == id_.value(), "shard {}: state of another shard", id_);
   version_ = descriptor_->version();
   span_ = {descriptor_->from(), descriptor_->to()};
 
@@ -41,8 +44,10 @@ void Table::Load() {
     const Status status =
         store_.Scan(from, to, [&](std::string_view store_key, std::string_view value) {
           decltype(record) decoded;
-          CHECK(DecodeRecord(store_key, value, &decoded), "shard {}: a record does not decode",
-                id_);
+          if (!DecodeRecord(store_key, value, &decoded)) {
+            Break("a record in the store does not decode");
+            return false;
+          }
           index(decoded);
           return true;
         });
@@ -52,6 +57,10 @@ void Table::Load() {
   scan(Tag::kParticipants, ParticipantRecord(), index);
   scan(Tag::kTransactions, TransactionRecord(), index);
   scan(Tag::kNames, NameRecord(), [this](const NameRecord& record) { names_.Load(record); });
+}
+
+void Table::Break(std::string why) {
+  if (broken_.empty()) broken_ = std::move(why);
 }
 
 void Table::StoreScalars(storage::WriteBatch* batch) const {
@@ -101,7 +110,7 @@ void Table::Index(const ParticipantRecord& record) {
       const auto prepared = prepared_.insert_or_assign(std::move(owner), record).first;
       for (const std::string& key : record.writes) {
         const auto [it, inserted] = intents_.emplace(key, &prepared->first);
-        CHECK(inserted || *it->second == prepared->first, "two intents on one key");
+        if (!inserted && *it->second != prepared->first) Break("two intents on one key");
       }
       if (record.name.given()) names_.AddPrepared(record.name, prepared->first);
       return;
@@ -116,7 +125,7 @@ void Table::Index(const ParticipantRecord& record) {
     case TxnState::kStaged:
       break;
   }
-  CHECK(false, "a participant record is never {}", TxnStateName(record.state));
+  Break(fmt::format("a participant record that is {}", TxnStateName(record.state)));
 }
 
 void Table::Store(TransactionRecord record, storage::WriteBatch* batch) {
@@ -146,7 +155,7 @@ void Table::Index(const TransactionRecord& record) {
     case TxnState::kPrepared:
       break;
   }
-  CHECK(false, "a transaction record is never {}", TxnStateName(record.state));
+  Break(fmt::format("a transaction record that is {}", TxnStateName(record.state)));
 }
 
 void Table::ForgetCollected(const Collectable& collected, storage::WriteBatch* batch) {

@@ -55,6 +55,11 @@ class Table {
   const Names& names() const { return names_; }
   Names& names() { return names_; }  // to be changed in Apply only
 
+  // Why this replica's state cannot be gone on from: the store holds what no version wrote, or the
+  // log contradicts it. Empty: it can.
+  const std::string& broken() const { return broken_; }
+  void Break(std::string why);
+
   // ---- changes, in Apply only -----------------------------------------------------------------
   void SetHorizon(Timestamp horizon, storage::WriteBatch* batch);
   void SetNamesHorizon(Timestamp horizon, storage::WriteBatch* batch);
@@ -100,6 +105,7 @@ class Table {
   Timestamp floor_;
   Timestamp names_horizon_;
   Names names_;
+  std::string broken_;
   std::map<Owner, ParticipantRecord> prepared_;
   // To the keys of prepared_; looked up only.
   absl::flat_hash_map<std::string, const Owner*, StringHash, std::equal_to<>> intents_;

@@ -108,9 +108,10 @@ Task<void> Shard::Rep::Push(std::shared_ptr<Leadership> under, Owner owner, TxnN
       // below the horizon any more.
       PROBE("shard: a prepared record below its anchor's horizon was resolved as aborted");
     }
-    std::vector<v1::Resolution> resolutions;
-    resolutions.push_back(std::move(resolution));
-    const Status resolved = co_await Resolve(std::move(resolutions));
+    v1::ResolveRequest request;
+    *request.add_resolutions() = std::move(resolution);
+    Result<Judged<v1::ResolveRequest>> judged = Judge(std::move(request));
+    const Status resolved = judged.ok() ? co_await Resolve(*std::move(judged)) : judged.status();
     if (!resolved.ok()) PROBE("shard: resolving what was pushed failed");
   }
   --under->pushes;

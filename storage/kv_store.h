@@ -95,6 +95,8 @@ class KvReader {
   // Visits [from, to) in store order; an empty `to` means the end. Keep it bounded: no read
   // transaction outlives the call, a long scan is many calls that seek again.
   virtual Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const = 0;
+  // The same pairs, last one first.
+  virtual Status ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const = 0;
 };
 
 using CommitCallback = absl::AnyInvocable<void(Status)>;

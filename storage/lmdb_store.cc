@@ -627,6 +627,33 @@ Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor v
   });
 }
 
+Status LmdbStore::ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const {
+  return rep_->Read([&](MDB_txn* txn) {
+    const bool nested = rep_->depth > 1;
+    MDB_cursor* cursor = rep_->cursor;
+    int error = nested ? mdb_cursor_open(txn, rep_->dbi, &cursor) : mdb_cursor_renew(txn, cursor);
+    if (error != 0) return error;
+    MDB_val k = Val(to);
+    MDB_val v;
+    // Behind the last pair below `to`, and one back; or there is nothing at or above `to`.
+    error = to.empty() ? MDB_NOTFOUND : mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    if (error == 0) {
+      error = mdb_cursor_get(cursor, &k, &v, MDB_PREV);
+    } else if (error == MDB_NOTFOUND) {
+      error = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+    }
+    while (error == 0) {
+      if (!from.empty() && CompareKeys(View(k), from) < 0) break;
+      const auto value = Unseal(View(k), View(v));
+      if (!value) error = MDB_CORRUPTED;
+      if (!value || !visit(View(k), *value)) break;
+      error = mdb_cursor_get(cursor, &k, &v, MDB_PREV);
+    }
+    if (nested) mdb_cursor_close(cursor);
+    return error;
+  });
+}
+
 void LmdbStore::CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) {
   {
     std::lock_guard lock(rep_->queue_mutex);

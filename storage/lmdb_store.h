@@ -62,6 +62,7 @@ class LmdbStore final : public KvStore {
 
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
+  Status ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
   uint64_t SizeBytes() const override;
   uint64_t ReusableBytes() const override;

@@ -64,6 +64,15 @@ Status MemoryStore::Scan(std::string_view from, std::string_view to, ScanVisitor
   return Status::Ok();
 }
 
+Status MemoryStore::ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const {
+  for (const Overlay::Op* op = disk_.pairs_.Before(to); op != nullptr;
+       op = disk_.pairs_.Before(op->key)) {
+    if (!from.empty() && CompareKeys(op->key, from) < 0) break;
+    if (!visit(op->key, *op->value)) break;
+  }
+  return Status::Ok();
+}
+
 void MemoryStore::CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) {
   if (disk_.failure_) {
     env_.executor.Post([alive = std::weak_ptr<bool>(alive_), status = *disk_.failure_,

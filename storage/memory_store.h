@@ -55,6 +55,7 @@ class MemoryStore final : public KvStore {
 
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
+  Status ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
   std::vector<Range> Damaged() const override { return disk_.lost_; }
   void ForgetDamage() override { disk_.lost_.clear(); }

@@ -322,6 +322,38 @@ Status OrderedStore::Scan(std::string_view from, std::string_view to, ScanVisito
   return Status::Ok();
 }
 
+Status OrderedStore::ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const {
+  // Of both overlays, the newer one where both have the key.
+  const auto before = [&](std::string_view bound) {
+    const Overlay::Op* op = rep_->active.Before(bound);
+    const Overlay::Op* older = rep_->immutable ? rep_->immutable->Before(bound) : nullptr;
+    if (older != nullptr && (op == nullptr || CompareKeys(op->key, older->key) < 0)) op = older;
+    const bool within = op != nullptr && (from.empty() || CompareKeys(op->key, from) >= 0);
+    return within ? op : nullptr;
+  };
+  const Overlay::Op* overlay = before(to);
+  bool stopped = false;
+  const auto emit_overlay = [&] {
+    if (overlay->value && !visit(overlay->key, *overlay->value)) stopped = true;
+    overlay = before(overlay->key);
+  };
+  const Status status =
+      rep_->store.ScanBack(from, to, [&](std::string_view key, std::string_view value) {
+        while (overlay != nullptr) {
+          const int order = CompareKeys(overlay->key, key);
+          if (order < 0) break;
+          emit_overlay();
+          if (stopped) return false;
+          if (order == 0) return true;  // hidden by what was just visited, or deleted
+        }
+        stopped = !visit(key, value);
+        return !stopped;
+      });
+  if (!status.ok()) return status;
+  while (!stopped && overlay != nullptr) emit_overlay();
+  return Status::Ok();
+}
+
 bool OrderedStore::Damaged(GroupId group,
                            const std::vector<std::pair<std::string, std::string>>& spans) const {
   for (const auto& [from, to] : rep_->store.Damaged()) {

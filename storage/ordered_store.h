@@ -64,6 +64,7 @@ class OrderedStore final : public KvReader {
 
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
+  Status ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const override;
 
   // Whether the store below lost part of what lies in `spans`, or of what it knows of the group.
   bool Damaged(GroupId group, const std::vector<std::pair<std::string, std::string>>& spans) const;

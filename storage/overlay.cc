@@ -104,6 +104,18 @@ const std::optional<std::string>* Overlay::Find(std::string_view key) const {
   return &(*found)->ops[at]->value;
 }
 
+const Overlay::Op* Overlay::Before(std::string_view to) const {
+  const Index& bodies = Bodies();
+  auto it = to.empty() ? bodies.end() : bodies.upper_bound(KeyBody(to));
+  while (it != bodies.begin()) {
+    const Group& group = **--it;
+    const bool same = !to.empty() && group.body == KeyBody(to);
+    const size_t end = same ? LowerBound(group, KeySuffix(to)) : group.ops.size();
+    if (end > 0) return group.ops[end - 1].get();
+  }
+  return nullptr;
+}
+
 std::vector<const Overlay::Op*> Overlay::Ordered() const {
   // The index is the executor's: this one is made anew.
   std::vector<const Group*> bodies;

@@ -39,6 +39,8 @@ class Overlay {
   void Erase(std::string_view key);
   // nullptr: the overlay says nothing about the key.
   const std::optional<std::string>* Find(std::string_view key) const;
+  // The last op below `to` (empty: of all); nullptr: none.
+  const Op* Before(std::string_view to) const;
   bool empty() const { return size_ == 0; }
   size_t size() const { return size_; }
   // What it holds, with what a pair costs besides its bytes.

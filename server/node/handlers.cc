@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "client/route/caller.h"
 #include "placement/service.h"
@@ -18,8 +18,7 @@ namespace {
 // Not longer, since this replica may be the one that is cut off, and half of the time that the
 // caller has: it wants an answer.
 constexpr Duration kElectionWaitMax = 100ms;
-
-constexpr int kKeysMax = static_cast<int>(limits::kTxnKeysMax);
+constexpr Duration kSlotPause = 5ms;
 
 // The route of a request to one shard; nullptr for all others.
 const v1::ShardRoute* RouteOf(const v1::NodeRequest& request) {
@@ -36,49 +35,32 @@ const v1::ShardRoute* RouteOf(const v1::NodeRequest& request) {
       return &request.early_outcome().route();
     case v1::NodeRequest::kQueryPrepare:
       return &request.query_prepare().route();
-    default:
+    case v1::NodeRequest::kCommit:
+    case v1::NodeRequest::kPush:
+    case v1::NodeRequest::kSlot:
+    case v1::NodeRequest::kRoutes:
+    case v1::NodeRequest::kRegisterNode:
+    case v1::NodeRequest::kHeartbeat:
+    case v1::NodeRequest::kHello:
+    case v1::NodeRequest::kInit:
+    case v1::NodeRequest::kBootstrap:
+    case v1::NodeRequest::kStatus:
+    case v1::NodeRequest::BODY_NOT_SET:
       return nullptr;
   }
+  return nullptr;
 }
 
-// Keys, ranges or resolutions that a request names.
-int CountOf(const v1::NodeRequest& request) {
-  switch (request.body_case()) {
-    case v1::NodeRequest::kRead:
-      return request.read().keys_size() + request.read().scans_size();
-    case v1::NodeRequest::kLock:
-      return request.lock().keys_size();
-    case v1::NodeRequest::kCommit:
-      return request.commit().reads_size() + request.commit().writes_size();
-    case v1::NodeRequest::kPrepare:
-      return request.prepare().guards_size() + request.prepare().writes_size();
-    case v1::NodeRequest::kResolve:
-      return request.resolve().resolutions_size();
-    case v1::NodeRequest::kEarlyOutcome:
-      return request.early_outcome().resolutions_size();
-    default:
-      return 0;
-  }
-}
-
-// An empty answer of the request's kind, so that its error has a place.
+// An empty answer of the request's kind, so that its error has a place. Precondition: it has a
+// route.
 v1::Error* ErrorIn(const v1::NodeRequest& request, v1::NodeResponse* response) {
-  switch (request.body_case()) {
-    case v1::NodeRequest::kRead:
-      return response->mutable_read()->mutable_error();
-    case v1::NodeRequest::kLock:
-      return response->mutable_lock()->mutable_error();
-    case v1::NodeRequest::kPrepare:
-      return response->mutable_prepare()->mutable_error();
-    case v1::NodeRequest::kResolve:
-      return response->mutable_resolve()->mutable_error();
-    case v1::NodeRequest::kEarlyOutcome:
-      return response->mutable_early_outcome()->mutable_error();
-    case v1::NodeRequest::kQueryPrepare:
-      return response->mutable_query_prepare()->mutable_error();
-    default:
-      return response->mutable_error();
-  }
+  if (request.has_read()) return response->mutable_read()->mutable_error();
+  if (request.has_lock()) return response->mutable_lock()->mutable_error();
+  if (request.has_prepare()) return response->mutable_prepare()->mutable_error();
+  if (request.has_resolve()) return response->mutable_resolve()->mutable_error();
+  if (request.has_early_outcome()) return response->mutable_early_outcome()->mutable_error();
+  if (request.has_query_prepare()) return response->mutable_query_prepare()->mutable_error();
+  return response->mutable_error();
 }
 
 }  // namespace
@@ -105,17 +87,6 @@ raft::GroupHandle* Handlers::GroupOf(const v1::NodeRequest& request) const {
       if (const v1::ShardRoute* route = RouteOf(request)) shard = ShardId(route->shard_id());
   }
   return shard ? member.FindGroup(GroupId(shard.value())) : nullptr;
-}
-
-Status Handlers::Validate(const v1::NodeRequest& request) {
-  if (request.body_case() == v1::NodeRequest::BODY_NOT_SET) {
-    return InvalidArgument("the request has no body that this version knows");
-  }
-  if (const int count = CountOf(request); count > kKeysMax) {
-    return InvalidArgument(
-        fmt::format("{} keys and ranges in one request; the limit is {}", count, kKeysMax));
-  }
-  return Status::Ok();
 }
 
 Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadline) {
@@ -158,10 +129,22 @@ Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadl
     case v1::NodeRequest::kCommit:
       *response.mutable_commit() =
           co_await coordinator.Commit(std::move(*request.mutable_commit()), deadline);
+      if (const auto ts = Timestamp(response.commit().commit_ts())) {
+        if (const Status issued = co_await AwaitIssued(ts, deadline); !issued.ok()) {
+          response.mutable_commit()->Clear();
+          StatusToError(issued, response.mutable_commit()->mutable_error());
+        }
+      }
       break;
     case v1::NodeRequest::kPush:
       *response.mutable_push() =
           co_await coordinator.HandlePush(std::move(*request.mutable_push()), deadline);
+      if (const auto ts = Timestamp(response.push().commit_ts())) {
+        if (const Status issued = co_await AwaitIssued(ts, deadline); !issued.ok()) {
+          response.mutable_push()->Clear();
+          StatusToError(issued, response.mutable_push()->mutable_error());
+        }
+      }
       break;
     case v1::NodeRequest::kRoutes:
       *response.mutable_routes() =
@@ -178,6 +161,24 @@ Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadl
     Hint(NodeId(error->leader().node_id()), error);
   }
   co_return response;
+}
+
+// T1: what is acknowledged is below every slot issued from then on. A timestamp that a request
+// named was taken for a slot if it was little above the newest one known (txn/errors.h), and may
+// have raised commit timestamps above all there are: they are waited for before anybody is told.
+Task<Status> Handlers::AwaitIssued(Timestamp commit_ts, Instant deadline) {
+  SlotSource& slots = deps_.member->slots();
+  const Timestamp slot(commit_ts.bits() & ~Timestamp::kSubMax);
+  if (MUTANT("txn-commit-above-slots-told")) co_return Status::Ok();
+  while (slots.newest() < slot) {
+    PROBE("server: a commit above every known slot waited for its slot");
+    const Duration left = deadline - deps_.env.Now();
+    if (left <= Duration(0)) co_return Unavailable("no slot was issued that covers the commit");
+    const Result<Timestamp> fetched = co_await slots.Fetch(left);
+    if (fetched.ok() && *fetched >= slot) break;
+    co_await Sleep(deps_.env.executor, kSlotPause);
+  }
+  co_return Status::Ok();
 }
 
 Task<v1::NodeResponse> Handlers::OnShard(v1::NodeRequest request, Instant deadline) {

@@ -33,11 +33,9 @@ class Handlers {
   };
   explicit Handlers(Deps deps) : deps_(std::move(deps)) {}
 
-  // Answers by `deadline` (but for what storage or Raft hold up longer: then it is too late).
+  // Precondition: the request was judged (txn/judge.h). Answers by `deadline` (but for what storage
+  // or Raft hold up longer: then it is too late).
   Task<v1::NodeResponse> Dispatch(v1::NodeRequest request, Instant deadline);
-
-  // INVALID_ARGUMENT that names the limit: nothing happened.
-  static Status Validate(const v1::NodeRequest& request);
 
  private:
   // The local replica of the group whose leader can answer; nullptr: none.
@@ -45,6 +43,9 @@ class Handlers {
   Task<v1::NodeResponse> OnShard(v1::NodeRequest request, Instant deadline);
   Task<v1::NodeResponse> OnPlacement(v1::NodeRequest request, Instant deadline);
   Task<v1::RegisterNodeResponse> Register(v1::RegisterNodeRequest request, Instant deadline);
+  // Resumes once a slot at or above that of `commit_ts` is known to have been issued; UNAVAILABLE
+  // if none is by the deadline.
+  Task<Status> AwaitIssued(Timestamp commit_ts, Instant deadline);
   // NOT_LEADER with what this node knows of the shard.
   void NoReplica(ShardId shard, v1::Error* error) const;
   void NotPlacement(v1::Error* error) const;

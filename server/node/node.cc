@@ -20,6 +20,7 @@
 #include "storage/ordered_store.h"
 #include "storage/wal.h"
 #include "txn/errors.h"
+#include "txn/judge.h"
 
 namespace quorate::server {
 
@@ -274,7 +275,7 @@ std::optional<v1::NodeResponse> Node::Rep::Refuse(const std::string& cluster_id,
                                                    options.address, identity.node_id, to_node));
     }
   }
-  if (const quorate::Status valid = Handlers::Validate(request); !valid.ok()) {
+  if (const quorate::Status valid = Check(request); !valid.ok()) {
     malformed.Add();
     return Refusal(valid.code(), valid.message());
   }
@@ -361,7 +362,7 @@ void Node::Rep::FillReplica(GroupId group, const raft::GroupHandle& handle,
                             v1::ReplicaStatus* out) const {
   const raft::SoftState state = handle.soft_state();
   out->set_group_id(group.value());
-  out->set_role(std::string(RoleName(state.role)));
+  out->set_role(handle.quarantine().empty() ? std::string(RoleName(state.role)) : "quarantined");
   out->set_term(state.term.value());
   out->set_leader_node_id(state.leader.value());
   out->set_applied_index(handle.applied_index().value());

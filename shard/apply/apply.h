@@ -1,5 +1,7 @@
 // What a committed entry does: one plain function per command, one file each. They look at the
 // entry and the applied state only, and re-check what evaluation checked: Apply is the authority.
+// Precondition of all: the command passed CheckCommand (command.h). Where the state contradicts it,
+// they break the table instead of going on.
 // The commands and their numbers are ShardCommand's (proto/shard.proto).
 //
 // Reads see the state before the entry: the batch is stored after Apply returns. A command that

@@ -1,4 +1,3 @@
-#include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
@@ -16,7 +15,7 @@ Applied RefusedNameTooOld(const Table& table, const GivenName& name) {
 Applied StandingOf(const Names::Entry& entry) {
   Applied standing;
   const bool committed = entry.state == NameRecord::State::kCommitted;
-  standing.state = committed ? Applied::State::kCommitted : Applied::State::kAborted;
+  standing.state = committed ? TxnState::kCommitted : TxnState::kAborted;
   standing.commit_ts = entry.commit_ts;
   return standing;
 }
@@ -41,7 +40,6 @@ std::optional<Applied> RefusedByName(const Table& table, const GivenName& name,
 Applied ApplyCloseName(ApplyContext context, const v1::CloseName& command) {
   Table& table = context.table;
   const auto name = GivenName::FromBytes(command.name());
-  CHECK(name.has_value(), "a CloseName without name");
   if (Names::TooOld(*name, table.names_horizon()) && !MUTANT("name-too-old-after-records")) {
     return RefusedNameTooOld(table, *name);
   }

@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "base/check.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
@@ -12,7 +11,6 @@ namespace quorate::shard {
 Applied ApplyDecide(ApplyContext context, const v1::Decide& command) {
   Table& table = context.table;
   const auto txn_id = TxnId::FromBytes(command.txn_id());
-  CHECK(txn_id.has_value(), "a decision without transaction");
   const bool commit = command.outcome() == v1::COMMITTED;
   auto record = table.Transaction(command.anchor_key(), *txn_id);
   const Timestamp start_ts(command.start_ts());

@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
+#include "shard/evaluate_prepare.h"
 #include "shard/mvcc.h"
 #include "shard/records.h"
 
@@ -34,7 +34,10 @@ bool CollectWrites(ApplyContext context, Timestamp commit_ts, std::vector<std::s
 template <class Record>
 bool CollectRecord(ApplyContext context, const Collectable& due, std::optional<Record> record,
                    size_t* budget) {
-  CHECK(record.has_value(), "a collectable record is stored");
+  if (!record.has_value()) {
+    context.table.Break("a record to be collected is not in the store");
+    return false;
+  }
   const size_t before = record->writes.size();
   if (record->state == TxnState::kCommitted &&
       !CollectWrites(context, record->commit_ts, &record->writes, budget)) {
@@ -89,8 +92,9 @@ Applied Refused(Code code, std::string why) {
 }
 
 Applied RefusedTooOld(const Table& table, Timestamp start_ts) {
-  return Refused(Code::kTooOld,
-                 fmt::format("start_ts {} is below the horizon {}", start_ts, table.horizon()));
+  Applied applied;
+  applied.status = TooOld(start_ts, table);
+  return applied;
 }
 
 }  // namespace quorate::shard

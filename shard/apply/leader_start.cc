@@ -1,4 +1,3 @@
-#include "base/check.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
 
@@ -8,7 +7,6 @@ namespace quorate::shard {
 // applied by now, everything behind it was evaluated above the floor.
 Applied ApplyLeaderStart(ApplyContext context, const v1::LeaderStart& command) {
   const Timestamp floor(command.floor());
-  CHECK(floor, "a LeaderStart without floor");
   context.table.SetFloor(std::max(floor, context.table.floor()), context.batch);
   return {};
 }

@@ -1,4 +1,3 @@
-#include "base/check.h"
 #include "base/mutant.h"
 #include "proto/shard.pb.h"
 #include "shard/apply/apply.h"
@@ -11,7 +10,6 @@ namespace quorate::shard {
 Applied ApplyCommitOnePhase(ApplyContext context, const v1::CommitOnePhase& command) {
   Table& table = context.table;
   const auto txn_id = TxnId::FromBytes(command.txn_id());
-  CHECK(txn_id.has_value() && command.writes_size() > 0, "a malformed one-phase commit");
   const auto past = table.Transaction(command.anchor_key(), *txn_id);
   if (past && !MUTANT("txn-one-phase-twice")) {
     return StandingOf(*past);

@@ -1,4 +1,3 @@
-#include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
@@ -18,7 +17,6 @@ ParticipantRecord PreparedRecord(const v1::PrepareCommand& command, const Owner&
   record.start_ts = Timestamp(command.start_ts());
   record.prepare_ts = Timestamp(command.prepare_ts());
   const auto first_id = TxnId::FromBytes(command.priority().txn_id());
-  CHECK(first_id.has_value(), "a prepare without priority");
   record.priority = {Timestamp(command.priority().start_ts()), *first_id};
   record.marker_key = command.marker_key();
   record.anchor_key = command.anchor_key();
@@ -50,7 +48,6 @@ TransactionRecord StagedRecord(const v1::PrepareCommand& command, const TxnId& t
 Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
   Table& table = context.table;
   const auto txn_id = TxnId::FromBytes(command.txn_id());
-  CHECK(txn_id.has_value(), "a prepare without transaction");
   const Owner owner{*txn_id, Digest(command.digest()), command.marker_key()};
 
   if (command.stage()) {
@@ -85,7 +82,7 @@ Applied ApplyPrepare(ApplyContext context, const v1::PrepareCommand& command) {
   table.Store(std::move(record), context.batch);
   if (command.stage()) {
     table.Store(StagedRecord(command, *txn_id), context.batch);
-    applied.state = Applied::State::kStaged;
+    applied.state = TxnState::kStaged;
   }
   return applied;
 }

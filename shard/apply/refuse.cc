@@ -1,4 +1,3 @@
-#include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "proto/shard.pb.h"
@@ -11,7 +10,6 @@ namespace quorate::shard {
 Applied ApplyRefuse(ApplyContext context, const v1::Refuse& command) {
   Table& table = context.table;
   const auto txn_id = TxnId::FromBytes(command.txn_id());
-  CHECK(txn_id.has_value(), "a refusal without transaction");
   const Owner owner{*txn_id, Digest(command.digest()), command.marker_key()};
   const auto past = table.Participant(owner);
   if (past && !MUTANT("txn-refuse-over-prepared")) {

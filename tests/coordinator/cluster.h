@@ -101,7 +101,7 @@ class Cluster {
   void SendPrepare(Coordinator* c, int to, Timestamp ts);
   void LogDecide(Coordinator* c, bool commit, Timestamp ts);
   void EvaluateOwn(Coordinator* c, Timestamp min_ts);
-  void Answer(const std::string& who, Standing::State state, Timestamp ts, const std::string& text);
+  void Answer(const std::string& who, TxnState state, Timestamp ts, const std::string& text);
   void Pump(Recoverer* r);
   void Do(Recoverer* r, const RecoveryMachine::Action& action);
   void StartRecovery(const std::string& name);

@@ -12,7 +12,7 @@
 
 namespace quorate::coordinator::model {
 
-using State = Standing::State;
+using State = TxnState;
 constexpr Timestamp kStart = Timestamp::FromParts(2, 0);
 
 std::string ShardName(int shard);

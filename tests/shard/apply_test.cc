@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "proto/shard.pb.h"
+#include "shard/command.h"
 #include "shard/mvcc.h"
 #include "shard/state_machine.h"
 #include "tests/shard/map_reader.h"
@@ -218,7 +219,7 @@ TEST_F(ApplyTest, RandomLogsKeepTheInvariants) {
       Finish(txn, commit, commit_ts);
       const Applied again = Prepare(txn, now_ + 9);
       EXPECT_TRUE(again.status.code() == Code::kTooOld ||
-                  again.state == (commit ? Applied::State::kCommitted : Applied::State::kAborted));
+                  again.state == (commit ? TxnState::kCommitted : TxnState::kAborted));
     } else if (what == 9 && random_.Chance(0.5)) {
       // Held back by what is prepared, as a lifetime does in the large.
       uint64_t horizon = now_ > 30 ? now_ - 30 : 1;
@@ -256,7 +257,7 @@ TEST_F(ApplyTest, OneIdAtSeveralKeysIsSeveralRecords) {
   decide.mutable_decide()->set_start_ts(a.start);
   decide.mutable_decide()->set_anchor_key("c");
   decide.mutable_decide()->set_outcome(v1::ABORTED_STATE);
-  ASSERT_EQ(Apply(decide).state, Applied::State::kAborted);
+  ASSERT_EQ(Apply(decide).state, TxnState::kAborted);
   Check();
 
   // The first of them goes; the others stand, and are found.
@@ -279,8 +280,8 @@ TEST_F(ApplyTest, OneIdStagedAtTwoAnchorsIsTwoUnfinishedTransactions) {
   Txn b = a;
   b.writes = {{"b", false}};
   const uint64_t ts = ++now_;
-  ASSERT_EQ(Prepare(a, ts).state, Applied::State::kStaged);
-  ASSERT_EQ(Prepare(b, ts).state, Applied::State::kStaged);
+  ASSERT_EQ(Prepare(a, ts).state, TxnState::kStaged);
+  ASSERT_EQ(Prepare(b, ts).state, TxnState::kStaged);
   EXPECT_EQ(table_.unfinished().size(), 2u);
   EXPECT_EQ(table_.prepared().size(), 2u);
   Check();
@@ -295,6 +296,76 @@ TEST_F(ApplyTest, OneIdStagedAtTwoAnchorsIsTwoUnfinishedTransactions) {
   now_ += 100;
   while (!table_.collectable().empty()) Advance(now_);
   Check();
+}
+
+TEST_F(ApplyTest, WhatNoVersionCouldApplyIsVoid) {
+  const std::string id(16, 'x');
+  std::vector<v1::ShardCommand> bad;
+  const auto add = [&](auto fill) { fill(&bad.emplace_back()); };
+  add([&](auto* c) { c->mutable_leader_start(); });
+  add([&](auto* c) { c->mutable_commit_one_phase()->set_txn_id("short"); });
+  add([&](auto* c) {
+    c->mutable_commit_one_phase()->set_txn_id(id);
+    c->mutable_commit_one_phase()->add_writes()->set_key(std::string(600, 'k'));
+  });
+  add([&](auto* c) { c->mutable_prepare()->set_txn_id(id); });
+  add([&](auto* c) {
+    c->mutable_prepare()->set_txn_id(id);
+    c->mutable_prepare()->set_digest(1);
+    c->mutable_prepare()->mutable_priority()->set_txn_id(id);
+    c->mutable_prepare()->set_stage(true);
+  });
+  add([&](auto* c) {
+    c->mutable_decide()->set_txn_id(id);
+    c->mutable_decide()->set_anchor_key(std::string(600, 'k'));
+  });
+  add([&](auto* c) { c->mutable_resolve()->add_resolutions()->set_txn_id("short"); });
+  add([&](auto* c) { c->mutable_refuse()->set_txn_id(id); });
+  add([&](auto* c) {
+    c->mutable_refuse()->set_txn_id(id);
+    c->mutable_refuse()->set_digest(1);
+    c->mutable_refuse()->set_marker_key(std::string(486, 'k'));
+  });
+  add([&](auto* c) {
+    c->mutable_done()->set_txn_id(id);
+    c->mutable_done()->add_more_txn_ids(id);
+  });
+  for (const v1::ShardCommand& command : bad) {
+    Apply(command);
+    EXPECT_TRUE(store_.pairs().empty()) << command.ShortDebugString().substr(0, 100);
+    EXPECT_TRUE(table_.broken().empty());
+    EXPECT_FALSE(JudgedCommand::Judge(command).ok()) << "nor is it logged";
+  }
+  // The longest that fits is stored.
+  v1::ShardCommand longest;
+  longest.mutable_refuse()->set_txn_id(id);
+  longest.mutable_refuse()->set_digest(1);
+  longest.mutable_refuse()->set_marker_key(std::string(kStoredKeyBytesMax, 'k'));
+  EXPECT_EQ(Apply(longest).state, TxnState::kAborted);
+}
+
+TEST_F(ApplyTest, AStateThatContradictsTheLogBreaksTheTable) {
+  Txn txn = Draw();
+  txn.writes = {{"a", false}};
+  ASSERT_TRUE(Prepare(txn, ++now_).status.ok());
+  storage::WriteBatch damage;
+  damage.Delete(IntentKey("a"));
+  store_.Apply(std::move(damage));
+  v1::ShardCommand command;
+  v1::Resolution* resolution = command.mutable_resolve()->add_resolutions();
+  resolution->set_txn_id(std::string(txn.id.bytes()));
+  resolution->set_digest(9);
+  resolution->set_marker_key("a");
+  resolution->set_start_ts(txn.start);
+  resolution->set_outcome(v1::COMMITTED);
+  resolution->set_commit_ts(now_);
+  Apply(command);
+  EXPECT_FALSE(table_.broken().empty());
+
+  storage::WriteBatch garbage;
+  garbage.Put(ParticipantKey({txn.id, Digest(3), "b"}), "garbage");
+  store_.Apply(std::move(garbage));
+  EXPECT_FALSE(Table(store_, Descriptor()).broken().empty());
 }
 
 TEST_F(ApplyTest, NoEntryCollectsMuch) {
@@ -330,11 +401,11 @@ TEST_F(ApplyTest, OrdinaryEntriesKeepUpWithTheGarbageTheyMake) {
 
 TEST_F(ApplyTest, ANameIsCommittedOnce) {
   const GivenName name = GivenName::Make(100, random_);
-  ASSERT_EQ(OnePhase(OfName(name), 50).state, Applied::State::kCommitted);
+  ASSERT_EQ(OnePhase(OfName(name), 50).state, TxnState::kCommitted);
   EXPECT_EQ(OnePhase(OfName(name), 60).status.code(), Code::kAlreadyExists);
   EXPECT_EQ(Prepare(OfName(name), 60).status.code(), Code::kAlreadyExists);
   const Applied asked = Close(name, "elsewhere");
-  EXPECT_EQ(asked.state, Applied::State::kCommitted);
+  EXPECT_EQ(asked.state, TxnState::kCommitted);
   EXPECT_EQ(asked.commit_ts, Timestamp(50));
   EXPECT_TRUE(OnePhase(OfName(GivenName::Make(100, random_)), 60).status.ok()) << "another name";
 }
@@ -355,16 +426,16 @@ TEST_F(ApplyTest, APreparedPartLeavesItsNameWhenItIsCommitted) {
 
 TEST_F(ApplyTest, AClosedNameStaysClosedWhateverIsAsked) {
   const GivenName name = GivenName::Make(100, random_);
-  EXPECT_EQ(Close(name, "a").state, Applied::State::kAborted);
+  EXPECT_EQ(Close(name, "a").state, TxnState::kAborted);
   EXPECT_EQ(OnePhase(OfName(name), 50).status.code(), Code::kAlreadyExists);
   EXPECT_EQ(Prepare(OfName(name), 50).status.code(), Code::kAlreadyExists);
-  EXPECT_EQ(Close(name, "z").state, Applied::State::kAborted);
+  EXPECT_EQ(Close(name, "z").state, TxnState::kAborted);
 }
 
 TEST_F(ApplyTest, NamesOutliveTheHorizonAndEndAtTheirOwn) {
   const GivenName committed = GivenName::Make(100, random_), closed = GivenName::Make(101, random_);
   ASSERT_TRUE(OnePhase(OfName(committed), 50).status.ok());
-  ASSERT_EQ(Close(closed).state, Applied::State::kAborted);
+  ASSERT_EQ(Close(closed).state, TxnState::kAborted);
   now_ = 1000;
   Advance(900, 100);
   EXPECT_EQ(table_.collectable().size(), 0u) << "the attempt's record is gone";
@@ -375,7 +446,7 @@ TEST_F(ApplyTest, NamesOutliveTheHorizonAndEndAtTheirOwn) {
   EXPECT_EQ(Close(committed).status.code(), Code::kTooOld);
   EXPECT_EQ(OnePhase(OfName(committed), 950).status.code(), Code::kTooOld);
   EXPECT_EQ(Prepare(OfName(committed), 950).status.code(), Code::kTooOld);
-  EXPECT_EQ(Close(closed).state, Applied::State::kAborted);
+  EXPECT_EQ(Close(closed).state, TxnState::kAborted);
 }
 
 TEST_F(ApplyTest, NamesAreReadBackFromTheStore) {

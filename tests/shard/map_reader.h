@@ -23,6 +23,16 @@ class MapReader final : public storage::KvReader {
     }
     return Status::Ok();
   }
+  Status ScanBack(std::string_view from, std::string_view to,
+                  storage::ScanVisitor visit) const override {
+    auto it = to.empty() ? pairs_.end() : pairs_.lower_bound(to);
+    while (it != pairs_.begin()) {
+      --it;
+      if (!from.empty() && storage::KeyLess()(it->first, from)) break;
+      if (!visit(it->first, it->second)) break;
+    }
+    return Status::Ok();
+  }
   void Apply(storage::WriteBatch batch) {
     for (auto& op : batch.ops) {
       if (op.value) {

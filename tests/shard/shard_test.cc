@@ -8,6 +8,7 @@
 #include "proto/shard.pb.h"
 #include "tests/support/fake_group.h"
 #include "tests/support/test_env.h"
+#include "txn/footprint.h"
 
 namespace quorate::shard {
 namespace {
@@ -20,6 +21,7 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
   ~ShardTest() override { scope_.Clear(); }
 
   void Build(Settings settings) {
+    shards_.clear();
     group_ = std::make_unique<testing::FakeGroup>(env_.env, GroupId(7), 2);
     v1::ShardDescriptor descriptor;
     descriptor.set_shard_id(7);
@@ -30,7 +32,6 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
       replica->set_node_id(i);
       replica->set_address(fmt::format("host:{}", i));
     }
-    shards_.clear();
     for (size_t i = 0; i < 2; ++i) {
       Shard::Deps deps{
           env_.env, group_->store(i), *this, *this, *this, [this](raft::Growth growth) {
@@ -69,7 +70,7 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
     v1::PrepareRequest request;
     const TxnId id = TxnId::Make(env_.random);
     request.set_txn_id(std::string(id.bytes()));
-    request.set_digest(1);
+    request.set_digest(DigestOf(key, {key}, {}).value());
     request.set_marker_key(key);
     request.set_anchor_key(key);
     request.set_start_ts(start);
@@ -112,6 +113,58 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
   TaskScope scope_{env_.executor};
 };
 
+// A log of an earlier version, which let a marker of any length pass: it starts, what cannot be
+// done is void, and what comes behind it counts.
+TEST_F(ShardTest, AnOldLogWithAMarkerThatFitsNoKeyStartsAgain) {
+  const std::string id(16, 'x');
+  const uint64_t term = group_->term().value();
+  const auto log = [&](v1::ShardCommand command) {
+    command.set_term(term);
+    command.set_version(leader().descriptor().version());
+    group_->Append(command.SerializeAsString());
+    Commit();
+  };
+  v1::ShardCommand refuse;
+  refuse.mutable_refuse()->set_txn_id(id);
+  refuse.mutable_refuse()->set_digest(1);
+  refuse.mutable_refuse()->set_marker_key(std::string(600, 'm'));
+  refuse.mutable_refuse()->set_start_ts(NextSlot().bits());
+  log(refuse);
+  v1::ShardCommand resolve;
+  for (const size_t size : {600, 5}) {
+    v1::Resolution* resolution = resolve.mutable_resolve()->add_resolutions();
+    resolution->set_txn_id(id);
+    resolution->set_digest(2);
+    resolution->set_marker_key(std::string(size, 'm'));
+    resolution->set_start_ts(NextSlot().bits());
+    resolution->set_outcome(v1::ABORTED_STATE);
+  }
+  log(resolve);
+  EXPECT_EQ(leader().StateDigest(), shards_[1]->StateDigest());
+  v1::QueryPrepareRequest query;
+  query.set_txn_id(id);
+  query.set_digest(2);
+  query.set_marker_key("mmmmm");
+  query.set_start_ts(newest_.bits());
+  const auto answer = Start(leader().QueryPrepare(query, Deadline()));
+  ASSERT_TRUE(answer->has_value());
+  EXPECT_EQ((*answer)->state(), v1::ABORTED_STATE) << "of the resolution that was sound";
+}
+
+TEST_F(ShardTest, WhatItCannotUnderstandItDoesNotPassOver) {
+  v1::ShardCommand unknown;
+  unknown.set_term(group_->term().value());
+  unknown.set_version(leader().descriptor().version());
+  std::string later = unknown.SerializeAsString();
+  later += std::string("\xc2\x3e\x00", 3);  // field 1000, of a later version
+  for (const std::string& payload : {later, std::string("\xff\xff\xff")}) {
+    storage::WriteBatch batch;
+    const raft::ApplyResult result =
+        leader().Apply(raft::LogIndex(9), group_->term(), payload, &batch);
+    EXPECT_FALSE(result.stuck.empty());
+  }
+}
+
 TEST_F(ShardTest, RefusesWhatBreaksALimitWithoutAnyEffect) {
   const uint64_t start = NextSlot().bits();
   std::vector<v1::PrepareRequest> bad;
@@ -127,6 +180,9 @@ TEST_F(ShardTest, RefusesWhatBreaksALimitWithoutAnyEffect) {
   add([](auto* r) { r->set_start_ts(~0ull); });
   add([](auto* r) { r->set_min_ts(~0ull); });
   add([](auto* r) { r->set_digest(0); });
+  add([](auto* r) { r->set_digest(r->digest() + 1); });
+  add([](auto* r) { r->set_marker_key(std::string(600, 'm')); });
+  add([](auto* r) { r->set_marker_key("j"); });
   add([](auto* r) { r->set_anchor_key(""); });
   add([](auto* r) { r->clear_writes(); });
   add([](auto* r) { r->mutable_writes(0)->set_key(""); });
@@ -158,9 +214,35 @@ TEST_F(ShardTest, RefusesWhatBreaksALimitWithoutAnyEffect) {
   query.set_txn_id("x");
   EXPECT_EQ((*Start(leader().QueryPrepare(query, Deadline())))->error().code(),
             v1::INVALID_ARGUMENT);
-  v1::Resolution resolution;
-  resolution.set_txn_id("x");
-  EXPECT_EQ((*Start(leader().Resolve({resolution})))->code(), Code::kInvalidArgument);
+  query.set_txn_id(std::string(16, 'x'));
+  query.set_digest(1);
+  query.set_start_ts(start);
+  query.set_marker_key(std::string(600, 'm'));
+  EXPECT_EQ((*Start(leader().QueryPrepare(query, Deadline())))->error().code(),
+            v1::INVALID_ARGUMENT);
+  query.set_marker_key("m");
+  query.set_start_ts(0);
+  EXPECT_EQ((*Start(leader().QueryPrepare(query, Deadline())))->error().code(),
+            v1::INVALID_ARGUMENT);
+  v1::Resolution good;
+  good.set_txn_id(std::string(16, 'x'));
+  good.set_digest(1);
+  good.set_start_ts(start);
+  good.set_marker_key("m");
+  good.set_outcome(v1::COMMITTED);
+  good.set_commit_ts(start + 1);
+  std::vector<v1::Resolution> resolutions(6, good);
+  resolutions[0].set_txn_id("x");
+  resolutions[1].set_digest(0);
+  resolutions[2].set_marker_key(std::string(600, 'm'));
+  resolutions[3].set_commit_ts(start);
+  resolutions[4].set_outcome(v1::PREPARED);
+  resolutions[5].set_start_ts(0);
+  for (const v1::Resolution& resolution : resolutions) {
+    EXPECT_EQ((*Start(leader().Resolve({good, resolution})))->code(), Code::kInvalidArgument);
+    leader().EarlyOutcome({resolution});
+  }
+  EXPECT_TRUE(group_->pending().empty());
 }
 
 TEST_F(ShardTest, TheSubBitsOfASlotRunOutWithoutCarry) {
@@ -334,6 +416,142 @@ TEST_F(ShardTest, AWaitEndsAtItsDeadlineAndLeavesTheQueue) {
   const auto reading = Start(leader().Read(read, env_.executor.Now() + 100ms));
   env_.executor.RunFor(100ms);
   EXPECT_EQ((*reading)->error().code(), v1::DEADLINE_EXCEEDED);
+}
+
+// A long range: 40 keys, of which one part looks at a few.
+class LongRangeTest : public ShardTest {
+ protected:
+  LongRangeTest() {
+    Settings settings;
+    settings.step_versions = 8;
+    Build(settings);
+    for (int i = 0; i < 40; ++i) Put(Key(i));
+    request_ = Part("x", NextSlot().bits());
+    request_.add_guards()->set_from("a");
+    request_.mutable_guards(0)->set_to("b");
+    request_.set_marker_key("a");
+    request_.set_digest(DigestOf("a", {"x"}, {{"a", "b"}}).value());
+  }
+  static std::string Key(int i) { return fmt::format("a{:02}", i); }
+  void Put(const std::string& key) {
+    Start(leader().CommitOnePhase(Part(key, NextSlot().bits()), Deadline()));
+    Commit();
+  }
+  // Until its reads are validated in part.
+  std::shared_ptr<std::optional<AnchorEvaluation>> StartInPart() {
+    auto result = std::make_shared<std::optional<AnchorEvaluation>>();
+    scope_.Spawn(Into(leader().CommitOnePhase(request_, Deadline()), result));
+    while (leader().in_memory().locks == 0 && env_.executor.Step()) {
+    }
+    EXPECT_TRUE(group_->pending().empty());
+    EXPECT_FALSE(result->has_value());
+    return result;
+  }
+
+  v1::PrepareRequest request_;
+};
+
+TEST_F(LongRangeTest, WhatIsValidatedStaysAsItIs) {
+  const auto reading = StartInPart();
+  // Into the part that was looked at first, while the last one was not looked at.
+  const auto write = Start(leader().CommitOnePhase(Part(Key(0), NextSlot().bits()), Deadline()));
+  ASSERT_TRUE(reading->has_value() && (*reading)->ok());
+  EXPECT_FALSE(write->has_value()) << "it waits for the guard";
+  Commit();
+  ASSERT_TRUE(write->has_value() && (*write)->ok());
+  EXPECT_GT((*write)->prepare_ts, (*reading)->prepare_ts);
+}
+
+TEST_F(LongRangeTest, AReadMeanwhileWaitsForNobodyAndIsNotPassed) {
+  const auto writing = StartInPart();
+  v1::ReadRequest read;
+  read.add_keys("x");
+  read.set_read_ts(NextSlot().bits());
+  auto answer = std::make_shared<std::optional<v1::ReadResponse>>();
+  scope_.Spawn(Into(leader().Read(read, Deadline()), answer));
+  while (!answer->has_value() && env_.executor.Step()) {
+  }
+  EXPECT_EQ((*answer)->error().code(), v1::OK);
+  Run();
+  ASSERT_TRUE(writing->has_value() && (*writing)->ok());
+  EXPECT_GT((*writing)->prepare_ts, Timestamp(read.read_ts()));
+}
+
+TEST_F(LongRangeTest, AConflictAtTheEndFreesWhatWasLocked) {
+  Put(Key(39));
+  const auto reading = StartInPart();
+  Run();
+  ASSERT_TRUE(reading->has_value());
+  EXPECT_EQ((*reading)->status.code(), Code::kReadConflict);
+  EXPECT_EQ(leader().in_memory().locks, 0u);
+}
+
+TEST_F(LongRangeTest, EndsWithTheTermTheDeadlineAndTheHorizon) {
+  auto reading = StartInPart();
+  group_->Elect(1);
+  Run();
+  ASSERT_TRUE(reading->has_value());
+  EXPECT_EQ((*reading)->status.code(), Code::kNotLeader);
+  Commit();
+
+  request_.set_txn_id(std::string(16, 'h'));
+  reading = StartInPart();
+  v1::ShardCommand horizon;
+  horizon.set_term(group_->term().value());
+  horizon.set_version(leader().descriptor().version());
+  horizon.mutable_advance_horizon()->set_horizon(NextSlot().bits());
+  group_->Append(horizon.SerializeAsString());
+  group_->CommitOne();
+  Run();
+  ASSERT_TRUE(reading->has_value());
+  EXPECT_EQ((*reading)->status.code(), Code::kTooOld);
+  EXPECT_EQ(leader().in_memory().locks, 0u);
+}
+
+TEST_F(LongRangeTest, AReadInPartsFindsWhatOneInOneDoes) {
+  v1::ReadRequest read;
+  read.set_read_ts(NextSlot().bits());
+  for (const bool reverse : {false, true}) {
+    v1::ScanSpan* scan = read.add_scans();
+    scan->mutable_span()->set_to("y");
+    scan->set_reverse(reverse);
+  }
+  v1::ScanSpan* last = read.add_scans();
+  last->mutable_span()->set_to("y");
+  last->set_reverse(true);
+  last->set_limit(1);
+  const auto answer = Start(leader().Read(read, Deadline()));
+  ASSERT_EQ((*answer)->error().code(), v1::OK);
+  ASSERT_EQ((*answer)->scans_size(), 3);
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_EQ((*answer)->scans(0).rows(i).key(), Key(i));
+    EXPECT_EQ((*answer)->scans(1).rows(i).key(), Key(39 - i));
+  }
+  ASSERT_EQ((*answer)->scans(2).rows_size(), 1);
+  EXPECT_EQ((*answer)->scans(2).rows(0).key(), Key(39));
+  EXPECT_EQ((*answer)->scans(2).resume_key(), Key(39));
+}
+
+TEST_F(LongRangeTest, TheScansOfOneReadShareWhatItMayLookAt) {
+  Settings settings;
+  settings.step_versions = 8;
+  settings.read_versions_max = 60;
+  Build(settings);
+  for (int i = 0; i < 40; ++i) Put(Key(i));
+  v1::ReadRequest read;
+  read.set_read_ts(NextSlot().bits());
+  for (const bool reverse : {false, false, true}) {
+    read.add_scans()->set_reverse(reverse);
+    read.mutable_scans(read.scans_size() - 1)->mutable_span()->set_to("y");
+  }
+  const auto answer = Start(leader().Read(read, Deadline()));
+  ASSERT_EQ((*answer)->error().code(), v1::OK);
+  EXPECT_EQ((*answer)->scans(0).rows_size(), 40);
+  EXPECT_TRUE((*answer)->scans(0).resume_key().empty());
+  EXPECT_LT((*answer)->scans(1).rows_size(), 40);
+  EXPECT_FALSE((*answer)->scans(1).resume_key().empty());
+  EXPECT_EQ((*answer)->scans(2).rows_size(), 0);
+  EXPECT_EQ((*answer)->scans(2).resume_key(), "y");
 }
 
 TEST_F(ShardTest, ADestroyedWaiterLeavesTheQueue) {

@@ -51,7 +51,7 @@ std::string ShowError(const v1::Error& error) {
   return std::string(CodeName(StatusFromError(error).code()));
 }
 
-std::string ShowState(Applied::State state, Timestamp prepare_ts, Timestamp commit_ts) {
+std::string ShowState(TxnState state, Timestamp prepare_ts, Timestamp commit_ts) {
   const auto txn_state = static_cast<TxnState>(state);
   std::string text(TxnStateName(txn_state));
   if (txn_state == TxnState::kPrepared) text += " at " + Show(prepare_ts);
@@ -332,7 +332,7 @@ std::string ScenarioWorld::Recovery(const script::Command& c) {
     const Txn& txn = Find(c.Word(0));
     const auto record = Leader(c.Word(1)).FindTxnRecord(txn.id, txn.anchor_key);
     if (!record) return "no record\n";
-    return ShowState(static_cast<Applied::State>(record->state()), Timestamp(),
+    return ShowState(static_cast<TxnState>(record->state()), Timestamp(),
                      Timestamp(record->commit_ts())) +
            (record->done() ? ", done\n" : "\n");
   }
@@ -542,7 +542,7 @@ Task<std::string> ScenarioWorld::PrepareTask(Shard* shard, v1::PrepareRequest re
       co_await shard->Prepare(std::move(request), env_.executor.Now() + 30s);
   if (r.error().code() != v1::OK) co_return ShowError(r.error());
   Acknowledge(Timestamp(std::max(r.prepare_ts(), r.commit_ts())));
-  co_return ShowState(static_cast<Applied::State>(r.state()), Timestamp(r.prepare_ts()),
+  co_return ShowState(static_cast<TxnState>(r.state()), Timestamp(r.prepare_ts()),
                       Timestamp(r.commit_ts()));
 }
 
@@ -550,7 +550,7 @@ Task<std::string> ScenarioWorld::QueryTask(Shard* shard, v1::QueryPrepareRequest
   const v1::QueryPrepareResponse r =
       co_await shard->QueryPrepare(std::move(request), env_.executor.Now() + 30s);
   if (r.error().code() != v1::OK) co_return ShowError(r.error());
-  co_return ShowState(static_cast<Applied::State>(r.state()), Timestamp(r.prepare_ts()),
+  co_return ShowState(static_cast<TxnState>(r.state()), Timestamp(r.prepare_ts()),
                       Timestamp(r.commit_ts()));
 }
 

@@ -66,6 +66,18 @@ Pairs ScanAll(const KvReader& store, std::string_view from, std::string_view to,
     return pairs.size() < limit;
   });
   EXPECT_TRUE(status.ok()) << status.ToString();
+  if (pairs.size() == limit) return pairs;
+  // The same backwards.
+  size_t left = pairs.size();
+  EXPECT_TRUE(store
+                  .ScanBack(from, to,
+                            [&](std::string_view key, std::string_view value) {
+                              EXPECT_TRUE(left > 0 && pairs[left - 1].first == key &&
+                                          pairs[left - 1].second == value);
+                              return left-- > 0;
+                            })
+                  .ok());
+  EXPECT_EQ(left, 0u);
   return pairs;
 }
 

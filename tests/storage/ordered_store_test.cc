@@ -28,6 +28,17 @@ Pairs ScanPairs(const KvReader& store, std::string_view from = kDataFrom,
     return true;
   });
   EXPECT_TRUE(status.ok()) << status.ToString();
+  // The same backwards.
+  auto last = pairs.rbegin();
+  EXPECT_TRUE(store
+                  .ScanBack(from, to,
+                            [&](std::string_view key, std::string_view value) {
+                              EXPECT_TRUE(last != pairs.rend() && last->first == key &&
+                                          last->second == value);
+                              return last++ != pairs.rend();
+                            })
+                  .ok());
+  EXPECT_TRUE(last == pairs.rend());
   return pairs;
 }
 

@@ -1,0 +1,319 @@
+#include "txn/judge.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/limits.h"
+#include "base/mutant.h"
+#include "proto/node.pb.h"
+#include "txn/errors.h"
+#include "txn/footprint.h"
+#include "txn/given_name.h"
+#include "txn/id.h"
+#include "txn/key_span.h"
+
+namespace quorate {
+namespace {
+
+Status CheckCount(int count, size_t max, std::string_view what) {
+  if (static_cast<size_t>(count) <= max) return Status::Ok();
+  return InvalidArgument(fmt::format("{} {} in one request: the limit is {}", count, what, max));
+}
+
+Status CheckText(std::string_view text, std::string_view what) {
+  if (text.size() <= kTextBytesMax) return Status::Ok();
+  return InvalidArgument(
+      fmt::format("{} of {} bytes: the limit is {} bytes", what, text.size(), kTextBytesMax));
+}
+
+Status CheckStart(uint64_t start_ts) {
+  return start_ts != 0 ? Status::Ok() : InvalidArgument("start_ts is missing");
+}
+
+Status CheckDigest(uint64_t digest) {
+  return digest != 0 ? Status::Ok() : InvalidArgument("digest is missing");
+}
+
+// The id of an earlier attempt is as good as any, but there must be one.
+Status CheckPriority(const v1::Priority& priority) {
+  if (TxnId::FromBytes(priority.txn_id()).has_value()) return Status::Ok();
+  return InvalidArgument("priority.txn_id has 16 bytes");
+}
+
+Status CheckName(std::string_view name) {
+  if (name.empty() || GivenName::FromBytes(name)) return Status::Ok();
+  return InvalidArgument("name is no UUIDv7 of 16 bytes");
+}
+
+// Sums up what a transaction, or a part of one, writes and reads.
+class Sizes {
+ public:
+  template <class Writes>
+  Status AddWrites(const Writes& writes) {
+    const std::string* previous = nullptr;
+    for (const v1::Write& write : writes) {
+      RETURN_IF_ERROR(CheckKey(write.key()));
+      RETURN_IF_ERROR(CheckValue(write.value()));
+      if (previous != nullptr && *previous >= write.key()) {
+        return InvalidArgument(fmt::format(
+            "writes must be sorted by key without duplicates: \"{}\"", Printable(write.key())));
+      }
+      previous = &write.key();
+      bytes_ += write.key().size() + write.value().size();
+    }
+    keys_ += static_cast<size_t>(writes.size());
+    return Status::Ok();
+  }
+  template <class Spans>
+  Status AddSpans(const Spans& spans) {
+    for (const v1::KeySpan& span : spans) {
+      RETURN_IF_ERROR(CheckSpan(span.from(), span.to()));
+      bytes_ += span.from().size() + span.to().size();
+    }
+    keys_ += static_cast<size_t>(spans.size());
+    return Status::Ok();
+  }
+  Status Sum() const { return CheckTxnSize(bytes_, keys_); }
+
+ private:
+  size_t bytes_ = 0;
+  size_t keys_ = 0;
+};
+
+Status CheckResolutions(const google::protobuf::RepeatedPtrField<v1::Resolution>& resolutions) {
+  RETURN_IF_ERROR(CheckCount(resolutions.size(), kResolutionsMax, "resolutions"));
+  for (const v1::Resolution& resolution : resolutions) {
+    RETURN_IF_ERROR(CheckTxnId(resolution.txn_id()));
+    RETURN_IF_ERROR(CheckDigest(resolution.digest()));
+    RETURN_IF_ERROR(CheckMarker(resolution.marker_key()));
+    RETURN_IF_ERROR(CheckStart(resolution.start_ts()));
+    const bool commit = resolution.outcome() == v1::COMMITTED;
+    if (!commit && resolution.outcome() != v1::ABORTED_STATE) {
+      return InvalidArgument("a resolution's outcome is COMMITTED or ABORTED_STATE");
+    }
+    if (commit && resolution.commit_ts() <= resolution.start_ts()) {
+      return InvalidArgument("a transaction commits above its start_ts");
+    }
+  }
+  return Status::Ok();
+}
+
+Status CheckNode(const v1::NodeInfo& node) {
+  RETURN_IF_ERROR(CheckText(node.address(), "address"));
+  RETURN_IF_ERROR(CheckText(node.http_address(), "http_address"));
+  RETURN_IF_ERROR(CheckText(node.storage_id(), "storage_id"));
+  RETURN_IF_ERROR(CheckText(node.version(), "version"));
+  RETURN_IF_ERROR(CheckCount(static_cast<int>(node.locality_size()), kLocalityMax, "localities"));
+  for (const auto& [name, value] : node.locality()) {
+    RETURN_IF_ERROR(CheckText(name, "locality"));
+    RETURN_IF_ERROR(CheckText(value, "locality"));
+  }
+  return Status::Ok();
+}
+
+Status CheckShard(const v1::ShardDescriptor& shard) {
+  RETURN_IF_ERROR(CheckSpan(shard.from(), shard.to()));
+  RETURN_IF_ERROR(CheckCount(shard.replicas_size(), kReplicasMax, "replicas of a shard"));
+  for (const v1::Replica& replica : shard.replicas()) {
+    RETURN_IF_ERROR(CheckText(replica.address(), "address"));
+  }
+  return Status::Ok();
+}
+
+Status Check(const v1::RoutesRequest& request) { return CheckSpan(request.from(), request.to()); }
+
+Status Check(const v1::RegisterNodeRequest& request) {
+  RETURN_IF_ERROR(CheckText(request.cluster_id(), "cluster_id"));
+  return CheckNode(request.node());
+}
+
+Status Check(const v1::HeartbeatRequest& request) {
+  RETURN_IF_ERROR(CheckCount(request.led_shards_size(), kShardsMax, "shards"));
+  for (const v1::ShardReport& report : request.led_shards()) {
+    RETURN_IF_ERROR(CheckShard(report.shard()));
+  }
+  return CheckNode(request.node());
+}
+
+Status Check(const v1::InitRequest& request) {
+  RETURN_IF_ERROR(CheckCount(request.split_keys_size(), kShardsMax, "split keys"));
+  RETURN_IF_ERROR(CheckCount(request.addresses_size(), kNodesMax, "addresses"));
+  for (const std::string& key : request.split_keys()) {
+    RETURN_IF_ERROR(CheckKey(key, "split key"));
+  }
+  for (const std::string& address : request.addresses()) {
+    RETURN_IF_ERROR(CheckText(address, "address"));
+  }
+  return Status::Ok();
+}
+
+Status Check(const v1::BootstrapRequest& request) {
+  RETURN_IF_ERROR(CheckText(request.cluster_id(), "cluster_id"));
+  RETURN_IF_ERROR(CheckCount(request.nodes_size(), kNodesMax, "nodes"));
+  RETURN_IF_ERROR(CheckCount(request.placement_nodes_size(), kNodesMax, "placement nodes"));
+  RETURN_IF_ERROR(CheckCount(request.shards_size(), kShardsMax, "shards"));
+  for (const v1::NodeInfo& node : request.nodes()) RETURN_IF_ERROR(CheckNode(node));
+  for (const v1::ShardDescriptor& shard : request.shards()) RETURN_IF_ERROR(CheckShard(shard));
+  return Status::Ok();
+}
+
+}  // namespace
+
+Status CheckTxnId(std::string_view txn_id) {
+  const auto id = TxnId::FromBytes(txn_id);
+  if (id.has_value() && id->valid()) return Status::Ok();
+  return InvalidArgument("txn_id has 16 bytes, not all 0");
+}
+
+Status CheckMarker(std::string_view marker_key) {
+  if (marker_key.size() <= kMarkerBytesMax || MUTANT("txn-marker-unbounded")) return Status::Ok();
+  return InvalidArgument(fmt::format("marker_key of {} bytes: the limit is {} bytes",
+                                     marker_key.size(), kMarkerBytesMax));
+}
+
+Status Check(const v1::CommitRequest& request) {
+  RETURN_IF_ERROR(CheckTxnId(request.txn_id()));
+  const TxnPriority priority{Timestamp(request.priority().start_ts()),
+                             TxnId::FromBytes(request.priority().txn_id()).value_or(TxnId())};
+  if (!priority.start_ts || !priority.txn_id.valid() ||
+      priority.start_ts > Timestamp(request.start_ts())) {
+    return InvalidArgument("priority must be (start_ts, txn_id) of this attempt or an earlier one");
+  }
+  RETURN_IF_ERROR(CheckName(request.name()));
+  if (request.writes().empty()) {
+    return InvalidArgument("nothing is written: a read-only transaction has no commit step");
+  }
+  Sizes sizes;
+  RETURN_IF_ERROR(sizes.AddWrites(request.writes()));
+  RETURN_IF_ERROR(sizes.AddSpans(request.reads()));
+  const bool anchor_written =
+      std::any_of(request.writes().begin(), request.writes().end(),
+                  [&](const v1::Write& write) { return write.key() == request.anchor_key(); });
+  if (!anchor_written) return InvalidArgument("anchor_key must be one of the written keys");
+  return sizes.Sum();
+}
+
+Status Check(const v1::PrepareRequest& request) {
+  RETURN_IF_ERROR(CheckTxnId(request.txn_id()));
+  RETURN_IF_ERROR(CheckPriority(request.priority()));
+  RETURN_IF_ERROR(CheckStart(request.start_ts()));
+  RETURN_IF_ERROR(CheckKey(request.anchor_key(), "anchor_key"));
+  RETURN_IF_ERROR(CheckName(request.name()));
+  if (request.writes().empty() && request.guards().empty()) {
+    return InvalidArgument("a prepare of nothing");
+  }
+  Sizes sizes;
+  RETURN_IF_ERROR(sizes.AddWrites(request.writes()));
+  RETURN_IF_ERROR(sizes.AddSpans(request.guards()));
+  RETURN_IF_ERROR(sizes.Sum());
+
+  std::vector<std::string_view> writes;
+  writes.reserve(request.writes_size());
+  for (const v1::Write& write : request.writes()) writes.push_back(write.key());
+  std::vector<Span> guards;
+  guards.reserve(request.guards_size());
+  for (const v1::KeySpan& guard : request.guards()) {
+    if (!guards.empty() && (guards.back().to.empty() || guard.from() < guards.back().to)) {
+      return InvalidArgument("guards must be sorted and must not overlap");
+    }
+    guards.push_back({guard.from(), guard.to()});
+  }
+  // Where the record is kept, and what it is called, follow from the content: two parts of one
+  // name that differ would be taken for each other.
+  std::string_view marker = writes.empty() ? std::string_view(guards.front().from) : writes.front();
+  if (!guards.empty()) marker = std::min(marker, std::string_view(guards.front().from));
+  if (request.marker_key() != marker) {
+    return InvalidArgument("marker_key must be the first of the written keys and guards");
+  }
+  if (request.digest() != DigestOf(marker, writes, guards).value()) {
+    return InvalidArgument("digest must be that of marker, keys and guards");
+  }
+  return Status::Ok();
+}
+
+Status Check(const v1::ReadRequest& request) {
+  if (!request.txn_id().empty() && !TxnId::FromBytes(request.txn_id())) {
+    return InvalidArgument("txn_id has 16 bytes");
+  }
+  RETURN_IF_ERROR(CheckCount(request.keys_size() + request.scans_size(), limits::kScanRowsMax,
+                             "keys and scans"));
+  for (const std::string& key : request.keys()) RETURN_IF_ERROR(CheckKey(key));
+  for (const v1::ScanSpan& scan : request.scans()) {
+    RETURN_IF_ERROR(CheckSpan(scan.span().from(), scan.span().to()));
+  }
+  return Status::Ok();
+}
+
+Status Check(const v1::LockRequest& request) {
+  RETURN_IF_ERROR(CheckTxnId(request.txn_id()));
+  if (!request.release()) RETURN_IF_ERROR(CheckPriority(request.priority()));
+  RETURN_IF_ERROR(CheckCount(request.keys_size(), kAdvisoryKeysMax, "keys to lock"));
+  for (const std::string& key : request.keys()) RETURN_IF_ERROR(CheckKey(key));
+  return Status::Ok();
+}
+
+Status Check(const v1::ResolveRequest& request) { return CheckResolutions(request.resolutions()); }
+
+Status Check(const v1::EarlyOutcomeRequest& request) {
+  return CheckResolutions(request.resolutions());
+}
+
+Status Check(const v1::QueryPrepareRequest& request) {
+  RETURN_IF_ERROR(CheckTxnId(request.txn_id()));
+  RETURN_IF_ERROR(CheckDigest(request.digest()));
+  RETURN_IF_ERROR(CheckMarker(request.marker_key()));
+  return CheckStart(request.start_ts());
+}
+
+Status Check(const v1::PushRequest& request) {
+  if (!request.name().empty()) {
+    RETURN_IF_ERROR(CheckName(request.name()));
+    return CheckKey(request.key());
+  }
+  RETURN_IF_ERROR(CheckTxnId(request.txn().txn_id()));
+  RETURN_IF_ERROR(CheckKey(request.txn().anchor_key(), "anchor_key"));
+  return CheckStart(request.txn().start_ts());
+}
+
+Status Check(const v1::NodeRequest& request) {
+  switch (request.body_case()) {
+    case v1::NodeRequest::kRead:
+      return Check(request.read());
+    case v1::NodeRequest::kLock:
+      return Check(request.lock());
+    case v1::NodeRequest::kCommit:
+      return Check(request.commit());
+    case v1::NodeRequest::kPrepare:
+      return Check(request.prepare());
+    case v1::NodeRequest::kResolve:
+      return Check(request.resolve());
+    case v1::NodeRequest::kEarlyOutcome:
+      return Check(request.early_outcome());
+    case v1::NodeRequest::kQueryPrepare:
+      return Check(request.query_prepare());
+    case v1::NodeRequest::kPush:
+      return Check(request.push());
+    case v1::NodeRequest::kRoutes:
+      return Check(request.routes());
+    case v1::NodeRequest::kRegisterNode:
+      return Check(request.register_node());
+    case v1::NodeRequest::kHeartbeat:
+      return Check(request.heartbeat());
+    case v1::NodeRequest::kInit:
+      return Check(request.init());
+    case v1::NodeRequest::kBootstrap:
+      return Check(request.bootstrap());
+    case v1::NodeRequest::kSlot:
+    case v1::NodeRequest::kHello:
+    case v1::NodeRequest::kStatus:
+      return Status::Ok();  // nothing in them
+    case v1::NodeRequest::BODY_NOT_SET:
+      break;
+  }
+  return InvalidArgument("the request has no body that this version knows");
+}
+
+}  // namespace quorate
