@@ -1,5 +1,5 @@
-// server/node: what other nodes and client libraries send, as bytes: each frame a NodeRequest, the
-// first byte whether it has the cluster's name.
+// server/node: what other nodes and client libraries send, as bytes: each frame a NodeRequest. The
+// horizon passes what they left behind, which is collected, and the node starts again on its log.
 #include "base/check.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/test_node.h"
@@ -28,6 +28,9 @@ void Run(std::string_view input) {
     node.world().executor.RunFor(5ms);
   }
   node.world().executor.RunFor(30s);
+  node.CheckServes();
+  node.world().executor.RunFor(80s);
+  node.Restart();
   node.CheckServes();
 }
 

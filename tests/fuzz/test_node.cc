@@ -8,7 +8,7 @@ Task<Result<v1::NodeResponse>> NoChannel::Call(std::string, v1::NodeRequest, Dur
   co_return Unavailable("there is no other node");
 }
 
-TestNode::TestNode() {
+void TestNode::Start() {
   const auto open = [this](const std::string&) -> Result<std::unique_ptr<storage::KvStore>> {
     return std::unique_ptr<storage::KvStore>(
         std::make_unique<storage::MemoryStore>(world_.env, store_));
@@ -23,6 +23,19 @@ TestNode::TestNode() {
   api_ = std::make_unique<server::PublicApi>(world_.env, *node_);
   node_->OnFatal([](Status status) { CHECK(false, "fatal: {}", status.ToString()); });
   node_->Start();
+}
+
+void TestNode::Restart() {
+  scope_.Clear();
+  api_.reset();
+  node_.reset();
+  Start();
+  world_.executor.RunFor(5s);
+  CHECK(node_->ready(), "a node that does not come back");
+}
+
+TestNode::TestNode() {
+  Start();
   v1::InitRequest init;
   init.set_shards(2);
   init.set_replication_factor(1);

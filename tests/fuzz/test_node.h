@@ -57,10 +57,14 @@ class TestNode {
     CHECK(result->has_value(), "a request without an answer");
     return std::move(**result);
   }
+  // Ends the node as a crash does, and starts it on what it had written.
+  void Restart();
   // A write through the public service: what was sent before must not have spoilt it.
   void CheckServes();
 
  private:
+  void Start();
+
   template <class T>
   static Task<void> Keep(Task<T> task, std::shared_ptr<std::optional<T>> result) {
     result->emplace(co_await std::move(task));

@@ -132,7 +132,8 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.shard.horizon_interval = std::min(options_.txn_lifetime, options_.name_retention) / 6;
   options.shard.name_retention = options_.name_retention;
   options.shard.push_after = options_.push_after;
-  options.shard.scan_step_versions = options_.scan_step_versions;
+  options.shard.step_versions = options_.step_versions;
+  options.shard.read_versions_max = 25 * options_.step_versions;
   options.shard.prepared_push_after = options_.prepared_push_after;
   options.store.flush_bytes = options_.overlay_flush_bytes;
   options.store.flush_interval = options_.flush_interval;

@@ -67,6 +67,9 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-one-phase-twice", "a copy of a one-phase commit commits once more"},
       {"txn-readers-not-participants", "shards that were only read are not asked to prepare"},
       {"txn-scan-misses-committed-intents", "a scan overlooks committed intents"},
+      {"txn-range-validated-unguarded", "what was read is validated in parts before it is locked"},
+      {"txn-commit-above-slots-told", "a commit above every slot issued is told at once"},
+      {"txn-marker-unbounded", "a marker key of any length is let in and logged"},
       {"txn-scan-ignores-locks", "a scan does not wait for prepared transactions"},
       // ---- transactions: names
       {"name-not-kept-over-attempts", "another attempt of a named transaction has another name"},

@@ -40,7 +40,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("snapshot_turn_bytes", o.snapshot_turn_bytes);
   visit("snapshot_bytes_per_second", o.snapshot_bytes_per_second);
   visit("append_bytes_max", o.append_bytes_max);
-  visit("scan_step_versions", o.scan_step_versions);
+  visit("step_versions", o.step_versions);
 }
 
 namespace {
@@ -63,7 +63,7 @@ void DrawKnobs(Random& random, Options* o) {
   if (extreme()) o->wal_segment_bytes = random.Chance(0.7) ? 64 << 10 : 2 << 20;
   if (extreme()) o->store_latency_max = DrawDuration(random, 0.004, 1);
   if (extreme()) o->append_bytes_max = random.Chance(0.5) ? 1 : 4 << 10;
-  if (extreme()) o->scan_step_versions = static_cast<uint64_t>(random.Between(2, 200));
+  if (extreme()) o->step_versions = static_cast<uint64_t>(random.Between(2, 200));
   if (extreme()) o->name_retention = DrawDuration(random, 4, 30);
   // Work that spans turns is seen half-done.
   if (extreme()) o->wal_copy_step_bytes = random.Chance(0.5) ? 1 : 4 << 10;

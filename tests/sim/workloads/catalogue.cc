@@ -33,6 +33,8 @@ const std::vector<WorkloadKind>& AllWorkloads() {
       {"outcome", "clients that give up; the answer about it is final and true", MakeOutcome},
       {"names", "named Executes and sessions sent again and asked about, by anyone, anywhere",
        MakeNames},
+      {"hostile", "malformed and contradictory requests of clients and peers, the horizon moving",
+       MakeHostile},
       {"thin", "Execute and sessions of the public service, with lost answers", MakeThin},
   };
   return kAll;

@@ -18,6 +18,17 @@ Task<std::string> Serve(server::PublicApi* api,
 
 }  // namespace
 
+Task<Result<v1::NodeResponse>> ThinClient::CallNode(std::string node, std::string cluster_id,
+                                                    v1::NodeRequest request, Duration timeout) {
+  const auto answer = co_await network_.Exchange(
+      &process_, address_, std::move(node),
+      {std::move(cluster_id), /*method=*/"", request.SerializeAsString(), timeout});
+  if (!answer.ok()) co_return answer.status();
+  v1::NodeResponse response;
+  CHECK(response.ParseFromString(*answer), "a node's response does not parse");
+  co_return response;
+}
+
 Task<std::string> ServePublic(server::PublicApi* api, SimNetwork::Request request) {
   using Api = server::PublicApi;
   const std::string& method = request.method;

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "base/task.h"
 #include "proto/client.pb.h"
+#include "proto/node.pb.h"
 #include "tests/sim/sim_network.h"
 
 namespace quorate::server {
@@ -41,6 +42,10 @@ class ThinClient {
     }
     return nodes[at];
   }
+
+  // What only nodes and client libraries send, on the cluster's own stream.
+  Task<Result<v1::NodeResponse>> CallNode(std::string node, std::string cluster_id,
+                                          v1::NodeRequest request, Duration timeout);
 
   template <typename Request, typename Response>
   Task<Result<Response>> Call(std::string node, std::string method, Request request,
