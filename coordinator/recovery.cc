@@ -253,8 +253,7 @@ Task<v1::PushResponse> Recovery::AskName(GivenName name, std::string key, Instan
         break;
       case State::kUnknown: {
         const shard::Applied applied = co_await shard->CloseName(name, key, deadline);
-        if (applied.state == TxnState::kCommitted ||
-            applied.state == TxnState::kAborted) {
+        if (applied.state == TxnState::kCommitted || applied.state == TxnState::kAborted) {
           response.set_state(static_cast<v1::TxnState>(applied.state));
           response.set_commit_ts(applied.commit_ts.bits());
           co_return response;

@@ -164,9 +164,9 @@ PrepareVerdict EvaluatePrepare(const PrepareAsk& ask, const Table& table, const 
     return Refuse(refused->status);
   }
   if (ask.name.given() && table.names().size() >= limits::kShardNamesMax) {
-    return Refuse(Status(Code::kOverloaded,
-                         fmt::format("shard {} remembers {} names, the most it may", table.id(),
-                                     table.names().size())));
+    return Refuse(
+        Status(Code::kOverloaded, fmt::format("shard {} remembers {} names, the most it may",
+                                              table.id(), table.names().size())));
   }
 
   PrepareVerdict verdict;
