@@ -93,6 +93,10 @@ class SimNode::HookedStore final : public storage::KvStore {
               storage::ScanVisitor visit) const override {
     return store_.Scan(from, to, visit);
   }
+  Status ScanBack(std::string_view from, std::string_view to,
+                  storage::ScanVisitor visit) const override {
+    return store_.ScanBack(from, to, visit);
+  }
   void CommitOverlay(std::shared_ptr<const storage::Overlay> ops,
                      storage::CommitCallback done) override {
     store_.CommitOverlay(std::move(ops), [this, done = std::move(done)](Status status) mutable {
