@@ -35,6 +35,8 @@ const std::vector<WorkloadKind>& AllWorkloads() {
        MakeNames},
       {"hostile", "malformed and contradictory requests of clients and peers, the horizon moving",
        MakeHostile},
+      {"mutated", "requests with fields emptied, blown up and repeated; others' sent again",
+       MakeMutated},
       {"thin", "Execute and sessions of the public service, with lost answers", MakeThin},
   };
   return kAll;

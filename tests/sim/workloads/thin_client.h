@@ -32,6 +32,8 @@ class ThinClient {
   ThinClient(SimNetwork& network, Process& process, std::string address)
       : network_(network), process_(process), address_(std::move(address)) {}
 
+  SimNetwork& network() { return network_; }
+
   // One of `nodes`; rather not one that failed to answer just now.
   const std::string& Pick(const std::vector<std::string>& nodes, Random& random) {
     size_t at = random.Below(nodes.size());
