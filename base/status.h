@@ -19,7 +19,7 @@
 
 namespace quorate {
 
-// The numbers are on the wire (proto/txn.proto, ErrorCode): never renumber.
+// The numbers are on the wire (quorate/v1/txn.proto, ErrorCode): never renumber.
 enum class Code : uint8_t {
   kOk = 0,
   kInvalidArgument = 1,     // the request is wrong; the message names the field and the limit

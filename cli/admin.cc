@@ -12,7 +12,7 @@
 #include "base/task.h"
 #include "client/route/grpc_channel.h"
 #include "client/route/grpc_loop.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::cli {
 namespace {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "cli/admin.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::cli {
 namespace {

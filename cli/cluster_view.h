@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
-#include "proto/admin.pb.h"
+#include "quorate/v1/admin.pb.h"
 
 namespace quorate::cli {
 

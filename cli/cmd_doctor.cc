@@ -11,7 +11,7 @@
 #include "cli/cluster_view.h"
 #include "cli/command.h"
 #include "cli/output.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "server/program/examine.h"
 #include "txn/timestamp.h"
 

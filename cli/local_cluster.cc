@@ -14,7 +14,7 @@
 #include "base/address.h"
 #include "base/real_clock.h"
 #include "cli/cluster_view.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::cli {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::client {
 namespace {

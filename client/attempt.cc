@@ -5,7 +5,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/mutant.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::client {

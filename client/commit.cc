@@ -6,7 +6,7 @@
 #include "base/probe.h"
 #include "base/steps.h"
 #include "client/core.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::client {

@@ -5,7 +5,7 @@
 
 #include "base/backoff.h"
 #include "base/limits.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::client {

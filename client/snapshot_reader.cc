@@ -4,7 +4,7 @@
 
 #include "base/limits.h"
 #include "base/mutant.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::client {
 namespace {

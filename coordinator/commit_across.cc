@@ -8,7 +8,7 @@
 #include "base/steps.h"
 #include "coordinator/commit_steps.h"
 #include "coordinator/coordinator.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 
 namespace quorate::coordinator {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 #include "base/probe.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::coordinator {

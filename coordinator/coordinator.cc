@@ -9,7 +9,7 @@
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "coordinator/commit_steps.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 #include "txn/judge.h"
 

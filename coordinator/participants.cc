@@ -4,7 +4,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 #include "txn/footprint.h"
 

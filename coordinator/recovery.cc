@@ -8,7 +8,7 @@
 #include "base/probe.h"
 #include "base/steps.h"
 #include "coordinator/commit_steps.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 #include "txn/judge.h"
 

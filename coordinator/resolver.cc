@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/probe.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::coordinator {

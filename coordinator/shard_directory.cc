@@ -1,7 +1,7 @@
 #include "coordinator/shard_directory.h"
 
 #include "base/bytes.h"
-#include "proto/txn.pb.h"
+#include "quorate/v1/txn.pb.h"
 
 namespace quorate::coordinator {
 

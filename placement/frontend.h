@@ -7,7 +7,7 @@
 #include "base/status.h"
 #include "base/task.h"
 #include "placement/state_machine.h"
-#include "proto/placement.pb.h"
+#include "quorate/v1/placement.pb.h"
 #include "raft/host/host.h"
 
 namespace quorate::placement {

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/strong_type.h"
-#include "proto/placement.pb.h"
+#include "quorate/v1/placement.pb.h"
 
 namespace quorate::placement {
 

@@ -9,7 +9,7 @@
 #include "base/status.h"
 #include "base/strong_type.h"
 #include "placement/id_allocator.h"
-#include "proto/placement.pb.h"
+#include "quorate/v1/placement.pb.h"
 
 namespace quorate::placement {
 

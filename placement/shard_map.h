@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "proto/txn.pb.h"
+#include "quorate/v1/txn.pb.h"
 
 namespace quorate::placement {
 

@@ -22,7 +22,7 @@
 #include "placement/id_allocator.h"
 #include "placement/node_table.h"
 #include "placement/shard_map.h"
-#include "proto/placement.pb.h"
+#include "quorate/v1/placement.pb.h"
 #include "raft/host/state_machine.h"
 #include "storage/ordered_store.h"
 #include "txn/timestamp.h"

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "base/status.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "raft/core/types.h"
 
 namespace quorate::shard {

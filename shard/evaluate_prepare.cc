@@ -7,7 +7,7 @@
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
 #include "shard/mvcc.h"
 #include "shard/records.h"

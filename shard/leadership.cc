@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/steps.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/applied.h"
 
 namespace quorate::shard {

@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/command.h"
 #include "shard/records.h"
 #include "shard/rep.h"

@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "base/coding.h"
 #include "base/probe.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/command.h"
 #include "txn/errors.h"
 

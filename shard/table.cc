@@ -2,7 +2,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/records.h"
 
 namespace quorate::shard {

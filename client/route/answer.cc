@@ -1,6 +1,6 @@
 #include "client/route/answer.h"
 
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::client {
 

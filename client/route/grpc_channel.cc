@@ -13,7 +13,7 @@
 #include "client/route/grpc_loop.h"
 #include "client/route/grpc_socket.h"
 #include "client/route/grpc_stream.h"
-#include "proto/rpc.grpc.pb.h"
+#include "quorate/v1/rpc.grpc.pb.h"
 
 namespace quorate::client {
 namespace {

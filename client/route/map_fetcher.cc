@@ -4,7 +4,7 @@
 
 #include "base/backoff.h"
 #include "client/route/answer.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::client {

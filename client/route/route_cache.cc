@@ -4,8 +4,8 @@
 #include <tuple>
 
 #include "base/check.h"
-#include "proto/placement.pb.h"
-#include "proto/txn.pb.h"
+#include "quorate/v1/placement.pb.h"
+#include "quorate/v1/txn.pb.h"
 
 namespace quorate::client {
 namespace {

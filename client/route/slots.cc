@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/mutant.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::client {

@@ -4,7 +4,7 @@
 #include <limits>
 
 #include "base/limits.h"
-#include "proto/raft.pb.h"
+#include "quorate/v1/raft.pb.h"
 
 namespace quorate::raft {
 namespace {

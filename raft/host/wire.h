@@ -1,4 +1,4 @@
-// Wire: peer messages between core structs and protobuf (proto/raft.proto).
+// Wire: peer messages between core structs and protobuf (quorate/v1/raft.proto).
 //
 // Decoders check every bound before anything is handed on: known variant, entry types, sorted
 // configurations, sizes within base/limits.h, indexes that do not wrap. On malformed input they

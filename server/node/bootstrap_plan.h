@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "proto/placement.pb.h"
+#include "quorate/v1/placement.pb.h"
 
 namespace quorate::server {
 

@@ -11,7 +11,7 @@
 
 #include "base/strong_type.h"
 #include "placement/shard_map.h"
-#include "proto/placement.pb.h"
+#include "quorate/v1/placement.pb.h"
 #include "txn/key_span.h"
 
 namespace quorate::server {

@@ -8,7 +8,7 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "client/database.h"
-#include "proto/client.pb.h"
+#include "quorate/v1/client.pb.h"
 
 namespace quorate::server {
 

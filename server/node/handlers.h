@@ -15,7 +15,7 @@
 
 #include "base/env.h"
 #include "base/task.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "server/node/cluster_view.h"
 #include "server/node/member.h"
 #include "server/node/membership.h"

@@ -8,7 +8,7 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "client/route/channel.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::server {
 

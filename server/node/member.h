@@ -21,7 +21,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/shard_directory.h"
 #include "placement/service.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "raft/host/host.h"
 #include "server/node/cluster_view.h"
 #include "shard/shard.h"

@@ -27,7 +27,7 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "client/route/channel.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "storage/file.h"
 #include "storage/node_identity.h"
 

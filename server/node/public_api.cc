@@ -7,7 +7,7 @@
 
 #include "base/backoff.h"
 #include "base/limits.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "server/node/execute.h"
 #include "server/node/member.h"
 #include "server/node/node.h"

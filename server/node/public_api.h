@@ -1,4 +1,4 @@
-// PublicApi: the public service (proto/client.proto) without gRPC: what any language can call, run
+// PublicApi: the public service (client.proto) without gRPC: what any language can call, run
 // on the node's own client library. Execute and the sessions are transactions like any other; any
 // node answers for the whole cluster.
 //
@@ -16,8 +16,8 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "client/database.h"
-#include "proto/admin.pb.h"
-#include "proto/client.pb.h"
+#include "quorate/v1/admin.pb.h"
+#include "quorate/v1/client.pb.h"
 #include "server/node/session_answers.h"
 
 namespace quorate::server {

@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "proto/client.pb.h"
+#include "quorate/v1/client.pb.h"
 
 namespace quorate::server {
 

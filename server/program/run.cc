@@ -20,7 +20,7 @@
 #include "base/real_descriptors.h"
 #include "base/version.h"
 #include "client/route/grpc_channel.h"
-#include "proto/admin.pb.h"
+#include "quorate/v1/admin.pb.h"
 #include "server/node/node.h"
 #include "server/node/public_api.h"
 #include "server/program/config.h"

@@ -9,7 +9,7 @@
 
 #include "base/limits.h"
 #include "client/route/grpc_socket.h"
-#include "proto/client.grpc.pb.h"
+#include "quorate/v1/client.grpc.pb.h"
 #include "server/node/public_api.h"
 #include "server/wire/grpc_health.h"
 #include "server/wire/grpc_hub.h"

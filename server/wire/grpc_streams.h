@@ -7,7 +7,7 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "client/route/grpc_stream.h"
-#include "proto/rpc.grpc.pb.h"
+#include "quorate/v1/rpc.grpc.pb.h"
 #include "server/node/node.h"
 #include "server/wire/grpc_hub.h"
 #include "server/wire/grpc_transport.h"

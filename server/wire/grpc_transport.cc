@@ -9,7 +9,7 @@
 #include "base/turns.h"
 #include "client/route/grpc_loop.h"
 #include "client/route/grpc_stream.h"
-#include "proto/rpc.grpc.pb.h"
+#include "quorate/v1/rpc.grpc.pb.h"
 #include "raft/host/wire.h"
 #include "server/wire/grpc_options.h"
 

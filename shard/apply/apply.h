@@ -2,7 +2,7 @@
 // entry and the applied state only, and re-check what evaluation checked: Apply is the authority.
 // Precondition of all: the command passed CheckCommand (command.h). Where the state contradicts it,
 // they break the table instead of going on.
-// The commands and their numbers are ShardCommand's (proto/shard.proto).
+// The commands and their numbers are ShardCommand's (quorate/v1/shard.proto).
 //
 // Reads see the state before the entry: the batch is stored after Apply returns. A command that
 // touches a thing twice keeps track itself.

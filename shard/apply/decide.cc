@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "base/probe.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
 #include "shard/evaluate_prepare.h"
 #include "shard/records.h"

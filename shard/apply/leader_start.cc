@@ -1,4 +1,4 @@
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
 
 namespace quorate::shard {

@@ -1,5 +1,5 @@
 #include "base/mutant.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
 #include "shard/evaluate_prepare.h"
 #include "shard/mvcc.h"

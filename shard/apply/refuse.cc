@@ -1,6 +1,6 @@
 #include "base/mutant.h"
 #include "base/probe.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
 #include "shard/evaluate_prepare.h"
 #include "shard/records.h"

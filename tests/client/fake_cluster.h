@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "client/route/channel.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "tests/support/test_env.h"
 #include "txn/key_span.h"
 #include "txn/timestamp.h"

@@ -15,7 +15,7 @@
 #include "client/blocking.h"
 #include "client/database.h"
 #include "client/route/grpc_loop.h"
-#include "proto/rpc.grpc.pb.h"
+#include "quorate/v1/rpc.grpc.pb.h"
 
 namespace quorate::client {
 namespace {

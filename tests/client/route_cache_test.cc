@@ -6,7 +6,7 @@
 #include <array>
 
 #include "base/random.h"
-#include "proto/placement.pb.h"
+#include "quorate/v1/placement.pb.h"
 
 namespace quorate::client {
 namespace {

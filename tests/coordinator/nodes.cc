@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "proto/placement.pb.h"
+#include "quorate/v1/placement.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::coordinator::testing {

@@ -12,7 +12,7 @@
 #include "client/route/channel.h"
 #include "client/route/route_cache.h"
 #include "coordinator/coordinator.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "shard/shard.h"
 #include "tests/support/fake_group.h"
 #include "tests/support/test_env.h"

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
 #include "shard/state_machine.h"
 #include "tests/fuzz/fuzz.h"

@@ -3,7 +3,7 @@
 #include <google/protobuf/stubs/logging.h>
 
 #include "base/check.h"
-#include "proto/raft.pb.h"
+#include "quorate/v1/raft.pb.h"
 #include "raft/core/membership.h"
 #include "raft/host/wire.h"
 #include "tests/fuzz/fuzz.h"

@@ -9,7 +9,7 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "client/route/channel.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "raft/host/transport.h"
 #include "server/node/node.h"
 #include "server/node/public_api.h"

@@ -18,12 +18,12 @@ TIMEOUT = 15
 
 def generate_stubs(directory):
     names = ("admin", "client", "node", "placement", "raft", "rpc", "shard", "txn")
-    protos = [f"proto/{name}.proto" for name in names]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={harness.SOURCE}",
+    protos = [f"quorate/v1/{name}.proto" for name in names]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={harness.SOURCE}/proto",
                     f"--python_out={directory}", f"--grpc_python_out={directory}", *protos],
                    check=True)
     sys.path.insert(0, directory)
-    return tuple(importlib.import_module(f"proto.{name}")
+    return tuple(importlib.import_module(f"quorate.v1.{name}")
                  for name in ("client_pb2", "client_pb2_grpc", "txn_pb2"))
 
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "tests/sim/cluster.h"
 
 namespace quorate::server {

@@ -7,7 +7,7 @@
 
 #include <set>
 
-#include "proto/rpc.pb.h"
+#include "quorate/v1/rpc.pb.h"
 
 namespace quorate::server {
 namespace {
@@ -42,7 +42,7 @@ TEST(Reflection, AFileComesWithAllThatItImports) {
   request.set_file_containing_symbol("quorate.v1.Node");
   const std::set<std::string> files = Files(Reflect(request, {}));
   EXPECT_TRUE(files.contains(name));
-  EXPECT_TRUE(files.contains("proto/txn.proto"));
+  EXPECT_TRUE(files.contains("quorate/v1/txn.proto"));
   request.set_file_by_filename(name);
   EXPECT_EQ(Files(Reflect(request, {})), files);
 }

@@ -12,7 +12,7 @@
 #include <optional>
 
 #include "base/check.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/shard.h"
 #include "tests/support/fake_group.h"
 #include "tests/support/test_env.h"

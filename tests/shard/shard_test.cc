@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "tests/support/fake_group.h"
 #include "tests/support/test_env.h"
 #include "txn/footprint.h"

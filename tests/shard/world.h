@@ -33,7 +33,7 @@
 #include <vector>
 
 #include "base/task.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/shard.h"
 #include "tests/support/fake_group.h"
 #include "tests/support/script.h"

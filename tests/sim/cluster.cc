@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "placement/service.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "server/node/public_api.h"
 #include "tests/sim/workloads/thin_client.h"
 

@@ -2,7 +2,7 @@
 //
 // What waits for a step is armed for the fault's length, and hits the first transaction (or a later
 // one) that takes it.
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "raft/host/host.h"
 #include "server/node/member.h"
 #include "shard/shard.h"

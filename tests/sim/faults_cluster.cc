@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "placement/service.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "server/node/member.h"
 #include "shard/shard.h"
 #include "tests/sim/injector.h"

@@ -6,8 +6,8 @@
 #include <map>
 #include <set>
 
-#include "proto/admin.pb.h"
-#include "proto/txn.pb.h"
+#include "quorate/v1/admin.pb.h"
+#include "quorate/v1/txn.pb.h"
 #include "tests/sim/checks/checks.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/injector.h"

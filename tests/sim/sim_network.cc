@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::sim {
 

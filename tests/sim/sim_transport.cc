@@ -8,7 +8,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
-#include "proto/raft.pb.h"
+#include "quorate/v1/raft.pb.h"
 #include "raft/host/wire.h"
 #include "tests/sim/sim_network.h"
 
@@ -171,13 +171,13 @@ bool SimTransport::SendBatch(SimNetwork::Link& link, v1::PeerBatch* batch) {
   if (damaged) *bytes = std::move(altered);
   const auto condition = damaged ? Condition::kDamaged : Condition::kWhole;
   const size_t size = bytes->size();
-  const SimNetwork::Sent sent = network_.Transfer(
-      link, size,
-      [bytes = std::shared_ptr<const std::string>(std::move(bytes)), condition,
-       &link](SimNetwork::Endpoint& endpoint) {
-        if (link.rule.block_peers) return;
-        if (endpoint.raft) endpoint.raft(bytes, static_cast<int>(condition));
-      });
+  const SimNetwork::Sent sent =
+      network_.Transfer(link, size,
+                        [bytes = std::shared_ptr<const std::string>(std::move(bytes)), condition,
+                         &link](SimNetwork::Endpoint& endpoint) {
+                          if (link.rule.block_peers) return;
+                          if (endpoint.raft) endpoint.raft(bytes, static_cast<int>(condition));
+                        });
   if (damaged) {
     network_.BreakConnection(address_, address);
     network_.BreakConnection(address, address_);

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "client/route/caller.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "tests/sim/workloads/workload.h"
 
 namespace quorate::sim {

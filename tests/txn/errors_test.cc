@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
-#include "proto/txn.pb.h"
+#include "quorate/v1/txn.pb.h"
 
 namespace quorate {
 namespace {

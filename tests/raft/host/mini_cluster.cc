@@ -1,7 +1,7 @@
 #include "tests/raft/host/mini_cluster.h"
 
 #include "base/coding.h"
-#include "proto/raft.pb.h"
+#include "quorate/v1/raft.pb.h"
 #include "raft/host/wire.h"
 
 namespace quorate::raft {

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/random.h"
-#include "proto/raft.pb.h"
+#include "quorate/v1/raft.pb.h"
 
 namespace quorate::raft {
 namespace {

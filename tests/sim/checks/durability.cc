@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "base/crc32c.h"
 #include "placement/service.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "raft/core/types.h"
 #include "storage/wal_format.h"
 

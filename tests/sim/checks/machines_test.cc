@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/crc32c.h"
-#include "proto/shard.pb.h"
+#include "quorate/v1/shard.pb.h"
 #include "raft/core/types.h"
 #include "storage/wal_format.h"
 #include "tests/sim/checks/durability.h"

@@ -6,7 +6,7 @@
 
 #include <deque>
 
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "tests/sim/workloads/catalogue.h"
 #include "tests/sim/workloads/thin_client.h"
 #include "txn/footprint.h"

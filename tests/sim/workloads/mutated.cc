@@ -16,7 +16,7 @@
 #include <deque>
 
 #include "base/limits.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "tests/sim/workloads/catalogue.h"
 #include "tests/sim/workloads/increments.h"
 #include "tests/sim/workloads/thin_client.h"

@@ -1,4 +1,4 @@
-// The public service (proto/client.proto) over the simulated network, both ends: what a program in
+// The public service (client.proto) over the simulated network, both ends: what a program in
 // any language would do with its gRPC stub, and the dispatch that gRPC's server would do.
 #pragma once
 
@@ -9,8 +9,8 @@
 
 #include "base/random.h"
 #include "base/task.h"
-#include "proto/client.pb.h"
-#include "proto/node.pb.h"
+#include "quorate/v1/client.pb.h"
+#include "quorate/v1/node.pb.h"
 #include "tests/sim/sim_network.h"
 
 namespace quorate::server {
