@@ -13,6 +13,8 @@
 #include <atomic>
 #include <string_view>
 
+#include "base/status_macros.h"
+
 namespace quorate {
 
 // The one bug that is on in this process; set before anything of the product runs.

@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "base/check.h"
+
 namespace quorate {
 namespace {
 
@@ -46,6 +48,15 @@ const CodeInfo& Info(Code code) {
 }
 
 }  // namespace
+
+namespace status_internal {
+
+void OkWithoutValue() { CHECK(false, "a Result was built from an OK status without a value"); }
+void NoValue(const Status& status) {
+  CHECK(false, "value() of a failed Result: {}", status.ToString());
+}
+
+}  // namespace status_internal
 
 Effect EffectOf(Code code) { return Info(code).effect; }
 std::string_view CodeName(Code code) { return Info(code).name; }

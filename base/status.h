@@ -7,15 +7,16 @@
 //   kUnknown          the request may or may not have taken effect; ask before repeating
 //
 // Exceptions are not used across our own functions. A broken invariant is a CHECK, not a Status.
+// What returns early on an error is in base/status_macros.h, which no public header may reach.
 #pragma once
+
+#include <fmt/core.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
-
-#include "base/check.h"
 
 namespace quorate {
 
@@ -83,12 +84,18 @@ inline Status Corruption(std::string m) { return {Code::kCorruption, std::move(m
 inline Status Cancelled(std::string m) { return {Code::kCancelled, std::move(m)}; }
 inline Status Internal(std::string m) { return {Code::kInternal, std::move(m)}; }
 
+namespace status_internal {
+// What a Result must not be used for: ends the process.
+[[noreturn]] void OkWithoutValue();
+[[noreturn]] void NoValue(const Status& status);
+}  // namespace status_internal
+
 // A value or the reason why there is none.
 template <class T>
 class [[nodiscard]] Result {
  public:
   Result(Status status) : status_(std::move(status)) {  // NOLINT: implicit by design
-    CHECK(!status_.ok(), "Result built from an OK status without a value");
+    if (status_.ok()) [[unlikely]] status_internal::OkWithoutValue();
   }
   Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit by design
 
@@ -106,7 +113,7 @@ class [[nodiscard]] Result {
 
  private:
   T& Checked() {
-    CHECK(value_.has_value(), "value() of a failed Result: {}", status_.ToString());
+    if (!value_.has_value()) [[unlikely]] status_internal::NoValue(status_);
     return *value_;
   }
 
@@ -115,25 +122,3 @@ class [[nodiscard]] Result {
 };
 
 }  // namespace quorate
-
-// Return early with the error of a Status (plain functions / coroutines).
-#define RETURN_IF_ERROR(expr)                                  \
-  do {                                                         \
-    ::quorate::Status status_macro_value = (expr);             \
-    if (!status_macro_value.ok()) return status_macro_value;   \
-  } while (false)
-#define CO_RETURN_IF_ERROR(expr)                               \
-  do {                                                         \
-    ::quorate::Status status_macro_value = (expr);             \
-    if (!status_macro_value.ok()) co_return status_macro_value; \
-  } while (false)
-#define STATUS_CONCAT_INNER(a, b) a##b
-#define STATUS_CONCAT(a, b) STATUS_CONCAT_INNER(a, b)
-#define ASSIGN_OR_RETURN_IMPL(ret, result, lhs, expr)   \
-  auto result = (expr);                                 \
-  if (!result.ok()) ret result.status();                \
-  lhs = std::move(result).value()
-#define ASSIGN_OR_RETURN(lhs, expr) \
-  ASSIGN_OR_RETURN_IMPL(return, STATUS_CONCAT(result_, __LINE__), lhs, expr)
-#define CO_ASSIGN_OR_RETURN(lhs, expr) \
-  ASSIGN_OR_RETURN_IMPL(co_return, STATUS_CONCAT(result_, __LINE__), lhs, expr)

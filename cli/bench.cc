@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "base/real_clock.h"
+#include "base/status_macros.h"
 
 namespace quorate::cli {
 namespace {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/status_macros.h"
 #include "cli/admin.h"
 #include "quorate/v1/node.pb.h"
 

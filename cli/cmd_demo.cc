@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/real_clock.h"
+#include "base/status_macros.h"
 #include "cli/arguments.h"
 #include "cli/cluster_view.h"
 #include "cli/command.h"

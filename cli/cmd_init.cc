@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/status_macros.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/output.h"

@@ -1,5 +1,6 @@
 // scan: the rows of a key range.
 #include "base/bytes.h"
+#include "base/status_macros.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
 #include "cli/output.h"

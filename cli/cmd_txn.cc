@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "cli/command.h"
 #include "cli/input.h"
 #include "cli/output.h"

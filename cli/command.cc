@@ -9,6 +9,7 @@
 
 #include "base/address.h"
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/limits.h"
 #include "cli/output.h"
 

@@ -6,7 +6,9 @@
 #include <charconv>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/real_clock.h"
+#include "base/status_macros.h"
 
 namespace quorate::cli {
 namespace {

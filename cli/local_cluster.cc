@@ -13,6 +13,7 @@
 
 #include "base/address.h"
 #include "base/real_clock.h"
+#include "base/status_macros.h"
 #include "cli/cluster_view.h"
 #include "quorate/v1/node.pb.h"
 

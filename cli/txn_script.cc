@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "base/status_macros.h"
 
 namespace quorate::cli {
 namespace {

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "client/blocking.h"
 #include "client/database_impl.h"
 #include "client/retry.h"

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/real_clock.h"
 #include "base/real_executor.h"
+#include "base/status_macros.h"
 #include "base/stderr_logger.h"
 #include "client/blocking.h"
 #include "client/database_impl.h"

@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/mutant.h"
+#include "base/status_macros.h"
 #include "quorate/v1/node.pb.h"
 
 namespace quorate::client {

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
 #include "base/limits.h"
+#include "base/status_macros.h"
 
 namespace quorate::placement {
 

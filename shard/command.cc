@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/status_macros.h"
 #include "shard/keys.h"
 #include "txn/given_name.h"
 #include "txn/id.h"

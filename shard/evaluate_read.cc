@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/intents.h"
 #include "shard/mvcc.h"

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/limits.h"
+#include "base/status_macros.h"
 
 namespace quorate::shard {
 

@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/command.h"
 #include "shard/lock_wait.h"

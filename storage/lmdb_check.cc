@@ -12,6 +12,7 @@
 
 #include "base/crc32c.h"
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "storage/kv_store.h"
 
 namespace quorate::storage {

@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/status_macros.h"
 
 namespace quorate::storage {
 namespace {

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "storage/lmdb_check.h"
 #include "storage/lmdb_damage.h"
 #include "storage/overlay.h"

@@ -4,6 +4,7 @@
 
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 
 namespace quorate::storage {
 namespace {

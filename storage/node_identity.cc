@@ -10,6 +10,7 @@
 #include "base/coding.h"
 #include "base/crc32c.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "storage/low_space.h"
 
 namespace quorate::storage {

@@ -16,6 +16,8 @@
 #include <mutex>
 #include <thread>
 
+#include "base/status_macros.h"
+
 namespace quorate::storage {
 namespace {
 

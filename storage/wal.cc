@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "storage/wal_copier.h"
 #include "storage/wal_format.h"
 #include "storage/wal_live.h"

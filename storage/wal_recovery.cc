@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "storage/wal_reader.h"
 #include "storage/wal_writer.h"
 

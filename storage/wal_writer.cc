@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 
 namespace quorate::storage {
 namespace {

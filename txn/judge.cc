@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/mutant.h"
+#include "base/status_macros.h"
 #include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 #include "txn/footprint.h"

@@ -15,6 +15,7 @@
 
 #include "base/limits.h"
 #include "base/status.h"
+#include "base/status_macros.h"
 
 namespace quorate::v1 {
 class CommitRequest;

@@ -9,6 +9,7 @@
 #include "base/backoff.h"
 #include "base/limits.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "base/turns.h"
 #include "client/route/grpc_loop.h"
 #include "client/route/grpc_socket.h"

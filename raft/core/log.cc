@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+
 namespace quorate::raft {
 
 Log::Log(const SnapshotMeta& snapshot, std::vector<Entry> entries)

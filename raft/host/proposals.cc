@@ -1,5 +1,6 @@
 #include "raft/host/proposals.h"
 
+#include "base/check.h"
 #include "base/probe.h"
 
 namespace quorate::raft {

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/coding.h"
 #include "base/limits.h"
+#include "base/status_macros.h"
 
 namespace quorate::raft {
 namespace {

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/bytes.h"
+#include "base/status_macros.h"
 #include "placement/frontend.h"
 #include "placement/shard_map.h"
 #include "txn/errors.h"

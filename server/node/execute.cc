@@ -9,6 +9,7 @@
 #include "base/coding.h"
 #include "base/crc32c.h"
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "txn/errors.h"
 
 namespace quorate::server {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/status_macros.h"
 #include "placement/heartbeats.h"
 #include "txn/errors.h"
 

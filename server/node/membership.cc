@@ -10,6 +10,7 @@
 #include "base/coding.h"
 #include "base/crc32c.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "server/node/bootstrap_plan.h"
 #include "server/node/small_file.h"
 #include "txn/errors.h"

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "base/version.h"
 #include "client/database.h"
 #include "quorate/v1/client.pb.h"

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/status_macros.h"
+
 namespace quorate::server {
 
 Result<std::string> ReadFile(storage::FileSystem& files, const std::string& path) {

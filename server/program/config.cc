@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/address.h"
+#include "base/status_macros.h"
 #include "base/stderr_logger.h"
 
 namespace quorate::server {

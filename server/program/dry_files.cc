@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/status_macros.h"
+
 namespace quorate::server {
 
 // Copied into memory as a whole by its first change.

@@ -14,6 +14,7 @@
 
 #include "base/real_clock.h"
 #include "base/real_executor.h"
+#include "base/status_macros.h"
 #include "server/program/dry_files.h"
 #include "storage/lmdb_check.h"
 #include "storage/low_space.h"

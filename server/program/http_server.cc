@@ -18,6 +18,7 @@
 #include "base/address.h"
 #include "base/limits.h"
 #include "base/real_descriptors.h"
+#include "base/status_macros.h"
 
 namespace quorate::server {
 namespace {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "client/route/grpc_socket.h"
 #include "quorate/v1/client.grpc.pb.h"
 #include "server/node/public_api.h"

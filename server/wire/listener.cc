@@ -21,6 +21,7 @@
 #include "base/address.h"
 #include "base/limits.h"
 #include "base/real_clock.h"
+#include "base/status_macros.h"
 #include "server/wire/grpc_options.h"
 
 namespace quorate::server {

@@ -5,6 +5,7 @@
 
 #include "base/real_clock.h"
 #include "base/real_executor.h"
+#include "base/status_macros.h"
 #include "client/blocking.h"
 #include "client/database_impl.h"
 #include "tests/client/fake_cluster.h"

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "base/check.h"
 #include "base/env.h"
 #include "base/task.h"
 #include "client/route/channel.h"

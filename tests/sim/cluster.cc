@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/check.h"
+#include "base/status_macros.h"
 #include "placement/service.h"
 #include "quorate/v1/node.pb.h"
 #include "server/node/public_api.h"

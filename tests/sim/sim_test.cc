@@ -2,6 +2,7 @@
 // consensus rounds before an answer. Not here: long batches, see docs/testing.md.
 #include <gtest/gtest.h>
 
+#include "base/status_macros.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/run.h"
 #include "tests/sim/script.h"

@@ -15,6 +15,7 @@
 #include <map>
 
 #include "base/random.h"
+#include "base/status_macros.h"
 #include "storage/lmdb_damage.h"
 #include "storage/lmdb_store.h"
 #include "tests/storage/temp_directory.h"

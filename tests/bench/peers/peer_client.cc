@@ -4,6 +4,7 @@
 
 #include "base/real_clock.h"
 #include "base/real_executor.h"
+#include "base/status_macros.h"
 #include "client/database.h"
 #include "client/route/grpc_channel.h"
 #include "client/route/grpc_loop.h"

@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "base/real_clock.h"
+#include "base/status_macros.h"
 #include "tests/integration/nemesis/workloads.h"
 
 namespace quorate::nemesis {

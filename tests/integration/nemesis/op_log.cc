@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "base/check.h"
+
 namespace quorate::nemesis {
 
 int64_t MonotonicNanos() {
@@ -48,11 +50,11 @@ void AckLog::Acknowledged(const std::vector<int>& shards) {
 std::string AckLog::Second() {
   const std::lock_guard lock(mutex_);
   std::fflush(file_);
-  std::string line = fmt::format(
-      R"({{"time": {:.3f}, "writes": {}, "by_shard": [{}], )"
-      R"("reads": {}, "refused": {}, "unknown": {}}})",
-      static_cast<double>(MonotonicNanos()) / 1e9, writes_, fmt::join(by_shard_, ", "),
-      reads_.exchange(0), refused_.exchange(0), unknown_.exchange(0));
+  std::string line =
+      fmt::format(R"({{"time": {:.3f}, "writes": {}, "by_shard": [{}], )"
+                  R"("reads": {}, "refused": {}, "unknown": {}}})",
+                  static_cast<double>(MonotonicNanos()) / 1e9, writes_, fmt::join(by_shard_, ", "),
+                  reads_.exchange(0), refused_.exchange(0), unknown_.exchange(0));
   writes_ = 0;
   by_shard_.assign(by_shard_.size(), 0);
   return line;

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/bytes.h"
+#include "base/status_macros.h"
 #include "tests/integration/nemesis/workloads.h"
 
 namespace quorate::nemesis {

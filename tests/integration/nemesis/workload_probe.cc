@@ -4,6 +4,7 @@
 #include <charconv>
 #include <mutex>
 
+#include "base/status_macros.h"
 #include "tests/integration/nemesis/workloads.h"
 
 namespace quorate::nemesis {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <set>
 
+#include "base/status_macros.h"
 #include "tests/integration/nemesis/workloads.h"
 
 namespace quorate::nemesis {

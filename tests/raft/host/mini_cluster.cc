@@ -1,5 +1,6 @@
 #include "tests/raft/host/mini_cluster.h"
 
+#include "base/check.h"
 #include "base/coding.h"
 #include "quorate/v1/raft.pb.h"
 #include "raft/host/wire.h"

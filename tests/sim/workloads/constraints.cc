@@ -2,6 +2,7 @@
 // break it if what they read could change before they commit.
 #include <fmt/format.h>
 
+#include "base/status_macros.h"
 #include "tests/sim/workloads/catalogue.h"
 
 namespace quorate::sim {

@@ -1,6 +1,7 @@
 // Hot key and locks: everybody wants the same few keys at once.
 #include <fmt/format.h>
 
+#include "base/status_macros.h"
 #include "tests/sim/workloads/catalogue.h"
 
 namespace quorate::sim {

@@ -1,6 +1,7 @@
 // Counter: increments by clients whose answers get lost. A client that does not hear what became of
 // its commit asks, and sends the increment again whatever it hears. Each must count once, or not at
 // all.
+#include "base/status_macros.h"
 #include "tests/sim/workloads/catalogue.h"
 #include "tests/sim/workloads/histories.h"
 #include "tests/sim/workloads/increments.h"

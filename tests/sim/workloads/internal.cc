@@ -1,5 +1,6 @@
 // Internal: transactions that read what they have written themselves, in every way there is to
 // read, over keys that others write too. The contents check tells both kinds of wrong apart.
+#include "base/status_macros.h"
 #include "tests/sim/workloads/catalogue.h"
 
 namespace quorate::sim {

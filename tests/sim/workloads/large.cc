@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "tests/sim/workloads/catalogue.h"
 
 namespace quorate::sim {

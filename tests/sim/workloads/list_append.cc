@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/coding.h"
+#include "base/status_macros.h"
 #include "tests/sim/workloads/catalogue.h"
 #include "tests/sim/workloads/histories.h"
 

@@ -15,7 +15,9 @@
 #include <algorithm>
 #include <deque>
 
+#include "base/check.h"
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "quorate/v1/node.pb.h"
 #include "tests/sim/workloads/catalogue.h"
 #include "tests/sim/workloads/increments.h"

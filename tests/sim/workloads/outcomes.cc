@@ -2,6 +2,7 @@
 // answer that is final and true: a row says whether the transaction happened.
 #include <fmt/format.h>
 
+#include "base/status_macros.h"
 #include "tests/sim/workloads/catalogue.h"
 
 namespace quorate::sim {

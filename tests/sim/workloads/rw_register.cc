@@ -1,5 +1,6 @@
 // Registers: transactions read and write single values, each written value new, over many shards;
 // some read what they then write. Judged by the stand-alone checker.
+#include "base/status_macros.h"
 #include "tests/sim/workloads/catalogue.h"
 #include "tests/sim/workloads/histories.h"
 

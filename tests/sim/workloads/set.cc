@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "tests/sim/checks/contents.h"
 #include "tests/sim/checks/recorder.h"
 #include "tests/sim/workloads/histories.h"

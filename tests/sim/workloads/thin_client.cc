@@ -1,5 +1,6 @@
 #include "tests/sim/workloads/thin_client.h"
 
+#include "base/check.h"
 #include "server/node/public_api.h"
 
 namespace quorate::sim {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/check.h"
 #include "tests/sim/checks/contents.h"
 #include "tests/sim/checks/recorder.h"
 #include "tests/sim/cluster.h"
