@@ -1,6 +1,10 @@
 #include "base/task.h"
 
+#include "base/check.h"
+
 namespace quorate {
+
+void task_internal::Misused(const char* how) { CHECK(false, "{}", how); }
 
 struct TaskScope::RootPromise {
   TaskScope* scope;

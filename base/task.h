@@ -9,6 +9,9 @@
 // component stops, and how the simulator crashes a node: every awaiter below deregisters itself in
 // its destructor, so that nothing resumes a frame that is gone. Never destroy a scope from one of
 // its own coroutines.
+//
+// Our own code throws nothing, but coroutines of users may run inside ours: what leaves a task is
+// thrown again where the task is awaited. A task that is spawned has nobody to tell: it must catch.
 #pragma once
 
 #include <coroutine>
@@ -18,7 +21,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/check.h"
 #include "base/executor.h"
 
 namespace quorate {
@@ -28,8 +30,12 @@ class Task;
 
 namespace task_internal {
 
+// Ends the process: what is wrong with a use of a task.
+[[noreturn]] void Misused(const char* how);
+
 struct PromiseBase {
   std::coroutine_handle<> continuation = std::noop_coroutine();
+  std::exception_ptr exception;
 
   std::suspend_always initial_suspend() noexcept { return {}; }
   struct FinalAwaiter {
@@ -41,8 +47,7 @@ struct PromiseBase {
     void await_resume() noexcept {}
   };
   FinalAwaiter final_suspend() noexcept { return {}; }
-  // Code of ours does not throw; a library exception that gets here is a bug.
-  void unhandled_exception() { std::terminate(); }
+  void unhandled_exception() { exception = std::current_exception(); }
 };
 
 template <class T>
@@ -85,23 +90,43 @@ class [[nodiscard]] Task {
 
   bool valid() const { return static_cast<bool>(handle_); }
 
+  // Runs it to its end, and returns what it returned.
   auto operator co_await() && {
-    struct Awaiter {
-      Handle handle;
-      bool await_ready() const { return false; }
-      std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) {
-        handle.promise().continuation = parent;
-        return handle;
-      }
-      T await_resume() {
-        if constexpr (!std::is_void_v<T>) return std::move(*handle.promise().value);
-      }
+    struct Awaiter : Running {
+      T await_resume() { return TakeFrom(this->handle); }
     };
-    CHECK(handle_, "awaiting an empty Task");
-    return Awaiter{handle_};
+    return Awaiter{{Checked()}};
   }
 
+  // Runs it to its end without throwing: awaited, this is the exception that it ended in, or null.
+  // After null, Take() returns what it returned.
+  auto Run() {
+    struct Awaiter : Running {
+      std::exception_ptr await_resume() { return this->handle.promise().exception; }
+    };
+    return Awaiter{{Checked()}};
+  }
+  T Take() && { return TakeFrom(handle_); }
+
  private:
+  struct Running {
+    Handle handle;
+    bool await_ready() const { return false; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) {
+      handle.promise().continuation = parent;
+      return handle;
+    }
+  };
+  static T TakeFrom(Handle handle) {
+    if (handle.promise().exception) [[unlikely]]
+      std::rethrow_exception(handle.promise().exception);
+    if constexpr (!std::is_void_v<T>) return std::move(*handle.promise().value);
+  }
+  Handle Checked() const {
+    if (!handle_) [[unlikely]] task_internal::Misused("an empty Task is awaited");
+    return handle_;
+  }
+
   Handle handle_;
 };
 
@@ -168,7 +193,7 @@ class Future {
       ~Awaiter() { state->waiter = {}; }
       bool await_ready() const { return state->value.has_value(); }
       void await_suspend(std::coroutine_handle<> h) {
-        CHECK(!state->waiter, "a Future is awaited once");
+        if (state->waiter) [[unlikely]] task_internal::Misused("a Future is awaited twice");
         state->waiter = h;
       }
       T await_resume() { return std::move(*state->value); }
@@ -230,7 +255,8 @@ class Sleep {
   TimerId timer_ = 0;
 };
 
-// Awaits all of `tasks` concurrently; results in the order given.
+// Awaits all of `tasks` concurrently; results in the order given. When all have ended, throws what
+// the first of those that threw did.
 template <class T>
 Task<std::vector<T>> WhenAll(Executor& executor, std::vector<Task<T>> tasks);
 

@@ -12,12 +12,17 @@ struct Gather {
   explicit Gather(Executor& executor, size_t n) : done(executor), results(n), left(n) {}
   Promise<bool> done;
   std::vector<std::optional<T>> results;
+  std::exception_ptr exception;
   size_t left;
 };
 
 template <class T>
 Task<void> GatherOne(std::shared_ptr<Gather<T>> gather, size_t index, Task<T> task) {
-  gather->results[index].emplace(co_await std::move(task));
+  if (std::exception_ptr exception = co_await task.Run()) {
+    if (!gather->exception) gather->exception = std::move(exception);
+  } else {
+    gather->results[index].emplace(std::move(task).Take());
+  }
   if (--gather->left == 0) gather->done.Set(true);
 }
 
@@ -34,6 +39,7 @@ Task<std::vector<T>> WhenAll(Executor& executor, std::vector<Task<T>> tasks) {
     children.Spawn(task_internal::GatherOne<T>(gather, i, std::move(tasks[i])));
   }
   co_await gather->done.future();
+  if (gather->exception) std::rethrow_exception(gather->exception);
   values.reserve(tasks.size());
   for (auto& result : gather->results) values.push_back(std::move(*result));
   co_return values;

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <map>
+#include <stdexcept>
 #include <string>
 
 namespace quorate {
@@ -146,6 +147,68 @@ TEST(WhenAll, ChildrenDieWithTheirParent) {
   }
   executor.Run();
   EXPECT_TRUE(results.empty());
+}
+
+Task<int> ThrowAfter(Executor& executor, Duration d, const char* what) {
+  co_await Sleep(executor, d);
+  throw std::runtime_error(what);
+}
+
+Task<void> Catch(Task<int> task, std::string* what) {
+  try {
+    (void)co_await std::move(task);
+  } catch (const std::runtime_error& e) {
+    *what = e.what();
+  }
+}
+
+Task<int> Through(Task<int> task) { co_return co_await std::move(task); }
+
+TEST(Task, WhatItThrowsIsThrownWhereItIsAwaited) {
+  ManualExecutor executor;
+  TaskScope scope(executor);
+  std::string what;
+  scope.Spawn(Catch(Through(ThrowAfter(executor, 5ms, "thrown")), &what));
+  executor.Run();
+  EXPECT_EQ(what, "thrown");
+}
+
+Task<void> RunBoth(Executor& executor, std::string* seen) {
+  Task<int> good = Answer(3);
+  Task<int> bad = ThrowAfter(executor, 1ms, "bad");
+  if (!co_await good.Run()) *seen += std::to_string(std::move(good).Take());
+  if (co_await bad.Run()) *seen += " bad";
+}
+
+TEST(Task, RunTellsOfTheExceptionWithoutThrowing) {
+  ManualExecutor executor;
+  TaskScope scope(executor);
+  std::string seen;
+  scope.Spawn(RunBoth(executor, &seen));
+  executor.Run();
+  EXPECT_EQ(seen, "3 bad");
+}
+
+Task<int> GatherThrowing(Executor& executor, int* ended) {
+  std::vector<Task<int>> tasks;
+  tasks.push_back(ThrowAfter(executor, 20ms, "second"));
+  tasks.push_back(ThrowAfter(executor, 10ms, "first"));
+  tasks.push_back([](Executor& e, int* n) -> Task<int> {
+    co_await Sleep(e, 30ms);
+    co_return ++*n;
+  }(executor, ended));
+  co_return static_cast<int>((co_await WhenAll(executor, std::move(tasks))).size());
+}
+
+TEST(WhenAll, ThrowsTheFirstExceptionOnceAllHaveEnded) {
+  ManualExecutor executor;
+  TaskScope scope(executor);
+  int ended = 0;
+  std::string what;
+  scope.Spawn(Catch(GatherThrowing(executor, &ended), &what));
+  executor.Run();
+  EXPECT_EQ(what, "first");
+  EXPECT_EQ(ended, 1);
 }
 
 }  // namespace
