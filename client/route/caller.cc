@@ -155,7 +155,7 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
         const Route* route = routes_.Find(*walk->key);
         if (route == nullptr || (route->shard == stop->shard && route->version == stop->version)) {
           // The answer goes out whether or not it helped.
-          (void)co_await map_.Refresh(Span::OfKey(*walk->key));
+          (void)co_await map_.Refresh(Span::OfKey(*walk->key), walk->deadline);
         }
       }
       co_return std::move(*answer);
@@ -172,7 +172,7 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
     if (in_time && (walk->want_map || walk->rounds % kRoundsPerMap == 1)) {
       walk->want_map = false;
       // Who looks for the placement leader needs no shard, only what comes with any.
-      Status status = co_await map_.Refresh(Span::OfKey(walk->key.value_or("")));
+      Status status = co_await map_.Refresh(Span::OfKey(walk->key.value_or("")), walk->deadline);
       if (status.ok() && walk->rounds++ == 0) continue;
       if (!status.ok()) {
         walk->last = status;

@@ -21,7 +21,8 @@ class MapFetcher {
 
   // Asks for the map of `span`, and for the whole one while none is known; once for everyone who
   // waits for the same. UNAVAILABLE, UNINITIALIZED, WRONG_CLUSTER: of the sources that were asked.
-  Task<Status> Refresh(Span span);
+  // Ends by `deadline`, with UNAVAILABLE, however many sources are still to be asked.
+  Task<Status> Refresh(Span span, Instant deadline);
 
   // Makes every part of `span` known, refreshing the map as needed.
   Task<Result<std::vector<Route>>> Cover(Span span, Instant deadline);
@@ -30,20 +31,27 @@ class MapFetcher {
   void AskLast(std::string address) { silent_ = std::move(address); }
 
  private:
+  struct Waiter {
+    Promise<Status> promise;
+    Instant deadline;
+  };
   struct Wanted {
     Span span;
-    std::vector<Promise<Status>> waiters;
+    std::vector<Waiter> waiters;
+    std::string tried;  // sources that failed, and how
   };
+  Status OutOfTime() const;
   // One after the other, until nobody waits.
   Task<void> AskForAll();
-  // The first source that knows shards of `span` will do.
-  Task<Status> AskSources(Span span);
+  // The first source that knows shards of the span will do; ends when nobody waits any more.
+  Task<Status> AskSources();
   enum class Answer : uint8_t { kShards, kNodesOnly };
-  Task<Result<Answer>> AskOne(std::string address, Span span);
+  Task<Result<Answer>> AskOne(std::string address, Span span, Duration timeout);
 
   Env& env_;
   Channel& channel_;
   RouteCache& routes_;
+  Counter& refreshes_;
   std::string last_source_;
   std::string silent_;
   std::optional<Wanted> current_;  // under way

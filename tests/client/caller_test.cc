@@ -142,7 +142,7 @@ TEST_F(CallerTest, AsksForThePartOfTheMapThatItNeeds) {
   int done = 0;
   const auto refresh = [&](Span span) {
     scope_.Spawn([](Caller* c, Span span, int* n) -> Task<void> {
-      EXPECT_TRUE((co_await c->map().Refresh(span)).ok());
+      EXPECT_TRUE((co_await c->map().Refresh(span, Instant::max())).ok());
       ++*n;
     }(&caller_, std::move(span), &done));
   };
@@ -161,6 +161,53 @@ TEST_F(CallerTest, EndsByItsDeadlineWhateverHappens) {
   const Result<v1::NodeResponse> result = Read("a", 3s);
   EXPECT_EQ(result.status().code(), Code::kDeadlineExceeded);
   EXPECT_LE(world_.env.Now() - begin, 3s);
+}
+
+// Every node that may know the map is cut off; each would be waited for longer than the call may.
+TEST_F(CallerTest, EndsByItsDeadlineWhileTheMapIsAskedFor) {
+  for (const char* silent : {"n1:1", "n2:1", "n3:1"}) {
+    channel_.Listen(silent, [](const v1::NodeRequest&) { return Answer(std::nullopt); });
+  }
+  for (const Duration timeout : {Duration(300ms), Duration(700ms), Duration(1200ms)}) {
+    RouteCache empty({"n1:1", "n2:1", "n3:1"});
+    Caller caller(world_.env, channel_, empty);
+    const Instant begin = world_.env.Now();
+    Caller::Fill fill = [](const Route& route) { return ReadOf("a", route); };
+    result_.reset();
+    scope_.Spawn(Store(caller.CallShard("a", fill, begin + timeout)));
+    EXPECT_TRUE(world_.executor.RunUntil([&] { return result_.has_value(); }));
+    EXPECT_EQ(result_->status().code(), Code::kUnavailable) << result_->status().ToString();
+    EXPECT_LE(world_.env.Now() - begin, timeout);
+    EXPECT_GE(world_.env.Now() - begin, std::min<Duration>(timeout, 1s));
+
+    std::optional<Result<std::vector<Route>>> covered;
+    const Instant again = world_.env.Now();
+    scope_.Spawn([](Caller* c, Instant end, auto* out) -> Task<void> {
+      out->emplace(co_await c->map().Cover(Span::OfKey("a"), end));
+    }(&caller, again + timeout, &covered));
+    EXPECT_TRUE(world_.executor.RunUntil([&] { return covered.has_value(); }));
+    EXPECT_FALSE(covered->ok());
+    EXPECT_LE(world_.env.Now() - again, timeout);
+  }
+}
+
+TEST_F(CallerTest, WhoHasMoreTimeGoesOnAskingForTheMap) {
+  for (const char* silent : {"n1:1", "n2:1"}) {
+    channel_.Listen(silent, [](const v1::NodeRequest&) { return Answer(std::nullopt); });
+  }
+  RouteCache empty({"n1:1", "n2:1", "n3:1"});
+  Caller caller(world_.env, channel_, empty);
+  std::vector<std::string> ended;
+  const auto refresh = [&](std::string who, Duration timeout) {
+    scope_.Spawn([](Caller* c, std::string who, Instant end, auto* ended) -> Task<void> {
+      const Status status = co_await c->map().Refresh(Span::All(), end);
+      ended->push_back(who + (status.ok() ? " has it" : " gave up"));
+    }(&caller, std::move(who), world_.env.Now() + timeout, &ended));
+  };
+  refresh("the hasty", 200ms);
+  refresh("the patient", 5s);
+  world_.executor.RunUntil([&] { return ended.size() == 2; });
+  EXPECT_THAT(ended, ElementsAre("the hasty gave up", "the patient has it"));
 }
 
 TEST_F(CallerTest, SaysUnavailableWhenNothingCanHaveHappened) {
