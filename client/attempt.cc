@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
+#include "txn/txn_size.h"
 
 namespace quorate::client {
 namespace {
@@ -28,7 +29,17 @@ Attempt::Attempt(Core* core, Spec spec)
       reader_(core, spec_.txn_id, &start_),
       locks_(core, spec_.txn_id) {}
 
-Attempt::~Attempt() = default;
+Attempt::~Attempt() { End(); }
+
+void Attempt::End() {
+  ended_ = true;
+  locks_.Release();
+}
+
+Status Attempt::CheckOpen() const {
+  if (!ended_) return Status::Ok();
+  return Status(Code::kFailedPrecondition, "the transaction has ended");
+}
 
 void Attempt::set_deadline(Instant deadline) {
   spec_.deadline = deadline;
@@ -38,6 +49,7 @@ void Attempt::set_deadline(Instant deadline) {
 // ---- reading ------------------------------------------------------------------------------------
 
 Task<Result<std::optional<std::string>>> Attempt::Get(std::string key) {
+  CO_RETURN_IF_ERROR(CheckOpen());
   CO_RETURN_IF_ERROR(CheckKey(key));
   const auto* own = MUTANT("client-own-writes-not-seen") ? nullptr : writes_.Find(key);
   if (own != nullptr) co_return *own;
@@ -49,6 +61,7 @@ Task<Result<std::optional<std::string>>> Attempt::Get(std::string key) {
 
 Task<Result<std::vector<std::optional<std::string>>>> Attempt::GetMany(
     std::vector<std::string> keys) {
+  CO_RETURN_IF_ERROR(CheckOpen());
   for (const std::string& key : keys) CO_RETURN_IF_ERROR(CheckKey(key));
   std::vector<std::optional<std::string>> values(keys.size());
   auto wanted = std::make_shared<std::vector<std::string>>();
@@ -71,6 +84,7 @@ Task<Result<std::vector<std::optional<std::string>>>> Attempt::GetMany(
 
 Task<Result<std::vector<Row>>> Attempt::Scan(std::string from, std::string to,
                                              ScanOptions options) {
+  CO_RETURN_IF_ERROR(CheckOpen());
   const Span span{std::move(from), std::move(to)};
   CO_RETURN_IF_ERROR(CheckSpan(span));
   std::vector<Row> rows;
@@ -135,6 +149,7 @@ Task<void> Attempt::LockAll(std::vector<std::string> keys) {
 }
 
 Task<Result<std::optional<std::string>>> Attempt::GetForUpdate(std::string key) {
+  CO_RETURN_IF_ERROR(CheckOpen());
   CO_RETURN_IF_ERROR(CheckKey(key));
   if (spec_.read_only) co_return InvalidArgument("a read-only transaction takes no locks");
   std::vector<std::string> keys(1, key);
@@ -151,9 +166,10 @@ Status Attempt::Put(std::string key, std::string value) {
 Status Attempt::Delete(std::string key) { return Write(std::move(key), std::nullopt); }
 
 Status Attempt::Write(std::string key, std::optional<std::string> value) {
+  RETURN_IF_ERROR(CheckOpen());
   if (spec_.read_only) return InvalidArgument("a read-only transaction writes nothing");
   RETURN_IF_ERROR(CheckKey(key));
-  RETURN_IF_ERROR(CheckTxnSize(writes_.bytes() + reads_.bytes() + writes_.GrowthOf(key, value),
+  RETURN_IF_ERROR(CheckTxnSize(reads_.bytes() + writes_.BytesWith(key, value),
                                writes_.keys() + reads_.size() + (writes_.Adds(key) ? 1 : 0)));
   writes_.Set(std::move(key), std::move(value));
   return Status::Ok();
@@ -161,8 +177,10 @@ Status Attempt::Write(std::string key, std::optional<std::string> value) {
 
 Status Attempt::NoteRead(Span span) {
   if (spec_.read_only) return Status::Ok();
-  RETURN_IF_ERROR(CheckTxnSize(writes_.bytes() + reads_.bytes() + span.from.size() + span.to.size(),
-                               writes_.keys() + reads_.size() + 1));
+  if (reads_.Has(span)) return Status::Ok();
+  RETURN_IF_ERROR(
+      CheckTxnSize(writes_.bytes() + reads_.bytes() + TxnSize::OfRead(span.from, span.to),
+                   writes_.keys() + reads_.size() + 1));
   reads_.Add(std::move(span));
   return Status::Ok();
 }
@@ -223,6 +241,7 @@ Task<Settled> Attempt::Commit() {
   const auto aborted = [](Status status) {
     return Settled{Settled::State::kAborted, std::move(status)};
   };
+  ended_ = true;
   if (!doom_.ok()) co_return aborted(doom_);
   if (writes_.empty()) co_return Settled{Settled::State::kCommitted};
   if (Status status = CheckAge(); !status.ok()) co_return aborted(std::move(status));
@@ -249,7 +268,9 @@ Task<Settled> Attempt::Commit() {
   keys.reserve(writes_.keys());
   for (const auto& [key, value] : writes_.writes()) keys.push_back(key);
   anchor_key_ = ChooseAnchor(core_->caller().routes(), keys);
-  co_return co_await SendCommit(core_, BuildCommit(), spec_.deadline);
+  Settled settled = co_await SendCommit(core_, BuildCommit(), spec_.deadline, &commits_sent_);
+  commits_sent_ = 0;
+  co_return settled;
 }
 
 }  // namespace quorate::client

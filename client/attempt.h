@@ -2,7 +2,7 @@
 // lays its own writes over what is stored, remembers what was read, commits.
 //
 // A failed read dooms the attempt: what the closure does without knowing the answer must not be
-// committed.
+// committed. An attempt that has ended, by Commit or End, takes no further steps.
 #pragma once
 
 #include <memory>
@@ -33,6 +33,7 @@ class Attempt final : public Transaction {
   };
   // `core` outlives it.
   Attempt(Core* core, Spec spec);
+  // Ends it. Executor's thread.
   ~Attempt() override;
 
   Task<Result<std::optional<std::string>>> Get(std::string key) override;
@@ -52,8 +53,10 @@ class Attempt final : public Transaction {
 
   // Makes the writes real. kAborted with the status of a failed read if the attempt is doomed.
   Task<Settled> Commit();
-  // Gives up the advisory locks, in the background.
-  void Release() { locks_.Release(); }
+  // Whether a Commit was sent of which nobody has heard what became of it.
+  bool in_doubt() const { return commits_sent_ > 0; }
+  // Nothing follows: gives up the advisory locks, in the background.
+  void End();
 
   void set_deadline(Instant deadline);
   // The status of the first read that failed; OK if none did.
@@ -66,6 +69,7 @@ class Attempt final : public Transaction {
  private:
   Task<Status> EnsurePriority();
 
+  Status CheckOpen() const;
   Status NoteRead(Span span);
   Status Write(std::string key, std::optional<std::string> value);
   Status Doom(Status status);
@@ -78,6 +82,8 @@ class Attempt final : public Transaction {
   SnapshotReader reader_;
   AdvisoryLocks locks_;
   std::string anchor_key_;  // once committing
+  int commits_sent_ = 0;    // until its answer is known
+  bool ended_ = false;
   Status doom_;
   WriteBuffer writes_;
   ReadSet reads_;

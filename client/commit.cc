@@ -70,20 +70,6 @@ Status Reason(const Settled& settled, const Status& refusal) {
   return refused ? refusal : settled.status;
 }
 
-// A Commit between its first sending and what is known of it.
-struct Sending {
-  std::shared_ptr<const v1::CommitRequest> request;
-  int times = 0;
-
-  v1::NodeRequest Make(const Route& route) {
-    ++times;
-    v1::NodeRequest message;
-    *message.mutable_commit() = *request;
-    SetRoute(route, message.mutable_commit()->mutable_route());
-    return message;
-  }
-};
-
 }  // namespace
 
 Task<Settled> AskOutcome(Core* core, TxnHandle txn, Instant deadline) {
@@ -130,14 +116,20 @@ Task<Settled> AskOutcome(Core* core, TxnHandle txn, Instant deadline) {
   co_return Unknown(std::move(last));
 }
 
-Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request, Instant deadline) {
+Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request, Instant deadline,
+                         int* times_sent) {
   Env& env = core->env();
   const Duration left = deadline - env.Now();
   const Instant send_until = deadline - std::min(kAskReserveMax, left / kAskReserveShare);
   Status last;
   Backoff pause(kPauseInitial, kPauseMax);
-  auto sending = std::make_shared<Sending>(Sending{request});
-  Caller::Fill fill = [sending](const Route& route) { return sending->Make(route); };
+  Caller::Fill fill = [request, times_sent](const Route& route) {
+    ++*times_sent;
+    v1::NodeRequest message;
+    *message.mutable_commit() = *request;
+    SetRoute(route, message.mutable_commit()->mutable_route());
+    return message;
+  };
   while (true) {
     MarkStep(env.executor, CommitStep::kSent, request->txn_id());
     const Result<v1::NodeResponse> response =
@@ -146,7 +138,7 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
       last = response.status();
       // Never sent, or refused at the door by a node of another cluster.
       const bool nowhere =
-          sending->times == 0 || (sending->times == 1 && last.code() == Code::kWrongCluster);
+          *times_sent == 0 || (*times_sent == 1 && last.code() == Code::kWrongCluster);
       if (nowhere) co_return Aborted(std::move(last));
       break;
     }
@@ -160,7 +152,7 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
     }
     last = StatusFromError(error);
     const Duration retry_after = std::chrono::milliseconds(error.retry_after_ms());
-    if (last.code() == Code::kWrongCluster && sending->times == 1) co_return Aborted(last);
+    if (last.code() == Code::kWrongCluster && *times_sent == 1) co_return Aborted(last);
     // Of the name, or of this attempt: either way nothing can be said of the name's others.
     if (last.code() == Code::kTooOld && !request->name().empty()) co_return Unknown(last);
     const Verdict verdict = VerdictOf(last.code(), response->error().code() == v1::OK);

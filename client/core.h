@@ -79,8 +79,10 @@ Task<Settled> AskOutcome(Core* core, TxnHandle txn, Instant deadline);
 
 // Sends the Commit, again and again while it stays unanswered, and asks for the outcome when that
 // does not help. Routes and timeouts of `request` are filled in here. kAborted is a fact: no copy
-// of the Commit that was ever sent can take effect.
-Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request, Instant deadline);
+// of the Commit that was ever sent can take effect. `times_sent` is counted up just before each
+// sending; it outlives the call.
+Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request, Instant deadline,
+                         int* times_sent);
 
 // The key that should anchor these writes: one in the shard that owns most of them, so that the
 // coordinator has most of the work at hand. `keys` is not empty.

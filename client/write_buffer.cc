@@ -2,18 +2,22 @@
 
 #include <algorithm>
 
+#include "txn/txn_size.h"
+
 namespace quorate::client {
+namespace {
+
+std::string_view Bytes(const WriteBuffer::Value& value) {
+  return value.has_value() ? std::string_view(*value) : std::string_view();
+}
+
+}  // namespace
 
 void WriteBuffer::Set(std::string key, Value value) {
-  const size_t value_bytes = value.has_value() ? value->size() : 0;
   const auto [it, added] = writes_.try_emplace(std::move(key));
-  if (added) {
-    bytes_ += it->first.size();
-  } else {
-    bytes_ -= it->second.has_value() ? it->second->size() : 0;
-  }
-  bytes_ += value_bytes;
+  if (!added) bytes_ -= TxnSize::OfWrite(it->first, Bytes(it->second));
   it->second = std::move(value);
+  bytes_ += TxnSize::OfWrite(it->first, Bytes(it->second));
 }
 
 const WriteBuffer::Value* WriteBuffer::Find(std::string_view key) const {
@@ -22,9 +26,10 @@ const WriteBuffer::Value* WriteBuffer::Find(std::string_view key) const {
   return it == writes_.end() ? nullptr : &it->second;
 }
 
-size_t WriteBuffer::GrowthOf(std::string_view key, const Value& value) const {
-  const size_t value_bytes = value.has_value() ? value->size() : 0;
-  return (Adds(key) ? key.size() : 0) + value_bytes;
+size_t WriteBuffer::BytesWith(std::string_view key, const Value& value) const {
+  const Value* old = Find(key);
+  const size_t replaced = old == nullptr ? 0 : TxnSize::OfWrite(key, Bytes(*old));
+  return bytes_ - replaced + TxnSize::OfWrite(key, Bytes(value));
 }
 
 size_t WriteBuffer::DeletionsIn(const Span& span) const {
@@ -62,7 +67,7 @@ std::vector<Row> WriteBuffer::Overlay(std::vector<Row> stored, const Span& span,
 }
 
 void ReadSet::Add(Span span) {
-  const size_t bytes = span.from.size() + (span.single() ? 0 : span.to.size());
+  const size_t bytes = TxnSize::OfRead(span.from, span.to);
   if (spans_.insert(std::move(span)).second) bytes_ += bytes;
 }
 

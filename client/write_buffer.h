@@ -26,8 +26,8 @@ class WriteBuffer {
   void Set(std::string key, Value value);
   // nullptr: not written.
   const Value* Find(std::string_view key) const;
-  // Bytes that Set would add.
-  size_t GrowthOf(std::string_view key, const Value& value) const;
+  // bytes() after Set.
+  size_t BytesWith(std::string_view key, const Value& value) const;
   bool Adds(std::string_view key) const { return Find(key) == nullptr; }
   size_t DeletionsIn(const Span& span) const;
   // `stored`: rows of `span` in key order (descending if `reverse`), as stored. The rows as this
@@ -37,7 +37,7 @@ class WriteBuffer {
   const Map& writes() const { return writes_; }
   bool empty() const { return writes_.empty(); }
   size_t keys() const { return writes_.size(); }
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const { return bytes_; }  // as TxnSize counts them
 
  private:
   Map writes_;
@@ -47,6 +47,7 @@ class WriteBuffer {
 class ReadSet {
  public:
   void Add(Span span);
+  bool Has(const Span& span) const { return spans_.contains(span); }
   const absl::btree_set<Span>& spans() const { return spans_; }
   bool empty() const { return spans_.empty(); }
   size_t size() const { return spans_.size(); }

@@ -15,6 +15,7 @@
 #include "txn/given_name.h"
 #include "txn/id.h"
 #include "txn/key_span.h"
+#include "txn/txn_size.h"
 
 namespace quorate {
 namespace {
@@ -63,25 +64,22 @@ class Sizes {
             "writes must be sorted by key without duplicates: \"{}\"", Printable(write.key())));
       }
       previous = &write.key();
-      bytes_ += write.key().size() + write.value().size();
+      size_.AddWrite(write.key(), write.value());
     }
-    keys_ += static_cast<size_t>(writes.size());
     return Status::Ok();
   }
   template <class Spans>
   Status AddSpans(const Spans& spans) {
     for (const v1::KeySpan& span : spans) {
       RETURN_IF_ERROR(CheckSpan(span.from(), span.to()));
-      bytes_ += span.from().size() + span.to().size();
+      size_.AddRead(span.from(), span.to());
     }
-    keys_ += static_cast<size_t>(spans.size());
     return Status::Ok();
   }
-  Status Sum() const { return CheckTxnSize(bytes_, keys_); }
+  Status Sum() const { return size_.Check(); }
 
  private:
-  size_t bytes_ = 0;
-  size_t keys_ = 0;
+  TxnSize size_;
 };
 
 Status CheckResolutions(const google::protobuf::RepeatedPtrField<v1::Resolution>& resolutions) {

@@ -12,9 +12,11 @@ namespace {
 
 TEST(WriteBuffer, CountsKeysAndBytesOnce) {
   WriteBuffer buffer;
-  EXPECT_EQ(buffer.GrowthOf("key", "12345"), 8u);
+  EXPECT_EQ(buffer.BytesWith("key", "12345"), 8u);
   buffer.Set("key", "12345");
   EXPECT_EQ(buffer.bytes(), 8u);
+  EXPECT_EQ(buffer.BytesWith("key", "1"), 4u);
+  EXPECT_EQ(buffer.BytesWith("k2", "1"), 11u);
   buffer.Set("key", "1");
   EXPECT_EQ(buffer.bytes(), 4u);
   buffer.Set("key", std::nullopt);
