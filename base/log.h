@@ -6,9 +6,9 @@
 
 #include <string_view>
 
-namespace quorate {
+#include "base/log_level.h"
 
-enum class LogLevel : uint8_t { kDebug, kInfo, kWarn, kError };
+namespace quorate {
 
 class Logger {
  public:

@@ -87,4 +87,27 @@ std::string Metrics::Exposition() const {
   return text;
 }
 
+void Metrics::Visit(const MetricVisitor& visit) const {
+  std::lock_guard lock(mutex_);
+  const auto all = [&](const auto& families, MetricSample::Kind kind, const auto& fill) {
+    for (const auto& [name, family] : families) {
+      for (const auto& [label, metric] : family.by_label) {
+        MetricSample sample{kind, name, family.help, label};
+        fill(*metric, &sample);
+        visit(sample);
+      }
+    }
+  };
+  const auto scalar = [](const auto& metric, MetricSample* sample) {
+    sample->value = static_cast<int64_t>(metric.Value());
+  };
+  all(counters_, MetricSample::Kind::kCounter, scalar);
+  all(gauges_, MetricSample::Kind::kGauge, scalar);
+  all(histograms_, MetricSample::Kind::kHistogram,
+      [](const Histogram& metric, MetricSample* sample) {
+        sample->value = static_cast<int64_t>(metric.Count());
+        sample->sum = metric.Sum();
+      });
+}
+
 }  // namespace quorate

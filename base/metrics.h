@@ -13,6 +13,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/metric_sample.h"
+
 namespace quorate {
 
 class Counter {
@@ -59,6 +61,8 @@ class Metrics {
                           std::string_view label = {});
   // The text exposition format, version 0.0.4, in name order.
   std::string Exposition() const;
+  // All values, in name order within a kind.
+  void Visit(const MetricVisitor& visit) const;
 
  private:
   template <class M>

@@ -10,25 +10,42 @@
 // What answers mean, for every call that writes:
 //   ok                   committed, strictly serializable, durable on a majority of every shard
 //   UNKNOWN_OUTCOME      may have committed; CommitResult::unknown names it for Outcome()
-//   any other error      nothing was committed, now or later (OVERLOADED and NO_SPACE of a named
+//   any other error      nothing was committed, now or later (CANCELLED, OVERLOADED and NO_SPACE of
+//   a named
 //                        transaction: by this call; it may be run again under its name)
 // A commit that was not answered is asked about before it is called unknown, and never made twice.
 // Conflicts (READ_CONFLICT, LOCK_CONFLICT, ...) are retried inside Transact with the transaction's
 // first priority kept, until the deadline. A closure may run several times: it must have no effect
 // of its own that it cannot repeat.
+//
+// A closure that throws ends its attempt: nothing is committed, its locks are given up at once, and
+// the exception reaches the caller: thrown by the blocking form and where a coroutine awaits the
+// call, in CommitResult::exception for a callback.
+//
+// Destroying a Database ends what it is doing: CANCELLED (nothing was committed) or UNKNOWN_OUTCOME
+// (a commit was under way) for blocking calls and callbacks; its coroutines are destroyed where
+// they are suspended. The destructor waits for blocking calls to return, their closures included.
+//
+// In a child process after fork(), a Database of the parent does nothing: its blocking forms return
+// FAILED_PRECONDITION. docs/embedding.md has all of this with examples.
 #pragma once
 
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "base/env.h"
+#include "base/metric_sample.h"
 #include "base/status.h"
 #include "base/task.h"
 #include "client/options.h"
 #include "client/transaction.h"
+
+namespace quorate {
+struct Env;
+}
 
 namespace quorate::client {
 
@@ -42,6 +59,8 @@ struct CommitResult {
   int shards = 0;  // participants of the commit
   // Committed by another attempt of the same name: what this closure read had no part in it.
   bool earlier = false;
+  // What the closure threw (callback forms): then `status` is ABORTED, nothing was committed.
+  std::exception_ptr exception;
   bool ok() const { return status.ok(); }
 };
 
@@ -50,17 +69,15 @@ enum class Outcome : uint8_t { kCommitted, kAborted };
 class Database {
  public:
   // Connects lazily: a wrong address shows in the first call, as UNAVAILABLE after about a second.
-  // INVALID_ARGUMENT for malformed options. Runs its own thread; the sync forms may be called from
-  // any number of threads. Destroying it drops what its coroutines were doing; no sync call may be
-  // under way then.
+  // INVALID_ARGUMENT for malformed options; FAILED_PRECONDITION in a child whose parent had a
+  // Database when it forked. Runs one thread of its own.
   static Result<std::unique_ptr<Database>> Open(Options options);
   // Over the caller's executor and channel, no thread of its own: coroutine forms only. This is how
   // nodes and the simulator run it. `env` and `channel` outlive it.
   static std::unique_ptr<Database> Create(Env& env, Channel& channel, Options options);
   virtual ~Database() = default;
 
-  // ---- coroutine forms: awaited on the library's executor
-  // ----------------------------------------
+  // ---- coroutine forms: awaited on the library's executor --------------------------------------
   using Closure = std::function<Task<Status>(Transaction&)>;
   virtual Task<CommitResult> TransactAsync(Closure closure, TransactOptions options) = 0;
   // One slot, one snapshot, no commit step; the closure's Transaction refuses writes.
@@ -71,8 +88,31 @@ class Database {
   // What became of a transaction. An error: not known yet (or TOO_OLD: no longer to be known).
   virtual Task<Result<Outcome>> OutcomeAsync(TxnHandle txn, Duration timeout) = 0;
 
+  // ---- callback forms: from any thread ---------------------------------------------------------
+  // The same calls. `done` is called once, on the library's thread and never inside the call; what
+  // it throws is logged and dropped. It is destroyed uncalled only if the call was made while the
+  // Database was being destroyed. Closures run on the library's thread, too.
+  template <class T>
+  using Callback = std::function<void(T)>;
+  virtual void TransactAsync(Closure closure, TransactOptions options,
+                             Callback<CommitResult> done) = 0;
+  virtual void SnapshotAsync(Closure closure, TransactOptions options,
+                             Callback<CommitResult> done) = 0;
+  virtual void GetAsync(std::string key, TransactOptions options,
+                        Callback<Result<std::optional<std::string>>> done) = 0;
+  virtual void PutAsync(std::string key, std::string value, TransactOptions options,
+                        Callback<CommitResult> done) = 0;
+  virtual void DeleteAsync(std::string key, TransactOptions options,
+                           Callback<CommitResult> done) = 0;
+  virtual void OutcomeAsync(TxnHandle txn, TransactOptions options,
+                            Callback<Result<Outcome>> done) = 0;
+
+  // ---- sessions --------------------------------------------------------------------------------
   // A transaction whose steps come from outside (the sessions of thin clients, benchmarks): reads
-  // and writes through `transaction()`, then exactly one of Commit or Rollback. No retries.
+  // and writes through `transaction()`, then exactly one of Commit or Rollback; after that every
+  // step is FAILED_PRECONDITION, another Commit included. No retries. May be destroyed on any
+  // thread, which rolls back what has not ended. Once the Database is gone, its transaction must
+  // not be used any more.
   class Session {
    public:
     virtual ~Session() = default;
@@ -81,15 +121,14 @@ class Database {
     virtual void Rollback() = 0;
     virtual TxnHandle handle() const = 0;
   };
-  // `name`: as TransactOptions::name; or none.
+  // `name`: as TransactOptions::name; or none. Any thread.
   virtual std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) = 0;
 
   // Runs `task` on the library's executor (any thread may call); for coroutine users without an
-  // executor of their own.
+  // executor of their own. What it throws is logged and dropped.
   virtual void Spawn(std::function<Task<void>()> task) = 0;
 
-  // ---- sync forms: any thread but the library's
-  // --------------------------------------------------
+  // ---- blocking forms: any thread but the library's (there: FAILED_PRECONDITION) ---------------
   using SyncClosure = std::function<Status(SyncTransaction&)>;
   virtual CommitResult Transact(SyncClosure closure, TransactOptions options = {}) = 0;
   virtual Status Snapshot(SyncClosure closure, TransactOptions options = {}) = 0;
@@ -97,6 +136,10 @@ class Database {
   virtual CommitResult Put(std::string key, std::string value) = 0;
   virtual CommitResult Delete(std::string key) = 0;
   virtual Result<quorate::client::Outcome> GetOutcome(TxnHandle txn) = 0;
+
+  // ---- what the library counted: any thread ----------------------------------------------------
+  virtual void VisitMetrics(const MetricVisitor& visit) const = 0;
+  virtual std::string MetricsText() const = 0;  // as Prometheus reads it
 };
 
 }  // namespace quorate::client

@@ -1,10 +1,14 @@
 // Options of the client library.
 #pragma once
 
+#include <functional>
+#include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log_level.h"
 #include "txn/given_name.h"
 
 namespace quorate::client {
@@ -14,6 +18,10 @@ struct Options {
   std::vector<std::string> cluster = {"127.0.0.1:7400"};
   // For every call that names none. At most limits::kRequestTimeoutMax.
   Duration timeout = std::chrono::seconds(10);
+  // Takes the library's log lines, on the library's thread: it should return soon, and what it
+  // throws is dropped. Empty: they go to standard error.
+  std::function<void(LogLevel level, std::string_view line)> log;
+  LogLevel log_level = LogLevel::kWarn;  // lines below it are not made
 };
 
 struct TransactOptions {
@@ -24,6 +32,9 @@ struct TransactOptions {
   // any time, must write `name_key`, and it must be the same for all runs of one name.
   GivenName name;
   std::string name_key;
+  // A stop that is requested, by any thread, ends the call soon: CANCELLED, and nothing was
+  // committed; or UNKNOWN_OUTCOME if a commit was under way.
+  std::stop_token stop = {};
 };
 
 }  // namespace quorate::client

@@ -70,6 +70,17 @@ CommitResult ToCommitResult(Settled settled, TxnHandle handle, int attempts) {
   return result;
 }
 
+CommitResult CancelledResult(const Attempt* attempt, int attempts) {
+  Settled settled{Settled::State::kAborted,
+                  Cancelled("the call was ended before it had committed")};
+  TxnHandle handle;
+  if (attempt != nullptr && attempt->in_doubt()) {
+    settled = {Settled::State::kUnknown, Cancelled("the call was ended while it committed")};
+    handle = attempt->handle();
+  }
+  return ToCommitResult(std::move(settled), std::move(handle), attempts);
+}
+
 TransactLoop::TransactLoop(Core* core, TransactOptions options, bool read_only)
     : core_(core), options_(options), read_only_(read_only), pause_(kPauseInitial, kPauseMax) {}
 
@@ -89,7 +100,7 @@ Task<bool> TransactLoop::Advance(Status closure_status) {
     co_return co_await BeginAttempt();
   }
   const bool settled = co_await Finish(std::move(closure_status));
-  attempt_->Release();
+  attempt_->End();
   if (settled) {
     co_await SettleName();
     co_return false;

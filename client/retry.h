@@ -28,6 +28,9 @@ bool WorthAnotherAttempt(Code code);
 bool IsContention(Code code);
 
 CommitResult ToCommitResult(Settled settled, TxnHandle handle, int attempts);
+// Of a call that is ended before its time: CANCELLED, and nothing was committed; or
+// UNKNOWN_OUTCOME.
+CommitResult CancelledResult(const Attempt* attempt, int attempts);
 
 class TransactLoop {
  public:
@@ -38,6 +41,8 @@ class TransactLoop {
   Task<bool> Advance(Status closure_status);
   Attempt& attempt() { return *attempt_; }
   CommitResult TakeResult() { return std::move(result_); }
+  // Of a loop that is gone on with no more; what it was doing has been destroyed.
+  CommitResult CancelledResult() const { return client::CancelledResult(attempt_.get(), number_); }
 
  private:
   // True: settled for good.

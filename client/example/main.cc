@@ -66,7 +66,8 @@ class Bank {
         for (int64_t i = first; i < n && i < first + kPerTransaction; ++i) {
           auto there = txn.Get(KeyOf(i));
           if (!there.ok()) return there.status();
-          if (!there->has_value()) RETURN_IF_ERROR(txn.Put(KeyOf(i), std::to_string(balance)));
+          if (there->has_value()) continue;
+          if (Status put = txn.Put(KeyOf(i), std::to_string(balance)); !put.ok()) return put;
         }
         return Status::Ok();
       });
@@ -87,7 +88,8 @@ class Bank {
         return Status(Code::kFailedPrecondition,
                       "account " + std::to_string(from) + " holds only " + std::to_string(*source));
       }
-      RETURN_IF_ERROR(txn.Put(KeyOf(from), std::to_string(*source - amount)));
+      Status taken = txn.Put(KeyOf(from), std::to_string(*source - amount));
+      if (!taken.ok()) return taken;
       return txn.Put(KeyOf(to), std::to_string(*target + amount));
     });
     if (!result.unknown.has_value()) return result.status;
@@ -149,7 +151,8 @@ Task<Status> MoveOne(int64_t from, int64_t to, Transaction& txn) {
   if (!source.ok()) co_return source.status();
   if (!target.ok()) co_return target.status();
   if (*source < 1) co_return Status(Code::kFailedPrecondition, "nothing left to move");
-  CO_RETURN_IF_ERROR(txn.Put(KeyOf(from), std::to_string(*source - 1)));
+  Status taken = txn.Put(KeyOf(from), std::to_string(*source - 1));
+  if (!taken.ok()) co_return taken;
   co_return txn.Put(KeyOf(to), std::to_string(*target + 1));
 }
 

@@ -64,6 +64,7 @@ std::string CauseOf(const std::string& message) {
 struct GrpcChannel::Shared {
   Env& env;
   GrpcLoop& loop;
+  Counter& lost;
   std::string cluster_id;
   std::shared_ptr<void> alive = std::make_shared<int>();  // held by every stream as well
 };
@@ -136,6 +137,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
   void OnMessage(v1::CallBatch batch) override {
     last_heard_ = env_.Now();
     pause_.Reset();
+    if (!std::exchange(heard_, true)) env_.log.Info("client: connected to {}", address_);
     for (v1::Call& call : *batch.mutable_calls()) {
       const auto it = waiting_.find(call.id());
       if (it == waiting_.end() || !call.has_response()) continue;
@@ -200,6 +202,10 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
   void Break(const std::string& reason) {
     queue_.clear();
     last_error_ = reason;
+    if (std::exchange(heard_, false)) {
+      shared_->lost.Add();
+      env_.log.Info("client: the connection to {} is lost: {}", address_, reason);
+    }
     retry_at_ = env_.Now() + pause_.Next(env_.random);
     const auto lost = std::exchange(waiting_, {});
     for (const auto& [id, promise] : lost) {
@@ -215,6 +221,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
   Backoff pause_;
   Instant retry_at_;
   std::string last_error_;
+  bool heard_ = false;  // anything, on stream_
   Stream* stream_ = nullptr;
   std::deque<Queued> queue_;                                // not yet written to stream_
   absl::btree_map<uint64_t, Promise<NodeResult>> waiting_;  // all on stream_
@@ -225,7 +232,12 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
 };
 
 GrpcChannel::GrpcChannel(Env& env, GrpcLoop& loop)
-    : shared_(std::make_shared<Shared>(Shared{.env = env, .loop = loop})) {}
+    : shared_(std::make_shared<Shared>(Shared{
+          .env = env,
+          .loop = loop,
+          .lost = env.metrics.GetCounter("quorate_client_connections_lost_total",
+                                         "Connections to nodes that broke after an answer."),
+      })) {}
 
 GrpcChannel::~GrpcChannel() {
   for (auto& [address, peer] : peers_) peer->Shutdown();

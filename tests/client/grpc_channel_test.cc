@@ -13,7 +13,6 @@
 #include "base/real_clock.h"
 #include "base/real_executor.h"
 #include "client/blocking.h"
-#include "client/database.h"
 #include "client/route/grpc_loop.h"
 #include "quorate/v1/rpc.grpc.pb.h"
 
@@ -91,7 +90,7 @@ class GrpcChannelTest : public testing::Test {
     return request;
   }
   Result<v1::NodeResponse> Call(v1::NodeRequest request, Duration timeout = 5s) {
-    return Block(*scope_, channel_->Call(address_, std::move(request), timeout));
+    return *Block(*scope_, channel_->Call(address_, std::move(request), timeout));
   }
 
   EchoService service_;
@@ -196,27 +195,8 @@ Task<bool> CallAndForget(Channel* channel, Executor* executor, std::string addre
 }
 
 TEST_F(GrpcChannelTest, CallsDieWithTheFramesThatWait) {
-  EXPECT_TRUE(Block(*scope_, CallAndForget(channel_.get(), &executor_, address_)));
+  EXPECT_TRUE(*Block(*scope_, CallAndForget(channel_.get(), &executor_, address_)));
   EXPECT_TRUE(Call(Echo(1)).ok());
-}
-
-TEST(Database, OpenChecksItsOptionsAndReportsAWrongAddressInTheFirstCall) {
-  Options options;
-  for (const std::string bad : {"", "host", "host:", ":7400", "host:0", "host:70000", "host:x"}) {
-    options.cluster = {bad};
-    EXPECT_EQ(Database::Open(options).status().code(), Code::kInvalidArgument) << bad;
-  }
-  options.cluster = {"127.0.0.1:1"};
-  options.timeout = 61s;
-  EXPECT_EQ(Database::Open(options).status().code(), Code::kInvalidArgument);
-  options.timeout = 10s;
-  auto database = Database::Open(options);
-  ASSERT_TRUE(database.ok());
-  const Instant begin = RealClock::BootNow();
-  const CommitResult result = (*database)->Put("a", "1");
-  EXPECT_EQ(result.status.code(), Code::kUnavailable) << result.status.ToString();
-  EXPECT_THAT(result.status.message(), testing::HasSubstr("127.0.0.1:1"));
-  EXPECT_LT(RealClock::BootNow() - begin, 5s);
 }
 
 }  // namespace

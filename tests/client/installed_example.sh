@@ -1,7 +1,10 @@
 #!/bin/sh
-# Installs the client library from a build to a fresh prefix, builds client/example against it as an
-# outside project, and checks that it reports an unreachable cluster. With CLUSTER, also runs it
-# there: accounts are opened, money moves between them, and the total stays.
+# Installs the client library from a build to a fresh prefix and uses it from outside:
+#   client/example, a small service, by find_package and by pkg-config, and
+#   tests/client/outside, one whose macros, names, headers and protos could meet ours, with the
+#   snippets of docs/embedding.md.
+# Both report an unreachable cluster. With CLUSTER, the example also runs there: accounts are opened,
+# money moves between them, and the total stays.
 #
 # usage: installed_example.sh BUILD_DIR WORK_DIR [CLUSTER]
 #   BUILD_DIR  a built tree (build/release);  WORK_DIR  is filled;  CLUSTER  HOST:PORT,...
@@ -45,7 +48,40 @@ if [ "$status" -ne 1 ] || ! grep -q '^UNAVAILABLE: .*127\.0\.0\.1:1' "$work_dir/
   cat "$work_dir/unreachable.log" >&2
   exit 1
 fi
-echo "built against the installed library: $bank"
+
+# The same by pkg-config, from a prefix that was moved meanwhile.
+mv "$prefix" "$work_dir/moved"
+prefix=$work_dir/moved
+pc_path=$(dirname "$(find "$prefix" -name quorate.pc)")
+pc() { PKG_CONFIG_PATH=$pc_path pkg-config "$@" quorate; }
+expect "$(sed -n 's/^Version: //p' "$pc_path/quorate.pc")" "$(pc --modversion)" "version"
+# shellcheck disable=SC2046,SC2086
+clang++-16 -O1 $flags $(pc --cflags) "$work_dir/example/main.cc" -o "$work_dir/bank_pc" \
+  -fuse-ld=lld $(pc --libs)
+status=0
+"$work_dir/bank_pc" 127.0.0.1:1 total 2>"$work_dir/unreachable_pc.log" || status=$?
+expect 1 "$status" "exit of the example built by pkg-config"
+
+if grep -rn '^ *# *define' "$prefix/include" | grep -v 'define QUORATE_'; then
+  echo "a public header defines a macro that is not named QUORATE_..." >&2
+  exit 1
+fi
+
+cp -r "$source_dir/tests/client/outside" "$work_dir/outside"
+awk '/^```cpp/ { on = 1; next } /^```/ { on = 0 } on' "$source_dir/docs/embedding.md" \
+  >"$work_dir/outside/snippets.cc"
+cmake -S "$work_dir/outside" -B "$work_dir/outside/build" -DCMAKE_PREFIX_PATH="$prefix" \
+  -DCMAKE_CXX_COMPILER=clang++-16 -DCMAKE_C_COMPILER=clang-16 \
+  -DCMAKE_CXX_FLAGS="$flags" >"$work_dir/configure_outside.log"
+cmake --build "$work_dir/outside/build" >"$work_dir/build_outside.log" || {
+  cat "$work_dir/build_outside.log"
+  exit 1
+}
+"$work_dir/outside/build/outside" 127.0.0.1:1 | grep -q '^UNAVAILABLE: ' || {
+  echo "tests/client/outside failed" >&2
+  exit 1
+}
+echo "built against the installed library: $bank, by pkg-config, and tests/client/outside"
 [ -n "$cluster" ] || exit 0
 
 "$bank" "$cluster" open 50 100

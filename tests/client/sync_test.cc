@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <atomic>
+#include <stdexcept>
 
 #include "base/real_clock.h"
 #include "base/real_executor.h"
@@ -21,14 +23,27 @@ class SyncTest : public testing::Test {
     executor_.Start();
   }
   ~SyncTest() override {
+    Destroy();
+    executor_.Stop();
+    executor_.Join();
+  }
+  // As Database::Open's does.
+  void Destroy() {
+    if (database_ == nullptr) return;
+    database_->Close();
     Parcel<bool> gone;
     executor_.Post([&] {
       database_.reset();
       gone.Put(true);
     });
     gone.Take();
-    executor_.Stop();
-    executor_.Join();
+  }
+  void ListenForTheMap() {
+    channel_.Listen("127.0.0.1:7400", [this](const v1::NodeRequest&) -> Answer {
+      v1::NodeResponse response;
+      *response.mutable_routes() = cluster_.Map();
+      return response;
+    });
   }
 
   RealExecutor executor_;
@@ -43,11 +58,7 @@ class SyncTest : public testing::Test {
 };
 
 TEST_F(SyncTest, SingleCalls) {
-  channel_.Listen("127.0.0.1:7400", [this](const v1::NodeRequest&) -> Answer {
-    v1::NodeResponse response;
-    *response.mutable_routes() = cluster_.Map();
-    return response;
-  });
+  ListenForTheMap();
   EXPECT_TRUE(database_->Put("a", "1").ok());
   EXPECT_EQ(**database_->Get("a"), "1");
   EXPECT_TRUE(database_->Delete("a").ok());
@@ -55,11 +66,7 @@ TEST_F(SyncTest, SingleCalls) {
 }
 
 TEST_F(SyncTest, TransfersOfManyThreadsKeepTheSum) {
-  channel_.Listen("127.0.0.1:7400", [this](const v1::NodeRequest&) -> Answer {
-    v1::NodeResponse response;
-    *response.mutable_routes() = cluster_.Map();
-    return response;
-  });
+  ListenForTheMap();
   ASSERT_TRUE(database_->Put("a", "1000").ok());
   ASSERT_TRUE(database_->Put("z", "1000").ok());
   const auto transfer = [](SyncTransaction& txn) -> Status {
@@ -96,6 +103,147 @@ TEST_F(SyncTest, TransfersOfManyThreadsKeepTheSum) {
       {});
   ASSERT_TRUE(status.ok());
   EXPECT_EQ(rows, (std::vector<Row>{{"a", "900"}, {"z", "1100"}}));
+}
+
+TEST_F(SyncTest, WhatAClosureThrowsReachesTheCallerAndFreesItsLocks) {
+  ListenForTheMap();
+  const auto throws = [](SyncTransaction& txn) -> Status {
+    EXPECT_TRUE(txn.GetForUpdate("a").ok());
+    EXPECT_TRUE(txn.Put("a", "1").ok());
+    throw std::runtime_error("out of luck");
+  };
+  RealClock clock;
+  const Instant begin = clock.Now();
+  for (int i = 0; i < 3; ++i)
+    EXPECT_THROW((void)database_->Transact(throws, {}), std::runtime_error);
+  EXPECT_TRUE(database_->Put("a", "2").ok());
+  EXPECT_LT(clock.Now() - begin, 2s) << "a lock that nobody gives up lasts for 3 s";
+  EXPECT_EQ(**database_->Get("a"), "2");
+}
+
+TEST_F(SyncTest, AnotherThreadMayStopACall) {
+  ListenForTheMap();
+  ASSERT_TRUE(database_->Put("a", "1").ok());
+  executor_.Post([this] {
+    cluster_.before = [](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+      if (request.has_read()) return Answer(std::nullopt);
+      return std::nullopt;
+    };
+  });
+  std::stop_source source;
+  RealExecutor stopper;
+  stopper.Start();
+  const CommitResult result = database_->Transact(
+      [&](SyncTransaction& txn) -> Status {
+        stopper.Post([&] { source.request_stop(); });
+        const auto value = txn.Get("a");
+        EXPECT_EQ(value.status().code(), Code::kCancelled);
+        return txn.Put("a", "2");
+      },
+      {.stop = source.get_token()});
+  stopper.Stop();
+  stopper.Join();
+  EXPECT_EQ(result.status.code(), Code::kCancelled) << "whatever the closure makes of it";
+  EXPECT_FALSE(result.unknown.has_value());
+}
+
+// Threads inside of every blocking form, some of them with a commit under way that nobody answers,
+// while another destroys the Database: a few hundred times, at any moment of it.
+TEST_F(SyncTest, ADestroyedDatabaseEndsTheCallsOfOtherThreads) {
+  constexpr int kThreads = 4;
+  constexpr int kRounds = 300;
+  Random random(17);
+  std::atomic<int> cancelled{0};
+  std::atomic<int> unknown{0};
+  std::array<RealExecutor, kThreads> callers;
+  for (RealExecutor& caller : callers) caller.Start();
+  for (int round = 0; round < kRounds; ++round) {
+    if (database_ == nullptr) {
+      Parcel<bool> made;
+      executor_.Post([&] {
+        database_ = std::make_unique<DatabaseImpl>(env_, channel_, Options{},
+                                                   DatabaseImpl::Threading::kThreaded);
+        made.Put(true);
+      });
+      made.Take();
+    }
+    const bool silent = round % 2 == 1;
+    Parcel<bool> set;
+    executor_.Post([&] {
+      ListenForTheMap();
+      cluster_.before = [silent](uint64_t, const v1::NodeRequest& request) {
+        const bool lost = silent && (request.has_commit() || request.has_push());
+        return lost ? std::optional<Answer>(Answer(std::nullopt)) : std::nullopt;
+      };
+      set.Put(true);
+    });
+    set.Take();
+    std::array<Parcel<bool>, kThreads> left;
+    for (int t = 0; t < kThreads; ++t) {
+      callers[static_cast<size_t>(t)].Post([&, t] {
+        const auto judge = [&](const CommitResult& result) {
+          if (result.ok()) return true;
+          // Both are facts; nothing else may come of it.
+          const bool open = result.status.code() == Code::kUnknownOutcome;
+          EXPECT_TRUE(open || result.status.code() == Code::kCancelled) << result.status.ToString();
+          EXPECT_EQ(open, result.unknown.has_value());
+          ++(open ? unknown : cancelled);
+          return false;
+        };
+        for (int i = 0;; ++i) {
+          if (t == 0 && !database_->Get("a").ok()) break;
+          if (t == 1 && !judge(database_->Put("a", std::to_string(i)))) break;
+          const auto closure = [&](SyncTransaction& txn) -> Status {
+            const auto value = txn.GetForUpdate(t == 2 ? "b" : "z");
+            if (!value.ok()) return value.status();
+            return txn.Put("z", std::to_string(i));
+          };
+          if (t > 1 && !judge(database_->Transact(closure, {}))) break;
+        }
+        left[static_cast<size_t>(t)].Put(true);
+      });
+    }
+    if (const uint64_t spins = random.Below(3); spins > 0) {
+      Parcel<bool> later;
+      executor_.Post([&] {
+        executor_.After(Duration(random.Below(static_cast<uint64_t>(2 * spins) * 1'000'000)),
+                        [&] { later.Put(true); });
+      });
+      later.Take();
+    }
+    database_->Close();
+    for (auto& one : left) one.Take();
+    Destroy();
+  }
+  for (RealExecutor& caller : callers) {
+    caller.Stop();
+    caller.Join();
+  }
+  EXPECT_GT(cancelled, 0);
+  EXPECT_GT(unknown, 0);
+}
+
+TEST_F(SyncTest, SessionsBeginAndEndOnAnyThread) {
+  ListenForTheMap();
+  std::array<RealExecutor, 3> threads;
+  std::array<Parcel<bool>, 3> done;
+  for (size_t t = 0; t < threads.size(); ++t) {
+    threads[t].Post([&, t] {
+      for (int i = 0; i < 200; ++i) {
+        const auto session = database_->Begin(false, GivenName(), 1s);
+        EXPECT_TRUE(session->handle().txn_id.valid());
+        EXPECT_TRUE(session->transaction().Put("a", "1").ok());
+        if (i % 2 == 0) session->Rollback();
+      }
+      done[t].Put(true);
+    });
+    threads[t].Start();
+  }
+  for (size_t t = 0; t < threads.size(); ++t) {
+    done[t].Take();
+    threads[t].Stop();
+    threads[t].Join();
+  }
 }
 
 }  // namespace

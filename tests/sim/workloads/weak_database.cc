@@ -221,12 +221,25 @@ class WeakDatabase final : public client::Database {
   }
   void Spawn(std::function<Task<void>()>) override { CHECK(false); }
 
+  using Options = client::TransactOptions;
+  using Done = Callback<client::CommitResult>;
+  void TransactAsync(Closure, Options, Done) override { CHECK(false); }
+  void SnapshotAsync(Closure, Options, Done) override { CHECK(false); }
+  void GetAsync(std::string, Options, Callback<Result<Value>>) override { CHECK(false); }
+  void PutAsync(std::string, std::string, Options, Done) override { CHECK(false); }
+  void DeleteAsync(std::string, Options, Done) override { CHECK(false); }
+  void OutcomeAsync(client::TxnHandle, Options, Callback<Result<client::Outcome>>) override {
+    CHECK(false);
+  }
+
   client::CommitResult Transact(SyncClosure, client::TransactOptions) override { CHECK(false); }
   Status Snapshot(SyncClosure, client::TransactOptions) override { CHECK(false); }
   Result<Value> Get(std::string) override { CHECK(false); }
   client::CommitResult Put(std::string, std::string) override { CHECK(false); }
   client::CommitResult Delete(std::string) override { CHECK(false); }
   Result<client::Outcome> GetOutcome(client::TxnHandle) override { CHECK(false); }
+  void VisitMetrics(const MetricVisitor&) const override {}
+  std::string MetricsText() const override { return {}; }
 
  private:
   WeakStore& store_;

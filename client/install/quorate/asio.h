@@ -1,0 +1,2 @@
+#pragma once
+#include "client/asio.h"  // IWYU pragma: export
