@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
 #include "storage/lmdb_check.h"
@@ -101,7 +102,11 @@ struct LmdbStore::Rep {
   Status Read(Body body) const;
   Status Renew() const;
   // Of the state that is being read. Unless all is verified, for every leaf before LMDB reads it.
-  Status Verify(std::string_view key, std::string* end) const;
+  Status Verify(std::string_view key, std::string* end,
+                LmdbCheck::Neighbours neighbours = LmdbCheck::Neighbours::kNo) const;
+  // The cursor to scan with; within a visitor one of its own.
+  using OwnCursor = std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)>;
+  Result<MDB_cursor*> OpenCursor(MDB_txn* txn, OwnCursor* own) const;
   Status Mismatch(std::string_view key) const;
 
   Executor& executor;
@@ -521,11 +526,20 @@ Status LmdbStore::Rep::Renew() const {
   }
 }
 
-Status LmdbStore::Rep::Verify(std::string_view key, std::string* end) const {
+Status LmdbStore::Rep::Verify(std::string_view key, std::string* end,
+                              LmdbCheck::Neighbours neighbours) const {
   LeafRange leaf;
-  const Status status = check->VerifyLeaf(reader_meta, key, LmdbCheck::Neighbours::kNo, end, &leaf);
+  const Status status = check->VerifyLeaf(reader_meta, key, neighbours, end, &leaf);
   if (status.code() == Code::kCorruption) return Found(Options::FoundBy::kUser, leaf, status);
   return status;
+}
+
+Result<MDB_cursor*> LmdbStore::Rep::OpenCursor(MDB_txn* txn, OwnCursor* own) const {
+  MDB_cursor* opened = cursor;
+  const int error = depth > 1 ? mdb_cursor_open(txn, dbi, &opened) : mdb_cursor_renew(txn, opened);
+  if (error != 0) return Failed("read", options.directory, error);
+  if (depth > 1) own->reset(opened);
+  return opened;
 }
 
 // A pair was verified, and does not match its checksum now: which leaf is it?
@@ -596,23 +610,14 @@ class Ahead {
 
 Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor visit) const {
   return rep_->Read([&](MDB_txn* txn) -> Status {
-    const auto failed = [this](int error) {
-      return Failed("read", rep_->options.directory, error);
-    };
     const auto verify = [this](std::string_view key, std::string* end) {
       return rep_->Verify(key, end);
     };
     const bool all_verified = rep_->verified;
     Ahead ahead;
     if (!all_verified) RETURN_IF_ERROR(ahead.Begin(from, verify));
-    MDB_cursor* cursor = rep_->cursor;
-    std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)> own(nullptr, mdb_cursor_close);
-    if (rep_->depth > 1) {
-      if (int error = mdb_cursor_open(txn, rep_->dbi, &cursor)) return failed(error);
-      own.reset(cursor);
-    } else if (int error = mdb_cursor_renew(txn, cursor)) {
-      return failed(error);
-    }
+    Rep::OwnCursor own(nullptr, mdb_cursor_close);
+    ASSIGN_OR_RETURN(MDB_cursor* const cursor, rep_->OpenCursor(txn, &own));
     MDB_val k = Val(from);
     MDB_val v;
     int error = mdb_cursor_get(cursor, &k, &v, from.empty() ? MDB_FIRST : MDB_SET_RANGE);
@@ -624,34 +629,37 @@ Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor v
       if (!value) return rep_->Mismatch(View(k));
       if (!visit(View(k), *value)) return Status::Ok();
     }
-    return error == MDB_NOTFOUND ? Status::Ok() : failed(error);
+    return error == MDB_NOTFOUND ? Status::Ok() : Failed("read", rep_->options.directory, error);
   });
 }
 
 Status LmdbStore::ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const {
-  return rep_->Read([&](MDB_txn* txn) {
-    const bool nested = rep_->depth > 1;
-    MDB_cursor* cursor = rep_->cursor;
-    int error = nested ? mdb_cursor_open(txn, rep_->dbi, &cursor) : mdb_cursor_renew(txn, cursor);
-    if (error != 0) return error;
+  return rep_->Read([&](MDB_txn* txn) -> Status {
+    const auto verify = [this](std::string_view key) {
+      return rep_->Verify(key, nullptr, LmdbCheck::Neighbours::kYes);
+    };
+    const bool all_verified = rep_->verified;
+    // Where the scan begins, and from then on where it comes: a leaf's neighbours with it, so that
+    // the one before is verified by the time the cursor is on it.
+    const std::string last = MakeKey(std::string(limits::kLmdbKeyBytesMax - 2, '\xff'));
+    if (!all_verified) RETURN_IF_ERROR(verify(to.empty() ? last : to));
+    Rep::OwnCursor own(nullptr, mdb_cursor_close);
+    ASSIGN_OR_RETURN(MDB_cursor* const cursor, rep_->OpenCursor(txn, &own));
     MDB_val k = Val(to);
     MDB_val v;
-    // Behind the last pair below `to`, and one back; or there is nothing at or above `to`.
-    error = to.empty() ? MDB_NOTFOUND : mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
-    if (error == 0) {
-      error = mdb_cursor_get(cursor, &k, &v, MDB_PREV);
-    } else if (error == MDB_NOTFOUND) {
-      error = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+    int error = to.empty() ? MDB_NOTFOUND : mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    if (error == 0 || error == MDB_NOTFOUND) {  // nothing at or above `to`: the last of all
+      error = mdb_cursor_get(cursor, &k, &v, error == 0 ? MDB_PREV : MDB_LAST);
     }
-    while (error == 0) {
-      if (!from.empty() && CompareKeys(View(k), from) < 0) break;
+    for (; error == 0; error = mdb_cursor_get(cursor, &k, &v, MDB_PREV)) {
+      if (!from.empty() && CompareKeys(View(k), from) < 0) return Status::Ok();
+      if (!all_verified) RETURN_IF_ERROR(verify(View(k)));
+      if (IsExcised(View(v))) continue;
       const auto value = Unseal(View(k), View(v));
-      if (!value) error = MDB_CORRUPTED;
-      if (!value || !visit(View(k), *value)) break;
-      error = mdb_cursor_get(cursor, &k, &v, MDB_PREV);
+      if (!value) return rep_->Mismatch(View(k));
+      if (!visit(View(k), *value)) return Status::Ok();
     }
-    if (nested) mdb_cursor_close(cursor);
-    return error;
+    return error == MDB_NOTFOUND ? Status::Ok() : Failed("read", rep_->options.directory, error);
   });
 }
 
