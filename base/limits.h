@@ -45,6 +45,20 @@ inline constexpr size_t kConnectionsMax = 8192;  // on the public address
 // Descriptors that no connection from outside may take: the log, the store, connections to others.
 inline constexpr size_t kDescriptorsReserved = 128;
 inline constexpr size_t kDescriptorsMin = 256;  // a node does not start with fewer
+inline constexpr size_t kGrpcBytesMax = 256 << 20;  // received by gRPC, not yet handed to us
+
+// ---- the public service ------------------------------------------------------------------------
+// One answer, serialised: a gRPC client that was told nothing takes 4 MiB.
+inline constexpr size_t kAnswerBytesMax = (4 << 20) - (16 << 10);
+inline constexpr size_t kSessionsMax = 20'000;
+// What the node holds for all clients: requests being handled, sessions, answers not taken yet. A
+// client may hold as much as is left free, so nobody can take what others need.
+inline constexpr size_t kClientBytesMax = 128 << 20;
+inline constexpr Duration kSessionLife = 60s;       // without a call
+inline constexpr Duration kSessionIdleMax = 3s;     // then it loses locks that others wait for
+inline constexpr Duration kOverloadedRetry = 50ms;  // unless who refuses knows better
+inline constexpr size_t kClientStreamsMax = 256;    // calls at once on one connection
+inline constexpr size_t kPublicCallsMax = 8'000;    // on one node; shared like kClientBytesMax
 
 // ---- queues -------------------------------------------------------------------------------------
 inline constexpr size_t kCallsInFlightMax = 50'000;  // requests being handled on one node
@@ -65,6 +79,7 @@ inline constexpr size_t kWalRecordBytesMax = 24 << 20;
 
 static_assert(kKeyBytesMax + kStoreKeyOverhead <= kLmdbKeyBytesMax);
 static_assert(kValueBytesMax < kTxnBytesMax);
+static_assert(kValueBytesMax + kKeyBytesMax + 1024 < kAnswerBytesMax, "any row fits one answer");
 static_assert(kTxnBytesMax + (1 << 20) < kWalRecordBytesMax, "a whole transaction fits one record");
 static_assert(kWalRecordBytesMax < kFrameBytesMax, "a record fits one message");
 static_assert(kWalRecordBytesMax < kWalSegmentBytes);

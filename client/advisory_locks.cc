@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/limits.h"
 #include "quorate/v1/node.pb.h"
 
 namespace quorate::client {
@@ -11,8 +12,10 @@ constexpr Duration kLockTtl = 3s;
 constexpr Duration kLockWaitMax = 5s;
 constexpr Duration kReleaseTimeout = 1s;
 
+enum class LockKind : uint8_t { kTake, kTakeIdle, kRelease };
+
 Caller::Fill LockFill(const TxnId& id, const TxnPriority& priority, std::vector<std::string> keys,
-                      bool release) {
+                      LockKind kind) {
   return [=](const Route& route) {
     v1::NodeRequest request;
     v1::LockRequest* lock = request.mutable_lock();
@@ -22,7 +25,8 @@ Caller::Fill LockFill(const TxnId& id, const TxnPriority& priority, std::vector<
     lock->mutable_priority()->set_txn_id(std::string(priority.txn_id.bytes()));
     for (const auto& key : keys) lock->add_keys(key);
     lock->set_ttl_ms(static_cast<uint32_t>(ToMillis(kLockTtl)));
-    lock->set_release(release);
+    lock->set_release(kind == LockKind::kRelease);
+    lock->set_idle(kind == LockKind::kTakeIdle);
     return request;
   };
 }
@@ -35,7 +39,7 @@ Task<void> ReleaseLocks(Core* core, TxnId id, std::vector<std::string> keys) {
   std::vector<Task<Result<v1::NodeResponse>>> calls;
   for (const auto& group : *groups) {
     const std::string& key = (*shared)[group.front()];
-    calls.push_back(core->Call(key, LockFill(id, {}, {key}, true), deadline));
+    calls.push_back(core->Call(key, LockFill(id, {}, {key}, LockKind::kRelease), deadline));
   }
   // Whoever does not hear of it lets the locks run out.
   (void)co_await WhenAll(core->env().executor, std::move(calls));
@@ -73,7 +77,9 @@ Task<void> AdvisoryLocks::LockGroups(std::shared_ptr<const std::vector<std::stri
 
 Task<Status> AdvisoryLocks::LockGroup(std::vector<std::string> keys, Instant deadline) {
   std::string route_key = keys.front();
-  Caller::Fill fill = LockFill(txn_id_, priority_, std::move(keys), false);
+  const bool idle = idle_since_ && core_->env().Now() - *idle_since_ >= limits::kSessionIdleMax;
+  Caller::Fill fill =
+      LockFill(txn_id_, priority_, std::move(keys), idle ? LockKind::kTakeIdle : LockKind::kTake);
   const Result<v1::NodeResponse> response =
       co_await core_->Call(std::move(route_key), std::move(fill), deadline);
   co_return response.status();
@@ -89,6 +95,11 @@ Task<void> AdvisoryLocks::Renew() {
     if (!groups.ok()) continue;
     co_await LockGroups(keys, std::move(*groups), now + kLockTtl);
   }
+}
+
+void AdvisoryLocks::SetIdle(bool idle) {
+  idle_since_.reset();
+  if (idle) idle_since_ = core_->env().Now();
 }
 
 void AdvisoryLocks::Release() {

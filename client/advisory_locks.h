@@ -6,6 +6,7 @@
 
 #include <absl/container/btree_set.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,9 @@ class AdvisoryLocks {
   Task<void> Lock(std::vector<std::string> keys, TxnPriority priority, Instant deadline);
   // Renewals end here; the deadline of the last Lock unless told otherwise.
   void RenewUntil(Instant deadline) { renew_until_ = deadline; }
+  // While nobody asks its transaction for anything; after a few seconds of that, those that others
+  // wait for are lost.
+  void SetIdle(bool idle);
   // Gives them up, in the background.
   void Release();
 
@@ -38,6 +42,7 @@ class AdvisoryLocks {
   Instant renew_until_;
   absl::btree_set<std::string> held_;
   bool renewing_ = false;
+  std::optional<Instant> idle_since_;
   TaskScope scope_;
 };
 

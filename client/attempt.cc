@@ -27,7 +27,9 @@ Attempt::Attempt(Core* core, Spec spec)
       spec_(std::move(spec)),
       start_(core),
       reader_(core, spec_.txn_id, &start_),
-      locks_(core, spec_.txn_id) {}
+      locks_(core, spec_.txn_id) {
+  start_.Set(spec_.read_ts);
+}
 
 Attempt::~Attempt() { End(); }
 
@@ -77,6 +79,8 @@ Task<Result<std::vector<std::optional<std::string>>>> Attempt::GetMany(
   }
   if (wanted->empty()) co_return values;
   auto read = co_await reader_.GetMany(std::move(wanted), spec_.deadline);
+  // Too much for one answer: nothing of it was seen, so nothing can rest on it.
+  if (read.status().code() == Code::kInvalidArgument) co_return read.status();
   if (!read.ok()) co_return Doom(read.status());
   for (size_t i = 0; i < places.size(); ++i) values[places[i]] = std::move((*read)[i]);
   co_return values;
@@ -88,28 +92,33 @@ Task<Result<std::vector<Row>>> Attempt::Scan(std::string from, std::string to,
   const Span span{std::move(from), std::move(to)};
   CO_RETURN_IF_ERROR(CheckSpan(span));
   std::vector<Row> rows;
+  size_t bytes = 0;
+  bool enough = false;
   Span rest = span;
   while (!rest.empty()) {
-    const size_t wanted =
-        options.limit == 0 ? 0 : options.limit - rows.size() + writes_.DeletionsIn(rest);
-    Result<SnapshotReader::Page> page =
-        co_await reader_.ScanPage(rest, wanted, options.reverse, spec_.deadline);
+    ScanOptions left = options;
+    if (left.limit != 0) left.limit += writes_.DeletionsIn(rest) - rows.size();
+    if (left.limit_bytes != 0) left.limit_bytes -= bytes;
+    Result<SnapshotReader::Page> page = co_await reader_.ScanPage(rest, left, spec_.deadline);
     if (!page.ok()) co_return Doom(page.status());
     const Span covered = page->covered;
     for (Row& row : writes_.Overlay(std::move(page->rows), covered, options.reverse)) {
+      if (options.keys_only) row.value.clear();
+      bytes += row.key.size() + row.value.size();
       rows.push_back(std::move(row));
-      if (rows.size() == options.limit) break;
+      enough = rows.size() == options.limit ||
+               (options.limit_bytes != 0 && bytes >= options.limit_bytes);
+      if (enough) break;
     }
-    const bool enough = options.limit != 0 && rows.size() == options.limit;
     const bool end = options.reverse ? covered.from <= span.from : covered.to == span.to;
     if (enough || end) break;
     // An empty end of the covered part is the end of all keys.
     if (!options.reverse && covered.to.empty()) break;
     (options.reverse ? rest.to : rest.from) = options.reverse ? covered.from : covered.to;
   }
-  // What the result depends on: everything up to the last row if the limit ended it.
+  // What the result depends on: everything up to the last row if a limit ended it.
   Span depends = span;
-  if (options.limit != 0 && rows.size() == options.limit) {
+  if (enough) {
     if (options.reverse) {
       depends.from = rows.back().key;
     } else {

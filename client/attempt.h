@@ -25,6 +25,7 @@ class Attempt final : public Transaction {
   struct Spec {
     bool read_only = false;
     TxnId txn_id;
+    Timestamp read_ts;     // of a read-only attempt: where it reads; zero: a fresh slot
     TxnPriority priority;  // of the first attempt; zero start_ts: this is it
     Instant deadline;
     int number = 1;
@@ -59,6 +60,8 @@ class Attempt final : public Transaction {
   void End();
 
   void set_deadline(Instant deadline);
+  // Nobody asks it for anything: soon it holds no locks that others wait for.
+  void SetIdle(bool idle) { locks_.SetIdle(idle); }
   // The status of the first read that failed; OK if none did.
   const Status& doom() const { return doom_; }
   const TxnPriority& priority() const { return spec_.priority; }

@@ -454,6 +454,20 @@ CommitResult DatabaseImpl::Delete(std::string key) {
   return WriteSync(WriteOne(std::move(key), std::nullopt));
 }
 
+Status DatabaseImpl::ScanAll(std::string from, std::string to, ScanAllOptions options,
+                             std::function<Status(ScanPage)> take) {
+  const SyncCall call(this);
+  RETURN_IF_ERROR(call.status());
+  ASSIGN_OR_RETURN(const auto scan, BeginLongScan({std::move(from), std::move(to)}, options));
+  while (!scan->ended) {
+    std::optional<Result<ScanPage>> page = Wait(NextPage(scan), {});
+    if (!page) return Ended();
+    if (!page->ok()) return page->status();
+    RETURN_IF_ERROR(take(std::move(**page)));
+  }
+  return Status::Ok();
+}
+
 Result<client::Outcome> DatabaseImpl::GetOutcome(TxnHandle txn) {
   const SyncCall call(this);
   if (!call.status().ok()) return call.status();

@@ -85,6 +85,13 @@ class Database {
   virtual Task<Result<std::optional<std::string>>> GetAsync(std::string key, Duration timeout) = 0;
   virtual Task<CommitResult> PutAsync(std::string key, std::string value, Duration timeout) = 0;
   virtual Task<CommitResult> DeleteAsync(std::string key, Duration timeout) = 0;
+  // Rows of [from, to), however many, of one snapshot, a page at a time: the next one is asked for
+  // when `take` has ended, so that whoever is slow holds one page. An error of `take` ends it.
+  // SNAPSHOT_TOO_OLD: it lasted longer than versions are kept (60 s); a scan that broke for
+  // another reason can go on from the last page's resume_key under its read_ts.
+  using TakePage = std::function<Task<Status>(ScanPage)>;
+  virtual Task<Status> ScanAllAsync(std::string from, std::string to, ScanAllOptions options,
+                                    TakePage take) = 0;
   // What became of a transaction. An error: not known yet (or TOO_OLD: no longer to be known).
   virtual Task<Result<Outcome>> OutcomeAsync(TxnHandle txn, Duration timeout) = 0;
 
@@ -120,6 +127,9 @@ class Database {
     virtual Task<CommitResult> Commit(Duration timeout) = 0;
     virtual void Rollback() = 0;
     virtual TxnHandle handle() const = 0;
+    // Nobody has asked it for anything since: after a few seconds of that it loses locks that
+    // others wait for.
+    virtual void SetIdle(bool) {}
   };
   // `name`: as TransactOptions::name; or none. Any thread.
   virtual std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) = 0;
@@ -133,6 +143,8 @@ class Database {
   virtual CommitResult Transact(SyncClosure closure, TransactOptions options = {}) = 0;
   virtual Status Snapshot(SyncClosure closure, TransactOptions options = {}) = 0;
   virtual Result<std::optional<std::string>> Get(std::string key) = 0;
+  virtual Status ScanAll(std::string from, std::string to, ScanAllOptions options,
+                         std::function<Status(ScanPage)> take) = 0;
   virtual CommitResult Put(std::string key, std::string value) = 0;
   virtual CommitResult Delete(std::string key) = 0;
   virtual Result<quorate::client::Outcome> GetOutcome(TxnHandle txn) = 0;

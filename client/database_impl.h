@@ -37,6 +37,8 @@ class DatabaseImpl final : public Database {
   Task<Result<std::optional<std::string>>> GetAsync(std::string key, Duration timeout) override;
   Task<CommitResult> PutAsync(std::string key, std::string value, Duration timeout) override;
   Task<CommitResult> DeleteAsync(std::string key, Duration timeout) override;
+  Task<Status> ScanAllAsync(std::string from, std::string to, ScanAllOptions options,
+                            TakePage take) override;
   Task<Result<client::Outcome>> OutcomeAsync(TxnHandle txn, Duration timeout) override;
 
   void TransactAsync(Closure closure, TransactOptions options,
@@ -57,6 +59,8 @@ class DatabaseImpl final : public Database {
   CommitResult Transact(SyncClosure closure, TransactOptions options) override;
   Status Snapshot(SyncClosure closure, TransactOptions options) override;
   Result<std::optional<std::string>> Get(std::string key) override;
+  Status ScanAll(std::string from, std::string to, ScanAllOptions options,
+                 std::function<Status(ScanPage)> take) override;
   CommitResult Put(std::string key, std::string value) override;
   CommitResult Delete(std::string key) override;
   Result<client::Outcome> GetOutcome(TxnHandle txn) override;
@@ -77,6 +81,16 @@ class DatabaseImpl final : public Database {
   Task<CommitResult> RunLoop(Loop loop, Closure closure);
   // `loop` until it ends or its call is stopped.
   Task<CommitResult> RunUnlessStopped(Loop loop, std::stop_token stop, Closure closure);
+  // Between two of its pages.
+  struct LongScan {
+    Span rest;
+    ScanAllOptions options;
+    size_t rows_left = 0;
+    Timestamp read_ts;
+    bool ended = false;
+  };
+  Result<std::shared_ptr<LongScan>> BeginLongScan(Span span, const ScanAllOptions& options) const;
+  Task<Result<ScanPage>> NextPage(std::shared_ptr<LongScan> scan);
   Task<CommitResult> RunAsync(Closure closure, TransactOptions options, bool read_only);
   static Closure WriteOne(std::string key, std::optional<std::string> value);
   void RunThen(Closure closure, TransactOptions options, bool read_only,

@@ -1,6 +1,7 @@
 // Options of the client library.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <stop_token>
 #include <string>
@@ -10,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log_level.h"
 #include "txn/given_name.h"
+#include "txn/timestamp.h"
 
 namespace quorate::client {
 
@@ -22,6 +24,19 @@ struct Options {
   // throws is dropped. Empty: they go to standard error.
   std::function<void(LogLevel level, std::string_view line)> log;
   LogLevel log_level = LogLevel::kWarn;  // lines below it are not made
+  // Values that one GetMany may bring; beyond, INVALID_ARGUMENT, and the transaction may go on.
+  // 0: no bound.
+  size_t read_bytes_max = 0;
+};
+
+struct ScanAllOptions {
+  bool reverse = false;
+  bool keys_only = false;
+  size_t limit = 0;             // rows in all; 0: no bound
+  size_t page_bytes = 1 << 20;  // of keys and values: the row that reaches it is the page's last
+  Duration page_timeout{0};     // 0: Options::timeout
+  // Of an earlier scan that is to go on. Zero: a fresh snapshot.
+  Timestamp read_ts;
 };
 
 struct TransactOptions {

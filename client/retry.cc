@@ -100,6 +100,7 @@ Task<bool> TransactLoop::Advance(Status closure_status) {
     co_return co_await BeginAttempt();
   }
   const bool settled = co_await Finish(std::move(closure_status));
+  NoteConflict();
   attempt_->End();
   if (settled) {
     co_await SettleName();
@@ -118,6 +119,15 @@ Task<bool> TransactLoop::Advance(Status closure_status) {
   }
   co_await Sleep(core_->env().executor, wait);
   co_return co_await BeginAttempt();
+}
+
+// An attempt that had no time left to be sent says less than the conflict before it.
+void TransactLoop::NoteConflict() {
+  const Code code = result_.status.code();
+  if (IsContention(code)) conflict_ = result_.status;
+  const bool late = code == Code::kUnavailable || code == Code::kDeadlineExceeded;
+  const bool out_of_time = core_->env().Now() + kAttemptMin >= work_deadline_;
+  if (late && out_of_time && !conflict_.ok()) result_.status = conflict_;
 }
 
 Task<bool> TransactLoop::BeginAttempt() {

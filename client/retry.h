@@ -8,8 +8,9 @@
 //   anything else                          the result
 //
 // A pause that grows lies between attempts. When the deadline or the number of attempts ends it,
-// the result is the last attempt's error: nothing was committed. Of a named transaction it is told
-// only once the name is closed, so that no other sending commits either; else it is unknown.
+// the result is the last attempt's error, or the conflict that had cost it its time: nothing was
+// committed. Of a named transaction it is told only once the name is closed, so that no other
+// sending commits either; else it is unknown.
 #pragma once
 
 #include <memory>
@@ -49,6 +50,7 @@ class TransactLoop {
   Task<bool> Finish(Status closure_status);
   Task<bool> BeginAttempt();
   Task<void> SettleName();
+  void NoteConflict();
 
   Core* core_;
   const TransactOptions options_;
@@ -59,6 +61,7 @@ class TransactLoop {
   std::unique_ptr<Attempt> attempt_;
   TxnPriority priority_;
   std::vector<std::string> lock_first_;
+  Status conflict_;  // of the last attempt that ended in one
   int number_ = 0;
   Duration retry_after_{0};
   CommitResult result_;

@@ -26,6 +26,9 @@ class SessionImpl final : public Database::Session {
   Task<CommitResult> Commit(Duration timeout) override;
   void Rollback() override;
   TxnHandle handle() const override { return (*slot_)->handle(); }
+  void SetIdle(bool idle) override {
+    if (*slot_ != nullptr) (*slot_)->SetIdle(idle);
+  }
 
  private:
   Core* core_;

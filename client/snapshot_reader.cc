@@ -12,6 +12,8 @@ namespace {
 
 // Keys in one read request: bounds what one answer may hold beside the leader's own bound.
 constexpr size_t kKeysPerRead = 1000;
+// Of a bound on a whole GetMany, the least share of one request.
+constexpr size_t kRequestBytesMin = 64 << 10;
 
 }  // namespace
 
@@ -61,38 +63,50 @@ Task<Result<SnapshotReader::Value>> SnapshotReader::Get(std::string key, Instant
   co_return Value(std::move(*got->mutable_value()));
 }
 
+struct SnapshotReader::Found {
+  std::vector<Value> values;
+  size_t bytes = 0;
+  size_t bytes_max = 0;      // 0: no bound
+  size_t request_bytes = 0;  // asked for at once
+};
+
 Task<Result<std::vector<SnapshotReader::Value>>> SnapshotReader::GetMany(Keys keys,
                                                                          Instant deadline) {
-  auto values = std::make_shared<std::vector<Value>>(keys->size());
   auto groups = co_await core_->GroupByShard(keys, deadline);
   if (!groups.ok()) co_return groups.status();
+  auto found = std::make_shared<Found>();
+  found->values.resize(keys->size());
+  found->bytes_max = core_->options().read_bytes_max;
+  found->request_bytes = std::max(found->bytes_max / groups->size(), kRequestBytesMin);
   if (groups->size() > 1 && !start_->get()) CO_RETURN_IF_ERROR(co_await start_->Fetch(deadline));
   if (groups->size() == 1) {
-    CO_RETURN_IF_ERROR(co_await GetGroup(keys, std::move(groups->front()), values, deadline));
-    co_return std::move(*values);
+    CO_RETURN_IF_ERROR(co_await GetGroup(keys, std::move(groups->front()), found, deadline));
+    co_return std::move(found->values);
   }
   std::vector<Task<Status>> reads;
-  for (auto& group : *groups) reads.push_back(GetGroup(keys, std::move(group), values, deadline));
+  for (auto& group : *groups) reads.push_back(GetGroup(keys, std::move(group), found, deadline));
   for (Status& status : co_await WhenAll(core_->env().executor, std::move(reads))) {
     if (!status.ok()) co_return std::move(status);
   }
-  co_return std::move(*values);
+  co_return std::move(found->values);
 }
 
 // Reads keys that one shard owned when they were grouped. Should it have been split since, each
 // request that comes back stale is cut down to the keys of one shard again.
 Task<Status> SnapshotReader::GetGroup(Keys keys, std::vector<size_t> indices,
-                                      std::shared_ptr<std::vector<Value>> values,
-                                      Instant deadline) {
+                                      std::shared_ptr<Found> found, Instant deadline) {
   size_t done = 0;
   size_t keys_max = kKeysPerRead;
   while (done < indices.size()) {
     // What the last sending asked for.
     auto sent = std::make_shared<std::vector<size_t>>();
     std::vector<size_t> rest(indices.begin() + static_cast<long>(done), indices.end());
-    Fill fill = [keys, sent, keys_max, rest = std::move(rest)](const Route& route,
-                                                               v1::ReadRequest* read) {
+    Fill fill = [keys, sent, keys_max, found, rest = std::move(rest)](const Route& route,
+                                                                      v1::ReadRequest* read) {
       sent->clear();
+      if (found->bytes_max != 0) {
+        read->set_limit_bytes(static_cast<uint32_t>(found->request_bytes));
+      }
       for (const size_t index : rest) {
         if (sent->size() == keys_max) break;
         // In the order asked: a key of another shard ends this request.
@@ -115,18 +129,26 @@ Task<Status> SnapshotReader::GetGroup(Keys keys, std::vector<size_t> indices,
     }
     for (size_t i = 0; i < answered; ++i) {
       v1::KeyValue* got = response->mutable_gets(static_cast<int>(i));
-      if (got->found()) (*values)[(*sent)[i]] = std::move(*got->mutable_value());
+      found->bytes += got->value().size();
+      if (got->found()) found->values[(*sent)[i]] = std::move(*got->mutable_value());
+    }
+    if (found->bytes_max != 0 && found->bytes > found->bytes_max) {
+      co_return InvalidArgument(fmt::format(
+          "the values of {} keys have more than the {} bytes that one answer holds: ask for fewer",
+          keys->size(), found->bytes_max));
     }
     done += answered;
   }
   co_return Status::Ok();
 }
 
-Task<Result<SnapshotReader::Page>> SnapshotReader::ScanPage(Span rest, size_t limit, bool reverse,
+Task<Result<SnapshotReader::Page>> SnapshotReader::ScanPage(Span rest, ScanOptions options,
                                                             Instant deadline) {
+  const bool reverse = options.reverse;
   RouteCache* routes = &core_->caller().routes();
-  const uint32_t rows_max =
-      static_cast<uint32_t>(limit == 0 ? 0 : std::min(limit, limits::kScanRowsMax));
+  const auto rows_max = static_cast<uint32_t>(std::min(options.limit, limits::kScanRowsMax));
+  const auto bytes_max =
+      static_cast<uint32_t>(std::min(options.limit_bytes, limits::kScanBytesMax));
   while (true) {
     std::string route_key = rest.from;
     if (reverse) {
@@ -140,13 +162,16 @@ Task<Result<SnapshotReader::Page>> SnapshotReader::ScanPage(Span rest, size_t li
     }
     // What the last sending asked for.
     auto asked = std::make_shared<Span>();
-    Fill fill = [asked, rest, rows_max, reverse](const Route& route, v1::ReadRequest* read) {
+    Fill fill = [asked, rest, rows_max, bytes_max, options](const Route& route,
+                                                            v1::ReadRequest* read) {
       *asked = rest.Clip(route.span);
       v1::ScanSpan* scan = read->add_scans();
       scan->mutable_span()->set_from(asked->from);
       scan->mutable_span()->set_to(asked->to);
       scan->set_limit(rows_max);
-      scan->set_reverse(reverse);
+      scan->set_reverse(options.reverse);
+      scan->set_keys_only(options.keys_only);
+      scan->set_limit_bytes(bytes_max);
     };
     Result<v1::ReadResponse> response =
         co_await Read(std::move(route_key), std::move(fill), deadline);

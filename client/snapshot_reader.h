@@ -32,25 +32,27 @@ class SnapshotReader {
       : core_(core), txn_id_(txn_id), start_(start) {}
 
   Task<Result<Value>> Get(std::string key, Instant deadline);
-  // In the order of `keys`; one round per shard, in parallel.
+  // In the order of `keys`; one round per shard, in parallel. INVALID_ARGUMENT: beyond
+  // Options::read_bytes_max.
   Task<Result<std::vector<Value>>> GetMany(Keys keys, Instant deadline);
 
   struct Page {
     std::vector<Row> rows;
     Span covered;  // the rows are all there is in it
   };
-  // One page of `rest`, from its beginning (reverse: from its end). `limit`: rows, 0 for as many as
-  // one answer holds.
-  Task<Result<Page>> ScanPage(Span rest, size_t limit, bool reverse, Instant deadline);
+  // One page of `rest`, from its beginning (reverse: from its end), within the limits of `options`
+  // and of one answer.
+  Task<Result<Page>> ScanPage(Span rest, ScanOptions options, Instant deadline);
 
  private:
+  struct Found;  // by a GetMany so far
   // Adds what is wanted of the shard that the request is about to be sent to.
   using Fill = std::function<void(const Route&, v1::ReadRequest*)>;
   Task<Result<v1::ReadResponse>> Read(std::string route_key, Fill fill, Instant deadline);
   Task<Result<v1::ReadResponse>> Send(std::string route_key, Fill fill, Timestamp at,
                                       Instant deadline);
-  Task<Status> GetGroup(Keys keys, std::vector<size_t> indices,
-                        std::shared_ptr<std::vector<Value>> values, Instant deadline);
+  Task<Status> GetGroup(Keys keys, std::vector<size_t> indices, std::shared_ptr<Found> found,
+                        Instant deadline);
 
   Core* core_;
   const TxnId txn_id_;

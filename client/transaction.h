@@ -28,8 +28,21 @@ struct Row {
 };
 
 struct ScanOptions {
-  size_t limit = 0;  // rows; 0: all
-  bool reverse = false;
+  size_t limit = 0;        // rows; 0: all
+  bool reverse = false;    // from the end of the range
+  bool keys_only = false;  // rows come without their values, which do not travel either
+  // Of the keys and values of the result: the row that reaches it is the last. 0: no bound. A
+  // result with fewer bytes than this, and fewer rows than `limit`, holds all of the range.
+  size_t limit_bytes = 0;
+};
+
+// A part of a long scan (Database::ScanAll).
+struct ScanPage {
+  Timestamp read_ts;  // of all pages
+  std::vector<Row> rows;
+  // Behind the last row: where a scan at `read_ts` goes on, as `from`, or as `to` of a reverse one.
+  // Empty: there is nothing behind it.
+  std::string resume_key;
 };
 
 // Names a transaction whose outcome is unknown; to be given to Database::Outcome.
@@ -59,7 +72,7 @@ class Transaction {
   // is not aborted by younger writers. The lock affects progress only.
   virtual Task<Result<std::optional<std::string>>> GetForUpdate(std::string key) = 0;
   // Rows of [from, to), which must not be empty; an empty `to` means to the end. Depends on all
-  // keys of the range, absent ones too; with a limit, on those up to the last row.
+  // keys of the range, absent ones too; if a limit ended it, on those up to the last row.
   virtual Task<Result<std::vector<Row>>> Scan(std::string from, std::string to,
                                               ScanOptions options) = 0;
   virtual Status Put(std::string key, std::string value) = 0;

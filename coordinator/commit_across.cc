@@ -47,6 +47,7 @@ struct Coordinator::Live {
   std::vector<Part> parts;
   StagedParts staged;
   Promise<v1::CommitResponse> answer;
+  Status why;  // the own part was refused
   TimerId timer = 0;
   Backoff pause{kPauseInitial, kPauseMax};
 };
@@ -164,7 +165,7 @@ void Coordinator::PerformOne(const LivePtr& live, const Action& action) {
 void Coordinator::Answer(const LivePtr& live, const Action& action) {
   const int rounds = live->machine->rounds();
   v1::CommitResponse response;
-  FillAction(action, live->name, *live->machine, &response);
+  FillAction(action, live->name, *live->machine, live->why, &response);
   if (action.kind == Action::Kind::kAnswerCommitted) {
     MarkStep(env_.executor, CommitStep::kAnswered, live->name.txn_id.bytes());
     live->registration->Tell({.kind = Finding::Kind::kCommitted,
@@ -198,6 +199,7 @@ Task<void> Coordinator::EvaluateOwn(LivePtr live, Timestamp min_ts) {
     evaluation =
         co_await shard->PrepareAndStage(std::move(own), std::move(staging), live->anchor.deadline);
   }
+  live->why = evaluation.status;
   const bool proposed = FeedEvaluation(evaluation, &*live->machine);
   if (proposed) MarkStep(env_.executor, CommitStep::kStageProposed, live->name.txn_id.bytes());
   Perform(live);

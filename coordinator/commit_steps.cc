@@ -8,8 +8,6 @@
 namespace quorate::coordinator {
 namespace {
 
-constexpr uint32_t kOverloadedRetryMs = 50;
-
 std::string_view Explain(Code code) {
   switch (code) {
     case Code::kReadConflict:
@@ -40,7 +38,6 @@ std::string_view Explain(Code code) {
 void FillError(Code code, const shard::TxnName& txn, v1::CommitResponse* response) {
   v1::Error* error = response->mutable_error();
   StatusToError(Status(code, std::string(Explain(code))), error);
-  if (code == Code::kOverloaded) error->set_retry_after_ms(kOverloadedRetryMs);
   if (EffectOf(code) != Effect::kUnknown) return;
   error->mutable_txn()->set_txn_id(std::string(txn.txn_id.bytes()));
   error->mutable_txn()->set_start_ts(txn.start_ts.bits());
@@ -102,13 +99,17 @@ bool FillByName(const shard::NameStanding& standing, const shard::TxnName& txn,
 }
 
 void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
-                const CommitMachine& machine, v1::CommitResponse* response) {
+                const CommitMachine& machine, const Status& why, v1::CommitResponse* response) {
   response->set_shards(static_cast<uint32_t>(machine.participants()));
   response->set_consensus_rounds(static_cast<uint32_t>(machine.rounds()));
   if (action.kind == CommitMachine::Action::Kind::kAnswerCommitted) {
     response->set_commit_ts(action.ts.bits());
   } else {
     FillError(action.code, txn, response);
+    // Who is in the way is more than that somebody is.
+    if (action.code == Code::kLockConflict && why.code() == Code::kLockConflict) {
+      response->mutable_error()->set_message(why.message());
+    }
   }
 }
 

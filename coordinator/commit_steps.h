@@ -23,9 +23,9 @@ bool FillFound(const Finding& finding, const shard::TxnName& txn, v1::CommitResp
 // True if what a shard knows of the Commit's name answers it: nothing is to be started.
 bool FillByName(const shard::NameStanding& standing, const shard::TxnName& txn,
                 v1::CommitResponse* response);
-// One of the machine's answers.
+// One of the machine's answers. `why`: what the own part was refused with.
 void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
-                const CommitMachine& machine, v1::CommitResponse* response);
+                const CommitMachine& machine, const Status& why, v1::CommitResponse* response);
 
 // The part as `shard` is asked for it.
 v1::PrepareRequest Routed(const v1::PrepareRequest& part, const shard::Shard& shard,

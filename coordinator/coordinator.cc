@@ -195,6 +195,7 @@ Task<v1::CommitResponse> Coordinator::CommitHere(v1::CommitRequest request, Anch
   }
   const v1::PrepareRequest part = Participants::OnePart(&request);
   CommitMachine machine(1);
+  Status why;
   if (ticket.verdict() == Admission::Verdict::kAdmit) {
     machine.Start(min_ts);
   } else {
@@ -210,6 +211,7 @@ Task<v1::CommitResponse> Coordinator::CommitHere(v1::CommitRequest request, Anch
         }
         auto evaluation =
             co_await shard->CommitOnePhase(Routed(part, *shard, action->ts), anchor.deadline);
+        why = evaluation.status;
         if (FeedEvaluation(evaluation, &machine)) {
           machine.OwnApplied(ToStanding(co_await std::move(*evaluation.applied)));
         }
@@ -230,7 +232,7 @@ Task<v1::CommitResponse> Coordinator::CommitHere(v1::CommitRequest request, Anch
         [[fallthrough]];
       case Action::Kind::kAnswerAborted:
       case Action::Kind::kAnswerUnknown:
-        FillAction(*action, name, machine, &response);
+        FillAction(*action, name, machine, why, &response);
         break;
       case Action::Kind::kSendPrepare:
       case Action::Kind::kSendEarly:

@@ -9,15 +9,11 @@
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "txn/errors.h"
 
 namespace quorate::placement {
 
 namespace {
-
-void SetError(const Status& status, v1::Error* error) {
-  error->set_code(static_cast<v1::ErrorCode>(status.code()));
-  error->set_message(status.message());
-}
 
 constexpr Duration kRetryStart = 20ms;
 
@@ -133,7 +129,7 @@ Task<v1::SlotResponse> Placement::Slot(Instant deadline) {
             co_await WithDeadline(env_, scope_, group_->ReadBarrier(), deadline);
         if (!confirmed.ok() || leading_ != term) {
           if (confirmed.code() == Code::kDeadlineExceeded) {
-            SetError(confirmed, response.mutable_error());
+            StatusToError(confirmed, response.mutable_error());
           } else {
             NotLeader(response.mutable_error());
           }
@@ -145,14 +141,14 @@ Task<v1::SlotResponse> Placement::Slot(Instant deadline) {
       co_return response;
     }
     if (waiters_.size() >= limits::kShardWaitersMax) {
-      SetError(Status(Code::kOverloaded, "too many requests wait for a timestamp"),
-               response.mutable_error());
+      StatusToError(Status(Code::kOverloaded, "too many requests wait for a timestamp"),
+                    response.mutable_error());
       response.mutable_error()->set_retry_after_ms(100);
       co_return response;
     }
     if (!co_await WaitForChange(deadline)) {
-      SetError(DeadlineExceeded("no timestamp by the deadline: the ceiling was not raised"),
-               response.mutable_error());
+      StatusToError(DeadlineExceeded("no timestamp by the deadline: the ceiling was not raised"),
+                    response.mutable_error());
       co_return response;
     }
   }
@@ -203,8 +199,9 @@ Task<v1::RegisterNodeResponse> Placement::RegisterNode(v1::RegisterNodeRequest r
     co_return response;
   }
   if (!request.cluster_id().empty() && request.cluster_id() != machine_.cluster_id()) {
-    SetError(Status(Code::kWrongCluster, fmt::format("this is cluster {}", machine_.cluster_id())),
-             response.mutable_error());
+    StatusToError(
+        Status(Code::kWrongCluster, fmt::format("this is cluster {}", machine_.cluster_id())),
+        response.mutable_error());
     co_return response;
   }
   const Frontend::Applied applied = co_await WithDeadline(
@@ -215,7 +212,7 @@ Task<v1::RegisterNodeResponse> Placement::RegisterNode(v1::RegisterNodeRequest r
   } else if (status.code() == Code::kNotLeader) {
     NotLeader(response.mutable_error());
   } else {
-    SetError(status, response.mutable_error());
+    StatusToError(status, response.mutable_error());
   }
   co_return response;
 }
@@ -229,7 +226,7 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
   }
   const v1::NodeInfo* known = machine_.nodes().Find(NodeId(node.node_id()));
   if (known == nullptr || known->storage_id() != node.storage_id()) {
-    SetError(
+    StatusToError(
         Status(Code::kWrongNode,
                fmt::format("node {} is not registered with this data directory", node.node_id())),
         response.mutable_error());
@@ -301,7 +298,7 @@ NodeId Placement::leader() const {
 }
 
 void Placement::NotLeader(v1::Error* error) const {
-  SetError(Status(Code::kNotLeader, "this node does not lead the placement group"), error);
+  StatusToError(Status(Code::kNotLeader, "this node does not lead the placement group"), error);
   const NodeId hint = leader();
   if (!hint || hint == self_) return;
   error->mutable_leader()->set_node_id(hint.value());

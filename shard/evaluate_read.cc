@@ -94,12 +94,20 @@ std::string AboveAllKeys() { return std::string(limits::kKeyBytesMax + 1, '\xff'
 ReadAsk AskOf(const Judged<v1::ReadRequest>& request) {
   ReadAsk ask;
   ask.reader = TxnId::FromBytes(request->txn_id()).value_or(TxnId());
+  ask.keys_bytes = std::min<size_t>(request->limit_bytes(), limits::kTxnBytesMax);
+  if (ask.keys_bytes == 0) ask.keys_bytes = limits::kTxnBytesMax;
   ask.keys.assign(request->keys().begin(), request->keys().end());
   ask.scans.reserve(request->scans_size());
   for (const v1::ScanSpan& scan : request->scans()) {
     size_t limit = std::min<size_t>(scan.limit(), limits::kScanRowsMax);
     if (limit == 0) limit = limits::kScanRowsMax;
-    ask.scans.push_back({{scan.span().from(), scan.span().to()}, limit, scan.reverse()});
+    size_t bytes = std::min<size_t>(scan.limit_bytes(), limits::kScanBytesMax);
+    if (bytes == 0) bytes = limits::kScanBytesMax;
+    ask.scans.push_back({{scan.span().from(), scan.span().to()},
+                         limit,
+                         scan.reverse(),
+                         scan.keys_only(),
+                         bytes});
   }
   return ask;
 }
@@ -126,31 +134,32 @@ const PreparedLock* BlockerOf(const ReadAsk& ask, Timestamp at, const LockTable&
 Reading::Reading(const ReadAsk& ask, Timestamp at, size_t versions_max, v1::ReadResponse* response)
     : ask_(ask), at_(at), response_(response), versions_left_(versions_max) {}
 
-Status Reading::ReadKey(std::string_view key, const Table& table, const LockTable& locks) {
+bool Reading::ReadKey(std::string_view key, const Table& table, const LockTable& locks) {
   std::optional<Version> version = VersionAt(table.store(), key, at_);
   if (locks.any_committed()) {
     auto intent = CommittedIntent(key, at_, table, locks);
     if (intent && (!version || intent->commit_ts > version->commit_ts)) version = std::move(intent);
   }
+  key_bytes_ += key.size() + (version ? version->value.size() : 0);
+  if (key_bytes_ > ask_.keys_bytes && response_->gets_size() > 0) return false;
   v1::KeyValue* answer = response_->add_gets();
   answer->set_key(key.data(), key.size());
-  if (!version) return Status::Ok();
+  if (!version) return true;
   answer->set_commit_ts(version->commit_ts.bits());
-  if (version->deletion) return Status::Ok();
-  key_bytes_ += key.size() + version->value.size();
+  if (version->deletion) return true;
   answer->set_found(true);
   answer->set_value(std::move(version->value));
-  if (key_bytes_ <= limits::kTxnBytesMax) return Status::Ok();
-  return InvalidArgument(
-      fmt::format("values of one read exceed {} bytes: ask for fewer keys", limits::kTxnBytesMax));
+  return true;
 }
 
 bool Reading::full(const ScanAsk& scan) const {
   return static_cast<size_t>(result_->rows_size()) >= scan.limit || rows_left_ == 0 ||
-         bytes_left_ == 0;
+         bytes_left_ == 0 || scan_bytes_ >= scan.limit_bytes;
 }
 
-void Reading::AddRow(std::string_view key, Timestamp commit_ts, std::string_view value) {
+void Reading::AddRow(const ScanAsk& scan, std::string_view key, Timestamp commit_ts,
+                     std::string_view value) {
+  if (scan.keys_only) value = {};
   v1::KeyValue* row = result_->add_rows();
   row->set_key(key.data(), key.size());
   row->set_value(value.data(), value.size());
@@ -158,6 +167,7 @@ void Reading::AddRow(std::string_view key, Timestamp commit_ts, std::string_view
   row->set_commit_ts(commit_ts.bits());
   --rows_left_;
   bytes_left_ -= std::min(bytes_left_, key.size() + value.size());
+  scan_bytes_ += key.size() + value.size();
 }
 
 void Reading::Cut(const ScanAsk& scan) {
@@ -181,7 +191,7 @@ size_t Reading::StepForward(const ScanAsk& scan, const Table& table, const LockT
                        std::string_view value) {
     rest_.from = key;
     rest_.from.push_back('\0');
-    if (!deletion) AddRow(key, commit_ts, value);
+    if (!deletion) AddRow(scan, key, commit_ts, value);
     return !full(scan);
   };
   Merge merge(CommittedIntents(rest_, at_, table, locks), false, add);
@@ -215,7 +225,7 @@ size_t Reading::StepBack(const ScanAsk& scan, const Table& table, const LockTabl
   const auto add = [&](std::string_view key, Timestamp commit_ts, bool deletion,
                        std::string_view value) {
     rest_.to = key;
-    if (!deletion) AddRow(key, commit_ts, value);
+    if (!deletion) AddRow(scan, key, commit_ts, value);
     return !full(scan);
   };
   Merge merge(CommittedIntents(rest_, at_, table, locks), true, add);
@@ -239,12 +249,15 @@ size_t Reading::StepBack(const ScanAsk& scan, const Table& table, const LockTabl
   return looked;
 }
 
-Result<bool> Reading::Step(const Table& table, const LockTable& locks, size_t versions_max) {
+bool Reading::Step(const Table& table, const LockTable& locks, size_t versions_max) {
   size_t budget = versions_max;
   const auto spend = [&budget](size_t versions) { budget -= std::min(budget, versions); };
   for (; key_ < ask_.keys.size(); ++key_, spend(kVersionsPerSeek)) {
     if (budget == 0) return false;
-    RETURN_IF_ERROR(ReadKey(ask_.keys[key_], table, locks));
+    if (!ReadKey(ask_.keys[key_], table, locks)) {
+      key_ = ask_.keys.size();
+      break;
+    }
   }
   while (scan_ < ask_.scans.size()) {
     if (budget == 0) return false;
@@ -252,6 +265,7 @@ Result<bool> Reading::Step(const Table& table, const LockTable& locks, size_t ve
     if (result_ == nullptr) {
       result_ = response_->add_scans();
       rest_ = scan.span;
+      scan_bytes_ = 0;
     }
     if (versions_left_ == 0 || full(scan)) {
       PROBE("shard: a scan was cut by what its read looked at");

@@ -27,11 +27,14 @@ struct ScanAsk {
   Span span;
   size_t limit = 0;
   bool reverse = false;
+  bool keys_only = false;
+  size_t limit_bytes = 0;
 };
 
 struct ReadAsk {
   TxnId reader;                        // zero: none
   std::vector<std::string_view> keys;  // views into the request
+  size_t keys_bytes = 0;               // of their values; the first that fit are answered
   std::vector<ScanAsk> scans;
 };
 
@@ -50,16 +53,17 @@ class Reading {
   // `ask` and `response` outlive it.
   Reading(const ReadAsk& ask, Timestamp at, size_t versions_max, v1::ReadResponse* response);
 
-  // Looks at about `versions_max` versions. True: all is read. INVALID_ARGUMENT if the values asked
-  // for fit no answer.
-  Result<bool> Step(const Table& table, const LockTable& locks, size_t versions_max);
+  // Looks at about `versions_max` versions. True: all is read, or all that fits.
+  bool Step(const Table& table, const LockTable& locks, size_t versions_max);
 
  private:
-  Status ReadKey(std::string_view key, const Table& table, const LockTable& locks);
+  // False: its value does not fit, and it is not the first.
+  bool ReadKey(std::string_view key, const Table& table, const LockTable& locks);
   // Both return how many versions they looked at, about.
   size_t StepForward(const ScanAsk& scan, const Table& table, const LockTable& locks, size_t max);
   size_t StepBack(const ScanAsk& scan, const Table& table, const LockTable& locks, size_t max);
-  void AddRow(std::string_view key, Timestamp commit_ts, std::string_view value);
+  void AddRow(const ScanAsk& scan, std::string_view key, Timestamp commit_ts,
+              std::string_view value);
   bool full(const ScanAsk& scan) const;
   // What is left of the scan, if anything, is for another Read.
   void Cut(const ScanAsk& scan);
@@ -76,6 +80,7 @@ class Reading {
   size_t scan_ = 0;  // the one under way
   Span rest_;        // of it
   v1::ScanResult* result_ = nullptr;
+  size_t scan_bytes_ = 0;
 };
 
 }  // namespace quorate::shard

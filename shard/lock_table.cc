@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
 #include "base/check.h"
 #include "base/probe.h"
 
@@ -117,6 +118,29 @@ LockVerdict LockTable::Judge(const LockAsk& ask, Instant now, WaiterId self) con
     }
   }
   return judgement.Take();
+}
+
+std::string LockTable::Explain(const LockAsk& ask, Instant now) const {
+  const auto describe = [now](std::string_view key, const char* held, const TxnId& txn,
+                              Instant since) {
+    return fmt::format("key {} is {} by transaction {} since {} ms", Printable(key), held, txn,
+                       ToMillis(now - since));
+  };
+  for (std::string_view key : ask.writes) {
+    const auto it = keys_.find(key);
+    if (it == keys_.end()) continue;
+    for (const auto* locks : {&it->second.writers, &it->second.guards}) {
+      for (const PreparedLock* lock : *locks) {
+        if (lock->owner == ask.owner || lock->resolve_proposed) continue;
+        return describe(key, "being committed", lock->owner.txn_id, lock->since);
+      }
+    }
+    const auto& advisory = it->second.advisory;
+    if (advisory && advisory->txn != ask.owner.txn_id && advisory->expiry > now) {
+      return describe(key, "locked", advisory->txn, advisory->since);
+    }
+  }
+  return "an older transaction waits for one of the keys";
 }
 
 LockTable::Keys::const_iterator LockTable::From(std::string_view key) const {
@@ -266,9 +290,12 @@ std::vector<std::pair<std::string, const PreparedLock*>> LockTable::CommittedIn(
 // ---- advisory locks ---------------------------------------------------------------------------
 
 void LockTable::TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
-                             const std::vector<std::string_view>& keys, Instant expiry) {
+                             const std::vector<std::string_view>& keys, Instant now,
+                             Instant expiry) {
   for (std::string_view key : keys) {
     KeyLocks& locks = keys_[std::string(key)];
+    const Instant since =
+        locks.advisory && locks.advisory->txn == txn ? locks.advisory->since : now;
     if (locks.advisory && locks.advisory->txn != txn) {
       PROBE("shard: an advisory lock was wounded or had ended");
       DropAdvisory(key);
@@ -277,7 +304,7 @@ void LockTable::TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
       advisory_keys_[txn].emplace_back(key);
       ++advisory_count_;
     }
-    locks.advisory = Advisory{txn, priority, expiry};
+    locks.advisory = Advisory{txn, priority, since, expiry};
   }
 }
 
@@ -322,6 +349,16 @@ size_t LockTable::ExpireAdvisory(Instant now) {
     DropIfEmpty(key);
   }
   return left;
+}
+
+bool LockTable::AdvisoryAwaited(const TxnId& txn) const {
+  const auto held = advisory_keys_.find(txn);
+  if (held == advisory_keys_.end()) return false;
+  return std::any_of(held->second.begin(), held->second.end(), [&](const std::string& key) {
+    const auto& queue = keys_.find(key)->second.queue;
+    return std::any_of(queue.begin(), queue.end(),
+                       [&](const Queued& queued) { return queued.waiter->owner.txn_id != txn; });
+  });
 }
 
 bool LockTable::HoldsAdvisory(const TxnId& txn, std::string_view key, Instant now) const {

@@ -81,6 +81,8 @@ class LockTable {
   // ---- prepared locks -------------------------------------------------------------------------
   // Whether `ask` may take its locks now. `self`: the waiter that asks again.
   LockVerdict Judge(const LockAsk& ask, Instant now, WaiterId self) const;
+  // For a message: one of those in the way of `ask`, its key, and for how long.
+  std::string Explain(const LockAsk& ask, Instant now) const;
   // Precondition: judged kGo in this step (or rebuilding from records). Takes the advisory locks of
   // others on its keys, and drops those of its own transaction.
   void Add(PreparedLock lock);
@@ -109,12 +111,14 @@ class LockTable {
   // ---- advisory locks -------------------------------------------------------------------------
   // Precondition: judged kGo in this step, as Asker::kAdvisory.
   void TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
-                    const std::vector<std::string_view>& keys, Instant expiry);
+                    const std::vector<std::string_view>& keys, Instant now, Instant expiry);
   void ReleaseAdvisory(const TxnId& txn);
   // Drops the advisory locks that have ended; returns how many are left.
   size_t ExpireAdvisory(Instant now);
   bool any_advisory() const { return !advisory_keys_.empty(); }
   size_t advisory_count() const { return advisory_count_; }
+  // Whether somebody waits at a key that `txn` holds.
+  bool AdvisoryAwaited(const TxnId& txn) const;
   bool HoldsAdvisory(const TxnId& txn, std::string_view key, Instant now) const;
 
   // ---- waiting --------------------------------------------------------------------------------
@@ -142,6 +146,7 @@ class LockTable {
   struct Advisory {
     TxnId txn;
     TxnPriority priority;
+    Instant since;
     Instant expiry;
   };
   struct Queued {

@@ -28,6 +28,9 @@ Timestamp EarliestFor(const GivenName& name) {
       .MinusMillis(static_cast<uint64_t>(ToMillis(limits::kNameAheadMax)));
 }
 
+// Before its deadline a request that still waits for locks is told for whom.
+constexpr Duration kExplainMax = 500ms;
+
 AnchorEvaluation RefusedWith(Status status) {
   AnchorEvaluation evaluation;
   evaluation.status = std::move(status);
@@ -142,6 +145,10 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
     if (Status s = co_await CheckNamed(under, named, deadline); !s.ok()) co_return RefusedWith(s);
   }
 
+  // At the anchor nothing holds the transaction yet: while its client still waits for an answer,
+  // who is in the way is a better one than silence.
+  const Duration margin = std::min(kExplainMax, (deadline - Now()) / 8);
+  const Instant explain_at = kind == PrepareKind::kParticipant ? deadline : deadline - margin;
   LockWait wait(*this, under, deadline);
   for (;;) {
     if (!under->serving()) co_return RefusedWith(NotLeader());
@@ -166,6 +173,12 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
       case PrepareVerdict::Kind::kWait:
         prepare_waits.Add();
         waits = wait.Queue(LocksOf(ask));
+        if (kind == PrepareKind::kParticipant) break;
+        if (Now() >= explain_at) {
+          lock_conflicts.Add();
+          waits = Status(Code::kLockConflict, under->locks().Explain(LocksOf(ask), Now()));
+        }
+        verdict.lock.recheck = std::min(verdict.lock.recheck.value_or(explain_at), explain_at);
         break;
     }
     if (waits.ok()) waits = co_await wait.Wait(verdict.lock.blocker, verdict.lock.recheck);

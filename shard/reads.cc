@@ -61,8 +61,7 @@ Task<Status> Shard::Rep::ReadAll(std::shared_ptr<Leadership> under, const ReadAs
                                  Timestamp at, Instant deadline, v1::ReadResponse* response) {
   Reading reading(ask, at, settings.read_versions_max, response);
   for (;;) {
-    const Result<bool> done = reading.Step(table, under->locks(), settings.step_versions);
-    if (!done.ok() || *done) co_return done.status();
+    if (reading.Step(table, under->locks(), settings.step_versions)) co_return Status::Ok();
     PROBE("shard: a read was done in parts");
     co_await NextTurn();
     if (!under->serving()) co_return NotLeader();
@@ -113,7 +112,7 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
   const std::shared_ptr<Leadership>& under = *serving;
-  if (request->release()) {
+  if (request->release() || (request->idle() && under->locks().AdvisoryAwaited(txn_id))) {
     under->locks().ReleaseAdvisory(txn_id);
     under->Wake();
     co_return Status::Ok();
@@ -140,14 +139,18 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
       if (under->locks().advisory_count() + ask.writes.size() > kAdvisoryLocksMax) {
         co_return Status(Code::kOverloaded, "too many advisory locks");
       }
-      under->locks().TakeAdvisory(txn_id, ask.priority, ask.writes, Now() + ttl);
+      under->locks().TakeAdvisory(txn_id, ask.priority, ask.writes, Now(), Now() + ttl);
       under->Wake();
       ArmUpkeep();
       co_return Status::Ok();
     }
     prepare_waits.Add();
     CO_RETURN_IF_ERROR(wait.Queue(ask));
-    CO_RETURN_IF_ERROR(co_await wait.Wait(verdict.blocker, verdict.recheck));
+    const Status waited = co_await wait.Wait(verdict.blocker, verdict.recheck);
+    if (waited.code() == Code::kDeadlineExceeded) {
+      co_return Status(Code::kLockConflict, under->locks().Explain(ask, Now()));
+    }
+    CO_RETURN_IF_ERROR(waited);
   }
 }
 

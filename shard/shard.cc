@@ -134,9 +134,6 @@ void Shard::Rep::FillError(const Status& status, v1::Error* error) const {
     case Code::kStaleEpoch:
       *error->add_descriptors() = table.descriptor();
       return;
-    case Code::kOverloaded:
-      error->set_retry_after_ms(50);
-      return;
     default:
       return;
   }

@@ -74,6 +74,9 @@ RetryClass RetryClassOf(Code code) {
 void StatusToError(const Status& status, v1::Error* error) {
   error->set_code(static_cast<v1::ErrorCode>(status.code()));
   error->set_message(status.message());
+  if (status.code() == Code::kOverloaded) {
+    error->set_retry_after_ms(static_cast<uint32_t>(ToMillis(limits::kOverloadedRetry)));
+  }
 }
 
 Status StatusFromError(const v1::Error& error) {

@@ -26,6 +26,7 @@ enum class RetryClass : uint8_t {
 };
 RetryClass RetryClassOf(Code code);
 
+// OVERLOADED comes with a time to wait.
 void StatusToError(const Status& status, v1::Error* error);
 // A code this build does not know is INTERNAL.
 Status StatusFromError(const v1::Error& error);

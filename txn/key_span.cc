@@ -4,6 +4,13 @@
 
 namespace quorate {
 
+std::optional<Span> Span::Behind(std::string_view key, bool reverse) const {
+  Span rest = reverse ? Span{from, std::string(key)} : Span{OfKey(key).to, to};
+  // Nothing is below the empty key, and an empty `to` would mean the end.
+  if (rest.empty() || (reverse && key.empty())) return std::nullopt;
+  return rest;
+}
+
 Span Span::Join(const Span& other) const {
   Span joined;
   joined.from = std::min(from, other.from);

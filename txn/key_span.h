@@ -1,6 +1,7 @@
 // Key ranges: half-open [from, to); an empty `to` means the end of the key space.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,9 @@ struct Span {
     return to.size() == from.size() + 1 && to.back() == '\0' &&
            std::string_view(to).substr(0, from.size()) == from;
   }
+  // What is left of this span behind `key`, which is in it: above it, or below it if `reverse`;
+  // nullopt if there is nothing.
+  std::optional<Span> Behind(std::string_view key, bool reverse) const;
   // The smallest span that contains both.
   Span Join(const Span& other) const;
   // The part of this span inside `other`; empty() if there is none.

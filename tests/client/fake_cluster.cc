@@ -170,16 +170,19 @@ void FakeCluster::FillScan(const v1::ScanSpan& scan, Timestamp at, v1::ScanResul
   }
   if (scan.reverse()) std::reverse(rows.begin(), rows.end());
   const uint32_t limit = scan.limit() == 0 ? page_rows : std::min(scan.limit(), page_rows);
+  size_t bytes = 0;
   for (const auto& [key, value] : rows) {
-    if (result->rows_size() == static_cast<int>(limit)) {
-      const std::string& last = result->rows(limit - 1).key();
+    const bool cut = scan.limit_bytes() != 0 && bytes >= scan.limit_bytes();
+    if (result->rows_size() == static_cast<int>(limit) || cut) {
+      const std::string& last = result->rows(result->rows_size() - 1).key();
       result->set_resume_key(scan.reverse() ? last : last + '\0');
       return;
     }
     v1::KeyValue* row = result->add_rows();
     row->set_key(key);
-    row->set_value(value);
+    if (!scan.keys_only()) row->set_value(value);
     row->set_found(true);
+    bytes += key.size() + row->value().size();
   }
 }
 
@@ -190,11 +193,14 @@ v1::NodeResponse FakeCluster::HandleRead(const v1::ReadRequest& request) {
   read->set_read_ts(at.bits());
   const ShardSpec* shard = Find(request.route());
   const Span owned{shard->from, shard->to};
+  size_t bytes = 0;
   for (const auto& key : request.keys()) {
     if (!owned.Contains(key)) return ErrorResponse(v1::INTERNAL, "a key of another shard");
+    if (request.limit_bytes() != 0 && bytes >= request.limit_bytes()) break;
     v1::KeyValue* got = read->add_gets();
     got->set_key(key);
     if (auto value = ReadAt(key, at)) {
+      bytes += value->size();
       got->set_found(true);
       got->set_value(*value);
     }

@@ -1,5 +1,7 @@
 // Reads and writes inside a transaction.
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/limits.h"
 #include "tests/client/library_test.h"
@@ -263,6 +265,8 @@ TEST_F(TransactionTest, ScansOverOwnWritesAgreeWithANaiveModel) {
     if (script.span.empty()) continue;
     script.options.limit = random.Chance(0.5) ? 0 : 1 + random.Below(8);
     script.options.reverse = random.Chance(0.5);
+    script.options.keys_only = random.Chance(0.2);
+    script.options.limit_bytes = random.Chance(0.7) ? 0 : 1 + random.Below(20);
     std::vector<Row> want;
     for (const auto& [k, v] : model) {
       if (script.span.Contains(k)) want.push_back({k, v});
@@ -271,11 +275,103 @@ TEST_F(TransactionTest, ScansOverOwnWritesAgreeWithANaiveModel) {
     if (script.options.limit != 0 && want.size() > script.options.limit) {
       want.resize(script.options.limit);
     }
+    size_t bytes = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      if (script.options.keys_only) want[i].value.clear();
+      bytes += want[i].key.size() + want[i].value.size();
+      if (script.options.limit_bytes != 0 && bytes >= script.options.limit_bytes)
+        want.resize(i + 1);
+    }
     const CommitResult result =
         Transact([&](Transaction& txn) { return WriteThenScan(txn, &script); });
     ASSERT_EQ(result.status.code(), Code::kFailedPrecondition) << result.status.ToString();
     ASSERT_EQ(script.got, want) << "run " << run << (script.options.reverse ? " reverse" : "");
   }
+}
+
+TEST_F(TransactionTest, AGetManyBeyondItsBoundIsRefusedAndDoesNoHarm) {
+  options_.read_bytes_max = 100'000;
+  database_ = Database::Create(world_.env, channel_, options_);
+  for (char c = 'a'; c <= 'z'; ++c) cluster_.Write(std::string(1, c), std::string(10'000, c));
+  const auto closure = [](Transaction& txn) -> Task<Status> {
+    std::vector<std::string> keys;
+    for (char c = 'a'; c <= 'z'; ++c) keys.push_back(std::string(1, c));
+    const auto all = co_await txn.GetMany(keys);
+    EXPECT_EQ(all.status().code(), Code::kInvalidArgument);
+    EXPECT_THAT(all.status().message(), HasSubstr("100000"));
+    keys.resize(9);
+    const auto some = co_await txn.GetMany(keys);
+    EXPECT_TRUE(some.ok());
+    EXPECT_EQ((*some)[8], std::string(10'000, 'i'));
+    co_return txn.Put("out", "1");
+  };
+  EXPECT_TRUE(Transact(closure).ok());
+  EXPECT_EQ(cluster_.Read("out"), "1");
+}
+
+struct Pages {
+  std::vector<Row> rows;
+  std::vector<Timestamp> read_ts;
+  std::string resume_key;
+  size_t take_max = 1000;
+};
+
+Task<Status> TakePage(FakeCluster* cluster, Pages* pages, ScanPage page) {
+  for (Row& row : page.rows) pages->rows.push_back(std::move(row));
+  pages->read_ts.push_back(page.read_ts);
+  pages->resume_key = page.resume_key;
+  // What is written meanwhile is not of the snapshot.
+  cluster->Write("m" + std::to_string(pages->rows.size()), "later");
+  if (pages->read_ts.size() == pages->take_max) co_return Unavailable("the reader broke off");
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, ALongScanIsOneSnapshotAndGoesOnAfterABreak) {
+  for (const bool reverse : {false, true}) {
+    std::vector<Row> want;
+    for (char c = 'a'; c <= 'z'; ++c) cluster_.Write(std::string(1, c), "1");
+    EXPECT_TRUE(
+        Run(database_->SnapshotAsync([&](Transaction& txn) { return ScanAll(txn, &want); }, {}))
+            .ok());
+    if (reverse) std::reverse(want.begin(), want.end());
+    Pages pages;
+    pages.take_max = 3;
+    const auto take = [&](ScanPage page) { return TakePage(&cluster_, &pages, std::move(page)); };
+    ScanAllOptions options;
+    options.reverse = reverse;
+    options.page_bytes = 7;
+    const Status broken = Run(database_->ScanAllAsync("", "", options, take));
+    EXPECT_EQ(broken.code(), Code::kUnavailable);
+    ASSERT_FALSE(pages.resume_key.empty());
+    options.read_ts = pages.read_ts.back();
+    pages.take_max = 1000;
+    const std::string from = reverse ? "" : pages.resume_key;
+    const std::string to = reverse ? pages.resume_key : "";
+    EXPECT_TRUE(Run(database_->ScanAllAsync(from, to, options, take)).ok());
+    EXPECT_EQ(pages.rows, want);
+    EXPECT_EQ(pages.resume_key, "");
+    EXPECT_EQ(std::set<Timestamp>(pages.read_ts.begin(), pages.read_ts.end()).size(), 1u);
+  }
+}
+
+TEST_F(TransactionTest, ALongScanEndsAtItsLimitAndSaysWhenItIsTooOld) {
+  for (char c = 'a'; c <= 'z'; ++c) cluster_.Write(std::string(1, c), "1");
+  Pages pages;
+  const auto take = [&](ScanPage page) { return TakePage(&cluster_, &pages, std::move(page)); };
+  ScanAllOptions options;
+  options.limit = 5;
+  options.keys_only = true;
+  EXPECT_TRUE(Run(database_->ScanAllAsync("a", "z", options, take)).ok());
+  EXPECT_THAT(pages.rows, testing::SizeIs(5));
+  EXPECT_EQ(pages.rows.back(), (Row{"e", ""}));
+  EXPECT_EQ(pages.resume_key, std::string("e\0", 2));
+  options.page_bytes = 0;
+  EXPECT_EQ(Run(database_->ScanAllAsync("a", "z", options, take)).code(), Code::kInvalidArgument);
+  options.page_bytes = 1000;
+  FailNext(v1::NodeRequest::kRead, v1::SNAPSHOT_TOO_OLD, 1);
+  const Status old = Run(database_->ScanAllAsync("a", "z", options, take));
+  EXPECT_EQ(old.code(), Code::kSnapshotTooOld);
+  EXPECT_THAT(old.message(), HasSubstr("60 s"));
 }
 
 TEST_F(TransactionTest, ReadsGoOnAfterOverloadAndAMovedBoundary) {

@@ -125,7 +125,7 @@ class LockTableTest : public ::testing::Test {
   void Take(const Ask& ask) {
     if (ask.asker == Asker::kAdvisory) {
       const LockAsk view = ask.View();
-      table_.TakeAdvisory(ask.owner.txn_id, ask.priority, view.writes, Instant::max());
+      table_.TakeAdvisory(ask.owner.txn_id, ask.priority, view.writes, Instant(), Instant::max());
       for (const std::string& key : ask.writes) {
         std::erase_if(naive_.advisories, [&](const auto& a) { return a.key == key; });
         naive_.advisories.push_back({ask.owner.txn_id, ask.priority, key});
@@ -261,8 +261,8 @@ TEST_F(LockTableTest, AdvisoryLocksEnd) {
   const Owner owner{Id(1), Digest()};
   const TxnPriority old{Timestamp::FromParts(1, 0), Id(1)};
   const TxnPriority young{Timestamp::FromParts(2, 0), Id(2)};
-  table_.TakeAdvisory(owner.txn_id, old, {"a", "b"}, Instant() + 10ms);
-  table_.TakeAdvisory(owner.txn_id, old, {"b"}, Instant() + 20ms);
+  table_.TakeAdvisory(owner.txn_id, old, {"a", "b"}, Instant(), Instant() + 10ms);
+  table_.TakeAdvisory(owner.txn_id, old, {"b"}, Instant(), Instant() + 20ms);
   LockAsk ask;
   ask.owner = {Id(2), Digest()};
   ask.priority = young;
@@ -270,6 +270,14 @@ TEST_F(LockTableTest, AdvisoryLocksEnd) {
   const LockVerdict verdict = table_.Judge(ask, Instant() + 9ms, 0);
   EXPECT_EQ(verdict.kind, Kind::kWait);
   EXPECT_EQ(verdict.recheck, Instant() + 10ms);
+  EXPECT_FALSE(table_.AdvisoryAwaited(owner.txn_id));
+  const WaiterId waiter = table_.Enqueue(ask);
+  EXPECT_TRUE(table_.AdvisoryAwaited(owner.txn_id));
+  EXPECT_FALSE(table_.AdvisoryAwaited(Id(2)));
+  EXPECT_EQ(table_.Explain(ask, Instant() + 9ms),
+            fmt::format("key a is locked by transaction {} since 9 ms", owner.txn_id));
+  table_.Dequeue(waiter);
+  EXPECT_FALSE(table_.AdvisoryAwaited(owner.txn_id));
   EXPECT_EQ(table_.Judge(ask, Instant() + 10ms, 0).kind, Kind::kGo);
   EXPECT_EQ(table_.ExpireAdvisory(Instant() + 10ms), 1u);
   EXPECT_FALSE(table_.HoldsAdvisory(owner.txn_id, "a", Instant()));

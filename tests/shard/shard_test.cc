@@ -409,7 +409,10 @@ TEST_F(ShardTest, AWaitEndsAtItsDeadlineAndLeavesTheQueue) {
       Start(leader().CommitOnePhase(Part("k", NextSlot().bits()), env_.executor.Now() + 100ms));
   EXPECT_FALSE(waiting->has_value());
   env_.executor.RunFor(100ms);
-  EXPECT_EQ((*waiting)->status.code(), Code::kDeadlineExceeded);
+  EXPECT_EQ((*waiting)->status.code(), Code::kLockConflict) << "who is in the way, in time";
+  EXPECT_NE((*waiting)->status.message().find("key k is being committed by transaction"),
+            std::string::npos)
+      << (*waiting)->status.message();
   // Whoever is gone does not hold up the others: a younger one elsewhere dies of the holder only.
   v1::ReadRequest read;
   read.add_keys("k");

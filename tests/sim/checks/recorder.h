@@ -23,6 +23,8 @@ class RecordingDatabase final : public client::Database {
   Task<client::CommitResult> PutAsync(std::string key, std::string value,
                                       Duration timeout) override;
   Task<client::CommitResult> DeleteAsync(std::string key, Duration timeout) override;
+  Task<Status> ScanAllAsync(std::string from, std::string to, client::ScanAllOptions options,
+                            TakePage take) override;
   Task<Result<client::Outcome>> OutcomeAsync(client::TxnHandle txn, Duration timeout) override;
   std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) override;
   void Spawn(std::function<Task<void>()> task) override { inner_.Spawn(std::move(task)); }
@@ -31,6 +33,8 @@ class RecordingDatabase final : public client::Database {
   client::CommitResult Transact(SyncClosure, client::TransactOptions) override;
   Status Snapshot(SyncClosure, client::TransactOptions) override;
   Result<std::optional<std::string>> Get(std::string) override;
+  Status ScanAll(std::string, std::string, client::ScanAllOptions,
+                 std::function<Status(client::ScanPage)>) override;
   client::CommitResult Put(std::string, std::string) override;
   client::CommitResult Delete(std::string) override;
   Result<client::Outcome> GetOutcome(client::TxnHandle) override;

@@ -211,6 +211,9 @@ class WeakDatabase final : public client::Database {
     CHECK(transaction.Delete(std::move(key)).ok());
     co_return co_await transaction.Commit();
   }
+  Task<Status> ScanAllAsync(std::string, std::string, client::ScanAllOptions, TakePage) override {
+    CHECK(false);
+  }
   Task<Result<client::Outcome>> OutcomeAsync(client::TxnHandle txn, Duration) override {
     const bool lies = store_.weakness == Weakness::kLies;
     bool& committed = store_.outcomes[txn.txn_id];  // asking about nothing makes it aborted
@@ -235,6 +238,10 @@ class WeakDatabase final : public client::Database {
   client::CommitResult Transact(SyncClosure, client::TransactOptions) override { CHECK(false); }
   Status Snapshot(SyncClosure, client::TransactOptions) override { CHECK(false); }
   Result<Value> Get(std::string) override { CHECK(false); }
+  Status ScanAll(std::string, std::string, client::ScanAllOptions,
+                 std::function<Status(client::ScanPage)>) override {
+    CHECK(false);
+  }
   client::CommitResult Put(std::string, std::string) override { CHECK(false); }
   client::CommitResult Delete(std::string) override { CHECK(false); }
   Result<client::Outcome> GetOutcome(client::TxnHandle) override { CHECK(false); }
