@@ -9,6 +9,7 @@
 #include "base/coding.h"
 #include "base/crc32c.h"
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/status_macros.h"
 #include "txn/errors.h"
 
@@ -20,9 +21,17 @@ namespace {
 constexpr size_t kPageFirst = 64;
 constexpr size_t kPageMax = 1024;
 constexpr size_t kPageSmallBytes = 256 << 10;
+constexpr size_t kRowFraming = 8;  // of a row in its message, at most
 
 struct Execution {
-  v1::ExecuteRequest request;
+  Execution(Env& e, v1::ExecuteRequest r, PublicCall c, Instant d)
+      : env(e), request(std::move(r)), call(std::move(c)), deadline(d), room(call.holding) {}
+
+  Env& env;
+  const v1::ExecuteRequest request;
+  const PublicCall call;
+  const Instant deadline;
+  AnswerRoom room;
   v1::ExecuteResponse response;
 };
 
@@ -38,47 +47,39 @@ bool Holds(const v1::Condition& condition, const std::optional<std::string>& val
   return false;
 }
 
-Status Validate(const v1::ExecuteRequest& request, uint64_t unix_ms) {
-  const size_t steps = static_cast<size_t>(request.conditions_size() + request.operations_size());
-  if (steps > limits::kTxnKeysMax) {
-    return InvalidArgument(
-        fmt::format("{} conditions and operations; the limit is {}", steps, limits::kTxnKeysMax));
-  }
-  if (!request.txn_id().empty()) {
-    const auto name = ParseName(request.txn_id(), unix_ms);
-    if (!name.ok()) return name.status();
-  }
-  for (int i = 0; i < request.conditions_size(); ++i) {
-    const v1::Condition& condition = request.conditions(i);
-    RETURN_IF_ERROR(CheckKey(condition.key(), fmt::format("key of condition {}", i)));
-    if (condition.expectation_case() == v1::Condition::EXPECTATION_NOT_SET) {
-      return InvalidArgument(fmt::format("condition {} expects nothing: set equals or absent", i));
-    }
-  }
-  for (int i = 0; i < request.operations_size(); ++i) {
-    if (request.operations(i).kind_case() == v1::Operation::KIND_NOT_SET) {
-      return InvalidArgument(fmt::format("operation {} is empty: set get, put or scan", i));
-    }
-  }
-  return Status::Ok();
-}
-
 bool Writes(const v1::ExecuteRequest& request) {
   return std::any_of(request.operations().begin(), request.operations().end(),
                      [](const v1::Operation& operation) { return operation.has_put(); });
 }
 
+// The values of `keys`, those from `first` on, as many as fit one read; at least one.
+Task<Result<std::vector<std::optional<std::string>>>> ReadSome(
+    client::Transaction* transaction, std::shared_ptr<const std::vector<std::string>> keys,
+    size_t first, size_t* most) {
+  while (true) {
+    const size_t count = std::min(*most, keys->size() - first);
+    const auto begin = keys->begin() + static_cast<std::ptrdiff_t>(first);
+    auto values =
+        co_await transaction->GetMany({begin, begin + static_cast<std::ptrdiff_t>(count)});
+    if (values.status().code() != Code::kInvalidArgument || count == 1) co_return values;
+    *most = count / 2;
+  }
+}
+
 Task<Status> CheckConditions(std::shared_ptr<Execution> execution,
                              client::Transaction* transaction) {
-  std::vector<std::string> keys;
+  auto keys = std::make_shared<std::vector<std::string>>();
   for (const v1::Condition& condition : execution->request.conditions()) {
-    keys.push_back(condition.key());
+    keys->push_back(condition.key());
   }
-  if (keys.empty()) co_return Status::Ok();
-  CO_ASSIGN_OR_RETURN(const auto values, co_await transaction->GetMany(std::move(keys)));
-  for (int i = 0; i < execution->request.conditions_size(); ++i) {
-    if (!Holds(execution->request.conditions(i), values[static_cast<size_t>(i)])) {
-      execution->response.add_failed_conditions(static_cast<uint32_t>(i));
+  size_t most = keys->size();
+  for (size_t checked = 0; checked < keys->size();) {
+    CO_ASSIGN_OR_RETURN(const auto values, co_await ReadSome(transaction, keys, checked, &most));
+    for (const auto& value : values) {
+      const auto index = static_cast<int>(checked++);
+      if (!Holds(execution->request.conditions(index), value)) {
+        execution->response.add_failed_conditions(static_cast<uint32_t>(index));
+      }
     }
   }
   const int failed = execution->response.failed_conditions_size();
@@ -99,17 +100,22 @@ Task<Status> RunOperation(std::shared_ptr<Execution> execution, client::Transact
       out->set_key(operation.get());
       out->set_found(value.has_value());
       if (value) out->set_value(std::move(*value));
-      co_return Status::Ok();
+      co_return execution->room.Take(*out);
     }
     case v1::Operation::kPut:
       co_return BufferWrite(transaction, operation.put());
     case v1::Operation::kScan: {
-      CO_ASSIGN_OR_RETURN(
-          const bool more,
-          co_await ScanRows(transaction, operation.scan().from(), operation.scan().to(),
-                            operation.scan().limit(), result->mutable_rows()));
-      result->set_more(more);
-      co_return Status::Ok();
+      const v1::ScanOperation& asked = operation.scan();
+      RowScan scan{{asked.from(), asked.to()},
+                   asked.limit(),
+                   asked.limit_bytes(),
+                   asked.reverse(),
+                   asked.keys_only()};
+      CO_ASSIGN_OR_RETURN(ScanCut cut, co_await ScanRows(transaction, std::move(scan),
+                                                         &execution->room, result->mutable_rows()));
+      result->set_more(cut.more);
+      result->set_resume_key(std::move(cut.resume_key));
+      co_return execution->room.Take(result->resume_key().size());
     }
     case v1::Operation::KIND_NOT_SET:
       break;
@@ -117,13 +123,25 @@ Task<Status> RunOperation(std::shared_ptr<Execution> execution, client::Transact
   co_return InvalidArgument("an operation is empty");
 }
 
-// One attempt: whatever an earlier one has filled in is forgotten.
-Task<Status> RunOnce(std::shared_ptr<Execution> execution, client::Transaction* transaction) {
-  execution->response.Clear();
+Task<Status> RunSteps(std::shared_ptr<Execution> execution, client::Transaction* transaction) {
   CO_RETURN_IF_ERROR(co_await CheckConditions(execution, transaction));
+  // Each has a result, if an empty one.
+  const auto results = static_cast<size_t>(execution->request.operations_size());
+  CO_RETURN_IF_ERROR(execution->room.Take(results * kRowFraming));
   for (int i = 0; i < execution->request.operations_size(); ++i) {
     CO_RETURN_IF_ERROR(co_await RunOperation(execution, transaction, i));
   }
+  co_return Status::Ok();
+}
+
+// One attempt up to its commit: whatever an earlier one has filled in is forgotten. For a client
+// that is gone nothing is begun that is not needed any more; a commit goes on without it.
+Task<Status> RunOnce(std::shared_ptr<Execution> execution, client::Transaction* transaction) {
+  execution->response.Clear();
+  execution->room.Reset();
+  CO_RETURN_IF_ERROR(co_await BreakOff(execution->env, execution->call.gone, execution->deadline,
+                                       Promise<Status>(execution->env.executor),
+                                       RunSteps(execution, transaction)));
   execution->response.set_read_ts(transaction->start_ts().bits());
   co_return Status::Ok();
 }
@@ -147,14 +165,18 @@ std::string FirstWritten(const v1::ExecuteRequest& request) {
 }  // namespace
 
 Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::ExecuteRequest request,
-                                  uint64_t unix_ms, Duration timeout) {
-  auto execution = std::make_shared<Execution>();
-  if (const Status status = Validate(request, unix_ms); !status.ok()) {
-    StatusToError(status, execution->response.mutable_error());
-    co_return std::move(execution->response);
+                                  uint64_t unix_ms, PublicCall call, Duration timeout) {
+  if (!request.txn_id().empty()) {
+    const auto name = ParseName(request.txn_id(), unix_ms);
+    if (!name.ok()) {
+      v1::ExecuteResponse refused;
+      StatusToError(name.status(), refused.mutable_error());
+      co_return refused;
+    }
   }
+  const Instant deadline = env.Now() + timeout;
   client::TransactOptions options{.timeout = timeout};
-  execution->request = std::move(request);
+  auto execution = std::make_shared<Execution>(env, std::move(request), std::move(call), deadline);
   const auto closure = [execution](client::Transaction& transaction) {
     return RunOnce(execution, &transaction);
   };
@@ -190,56 +212,96 @@ Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::Exec
   co_return std::move(response);
 }
 
-Task<Status> ReadKeys(client::Transaction* transaction, std::vector<std::string> keys,
-                      bool for_update, KeyValues* values) {
-  if (keys.size() > limits::kTxnKeysMax) {
-    co_return InvalidArgument(
-        fmt::format("{} keys asked; the limit is {}", keys.size(), limits::kTxnKeysMax));
+// ---- what fits an answer ------------------------------------------------------------------------
+
+bool AnswerRoom::Fits(const v1::KeyValue& row) const {
+  return used_ + row.ByteSizeLong() + kRowFraming <= limits::kAnswerBytesMax;
+}
+
+Status AnswerRoom::Take(const v1::KeyValue& row) { return Take(row.ByteSizeLong() + kRowFraming); }
+
+Status AnswerRoom::Take(size_t bytes) {
+  if (used_ + bytes > limits::kAnswerBytesMax) {
+    return InvalidArgument(
+        fmt::format("the results have more than the {} bytes that one answer holds: ask for less "
+                    "in one request, and give scans a limit_bytes",
+                    limits::kAnswerBytesMax));
   }
+  if (!holding_->Grow(bytes)) return TooMuchHeld();
+  used_ += bytes;
+  return Status::Ok();
+}
+
+void AnswerRoom::Reset() { holding_->Shrink(std::exchange(used_, 0)); }
+
+Status TooMuchHeld() {
+  return Status(Code::kOverloaded,
+                "this client holds too much of the node's memory (requests under way, sessions, "
+                "answers not read): read answers, end sessions, then send this again");
+}
+
+Task<Status> ReadKeys(client::Transaction* transaction, std::vector<std::string> keys,
+                      bool for_update, AnswerRoom* room, KeyValues* values) {
   std::vector<std::optional<std::string>> found;
-  if (for_update) {
-    for (const std::string& key : keys) {
-      CO_ASSIGN_OR_RETURN(auto value, co_await transaction->GetForUpdate(key));
-      found.push_back(std::move(value));
-    }
-  } else if (!keys.empty()) {
+  if (!for_update && !keys.empty()) {
     CO_ASSIGN_OR_RETURN(found, co_await transaction->GetMany(keys));
   }
   for (size_t i = 0; i < keys.size(); ++i) {
+    std::optional<std::string> value;
+    if (for_update) {
+      CO_ASSIGN_OR_RETURN(value, co_await transaction->GetForUpdate(keys[i]));
+    } else {
+      value = std::move(found[i]);
+    }
     v1::KeyValue* out = values->Add();
     out->set_key(std::move(keys[i]));
-    out->set_found(found[i].has_value());
-    if (found[i]) out->set_value(std::move(*found[i]));
+    out->set_found(value.has_value());
+    if (value) out->set_value(std::move(*value));
+    CO_RETURN_IF_ERROR(room->Take(*out));
   }
   co_return Status::Ok();
 }
 
-Task<Result<bool>> ScanRows(client::Transaction* transaction, std::string from, std::string to,
-                            uint32_t limit, KeyValues* rows) {
+Task<Result<ScanCut>> ScanRows(client::Transaction* transaction, RowScan scan, AnswerRoom* room,
+                               KeyValues* rows) {
   const size_t most =
-      limit == 0 ? limits::kScanRowsMax : std::min<size_t>(limit, limits::kScanRowsMax);
+      scan.limit == 0 ? limits::kScanRowsMax : std::min<size_t>(scan.limit, limits::kScanRowsMax);
+  const size_t bytes_max = scan.limit_bytes == 0 ? SIZE_MAX : scan.limit_bytes;
   size_t bytes = 0;
-  size_t page = kPageFirst;
+  client::ScanOptions page{.limit = kPageFirst,
+                           .reverse = scan.reverse,
+                           .keys_only = scan.keys_only,
+                           .limit_bytes = kPageSmallBytes};
+  Span rest = std::move(scan.span);
   while (true) {
     // One more than wanted tells whether there are more.
-    const size_t left = most - static_cast<size_t>(rows->size()) + 1;
-    const size_t ask = std::min(page, left);
-    CO_ASSIGN_OR_RETURN(auto fetched, co_await transaction->Scan(from, to, {.limit = ask}));
-    const size_t before = bytes;
+    client::ScanOptions ask = page;
+    ask.limit = std::min(page.limit, most - static_cast<size_t>(rows->size()) + 1);
+    CO_ASSIGN_OR_RETURN(auto fetched, co_await transaction->Scan(rest.from, rest.to, ask));
+    size_t page_bytes = 0;
     for (client::Row& row : fetched) {
-      if (static_cast<size_t>(rows->size()) == most || bytes > limits::kScanBytesMax) {
-        co_return true;
+      const size_t row_bytes = row.key.size() + row.value.size();
+      page_bytes += row_bytes;
+      v1::KeyValue out;
+      out.set_key(std::move(row.key));
+      out.set_value(std::move(row.value));
+      out.set_found(true);
+      const bool full = static_cast<size_t>(rows->size()) == most || bytes >= bytes_max;
+      if (full || !room->Fits(out)) {
+        if (MUTANT("server-scan-page-off-by-one")) {
+          rest = rest.Behind(out.key(), scan.reverse).value_or(rest);
+        }
+        co_return ScanCut{true, scan.reverse ? std::move(rest.to) : std::move(rest.from)};
       }
-      bytes += row.key.size() + row.value.size();
-      v1::KeyValue* out = rows->Add();
-      from = row.key;
-      from.push_back('\0');
-      out->set_key(std::move(row.key));
-      out->set_value(std::move(row.value));
-      out->set_found(true);
+      CO_RETURN_IF_ERROR(room->Take(out));
+      bytes += row_bytes;
+      std::optional<Span> behind = rest.Behind(out.key(), scan.reverse);
+      *rows->Add() = std::move(out);
+      if (!behind) co_return ScanCut{};
+      rest = *std::move(behind);
     }
-    if (fetched.size() < ask) co_return false;
-    if (bytes - before < kPageSmallBytes) page = std::min(page * 2, kPageMax);
+    if (fetched.size() < ask.limit && page_bytes < ask.limit_bytes) co_return ScanCut{};
+    page.limit = std::min(page.limit * 2, kPageMax);
   }
 }
 
@@ -297,6 +359,7 @@ Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t unix_ms) {
 
 void FillCommitError(const client::CommitResult& result, v1::Error* error) {
   StatusToError(result.status, error);
+  error->set_no_effect(!result.unknown);
   if (result.unknown) FillTxn(*result.unknown, error->mutable_txn());
 }
 

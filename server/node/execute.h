@@ -2,6 +2,7 @@
 // that sessions share with it.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,22 +10,55 @@
 #include "base/task.h"
 #include "client/database.h"
 #include "quorate/v1/client.pb.h"
+#include "server/node/public_call.h"
+#include "txn/key_span.h"
 
 namespace quorate::server {
 
 // Conditions and operations, atomically: all conditions hold in the snapshot that the operations
 // read, or nothing is written and FAILED_PRECONDITION names those that do not. Conflicts are tried
-// again until the timeout. `unix_ms`: now, by which names are judged.
+// again until `timeout`. Results that do not fit one answer are refused before anything is written.
+// The request was judged (CheckRequest). `unix_ms`: now, by which names are judged.
 Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::ExecuteRequest request,
-                                  uint64_t unix_ms, Duration timeout);
+                                  uint64_t unix_ms, PublicCall call, Duration timeout);
+
+// What an answer may still take: kAnswerBytesMax in all, held for the client as it fills.
+class AnswerRoom {
+ public:
+  explicit AnswerRoom(std::shared_ptr<Holding> holding) : holding_(std::move(holding)) {}
+  // INVALID_ARGUMENT: the answer is full; OVERLOADED: the client holds too much.
+  Status Take(const v1::KeyValue& row);
+  Status Take(size_t bytes);
+  bool Fits(const v1::KeyValue& row) const;
+  // For another attempt at the same answer.
+  void Reset();
+
+ private:
+  std::shared_ptr<Holding> holding_;
+  size_t used_ = 0;
+};
 
 using KeyValues = google::protobuf::RepeatedPtrField<v1::KeyValue>;
 // One value per key, in order.
 Task<Status> ReadKeys(client::Transaction* transaction, std::vector<std::string> keys,
-                      bool for_update, KeyValues* values);
-// Rows of [from, to); true if there are more: `limit` (0: the most) or kScanBytesMax was reached.
-Task<Result<bool>> ScanRows(client::Transaction* transaction, std::string from, std::string to,
-                            uint32_t limit, KeyValues* rows);
+                      bool for_update, AnswerRoom* room, KeyValues* values);
+
+struct RowScan {
+  Span span;
+  uint32_t limit = 0;        // rows; 0: the most
+  uint32_t limit_bytes = 0;  // 0: the most
+  bool reverse = false;
+  bool keys_only = false;
+};
+struct ScanCut {
+  bool more = false;
+  std::string resume_key;
+};
+// Rows until the range ends, or a limit or the answer's room cuts it.
+Task<Result<ScanCut>> ScanRows(client::Transaction* transaction, RowScan scan, AnswerRoom* room,
+                               KeyValues* rows);
+// OVERLOADED: what a client is told that holds more than is left for it.
+Status TooMuchHeld();
 Status BufferWrite(client::Transaction* transaction, v1::Write write);
 
 // A name as a caller gives it. INVALID_ARGUMENT: no UUIDv7, or too far ahead of `unix_ms`;

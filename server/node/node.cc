@@ -204,6 +204,8 @@ quorate::Status Node::Rep::Open() {
       Handlers::Deps{env, *membership, view, member, [this] { return Status(); }});
   client::Options client_options;
   client_options.cluster = {options.address};
+  // Its transactions are those of the public service.
+  client_options.read_bytes_max = limits::kAnswerBytesMax;
   database = client::Database::Create(env, channel, client_options);
   if (membership->member()) RETURN_IF_ERROR(BecomeMember());
   return quorate::Status::Ok();

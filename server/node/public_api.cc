@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "base/backoff.h"
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "quorate/v1/node.pb.h"
 #include "server/node/execute.h"
 #include "server/node/member.h"
@@ -17,9 +20,16 @@ namespace quorate::server {
 
 namespace {
 
-constexpr Duration kSessionLife = 60s;
 constexpr Duration kSweepInterval = 5s;
-constexpr size_t kSessionsMax = limits::kLiveTxnsMax;
+// When the node is full of sessions, those unused for this long are the first to go.
+constexpr Duration kUnusedMin = 5s;
+constexpr int kEndedAtOnceMax = 16;
+// What a call, or a session, costs beside its bytes.
+constexpr size_t kCallBytes = 4 << 10;
+constexpr size_t kKeyBytes = 64;
+// What is written is held twice until it is committed: in the transaction's buffer, and in the
+// Commit that is sent; and an Execute as it came, too.
+constexpr size_t kWriteCopies = 2;
 
 Duration Timeout(uint32_t asked_ms, Duration given) {
   const Duration asked = asked_ms == 0 ? limits::kRequestTimeoutDefault
@@ -27,55 +37,135 @@ Duration Timeout(uint32_t asked_ms, Duration given) {
   return std::min({asked, given, limits::kRequestTimeoutMax});
 }
 
+// Of a call that had no effect.
+void FillRefusal(const quorate::Status& status, v1::Error* error) {
+  StatusToError(status, error);
+  error->set_no_effect(true);
+}
+
+template <class Request>
+size_t BytesHeldFor(const Request& request) {
+  return request.ByteSizeLong();
+}
+size_t BytesHeldFor(const v1::ExecuteRequest& request) {
+  return (1 + kWriteCopies) * request.ByteSizeLong();
+}
+
+template <class Request>
+bool Named(const Request&) {
+  return false;
+}
+bool Named(const v1::ExecuteRequest& request) { return !request.txn_id().empty(); }
+
+size_t BytesRead(const v1::SessionReadRequest& request) {
+  size_t bytes = 0;
+  for (const std::string& key : request.keys()) bytes += key.size() + kKeyBytes;
+  return bytes;
+}
+size_t BytesWritten(const v1::SessionWriteRequest& request) {
+  size_t bytes = 0;
+  for (const v1::Write& write : request.writes()) {
+    bytes += write.key().size() + write.value().size() + kKeyBytes;
+  }
+  return kWriteCopies * bytes;
+}
+
 }  // namespace
 
 struct PublicApi::Session {
+  Session(std::shared_ptr<SharedBound> places, std::shared_ptr<SharedBound> bytes,
+          const std::string& c)
+      : client(c), place(std::move(places), c), memory(std::move(bytes), c) {}
+
+  const std::string client;
   uint64_t id = 0;
   std::unique_ptr<client::Database::Session> session;
   Instant last_used;
-  bool busy = false;
+  Holding place;
+  Holding memory;                                     // of its buffer, and of what it has read
+  std::list<uint64_t>::iterator by_use;               // while it is in no call
+  std::optional<Promise<quorate::Status>> interrupt;  // while it is in one
+  bool ended = false;
 };
 
 class PublicApi::Use {
  public:
-  Use(Env& env, std::shared_ptr<Session> session) : env_(env), session_(std::move(session)) {
-    session_->busy = true;
+  Use(PublicApi* api, std::shared_ptr<Session> session) : api_(api), session_(std::move(session)) {
+    session_->interrupt.emplace(api_->env_.executor);
+    session_->session->SetIdle(false);
+    api_->by_use_.erase(session_->by_use);
   }
   Use(const Use&) = delete;
   ~Use() {
-    session_->busy = false;
-    session_->last_used = env_.Now();
+    session_->interrupt.reset();
+    if (session_->ended) return;
+    session_->session->SetIdle(true);
+    session_->last_used = api_->env_.Now();
+    session_->by_use = api_->by_use_.insert(api_->by_use_.end(), session_->id);
   }
-  client::Database::Session& operator*() const { return *session_->session; }
   client::Database::Session* operator->() const { return session_->session.get(); }
 
  private:
-  Env& env_;
+  PublicApi* api_;
   std::shared_ptr<Session> session_;
 };
 
-PublicApi::PublicApi(Env& env, Node& node) : env_(env), node_(node), scope_(env.executor) {}
+PublicApi::PublicApi(Env& env, Node& node, size_t held_max)
+    : env_(env),
+      node_(node),
+      memory_(std::make_shared<SharedBound>(held_max)),
+      places_(std::make_shared<SharedBound>(limits::kSessionsMax)),
+      scope_(env.executor) {}
 PublicApi::~PublicApi() = default;
 
-quorate::Status PublicApi::Admit() const {
-  if (!node_.stopping()) return quorate::Status::Ok();
-  return quorate::Status(Code::kOverloaded, "this node is stopping; ask another one");
+// ---- the door -----------------------------------------------------------------------------------
+
+template <class Request, class Response>
+bool PublicApi::Enter(const Request& request, PublicCall* call, Response* response) {
+  constexpr bool begins = std::is_same_v<Request, v1::ExecuteRequest> ||
+                          std::is_same_v<Request, v1::BeginRequest> ||
+                          std::is_same_v<Request, v1::ScanAllRequest>;
+  quorate::Status status;
+  if (begins && node_.stopping()) {
+    status = quorate::Status(Code::kOverloaded, "this node is stopping; ask another one");
+  } else if (call->timeout <= Duration(0)) {
+    status = DeadlineExceeded("the deadline had passed before anything was done");
+  } else {
+    status = CheckRequest(request);
+  }
+  // Who ends something is let through: there is one such call for each session.
+  constexpr bool ends = std::is_same_v<Request, v1::SessionCommitRequest>;
+  if (status.ok() && !ends) status = Hold(call, kCallBytes + BytesHeldFor(request));
+  if (status.ok()) return true;
+  FillRefusal(status, response->mutable_error());
+  // Of this sending; another one of the same name may have had one.
+  if (Named(request)) response->mutable_error()->set_no_effect(false);
+  return false;
 }
 
-Task<v1::ExecuteResponse> PublicApi::Execute(v1::ExecuteRequest request, Duration timeout) {
-  if (const quorate::Status status = Admit(); !status.ok()) {
-    v1::ExecuteResponse response;
-    StatusToError(status, response.mutable_error());
-    co_return response;
-  }
-  timeout = Timeout(request.timeout_ms(), timeout);
+quorate::Status PublicApi::Hold(PublicCall* call, size_t bytes) {
+  call->holding->Open(memory_, call->client);
+  if (call->holding->Grow(bytes)) return quorate::Status::Ok();
+  const bool retry = MakeRoom(*memory_, call->client);
+  return retry && call->holding->Grow(bytes) ? quorate::Status::Ok() : TooMuchHeld();
+}
+
+Task<v1::ExecuteResponse> PublicApi::Execute(v1::ExecuteRequest request, PublicCall call) {
+  v1::ExecuteResponse response;
+  if (!Enter(request, &call, &response)) co_return response;
+  const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
   co_return co_await server::Execute(env_, node_.database(), std::move(request), UnixMillis(),
-                                     timeout);
+                                     std::move(call), timeout);
 }
 
 uint64_t PublicApi::UnixMillis() const {
   const Member* member = node_.member();
   return member == nullptr ? static_cast<uint64_t>(env_.clock.WallMillis()) : member->UnixMillis();
+}
+
+bool PublicApi::Keep(Session* session, size_t bytes) {
+  if (session->memory.Grow(bytes)) return true;
+  return MakeRoom(*memory_, session->client) && session->memory.Grow(bytes);
 }
 
 // ---- sessions -----------------------------------------------------------------------------------
@@ -85,47 +175,74 @@ Result<std::shared_ptr<PublicApi::Session>> PublicApi::Find(uint64_t id) {
   if (it == sessions_.end()) {
     return NotFound(
         fmt::format("session {} does not exist on this node: it ended, or was unused "
-                    "for a minute; begin again",
+                    "for a minute, or the node needed its place; begin again",
                     id));
   }
-  if (it->second->busy) {
+  if (it->second->interrupt) {
     return quorate::Status(Code::kFailedPrecondition,
                            fmt::format("session {} is in another call", id));
   }
   return it->second;
 }
 
+void PublicApi::End(Sessions::iterator it) {
+  Session& session = *it->second;
+  session.ended = true;
+  if (session.interrupt) {
+    session.interrupt->Set(Cancelled("the session was rolled back meanwhile"));
+  } else {
+    by_use_.erase(session.by_use);
+  }
+  session.session->Rollback();
+  sessions_.erase(it);
+}
+
+bool PublicApi::MakeRoom(const SharedBound& bound, const std::string& client) {
+  int ended = 0;
+  while (!by_use_.empty() && ended < kEndedAtOnceMax) {
+    const auto longest = sessions_.find(by_use_.front());
+    const Session& session = *longest->second;
+    if (env_.Now() - session.last_used < kUnusedMin) break;
+    if (session.client != client && bound.used() <= bound.total() / 2) break;
+    End(longest);
+    ++ended;
+  }
+  return ended > 0;
+}
+
 Task<void> PublicApi::ExpireLoop() {
   while (!sessions_.empty()) {
     co_await Sleep(env_.executor, kSweepInterval);
-    const Instant now = env_.Now();
-    std::erase_if(sessions_, [now](const auto& entry) {
-      Session& session = *entry.second;
-      if (session.busy || now - session.last_used < kSessionLife) return false;
-      session.session->Rollback();
-      return true;
-    });
+    while (!by_use_.empty()) {
+      const auto longest = sessions_.find(by_use_.front());
+      if (env_.Now() - longest->second->last_used < limits::kSessionLife) break;
+      End(longest);
+    }
   }
 }
 
-Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, Duration timeout) {
+Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, PublicCall call) {
   v1::BeginResponse response;
-  quorate::Status status = Admit();
-  if (status.ok() && sessions_.size() >= kSessionsMax) {
-    status = quorate::Status(Code::kOverloaded,
-                             fmt::format("{} sessions are open on this node", kSessionsMax));
-  }
-  if (!status.ok()) {
-    StatusToError(status, response.mutable_error());
+  if (!Enter(request, &call, &response)) co_return response;
+  auto session = std::make_shared<Session>(places_, memory_, call.client);
+  bool placed = session->place.Grow(1);
+  if (!placed && MakeRoom(*places_, call.client)) placed = session->place.Grow(1);
+  if (!placed || !session->memory.Grow(kCallBytes)) {
+    FillRefusal(quorate::Status(Code::kOverloaded,
+                                fmt::format("{} of {} sessions are open on this node, too many of "
+                                            "them this client's: end some",
+                                            places_->used(), places_->total())),
+                response.mutable_error());
     co_return response;
   }
-  auto session = std::make_shared<Session>();
   do {
     session->id = env_.random.Next();
   } while (session->id == 0 || sessions_.contains(session->id));
   const GivenName name = GivenName::Make(UnixMillis(), env_.random);
-  session->session = node_.database().Begin(request.read_only(), name, kSessionLife);
+  session->session = node_.database().Begin(request.read_only(), name, limits::kSessionLife);
+  session->session->SetIdle(true);
   session->last_used = env_.Now();
+  session->by_use = by_use_.insert(by_use_.end(), session->id);
   response.set_session_id(session->id);
   FillTxn(session->session->handle(), response.mutable_txn());
   if (sessions_.empty()) scope_.Spawn(ExpireLoop());
@@ -133,75 +250,120 @@ Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, Duration time
   co_return response;
 }
 
-Task<v1::SessionReadResponse> PublicApi::Read(v1::SessionReadRequest request, Duration timeout) {
+Task<quorate::Status> PublicApi::RunStep(Session* session, PublicCall call, Duration timeout,
+                                         Task<quorate::Status> step) {
+  return BreakOff(env_, call.gone, env_.Now() + timeout, *session->interrupt, std::move(step));
+}
+
+Task<quorate::Status> PublicApi::ReadStep(Session* session, v1::SessionReadRequest request,
+                                          AnswerRoom* room, v1::SessionReadResponse* response) {
+  co_return co_await ReadKeys(&session->session->transaction(),
+                              {request.keys().begin(), request.keys().end()}, request.for_update(),
+                              room, response->mutable_values());
+}
+
+Task<v1::SessionReadResponse> PublicApi::Read(v1::SessionReadRequest request, PublicCall call) {
   v1::SessionReadResponse response;
+  if (!Enter(request, &call, &response)) co_return response;
   auto session = Find(request.session_id());
   if (!session.ok()) {
-    StatusToError(session.status(), response.mutable_error());
+    FillRefusal(session.status(), response.mutable_error());
     co_return response;
   }
-  const Use use(env_, *session);
-  const quorate::Status status =
-      co_await ReadKeys(&use->transaction(), {request.keys().begin(), request.keys().end()},
-                        request.for_update(), response.mutable_values());
+  const Use use(this, *session);
+  AnswerRoom room(call.holding);
+  const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
+  quorate::Status status = TooMuchHeld();
+  if (Keep(session->get(), BytesRead(request))) {
+    status = co_await RunStep(session->get(), call, timeout,
+                              ReadStep(session->get(), std::move(request), &room, &response));
+  }
   if (!status.ok()) {
     response.clear_values();
-    StatusToError(status, response.mutable_error());
+    FillRefusal(status, response.mutable_error());
   }
   co_return response;
 }
 
-Task<v1::SessionScanResponse> PublicApi::Scan(v1::SessionScanRequest request, Duration timeout) {
+Task<quorate::Status> PublicApi::ScanStep(Session* session, v1::SessionScanRequest request,
+                                          AnswerRoom* room, v1::SessionScanResponse* response) {
+  RowScan scan{{request.from(), request.to()},
+               request.limit(),
+               request.limit_bytes(),
+               request.reverse(),
+               request.keys_only()};
+  CO_ASSIGN_OR_RETURN(ScanCut cut,
+                      co_await ScanRows(&session->session->transaction(), std::move(scan), room,
+                                        response->mutable_rows()));
+  response->set_more(cut.more);
+  response->set_resume_key(std::move(cut.resume_key));
+  co_return quorate::Status::Ok();
+}
+
+Task<v1::SessionScanResponse> PublicApi::Scan(v1::SessionScanRequest request, PublicCall call) {
   v1::SessionScanResponse response;
+  if (!Enter(request, &call, &response)) co_return response;
   auto session = Find(request.session_id());
   if (!session.ok()) {
-    StatusToError(session.status(), response.mutable_error());
+    FillRefusal(session.status(), response.mutable_error());
     co_return response;
   }
-  const Use use(env_, *session);
-  const Result<bool> more = co_await ScanRows(&use->transaction(), request.from(), request.to(),
-                                              request.limit(), response.mutable_rows());
-  if (more.ok()) {
-    response.set_more(*more);
-  } else {
-    response.clear_rows();
-    StatusToError(more.status(), response.mutable_error());
+  const Use use(this, *session);
+  AnswerRoom room(call.holding);
+  const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
+  quorate::Status status = TooMuchHeld();
+  if (Keep(session->get(), request.from().size() + request.to().size() + kKeyBytes)) {
+    status = co_await RunStep(session->get(), call, timeout,
+                              ScanStep(session->get(), std::move(request), &room, &response));
+  }
+  if (!status.ok()) {
+    response.Clear();
+    FillRefusal(status, response.mutable_error());
   }
   co_return response;
 }
 
-Task<v1::SessionWriteResponse> PublicApi::Write(v1::SessionWriteRequest request, Duration timeout) {
+Task<v1::SessionWriteResponse> PublicApi::Write(v1::SessionWriteRequest request, PublicCall call) {
   v1::SessionWriteResponse response;
+  if (!Enter(request, &call, &response)) co_return response;
   auto session = Find(request.session_id());
   if (!session.ok()) {
-    StatusToError(session.status(), response.mutable_error());
+    FillRefusal(session.status(), response.mutable_error());
     co_return response;
   }
-  const Use use(env_, *session);
+  const Use use(this, *session);
+  quorate::Status status;
+  if (!Keep(session->get(), BytesWritten(request))) status = TooMuchHeld();
+  int buffered = 0;
   for (v1::Write& write : *request.mutable_writes()) {
-    const quorate::Status status = BufferWrite(&use->transaction(), std::move(write));
-    if (!status.ok()) {
-      StatusToError(status, response.mutable_error());
-      break;
-    }
+    if (!status.ok()) break;
+    status = BufferWrite(&use->transaction(), std::move(write));
+    buffered += status.ok() ? 1 : 0;
+  }
+  if (!status.ok()) {
+    FillRefusal(status, response.mutable_error());
+    // Only the size of the whole transaction can end it half-way.
+    response.mutable_error()->set_no_effect(buffered == 0);
   }
   co_return response;
 }
 
 Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest request,
-                                                  Duration timeout) {
+                                                  PublicCall call) {
   v1::SessionCommitResponse response;
+  if (!Enter(request, &call, &response)) co_return response;
   const uint64_t id = request.session_id();
-  timeout = Timeout(request.timeout_ms(), timeout);
+  const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
   auto session = Find(id);
   if (session.status().code() == Code::kNotFound) {
     co_return co_await CommitAgain(std::move(request), timeout);
   }
   if (!session.ok()) {
-    StatusToError(session.status(), response.mutable_error());
+    FillRefusal(session.status(), response.mutable_error());
     co_return response;
   }
-  const Use use(env_, *session);
+  const Use use(this, *session);
+  (*session)->ended = true;
   sessions_.erase(id);
   answers_.Begin(id, env_.Now());
   const client::CommitResult result = co_await use->Commit(timeout);
@@ -256,30 +418,72 @@ Task<v1::SessionCommitResponse> PublicApi::CommitAgain(v1::SessionCommitRequest 
 }
 
 Task<v1::SessionRollbackResponse> PublicApi::Rollback(v1::SessionRollbackRequest request,
-                                                      Duration timeout) {
+                                                      PublicCall call) {
   v1::SessionRollbackResponse response;
-  auto session = Find(request.session_id());
-  if (session.ok()) {
-    (*session)->session->Rollback();
-    sessions_.erase(request.session_id());
+  const auto session = sessions_.find(request.session_id());
+  if (session != sessions_.end()) {
+    End(session);
   } else {
-    StatusToError(session.status(), response.mutable_error());
+    FillRefusal(Find(request.session_id()).status(), response.mutable_error());
   }
   co_return response;
 }
 
+// ---- long scans ---------------------------------------------------------------------------------
+
+Task<quorate::Status> PublicApi::SendPage(PublicCall call, PageSink* sink, client::ScanPage page) {
+  v1::ScanAllResponse response;
+  response.set_read_ts(page.read_ts.bits());
+  response.set_resume_key(std::move(page.resume_key));
+  for (client::Row& row : page.rows) {
+    v1::KeyValue* out = response.add_rows();
+    out->set_key(std::move(row.key));
+    out->set_value(std::move(row.value));
+    out->set_found(true);
+  }
+  const size_t bytes = response.ByteSizeLong();
+  CO_RETURN_IF_ERROR(Hold(&call, bytes));
+  const bool sent = co_await sink->Write(std::move(response));
+  call.holding->Shrink(bytes);
+  co_return sent ? quorate::Status::Ok() : Cancelled("the client is gone");
+}
+
+Task<void> PublicApi::ScanAll(v1::ScanAllRequest request, PublicCall call, PageSink* sink) {
+  v1::ScanAllResponse last;
+  if (Enter(request, &call, &last)) {
+    client::ScanAllOptions options;
+    options.reverse = request.reverse();
+    options.keys_only = request.keys_only();
+    options.limit = request.limit();
+    if (request.page_bytes() != 0) options.page_bytes = request.page_bytes();
+    options.read_ts = Timestamp(request.read_ts());
+    options.page_timeout = Timeout(0, call.timeout);
+    const auto take = [this, call, sink](client::ScanPage page) {
+      return SendPage(call, sink, std::move(page));
+    };
+    const quorate::Status status = co_await BreakOff(
+        env_, call.gone, env_.Now() + std::min(call.timeout, limits::kRequestTimeoutMax),
+        Promise<quorate::Status>(env_.executor),
+        node_.database().ScanAllAsync(request.from(), request.to(), options, take));
+    if (status.ok() || call.gone->set()) co_return;
+    FillRefusal(status, last.mutable_error());
+  }
+  (void)co_await sink->Write(std::move(last));
+}
+
 // ---- outcomes and operators ---------------------------------------------------------------------
 
-Task<v1::GetOutcomeResponse> PublicApi::GetOutcome(v1::GetOutcomeRequest request,
-                                                   Duration timeout) {
+Task<v1::GetOutcomeResponse> PublicApi::GetOutcome(v1::GetOutcomeRequest request, PublicCall call) {
   v1::GetOutcomeResponse response;
+  if (!Enter(request, &call, &response)) co_return response;
+  const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
   Result<client::TxnHandle> handle = ParseTxn(request.txn(), UnixMillis());
   if (!handle.ok()) {
     StatusToError(handle.status(), response.mutable_error());
     co_return response;
   }
-  const Result<client::Outcome> outcome = co_await node_.database().OutcomeAsync(
-      *std::move(handle), Timeout(request.timeout_ms(), timeout));
+  const Result<client::Outcome> outcome =
+      co_await node_.database().OutcomeAsync(*std::move(handle), timeout);
   if (!outcome.ok()) {
     StatusToError(outcome.status(), response.mutable_error());
     co_return response;
@@ -288,16 +492,20 @@ Task<v1::GetOutcomeResponse> PublicApi::GetOutcome(v1::GetOutcomeRequest request
   co_return response;
 }
 
-Task<v1::InitResponse> PublicApi::Init(v1::InitRequest request, Duration timeout) {
-  v1::NodeRequest call;
-  call.set_timeout_ms(static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(timeout))));
-  *call.mutable_init() = std::move(request);
-  v1::NodeResponse answer = co_await node_.Handle(node_.cluster_id(), 0, std::move(call));
+Task<v1::InitResponse> PublicApi::Init(v1::InitRequest request, PublicCall call) {
+  v1::InitResponse refused;
+  if (!Enter(request, &call, &refused)) co_return refused;
+  v1::NodeRequest message;
+  message.set_timeout_ms(static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(call.timeout))));
+  *message.mutable_init() = std::move(request);
+  v1::NodeResponse answer = co_await node_.Handle(node_.cluster_id(), 0, std::move(message));
   if (answer.error().code() != v1::OK) *answer.mutable_init()->mutable_error() = answer.error();
   co_return std::move(*answer.mutable_init());
 }
 
-Task<v1::StatusResponse> PublicApi::Status(v1::StatusRequest, Duration) {
+Task<v1::StatusResponse> PublicApi::Status(v1::StatusRequest request, PublicCall call) {
+  v1::StatusResponse refused;
+  if (!Enter(request, &call, &refused)) co_return refused;
   co_return node_.Status();
 }
 

@@ -101,7 +101,7 @@ void HealthService::Serve() {
       [this](auto* context, auto* request, auto* writer, auto* queue, void* tag) {
         service_.RequestCheck(context, request, writer, queue, queue, tag);
       },
-      [this](health::HealthCheckRequest request, Duration, Check::Answer answer) {
+      [this](health::HealthCheckRequest request, Check::Answer answer) {
         Response response;
         response.set_status(StatusOf(request.service()));
         if (response.status() == Response::SERVICE_UNKNOWN) {

@@ -1,6 +1,7 @@
 #include "server/wire/grpc_services.h"
 
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -16,6 +17,7 @@
 #include "server/wire/grpc_hub.h"
 #include "server/wire/grpc_options.h"
 #include "server/wire/grpc_reflection.h"
+#include "server/wire/grpc_scan.h"
 #include "server/wire/grpc_streams.h"
 #include "server/wire/grpc_unary.h"
 #include "server/wire/listener.h"
@@ -29,12 +31,12 @@ constexpr int kHandshakeMs = 10'000;
 constexpr int kIdleMs = 300'000;
 
 template <class Request, class Response>
-using Method = Task<Response> (PublicApi::*)(Request request, Duration timeout);
+using Method = Task<Response> (PublicApi::*)(Request request, PublicCall call);
 
 template <class Request, class Response>
 Task<void> RunCall(PublicApi* api, Method<Request, Response> method, Request request,
-                   Duration timeout, typename UnaryCall<Request, Response>::Answer answer) {
-  answer.Done(co_await (api->*method)(std::move(request), timeout));
+                   typename UnaryCall<Request, Response>::Answer answer) {
+  answer.Done(co_await (api->*method)(std::move(request), answer.call()));
 }
 
 template <class Request, class Response, class Listen>
@@ -42,9 +44,9 @@ void ServeMethod(const std::shared_ptr<GrpcCore>& core, PublicApi& api, Listen l
                  Method<Request, Response> method) {
   UnaryCall<Request, Response>::Serve(
       core, std::move(listen),
-      [scope = &core->scope, api = &api, method](Request request, Duration timeout, auto answer) {
-        scope->Spawn(RunCall<Request, Response>(api, method, std::move(request), timeout,
-                                                std::move(answer)));
+      [scope = &core->scope, api = &api, method](Request request, auto answer) {
+        scope->Spawn(
+            RunCall<Request, Response>(api, method, std::move(request), std::move(answer)));
       });
 }
 
@@ -68,6 +70,7 @@ void ServePublic(const std::shared_ptr<GrpcCore>& core, PublicApi& api,
   QUORATE_METHOD(Init);
   QUORATE_METHOD(Status);
 #undef QUORATE_METHOD
+  ServeScanAll(core, api, service);
 }
 
 }  // namespace
@@ -117,6 +120,12 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, No
   builder.RegisterService(&rep->public_service);
   builder.RegisterService(&rep->reflection_service);
   builder.RegisterService(rep->health.service());
+  // What gRPC itself holds for calls whose requests have not arrived whole; beyond, it ends some.
+  grpc::ResourceQuota quota("quorate");
+  quota.Resize(limits::kGrpcBytesMax);
+  builder.SetResourceQuota(quota);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             static_cast<int>(limits::kClientStreamsMax));
   builder.SetMaxReceiveMessageSize(limits::kFrameBytesMax);
   builder.SetMaxSendMessageSize(limits::kFrameBytesMax);
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMs);

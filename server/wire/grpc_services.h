@@ -3,14 +3,15 @@
 //   v1.Node.Calls        batches of requests in, batches of answers out: those that are ready in
 //                        one turn leave together, one write outstanding
 //   v1.Node.Raft, Bulk   peer batches, handed to the transport
-//   v1.Quorate           the public unary service, handed to PublicApi
+//   v1.Quorate           the public service, handed to PublicApi
 //   grpc.health.v1       SERVING while the node is ready
 //   grpc.reflection      what the public services look like
 //
 // All on the executor's thread, which polls the hub's queue. Connections come from a Listener.
 // Bounds: connections (there), those without a call (ended after minutes) or without a first frame
 // (after seconds), requests in flight (beyond: OVERLOADED), unsent answers per stream (beyond: the
-// stream is ended).
+// stream is ended); public calls and the bytes held for them until their answers have left
+// (server/node/shared_bound.h).
 #pragma once
 
 #include <functional>

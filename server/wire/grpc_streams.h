@@ -5,10 +5,12 @@
 #include <memory>
 
 #include "base/env.h"
+#include "base/limits.h"
 #include "base/task.h"
 #include "client/route/grpc_stream.h"
 #include "quorate/v1/rpc.grpc.pb.h"
 #include "server/node/node.h"
+#include "server/node/shared_bound.h"
 #include "server/wire/grpc_hub.h"
 #include "server/wire/grpc_transport.h"
 
@@ -26,6 +28,8 @@ struct GrpcCore {
   Counter& overloaded;
   Counter& cut_streams;
   size_t in_flight = 0;
+  // Of unary calls and scans, shared by clients.
+  std::shared_ptr<SharedBound> places = std::make_shared<SharedBound>(limits::kPublicCallsMax);
   bool closed = false;  // Shutdown began: nothing is handed to the node any more
   std::shared_ptr<void> alive = std::make_shared<int>();  // held by what gRPC still has of ours
   TaskScope scope;                                        // last: its frames use what stands above

@@ -1,18 +1,39 @@
 // Unary calls of a gRPC service on the node's loop. See grpc_services.h.
+//
+// A call that comes when its client has too many is refused by gRPC's own status, which needs no
+// room: RESOURCE_EXHAUSTED, with the time to wait in grpc-retry-pushback-ms.
 #pragma once
 
+#include <fmt/format.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/async_unary_call.h>
 
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "base/limits.h"
+#include "server/node/public_call.h"
 #include "server/wire/grpc_streams.h"
 
 namespace quorate::server {
+
+// Of a call that has come.
+inline PublicCall CallOf(grpc::ServerContext* context) {
+  const auto left = context->deadline() - std::chrono::system_clock::now();
+  return {std::clamp<Duration>(left, Duration(0), limits::kRequestTimeoutMax), context->peer()};
+}
+
+inline grpc::Status TooManyCalls(grpc::ServerContext* context) {
+  const auto wait_ms = static_cast<long>(ToMillis(limits::kOverloadedRetry));
+  context->AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string(wait_ms));
+  return {grpc::StatusCode::RESOURCE_EXHAUSTED,
+          fmt::format("too many calls of this client are under way on this node: nothing was done; "
+                      "retry after {} ms",
+                      wait_ms)};
+}
 
 // One unary call, from waiting for it until gRPC has sent the answer. Owns itself.
 template <class Request, class Response>
@@ -36,17 +57,21 @@ class UnaryCall {
     void Done(Response response, const grpc::Status& status = grpc::Status::OK) {
       std::exchange(call_, nullptr)->Finish(std::move(response), status);
     }
+    // What handler and client need to know of each other.
+    const PublicCall& call() const { return call_->call_; }
 
    private:
     UnaryCall* call_;
   };
   // Takes over a call that came; it has to answer before its time is over.
-  using Handle = std::function<void(Request request, Duration timeout, Answer answer)>;
+  using Handle = std::function<void(Request request, Answer answer)>;
 
   // Takes calls, one after the other, until the server shuts down.
   static void Serve(std::shared_ptr<GrpcCore> core, Listen listen, Handle handle) {
     if (core->closed) return;
     auto* call = new UnaryCall(std::move(core), std::move(listen), std::move(handle));
+    call->Begin();
+    call->context_.AsyncNotifyWhenDone(&call->gone_);
     call->listen_(&call->context_, &call->request_, &call->writer_, call->core_->hub.queue,
                   &call->accept_);
   }
@@ -58,18 +83,31 @@ class UnaryCall {
         listen_(std::move(listen)),
         handle_(std::move(handle)) {}
 
+  // Around every operation; the last End deletes the call.
+  void Begin() { ++operations_; }
+  void End() {
+    if (--operations_ == 0) delete this;
+  }
   void OnAccepted(bool ok) {
-    if (!ok) {
-      delete this;
-      return;
+    if (ok) {
+      Begin();  // OnGone will come,
+      Begin();  // and OnFinished, as there is always an answer
+      Serve(core_, listen_, handle_);
+      Accepted();
     }
-    Serve(core_, listen_, handle_);
-    const auto left = context_.deadline() - std::chrono::system_clock::now();
-    const Duration timeout = std::clamp<Duration>(left, Duration(0), limits::kRequestTimeoutMax);
+    End();
+  }
+  void Accepted() {
+    call_ = CallOf(&context_);
     Answer answer(this);
     if (core_->closed) return;
     core_->calls.Add();
-    handle_(std::move(request_), timeout, std::move(answer));
+    if (place_.Open(core_->places, call_.client); !place_.Grow(1)) {
+      core_->overloaded.Add();
+      answer.Done(Response(), TooManyCalls(&context_));
+      return;
+    }
+    handle_(std::move(request_), std::move(answer));
   }
   void Finish(Response response, const grpc::Status& status) {
     response_ = std::move(response);
@@ -79,7 +117,18 @@ class UnaryCall {
       writer_.FinishWithError(status, &finish_);
     }
   }
-  void OnFinished(bool) { delete this; }
+  // The answer has left, or never will: what was held for it is free.
+  void OnFinished(bool) {
+    response_ = Response();
+    call_.holding->Clear();
+    place_.Clear();
+    End();
+  }
+  // After the answer, or instead of it.
+  void OnGone(bool) {
+    if (context_.IsCancelled()) call_.gone->Set();
+    End();
+  }
 
   const std::shared_ptr<GrpcCore> core_;
   const std::shared_ptr<void> alive_;
@@ -89,8 +138,12 @@ class UnaryCall {
   Writer writer_{&context_};
   Request request_;
   Response response_;
+  PublicCall call_{Duration(0)};
+  Holding place_;
+  int operations_ = 0;
   client::GrpcOperation<UnaryCall, &UnaryCall::OnAccepted> accept_{this};
   client::GrpcOperation<UnaryCall, &UnaryCall::OnFinished> finish_{this};
+  client::GrpcOperation<UnaryCall, &UnaryCall::OnGone> gone_{this};
 };
 
 }  // namespace quorate::server

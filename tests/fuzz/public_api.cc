@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/test_node.h"
 
@@ -13,17 +14,40 @@ using Start = std::function<void(TestNode&)>;
 
 template <class Response>
 Task<void> Finish(Task<Response> call) {
-  co_await std::move(call);
+  const Response response = co_await std::move(call);
+  CHECK(response.ByteSizeLong() <= (4u << 20), "an answer that a stock client cannot take");
+  const v1::Error& error = response.error();
+  CHECK((error.code() == v1::OVERLOADED) == (error.retry_after_ms() > 0));
 }
 
 // The request parsed, ready to be sent; none if the bytes are not one.
 template <class Request, class Response>
-Start Parse(std::string_view bytes, Task<Response> (server::PublicApi::*call)(Request, Duration)) {
+Start Parse(std::string_view bytes,
+            Task<Response> (server::PublicApi::*call)(Request, server::PublicCall)) {
   Request request;
   if (!request.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return nullptr;
   return [request, call](TestNode& node) {
     node.scope().Spawn(Finish((node.api().*call)(request, 10s)));
   };
+}
+
+class Pages final : public server::PageSink {
+ public:
+  Task<bool> Write(v1::ScanAllResponse page) override {
+    CHECK(page.ByteSizeLong() <= limits::kAnswerBytesMax);
+    co_return true;
+  }
+};
+
+Task<void> ScanAll(server::PublicApi* api, v1::ScanAllRequest request) {
+  Pages pages;
+  co_await api->ScanAll(std::move(request), 10s, &pages);
+}
+
+Start ParseScanAll(std::string_view bytes) {
+  v1::ScanAllRequest request;
+  if (!request.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return nullptr;
+  return [request](TestNode& node) { node.scope().Spawn(ScanAll(&node.api(), request)); };
 }
 
 Start ParseCall(uint8_t call, std::string_view bytes) {
@@ -47,8 +71,10 @@ Start ParseCall(uint8_t call, std::string_view bytes) {
       return Parse(bytes, &Api::GetOutcome);
     case 8:
       return Parse(bytes, &Api::Init);
-    default:
+    case 9:
       return Parse(bytes, &Api::Status);
+    default:
+      return ParseScanAll(bytes);
   }
 }
 
@@ -57,7 +83,7 @@ Start ParseCall(uint8_t call, std::string_view bytes) {
 void Run(std::string_view input) {
   std::vector<Start> calls;
   while (!input.empty() && calls.size() < 8) {
-    const uint8_t call = TakeByte(&input) % 10;
+    const uint8_t call = TakeByte(&input) % 11;
     if (!calls.emplace_back(ParseCall(call, TakeFrame(&input)))) return;
   }
   if (calls.empty()) return;
@@ -68,6 +94,11 @@ void Run(std::string_view input) {
   }
   node.world().executor.RunFor(15s);
   CHECK(node.scope().size() == 0, "a call without an answer");
+  node.CheckServes();
+  // What was taken must still be harmless when it is collected, and when it is replayed.
+  node.world().executor.RunFor(90s);
+  node.CheckServes();
+  node.Restart();
   node.CheckServes();
 }
 
@@ -114,9 +145,15 @@ std::vector<std::string> Seeds() {
   commit.set_session_id(session);
   v1::SessionRollbackRequest rollback;
   rollback.set_session_id(session);
+  v1::ScanAllRequest scan_all;
+  scan_all.set_page_bytes(1);
+  scan_all.set_reverse(true);
+  v1::ExecuteRequest again = execute;
+  again.mutable_operations(0)->mutable_put()->set_key("z");
   v1::InitRequest init;
   init.set_shards(2);
-  return {frame(0, execute) + frame(7, outcome),
+  return {frame(0, execute) + frame(10, scan_all) + frame(0, again),
+          frame(0, execute) + frame(7, outcome),
           frame(1, v1::BeginRequest()) + frame(2, read) + frame(3, scan) + frame(4, write) +
               frame(5, commit),
           frame(1, v1::BeginRequest()) + frame(4, write) + frame(6, rollback),

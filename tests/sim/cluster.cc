@@ -64,6 +64,7 @@ Task<void> ServeOne(Observer* observer, server::Node* node, server::PublicApi* a
                     SimNetwork::Request request, SimNetwork::Reply reply) {
   if (!request.method.empty()) {
     reply(co_await ServePublic(api, std::move(request)));
+    CHECK(api->held() <= api->held_max(), "a node holds more for its clients than its bound");
     co_return;
   }
   v1::NodeRequest parsed;
@@ -177,7 +178,8 @@ Status SimNode::Start(std::vector<std::string> join) {
     return status;
   }
   now.node = std::move(*node);
-  now.api = std::make_unique<server::PublicApi>(now.process.env(), *now.node);
+  now.api = std::make_unique<server::PublicApi>(now.process.env(), *now.node,
+                                                options_.client_bytes_max);
   now.node->OnFatal([this](Status status) {
     log_.Error("fatal: {}", status.ToString());
     DieHere([this, status] {

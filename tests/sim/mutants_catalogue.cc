@@ -111,6 +111,9 @@ const std::vector<Mutant>& AllMutants() {
       {"client-own-writes-not-seen", "a transaction does not see its own writes"},
       {"client-ranges-not-guarded", "a scanned range is no part of the reads"},
       {"client-too-old-is-aborted", "TOO_OLD is reported as aborted"},
+      // ---- the public service
+      {"server-scan-page-off-by-one", "a page of a scan resumes one row too far"},
+      {"server-clients-unbounded", "what clients hold of a node is counted, not bounded"},
   };
   return all;
 }

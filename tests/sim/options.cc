@@ -41,6 +41,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("snapshot_bytes_per_second", o.snapshot_bytes_per_second);
   visit("append_bytes_max", o.append_bytes_max);
   visit("step_versions", o.step_versions);
+  visit("client_bytes_max", o.client_bytes_max);
 }
 
 namespace {
@@ -70,6 +71,7 @@ void DrawKnobs(Random& random, Options* o) {
   if (random.Chance(0.2)) o->snapshot_turn_bytes = random.Chance(0.5) ? 256 : 16 << 10;
   if (random.Chance(0.2)) o->log_keep_entries = 20;
   if (random.Chance(0.2)) o->wal_keep_entries = 20;
+  if (extreme()) o->client_bytes_max = 96 << 10;
 }
 
 }  // namespace

@@ -43,6 +43,7 @@ struct Options {
   uint64_t snapshot_bytes_per_second = 64 << 20;
   uint64_t append_bytes_max = 1 << 20;  // 1: every entry in a message of its own
   uint64_t step_versions = 4'000;
+  uint64_t client_bytes_max = 128 << 20;  // held by a node for thin clients
 
   static Options Draw(uint64_t seed, Duration chaos);
   // Also of the overlay, the logs' tails and the snapshots: bounds that make rare paths common.

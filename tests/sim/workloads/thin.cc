@@ -12,6 +12,7 @@ namespace quorate::sim {
 namespace {
 
 constexpr int kSends = 4;
+constexpr int kPages = 6;  // of one scan
 constexpr Duration kTimeout = 5s;
 
 Value ValueOf(const v1::KeyValue& read) {
@@ -28,6 +29,8 @@ class Thin final : public Workload {
       : Workload(context.world, "thin"), increments_("thin", 3) {}
 
   Task<void> Step(Hands* hands) override {
+    if (hands->random->Chance(0.1)) co_return co_await ScanBySession(hands);
+    if (hands->random->Chance(0.1)) co_return co_await ScanInOneCall(hands);
     const auto increment =
         increments_.Add(static_cast<int>(hands->random->Below(increments_.counters())));
     if (hands->random->Chance(0.4)) {
@@ -220,6 +223,79 @@ class Thin final : public Workload {
     if (status.code() == Code::kUnknownOutcome) {
       co_await Ask(hands, answer->error().txn(), attempt, increment);
     }
+  }
+
+  // ---- scans
+  // -------------------------------------------------------------------------------------
+
+  // From a key of its own to one end of everything.
+  ReadSeen DrawScan(Hands* hands) const {
+    const int counter = static_cast<int>(hands->random->Below(increments_.counters()));
+    ReadSeen scan;
+    scan.reverse = hands->random->Chance(0.5);
+    (scan.reverse ? scan.to : scan.from) = increments_.Key(counter);
+    return scan;
+  }
+  template <class Rows>
+  static void AddRows(const Rows& rows, ReadSeen* seen) {
+    for (const v1::KeyValue& row : rows) seen->rows.emplace_back(row.key(), Keep(row.value()));
+  }
+
+  // A few pages, each cut by rows or by bytes, that together are one scan of one snapshot.
+  Task<void> ScanBySession(Hands* hands) {
+    const std::string node = AnyNode(hands);
+    AttemptSeen& attempt = hands->record->Begin(Who(hands) + " scans");
+    v1::BeginRequest begin;
+    begin.set_read_only(true);
+    const auto begun = co_await InSession<v1::BeginResponse>(hands, node, "Begin", begin);
+    if (!begun.ok()) co_return;
+    ReadSeen seen = DrawScan(hands);
+    v1::SessionScanRequest scan;
+    scan.set_session_id(begun->session_id());
+    scan.set_from(seen.from);
+    scan.set_to(seen.to);
+    scan.set_reverse(seen.reverse);
+    bool more = true;
+    for (int page = 0; more && page < kPages; ++page) {
+      scan.set_limit(static_cast<uint32_t>(1 + hands->random->Below(12)));
+      const bool by_bytes = hands->random->Chance(0.5);
+      scan.set_limit_bytes(by_bytes ? static_cast<uint32_t>(1 + hands->random->Below(300)) : 0);
+      const auto rows = co_await InSession<v1::SessionScanResponse>(hands, node, "Scan", scan);
+      if (!rows.ok()) co_return co_await Rollback(hands, node, begun->session_id());
+      AddRows(rows->rows(), &seen);
+      more = rows->more();
+      (seen.reverse ? *scan.mutable_to() : *scan.mutable_from()) = rows->resume_key();
+    }
+    if (more) seen.limit = seen.rows.size();
+    v1::SessionCommitRequest commit;
+    commit.set_session_id(begun->session_id());
+    const auto ended = co_await InSession<v1::SessionCommitResponse>(hands, node, "Commit", commit);
+    if (!ended.ok()) co_return;
+    Seen(hands, &attempt, std::move(seen), Timestamp(ended->read_ts()));
+  }
+
+  Task<void> ScanInOneCall(Hands* hands) {
+    AttemptSeen& attempt = hands->record->Begin(Who(hands) + " scans all");
+    ReadSeen seen = DrawScan(hands);
+    v1::ScanAllRequest scan;
+    scan.set_from(seen.from);
+    scan.set_to(seen.to);
+    scan.set_reverse(seen.reverse);
+    scan.set_page_bytes(static_cast<uint32_t>(1 + hands->random->Below(1000)));
+    scan.set_limit(1 + hands->random->Below(60));
+    const auto pages = co_await hands->thin->Call<v1::ScanAllRequest, v1::ScanAllResponse>(
+        AnyNode(hands), "ScanAll", scan, kTimeout);
+    if (!pages.ok() || pages->error().code() != v1::OK) co_return;
+    AddRows(pages->rows(), &seen);
+    if (!pages->resume_key().empty()) seen.limit = seen.rows.size();
+    Seen(hands, &attempt, std::move(seen), Timestamp(pages->read_ts()));
+  }
+
+  void Seen(Hands* hands, AttemptSeen* attempt, ReadSeen seen, Timestamp read_ts) {
+    attempt->start_ts = read_ts;
+    attempt->reads.push_back(std::move(seen));
+    hands->record->Committed(attempt, Timestamp());
+    Count(Status::Ok());
   }
 
   Increments increments_;

@@ -9,12 +9,35 @@ namespace {
 
 template <typename Request, typename Response>
 Task<std::string> Serve(server::PublicApi* api,
-                        Task<Response> (server::PublicApi::*method)(Request, Duration),
+                        Task<Response> (server::PublicApi::*method)(Request, server::PublicCall),
                         std::string bytes, Duration timeout) {
   Request request;
   CHECK(request.ParseFromString(bytes), "a public request does not parse");
   const Response response = co_await (api->*method)(std::move(request), timeout);
   co_return response.SerializeAsString();
+}
+
+// All pages, as one message with every row and the last page's end: the network has no streams.
+class Pages final : public server::PageSink {
+ public:
+  Task<bool> Write(v1::ScanAllResponse page) override {
+    all_.MergeFrom(page);
+    // The last page may have none.
+    all_.set_resume_key(page.resume_key());
+    co_return true;
+  }
+  const v1::ScanAllResponse& all() const { return all_; }
+
+ private:
+  v1::ScanAllResponse all_;
+};
+
+Task<std::string> ServeScanAll(server::PublicApi* api, std::string bytes, Duration timeout) {
+  v1::ScanAllRequest request;
+  CHECK(request.ParseFromString(bytes), "a public request does not parse");
+  Pages pages;
+  co_await api->ScanAll(std::move(request), timeout, &pages);
+  co_return pages.all().SerializeAsString();
 }
 
 }  // namespace
@@ -42,6 +65,7 @@ Task<std::string> ServePublic(server::PublicApi* api, SimNetwork::Request reques
   if (method == "Write") co_return co_await Serve(api, &Api::Write, bytes, timeout);
   if (method == "Commit") co_return co_await Serve(api, &Api::Commit, bytes, timeout);
   if (method == "Rollback") co_return co_await Serve(api, &Api::Rollback, bytes, timeout);
+  if (method == "ScanAll") co_return co_await ServeScanAll(api, bytes, timeout);
   CHECK(method == "GetOutcome", "no such method: {}", method);
   co_return co_await Serve(api, &Api::GetOutcome, bytes, timeout);
 }

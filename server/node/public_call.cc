@@ -1,0 +1,146 @@
+#include "server/node/public_call.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/deadline.h"
+#include "base/limits.h"
+#include "base/status_macros.h"
+#include "txn/errors.h"
+#include "txn/id.h"
+
+namespace quorate::server {
+namespace {
+
+// A page with the row that reaches its bound, and a few bytes around each row, fits one answer.
+constexpr size_t kPageBytesMax = 2 << 20;
+static_assert(kPageBytesMax + limits::kValueBytesMax + limits::kKeyBytesMax +
+                  20 * limits::kScanRowsMax <
+              limits::kAnswerBytesMax);
+
+Status CheckCount(size_t count, const char* what) {
+  if (count <= limits::kTxnKeysMax) return Status::Ok();
+  return InvalidArgument(
+      fmt::format("{} {} in one request; the limit is {}", count, what, limits::kTxnKeysMax));
+}
+
+// `bytes`: of all writes so far.
+Status CheckWrite(const v1::Write& write, const std::string& what, size_t* bytes) {
+  RETURN_IF_ERROR(CheckKey(write.key(), what));
+  RETURN_IF_ERROR(CheckValue(write.value()));
+  *bytes += write.key().size() + write.value().size();
+  return CheckTxnSize(*bytes, 0);
+}
+
+Status CheckCondition(const v1::Condition& condition, int index) {
+  RETURN_IF_ERROR(CheckKey(condition.key(), fmt::format("key of condition {}", index)));
+  if (condition.expectation_case() != v1::Condition::EXPECTATION_NOT_SET) return Status::Ok();
+  return InvalidArgument(fmt::format("condition {} expects nothing: set equals or absent", index));
+}
+
+Status CheckOperation(const v1::Operation& operation, int index, size_t* bytes) {
+  const std::string key = fmt::format("key of operation {}", index);
+  switch (operation.kind_case()) {
+    case v1::Operation::kGet:
+      return CheckKey(operation.get(), key);
+    case v1::Operation::kPut:
+      return CheckWrite(operation.put(), key, bytes);
+    case v1::Operation::kScan:
+      return CheckSpan(operation.scan().from(), operation.scan().to());
+    case v1::Operation::KIND_NOT_SET:
+      break;
+  }
+  return InvalidArgument(fmt::format("operation {} is empty: set get, put or scan", index));
+}
+
+}  // namespace
+
+void ClientGone::Set() {
+  set_ = true;
+  for (const auto& waiter : std::exchange(waiters_, {})) {
+    waiter.Set(Cancelled("the client is gone"));
+  }
+}
+
+void ClientGone::Tell(const Promise<Status>& waiter) {
+  if (set_) {
+    waiter.Set(Cancelled("the client is gone"));
+    return;
+  }
+  std::erase_if(waiters_, [](const auto& other) { return other.is_set(); });
+  waiters_.push_back(waiter);
+}
+
+Status CheckRequest(const v1::ExecuteRequest& request) {
+  const size_t steps = static_cast<size_t>(request.conditions_size()) +
+                       static_cast<size_t>(request.operations_size());
+  RETURN_IF_ERROR(CheckCount(steps, "conditions and operations"));
+  if (!request.txn_id().empty() && !TxnId::FromBytes(request.txn_id())) {
+    return InvalidArgument("txn_id must have 16 bytes, or be absent");
+  }
+  for (int i = 0; i < request.conditions_size(); ++i) {
+    RETURN_IF_ERROR(CheckCondition(request.conditions(i), i));
+  }
+  size_t bytes = 0;
+  for (int i = 0; i < request.operations_size(); ++i) {
+    RETURN_IF_ERROR(CheckOperation(request.operations(i), i, &bytes));
+  }
+  return Status::Ok();
+}
+
+Status CheckRequest(const v1::SessionReadRequest& request) {
+  RETURN_IF_ERROR(CheckCount(static_cast<size_t>(request.keys_size()), "keys"));
+  for (const std::string& key : request.keys()) RETURN_IF_ERROR(CheckKey(key));
+  return Status::Ok();
+}
+
+Status CheckRequest(const v1::SessionScanRequest& request) {
+  return CheckSpan(request.from(), request.to());
+}
+
+Status CheckRequest(const v1::SessionWriteRequest& request) {
+  RETURN_IF_ERROR(CheckCount(static_cast<size_t>(request.writes_size()), "writes"));
+  size_t bytes = 0;
+  for (int i = 0; i < request.writes_size(); ++i) {
+    RETURN_IF_ERROR(CheckWrite(request.writes(i), fmt::format("key of write {}", i), &bytes));
+  }
+  return Status::Ok();
+}
+
+Status CheckRequest(const v1::ScanAllRequest& request) {
+  RETURN_IF_ERROR(CheckSpan(request.from(), request.to()));
+  if (request.page_bytes() <= kPageBytesMax) return Status::Ok();
+  return InvalidArgument(
+      fmt::format("page_bytes of {}: the limit is {}", request.page_bytes(), kPageBytesMax));
+}
+
+Status CheckRequest(const v1::GetOutcomeRequest& request) {
+  if (!TxnId::FromBytes(request.txn().txn_id())) {
+    return InvalidArgument("a transaction id has 16 bytes");
+  }
+  return CheckKey(request.txn().anchor_key(), "anchor_key");
+}
+
+// Nothing in them can be wrong by itself, or whoever acts on it judges it.
+Status CheckRequest(const v1::BeginRequest&) { return Status::Ok(); }
+Status CheckRequest(const v1::SessionCommitRequest&) { return Status::Ok(); }
+Status CheckRequest(const v1::SessionRollbackRequest&) { return Status::Ok(); }
+Status CheckRequest(const v1::InitRequest&) { return Status::Ok(); }
+Status CheckRequest(const v1::StatusRequest&) { return Status::Ok(); }
+
+Task<Status> BreakOff(Env& env, std::shared_ptr<ClientGone> gone, Instant deadline,
+                      Promise<Status> interrupt, Task<Status> step) {
+  TaskScope scope(env.executor);
+  scope.Spawn(task_internal::FulfilLater<Status>(std::move(step), interrupt));
+  gone->Tell(interrupt);
+  const Duration left = std::max(deadline - env.Now(), Duration(0));
+  const TimerId timer = env.executor.After(left, [interrupt] {
+    interrupt.Set(DeadlineExceeded("the time for this call is over; nothing was changed"));
+  });
+  Status status = co_await interrupt.future();
+  env.executor.Cancel(timer);
+  co_return status;
+}
+
+}  // namespace quorate::server

@@ -1,0 +1,132 @@
+#include "server/wire/grpc_scan.h"
+
+#include <optional>
+#include <utility>
+
+#include "server/wire/grpc_unary.h"
+
+namespace quorate::server {
+namespace {
+
+// One call, from waiting for it until gRPC has let go of it. Owns itself.
+class ScanCall final : public PageSink {
+ public:
+  static void Accept(std::shared_ptr<GrpcCore> core, PublicApi* api,
+                     v1::Quorate::AsyncService* service) {
+    if (core->closed) return;
+    auto* scan = new ScanCall(std::move(core), api, service);
+    scan->Begin();
+    scan->context_.AsyncNotifyWhenDone(&scan->gone_);
+    service->RequestScanAll(&scan->context_, &scan->request_, &scan->writer_,
+                            scan->core_->hub.queue, scan->core_->hub.queue, &scan->accept_);
+  }
+
+  Task<bool> Write(v1::ScanAllResponse page) override {
+    if (writing_ || call_.gone->set()) co_return false;
+    page_ = std::move(page);
+    writing_ = true;
+    Begin();
+    const Promise<bool> left(core_->env.executor);
+    left_ = left;
+    writer_.Write(page_, &write_);
+    co_return co_await left.future();
+  }
+
+ private:
+  // Ends the call with its run, whichever way that ends.
+  class Ending {
+   public:
+    explicit Ending(ScanCall* scan) : scan_(scan) {}
+    Ending(const Ending&) = delete;
+    ~Ending() {
+      scan_->Finish(done_ ? grpc::Status::OK
+                          : grpc::Status(grpc::StatusCode::UNAVAILABLE, "the node is stopping"));
+    }
+    void Done() { done_ = true; }
+
+   private:
+    ScanCall* scan_;
+    bool done_ = false;
+  };
+
+  ScanCall(std::shared_ptr<GrpcCore> core, PublicApi* api, v1::Quorate::AsyncService* service)
+      : core_(std::move(core)), api_(api), service_(service) {}
+
+  static Task<void> Run(ScanCall* scan, std::unique_ptr<Ending> ending) {
+    co_await scan->api_->ScanAll(std::move(scan->request_), scan->call_, scan);
+    ending->Done();
+  }
+
+  void Begin() { ++operations_; }
+  void End() {
+    if (--operations_ == 0) delete this;
+  }
+  void OnAccepted(bool ok) {
+    if (ok) {
+      Begin();  // OnGone will come,
+      Begin();  // and OnFinished, as every run ends
+      Accept(core_, api_, service_);
+      Accepted();
+    }
+    End();
+  }
+  void Accepted() {
+    call_ = CallOf(&context_);
+    core_->calls.Add();
+    if (place_.Open(core_->places, call_.client); !place_.Grow(1)) {
+      core_->overloaded.Add();
+      Finish(TooManyCalls(&context_));
+      return;
+    }
+    auto ending = std::make_unique<Ending>(this);
+    if (!core_->closed) core_->scope.Spawn(Run(this, std::move(ending)));
+  }
+  void OnWritten(bool ok) {
+    writing_ = false;
+    left_->Set(ok);
+    if (ending_) Finish(*ending_);
+    End();
+  }
+  // Behind the write under way; what nobody reads would hold the end back for good.
+  void Finish(grpc::Status status) {
+    ending_ = std::move(status);
+    if (writing_) {
+      context_.TryCancel();
+      return;
+    }
+    writer_.Finish(*ending_, &finish_);
+  }
+  void OnFinished(bool) { End(); }
+  void OnGone(bool) {
+    if (context_.IsCancelled()) call_.gone->Set();
+    End();
+  }
+
+  const std::shared_ptr<GrpcCore> core_;
+  const std::shared_ptr<void> alive_ = core_->alive;
+  PublicApi* const api_;
+  v1::Quorate::AsyncService* const service_;
+  grpc::ServerContext context_;
+  v1::ScanAllRequest request_;
+  grpc::ServerAsyncWriter<v1::ScanAllResponse> writer_{&context_};
+  v1::ScanAllResponse page_;
+  PublicCall call_{Duration(0)};
+  Holding place_;
+  std::optional<Promise<bool>> left_;
+  std::optional<grpc::Status> ending_;
+  bool writing_ = false;
+  int operations_ = 0;
+  client::GrpcOperation<ScanCall, &ScanCall::OnAccepted> accept_{this};
+  client::GrpcOperation<ScanCall, &ScanCall::OnWritten> write_{this};
+  client::GrpcOperation<ScanCall, &ScanCall::OnFinished> finish_{this};
+  client::GrpcOperation<ScanCall, &ScanCall::OnGone> gone_{this};
+};
+
+}  // namespace
+
+void ServeScanAll(std::shared_ptr<GrpcCore> core, PublicApi& api,
+                  v1::Quorate::AsyncService* service) {
+  ScanCall::Accept(std::move(core), &api, service);
+}
+
+}  // namespace quorate::server
