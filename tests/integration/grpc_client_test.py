@@ -2,8 +2,6 @@
 """A client in another language: Python with stubs generated from proto/, over plain unary calls."""
 import importlib
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -12,27 +10,17 @@ import unittest
 import grpc
 
 import harness
+import stubs
 
 TIMEOUT = 15
-
-
-def generate_stubs(directory):
-    names = ("admin", "client", "node", "placement", "raft", "rpc", "shard", "txn")
-    protos = [f"quorate/v1/{name}.proto" for name in names]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={harness.SOURCE}/proto",
-                    f"--python_out={directory}", f"--grpc_python_out={directory}", *protos],
-                   check=True)
-    sys.path.insert(0, directory)
-    return tuple(importlib.import_module(f"quorate.v1.{name}")
-                 for name in ("client_pb2", "client_pb2_grpc", "txn_pb2"))
 
 
 class GrpcClient(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        stubs = tempfile.TemporaryDirectory(prefix="quorate-stubs-")
-        cls.addClassCleanup(stubs.cleanup)
-        cls.pb, services, cls.txn_pb = generate_stubs(stubs.name)
+        directory = tempfile.TemporaryDirectory(prefix="quorate-stubs-")
+        cls.addClassCleanup(directory.cleanup)
+        cls.pb, services, cls.txn_pb = stubs.generate(directory.name)
         cls.cluster = harness.Cluster(split_at=["g", "n", "t"])
         cls.cluster.__enter__()
         cls.addClassCleanup(cls.cluster.__exit__)
