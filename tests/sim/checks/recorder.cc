@@ -251,6 +251,20 @@ constexpr char kNoThreads[] = "the simulation has no other thread";
 
 }  // namespace
 
+void RecordingDatabase::TransactAsync(Closure, Options, Done) { CHECK(false, "{}", kNoThreads); }
+void RecordingDatabase::SnapshotAsync(Closure, Options, Done) { CHECK(false, "{}", kNoThreads); }
+void RecordingDatabase::GetAsync(std::string, Options,
+                                 Callback<Result<std::optional<std::string>>>) {
+  CHECK(false, "{}", kNoThreads);
+}
+void RecordingDatabase::PutAsync(std::string, std::string, Options, Done) {
+  CHECK(false, "{}", kNoThreads);
+}
+void RecordingDatabase::DeleteAsync(std::string, Options, Done) { CHECK(false, "{}", kNoThreads); }
+void RecordingDatabase::OutcomeAsync(client::TxnHandle, Options,
+                                     Callback<Result<client::Outcome>>) {
+  CHECK(false, "{}", kNoThreads);
+}
 client::CommitResult RecordingDatabase::Transact(SyncClosure, client::TransactOptions) {
   CHECK(false, "{}", kNoThreads);
 }

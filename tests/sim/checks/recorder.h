@@ -29,7 +29,17 @@ class RecordingDatabase final : public client::Database {
   std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) override;
   void Spawn(std::function<Task<void>()> task) override { inner_.Spawn(std::move(task)); }
 
-  // Sync forms: there is no other thread in a simulation.
+  // Callback and sync forms: nothing in a simulation works without coroutines.
+  using Done = Callback<client::CommitResult>;
+  using Options = client::TransactOptions;
+  void TransactAsync(Closure, Options, Done) override;
+  void SnapshotAsync(Closure, Options, Done) override;
+  void GetAsync(std::string, Options, Callback<Result<std::optional<std::string>>>) override;
+  void PutAsync(std::string, std::string, Options, Done) override;
+  void DeleteAsync(std::string, Options, Done) override;
+  void OutcomeAsync(client::TxnHandle, Options, Callback<Result<client::Outcome>>) override;
+  void VisitMetrics(const MetricVisitor& visit) const override { inner_.VisitMetrics(visit); }
+  std::string MetricsText() const override { return inner_.MetricsText(); }
   client::CommitResult Transact(SyncClosure, client::TransactOptions) override;
   Status Snapshot(SyncClosure, client::TransactOptions) override;
   Result<std::optional<std::string>> Get(std::string) override;
