@@ -103,6 +103,11 @@ class OpenDatabase final : public Database {
     return impl().OutcomeAsync(std::move(txn), timeout);
   }
 
+  Task<Status> ScanAllAsync(std::string from, std::string to, ScanAllOptions options,
+                            TakePage take) override {
+    return impl().ScanAllAsync(std::move(from), std::move(to), std::move(options), std::move(take));
+  }
+
   // In a child nobody is there to call back.
   void TransactAsync(Closure closure, TransactOptions options,
                      Callback<CommitResult> done) override {
@@ -152,6 +157,11 @@ class OpenDatabase final : public Database {
   Result<std::optional<std::string>> Get(std::string key) override {
     RETURN_IF_ERROR(CheckSync());
     return impl().Get(std::move(key));
+  }
+  Status ScanAll(std::string from, std::string to, ScanAllOptions options,
+                 std::function<Status(ScanPage)> take) override {
+    RETURN_IF_ERROR(CheckSync());
+    return impl().ScanAll(std::move(from), std::move(to), std::move(options), std::move(take));
   }
   CommitResult Put(std::string key, std::string value) override {
     if (Status status = CheckSync(); !status.ok()) return Failed(std::move(status));
