@@ -62,7 +62,7 @@ class Member final : public coordinator::ShardDirectory {
   shard::Shard* FindByKey(std::string_view key) override;
   shard::Shard* Find(ShardId shard) override;
 
-  SlotSource& slots() { return slots_; }
+  client::Slots& slots() { return slots_; }
   raft::Host& host() { return host_; }
   const raft::Host& host() const { return host_; }
   placement::Placement* placement() const { return placement_.get(); }
