@@ -1,0 +1,222 @@
+// The door: for each kind of request one that passes, and what is changed in it to be refused. The
+// parts that need a shard are refused once more in tests/shard.
+#include "txn/judge.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <vector>
+
+#include "quorate/v1/node.pb.h"
+#include "txn/footprint.h"
+#include "txn/given_name.h"
+
+namespace quorate {
+namespace {
+
+using Request = v1::NodeRequest;
+using Change = std::function<void(Request*)>;
+
+const std::string kId(16, 'i');
+const std::string kLong(limits::kKeyBytesMax + 2, 'k');
+const std::string kText(kTextBytesMax + 1, 't');
+
+void Refuses(const Request& good, const std::vector<Change>& changes) {
+  EXPECT_TRUE(Check(good).ok()) << Check(good).ToString();
+  for (size_t i = 0; i < changes.size(); ++i) {
+    Request bad = good;
+    changes[i](&bad);
+    const Status status = Check(bad);
+    EXPECT_EQ(status.code(), Code::kInvalidArgument) << "change " << i;
+    EXPECT_FALSE(status.message().empty());
+  }
+}
+
+template <class Message>
+void Times(int n, Message* list) {
+  for (int i = 0; i < n; ++i) list->Add();
+}
+
+TEST(Judge, RefusesWhatThisVersionDoesNotKnow) {
+  Request good;
+  good.mutable_hello();
+  Refuses(good, {[](Request* r) { r->clear_body(); }});
+}
+
+TEST(Judge, Commit) {
+  Request good;
+  v1::CommitRequest* commit = good.mutable_commit();
+  commit->set_txn_id(kId);
+  commit->set_start_ts(7);
+  commit->mutable_priority()->set_txn_id(kId);
+  commit->mutable_priority()->set_start_ts(7);
+  commit->set_anchor_key("b");
+  commit->add_writes()->set_key("a");
+  commit->add_writes()->set_key("b");
+  commit->add_reads()->set_from("c");
+  Refuses(good, {
+                    [](Request* r) { r->mutable_commit()->set_txn_id("short"); },
+                    [](Request* r) { r->mutable_commit()->set_txn_id(std::string(16, '\0')); },
+                    [](Request* r) { r->mutable_commit()->set_start_ts(0); },
+                    [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(8); },
+                    [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(0); },
+                    [](Request* r) { r->mutable_commit()->mutable_priority()->clear_txn_id(); },
+                    [](Request* r) { r->mutable_commit()->set_anchor_key("c"); },
+                    [](Request* r) { r->mutable_commit()->clear_writes(); },
+                    [](Request* r) { r->mutable_commit()->add_writes()->set_key("b"); },
+                    [](Request* r) { r->mutable_commit()->add_writes()->set_key(kLong); },
+                    [](Request* r) { r->mutable_commit()->mutable_reads(0)->set_to("b"); },
+                    [](Request* r) { r->mutable_commit()->mutable_reads(0)->set_from(kLong); },
+                    [](Request* r) { r->mutable_commit()->set_name("no name"); },
+                });
+}
+
+TEST(Judge, Prepare) {
+  Request good;
+  v1::PrepareRequest* prepare = good.mutable_prepare();
+  prepare->set_txn_id(kId);
+  prepare->set_start_ts(7);
+  prepare->mutable_priority()->set_txn_id(kId);
+  prepare->set_anchor_key("z");
+  prepare->add_writes()->set_key("m");
+  prepare->add_guards()->set_from("a");
+  prepare->mutable_guards(0)->set_to("b");
+  prepare->add_guards()->set_from("b");
+  prepare->set_marker_key("a");
+  prepare->set_digest(DigestOf("a", {"m"}, {{"a", "b"}, {"b", ""}}).value());
+  Refuses(good, {
+                    [](Request* r) { r->mutable_prepare()->set_digest(1); },
+                    [](Request* r) { r->mutable_prepare()->set_marker_key("m"); },
+                    [](Request* r) { r->mutable_prepare()->set_marker_key(kLong); },
+                    [](Request* r) { r->mutable_prepare()->set_anchor_key(""); },
+                    [](Request* r) { r->mutable_prepare()->set_start_ts(0); },
+                    [](Request* r) { r->mutable_prepare()->mutable_priority()->set_txn_id("x"); },
+                    [](Request* r) { r->mutable_prepare()->mutable_guards(0)->set_to("c"); },
+                    [](Request* r) { r->mutable_prepare()->mutable_guards()->SwapElements(0, 1); },
+                    [](Request* r) { r->mutable_prepare()->mutable_writes(0)->set_key("n"); },
+                    [](Request* r) { r->mutable_prepare()->set_name("no name"); },
+                });
+}
+
+TEST(Judge, ReadAndLock) {
+  Request read;
+  read.mutable_read()->add_keys("k");
+  read.mutable_read()->add_scans()->mutable_span()->set_to("z");
+  Refuses(read, {
+                    [](Request* r) { r->mutable_read()->add_keys(""); },
+                    [](Request* r) { r->mutable_read()->add_keys(kLong); },
+                    [](Request* r) { r->mutable_read()->set_txn_id("x"); },
+                    [](Request* r) {
+                      r->mutable_read()->mutable_scans(0)->mutable_span()->set_from("zz");
+                    },
+                    [](Request* r) { Times(10'000, r->mutable_read()->mutable_scans()); },
+                });
+  Request lock;
+  lock.mutable_lock()->set_txn_id(kId);
+  lock.mutable_lock()->mutable_priority()->set_txn_id(kId);
+  lock.mutable_lock()->add_keys("k");
+  Refuses(lock, {
+                    [](Request* r) { r->mutable_lock()->clear_txn_id(); },
+                    [](Request* r) { r->mutable_lock()->clear_priority(); },
+                    [](Request* r) { r->mutable_lock()->add_keys(kLong); },
+                    [](Request* r) {
+                      for (size_t i = 0; i < kAdvisoryKeysMax; ++i)
+                        r->mutable_lock()->add_keys("k");
+                    },
+                });
+}
+
+TEST(Judge, OutcomesAndQuestionsAboutThem) {
+  Request good;
+  v1::Resolution* resolution = good.mutable_resolve()->add_resolutions();
+  resolution->set_txn_id(kId);
+  resolution->set_digest(1);
+  resolution->set_start_ts(7);
+  resolution->set_outcome(v1::COMMITTED);
+  resolution->set_commit_ts(8);
+  const auto first = [](Request* r) { return r->mutable_resolve()->mutable_resolutions(0); };
+  Refuses(good, {
+                    [&](Request* r) { first(r)->set_txn_id(""); },
+                    [&](Request* r) { first(r)->set_digest(0); },
+                    [&](Request* r) { first(r)->set_start_ts(0); },
+                    [&](Request* r) { first(r)->set_marker_key(kLong); },
+                    [&](Request* r) { first(r)->set_commit_ts(7); },
+                    [&](Request* r) { first(r)->set_outcome(v1::STAGED); },
+                    [&](Request* r) {
+                      for (size_t i = 0; i < kResolutionsMax; ++i) {
+                        *r->mutable_resolve()->add_resolutions() = r->resolve().resolutions(0);
+                      }
+                    },
+                    [&](Request* r) {
+                      r->mutable_early_outcome()->add_resolutions();  // in place of the other body
+                    },
+                });
+  Request query;
+  query.mutable_query_prepare()->set_txn_id(kId);
+  query.mutable_query_prepare()->set_digest(1);
+  query.mutable_query_prepare()->set_start_ts(7);
+  Refuses(query, {
+                     [](Request* r) { r->mutable_query_prepare()->set_txn_id("x"); },
+                     [](Request* r) { r->mutable_query_prepare()->set_digest(0); },
+                     [](Request* r) { r->mutable_query_prepare()->set_start_ts(0); },
+                     [](Request* r) { r->mutable_query_prepare()->set_marker_key(kLong); },
+                 });
+  Request push;
+  push.mutable_push()->mutable_txn()->set_txn_id(kId);
+  push.mutable_push()->mutable_txn()->set_anchor_key("k");
+  push.mutable_push()->mutable_txn()->set_start_ts(7);
+  Refuses(push, {
+                    [](Request* r) { r->mutable_push()->clear_txn(); },
+                    [](Request* r) { r->mutable_push()->mutable_txn()->set_start_ts(0); },
+                    [](Request* r) { r->mutable_push()->mutable_txn()->set_anchor_key(kLong); },
+                    [](Request* r) { r->mutable_push()->set_name("no name"); },
+                });
+}
+
+TEST(Judge, MembersAndMap) {
+  Request enrolment;
+  enrolment.mutable_register_node()->mutable_node()->set_address("n1:7400");
+  Refuses(enrolment,
+          {
+              [](Request* r) { r->mutable_register_node()->mutable_node()->set_address(kText); },
+              [](Request* r) { r->mutable_register_node()->mutable_node()->set_version(kText); },
+              [](Request* r) { r->mutable_register_node()->set_cluster_id(kText); },
+              [](Request* r) {
+                (*r->mutable_register_node()->mutable_node()->mutable_locality())["zone"] = kText;
+              },
+          });
+  Request heartbeat;
+  heartbeat.mutable_heartbeat()->add_led_shards()->mutable_shard()->set_from("k");
+  Refuses(
+      heartbeat,
+      {
+          [](Request* r) { r->mutable_heartbeat()->mutable_node()->set_storage_id(kText); },
+          [](Request* r) {
+            r->mutable_heartbeat()->mutable_led_shards(0)->mutable_shard()->set_to(kLong);
+          },
+          [](Request* r) {
+            Times(
+                kReplicasMax + 1,
+                r->mutable_heartbeat()->mutable_led_shards(0)->mutable_shard()->mutable_replicas());
+          },
+      });
+  Request routes;
+  routes.mutable_routes();
+  Refuses(routes, {[](Request* r) { r->mutable_routes()->set_from(kLong); }});
+  Request init;
+  init.mutable_init()->add_split_keys("k");
+  Refuses(init, {
+                    [](Request* r) { r->mutable_init()->add_split_keys(""); },
+                    [](Request* r) { r->mutable_init()->add_addresses(kText); },
+                });
+  Request bootstrap;
+  bootstrap.mutable_bootstrap()->add_nodes();
+  Refuses(bootstrap,
+          {
+              [](Request* r) { Times(kNodesMax, r->mutable_bootstrap()->mutable_nodes()); },
+              [](Request* r) { r->mutable_bootstrap()->add_shards()->set_from(kLong); },
+          });
+}
+
+}  // namespace
+}  // namespace quorate
