@@ -10,7 +10,7 @@ namespace quorate::coordinator::model {
 std::string ShardName(int shard) { return std::string(1, static_cast<char>('A' + shard)); }
 
 std::string Show(const Standing& s) {
-  std::string text(StateName(s.state));
+  std::string text(TxnStateName(s.state));
   if (s.state == State::kCommitted) return text + " " + Show(s.commit_ts);
   if (s.state == State::kNone && s.code != Code::kOk) return std::string(CodeName(s.code));
   const bool held = s.state == State::kPrepared || s.state == State::kStaged;
