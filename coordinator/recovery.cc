@@ -169,20 +169,14 @@ Task<Result<shard::PushOutcome>> Recovery::Push(shard::TxnName txn, Instant dead
 
 Task<v1::PushResponse> Recovery::HandlePush(v1::PushRequest request, Instant deadline) {
   v1::PushResponse response;
-  if (!request.name().empty()) {
-    const auto name = GivenName::FromBytes(request.name());
-    if (name.has_value() && CheckKey(request.key()).ok()) {
-      co_return co_await AskName(*name, std::move(*request.mutable_key()), deadline);
-    }
-    StatusToError(InvalidArgument("a name is a UUIDv7 of 16 bytes, and comes with one written key"),
-                  response.mutable_error());
-    co_return response;
-  }
-  const v1::TxnRef& ref = request.txn();
   if (const Status valid = Check(request); !valid.ok()) {
     StatusToError(valid, response.mutable_error());
     co_return response;
   }
+  if (const auto name = GivenName::FromBytes(request.name())) {
+    co_return co_await AskName(*name, std::move(*request.mutable_key()), deadline);
+  }
+  const v1::TxnRef& ref = request.txn();
   const shard::TxnName txn{*TxnId::FromBytes(ref.txn_id()), Timestamp(ref.start_ts()),
                            ref.anchor_key()};
   MarkStep(env_.executor, CommitStep::kPushed, txn.txn_id.bytes());
