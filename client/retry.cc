@@ -23,10 +23,9 @@ constexpr int kNameReserveShare = 5;
 Duration NameReserve(Duration left) { return std::min(kNameReserveMax, left / kNameReserveShare); }
 
 // Whether an error is the name's outcome, and not only that of one sending: OVERLOADED and the like
-// ask to be sent again, and what is judged on the request alone is refused for every sending.
+// ask to be sent again.
 bool SpeaksForName(Code code) {
   switch (code) {
-    case Code::kInvalidArgument:
     case Code::kOverloaded:
     case Code::kNoSpace:
     case Code::kUninitialized:
@@ -174,6 +173,8 @@ Task<void> TransactLoop::SettleName() {
         result_.status = Status(Code::kAborted, "the name is closed");
       co_return;
     case Settled::State::kUnknown:
+      // A name that cannot be asked about cannot commit either.
+      if (settled.status.code() == Code::kInvalidArgument) co_return;
       core_->counters().unknown.Add();
       result_ = ToCommitResult(std::move(settled), std::move(handle), number_);
       co_return;
