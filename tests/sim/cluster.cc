@@ -72,7 +72,9 @@ Task<void> ServeOne(Observer* observer, server::Node* node, server::PublicApi* a
   const std::string committing = parsed.commit().txn_id();
   const v1::NodeResponse response =
       co_await node->Handle(std::move(request.cluster_id), 0, std::move(parsed));
-  if (observer != nullptr && response.has_commit() && response.commit().error().code() == v1::OK) {
+  // (What another attempt of the name committed was judged when that one was answered.)
+  if (observer != nullptr && response.has_commit() && response.commit().error().code() == v1::OK &&
+      !response.commit().earlier()) {
     observer->OnCommitted(committing);
   }
   reply(response.SerializeAsString());
@@ -178,8 +180,8 @@ Status SimNode::Start(std::vector<std::string> join) {
     return status;
   }
   now.node = std::move(*node);
-  now.api = std::make_unique<server::PublicApi>(now.process.env(), *now.node,
-                                                options_.client_bytes_max);
+  now.api =
+      std::make_unique<server::PublicApi>(now.process.env(), *now.node, options_.client_bytes_max);
   now.node->OnFatal([this](Status status) {
     log_.Error("fatal: {}", status.ToString());
     DieHere([this, status] {
