@@ -66,8 +66,14 @@ Pairs ScanAll(const KvReader& store, std::string_view from, std::string_view to,
     return pairs.size() < limit;
   });
   EXPECT_TRUE(status.ok()) << status.ToString();
+  return pairs;
+}
+
+// The same backwards, in a store that does not change meanwhile.
+Pairs ScanBothWays(const KvReader& store, std::string_view from, std::string_view to,
+                   size_t limit) {
+  const Pairs pairs = ScanAll(store, from, to, limit);
   if (pairs.size() == limit) return pairs;
-  // The same backwards.
   size_t left = pairs.size();
   EXPECT_TRUE(store
                   .ScanBack(from, to,
@@ -144,8 +150,8 @@ TEST(KvStore, LmdbAndMemoryAgreeWithAMap) {
       const std::string to = random.Chance(0.2) ? "" : RandomKey(random);
       const size_t limit = random.Chance(0.5) ? 1 + random.Below(5) : 10'000;
       const Pairs pairs = ScanModel(model, from, to, limit);
-      ASSERT_EQ(ScanAll(*lmdb, from, to, limit), pairs);
-      ASSERT_EQ(ScanAll(memory, from, to, limit), pairs);
+      ASSERT_EQ(ScanBothWays(*lmdb, from, to, limit), pairs);
+      ASSERT_EQ(ScanBothWays(memory, from, to, limit), pairs);
     }
     if (round % 50 == 49) {
       lmdb.reset();
@@ -224,14 +230,14 @@ TEST(MemoryStore, ACrashKeepsAPrefixOfTheCommits) {
         store.Commit(std::move(batch), [&](Status) { ++acknowledged; });
         world.executor.RunFor(Duration(random.Between(0, Duration(3ms).count())));
         // Nothing of a commit is visible before it is durable.
-        ASSERT_EQ(ScanAll(store, {}, {}, 1000), ScanModel(states[acknowledged], {}, {}, 1000));
+        ASSERT_EQ(ScanBothWays(store, {}, {}, 1000), ScanModel(states[acknowledged], {}, {}, 1000));
       }
     }
     world.executor.Clear();
     disk.Crash(random);
     const MemoryStore store(world.env, disk);
     ASSERT_GE(disk.commits(), acknowledged);
-    EXPECT_EQ(ScanAll(store, {}, {}, 1000), ScanModel(states[disk.commits()], {}, {}, 1000));
+    EXPECT_EQ(ScanBothWays(store, {}, {}, 1000), ScanModel(states[disk.commits()], {}, {}, 1000));
   }
 }
 
