@@ -237,10 +237,9 @@ Task<Result<client::Outcome>> DatabaseImpl::OutcomeAsync(TxnHandle txn, Duration
 
 template <class T>
 void DatabaseImpl::Then(Task<T> task, Callback<T> done, std::function<T()> dropped) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (closing_) return;
-  }
+  // Posted under the lock, so that it comes before what ends the Database.
+  const std::lock_guard lock(mutex_);
+  if (closing_) return;
   core_.env().executor.Post(
       [this, done = Completion<T>(core_.env().log, std::move(done), std::move(dropped)),
        task = std::move(task)]() mutable {
@@ -311,6 +310,8 @@ std::unique_ptr<Database::Session> DatabaseImpl::Begin(bool read_only, GivenName
 }
 
 void DatabaseImpl::Spawn(std::function<Task<void>()> task) {
+  const std::lock_guard lock(mutex_);
+  if (closing_) return;
   core_.env().executor.Post([this, task = std::move(task)]() mutable {
     if (!closed_) scope_.Spawn(RunOwned(&core_.env().log, std::move(task)));
   });

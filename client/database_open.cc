@@ -32,9 +32,25 @@ class SinkLogger final : public Logger {
   const LogLevel level_;
 };
 
+// Standard error's logger has a thread of its own, which most Databases never need. Executor's
+// thread.
+class LazyStderrLogger final : public Logger {
+ public:
+  explicit LazyStderrLogger(LogLevel level) : level_(level) {}
+  bool Enabled(LogLevel level) const override { return level >= level_; }
+  void Write(LogLevel level, std::string_view line) override {
+    if (logger_ == nullptr) logger_ = std::make_unique<StderrLogger>(level_);
+    logger_->Write(level, line);
+  }
+
+ private:
+  const LogLevel level_;
+  std::unique_ptr<StderrLogger> logger_;
+};
+
 std::unique_ptr<Logger> MakeLogger(const Options& options) {
   if (options.log) return std::make_unique<SinkLogger>(options.log, options.log_level);
-  return std::make_unique<StderrLogger>(options.log_level);
+  return std::make_unique<LazyStderrLogger>(options.log_level);
 }
 
 // All that lives for one Database.

@@ -19,6 +19,7 @@ Task<void> RunTold(Task<T>* task, std::exception_ptr* exception, Promise<bool> e
 // suspended.
 template <class T>
 Task<std::optional<T>> OrStopped(Executor& executor, std::stop_token stop, Task<T> task) {
+  if (stop.stop_requested()) co_return std::nullopt;
   const Promise<bool> ended(executor);
   std::exception_ptr exception;
   TaskScope scope(executor);
