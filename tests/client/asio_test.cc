@@ -43,8 +43,6 @@ Database::Closure IncrementOf(std::string key) {
 class AsioTest : public testing::Test {
  protected:
   AsioTest() {
-    database_ = std::make_unique<DatabaseImpl>(env_, channel_, Options{},
-                                               DatabaseImpl::Threading::kThreaded);
     channel_.Listen("127.0.0.1:7400", [this](const v1::NodeRequest&) -> Answer {
       v1::NodeResponse response;
       *response.mutable_routes() = cluster_.Map();
@@ -96,7 +94,8 @@ class AsioTest : public testing::Test {
   Env env_{executor_, clock_, random_, log_, metrics_};
   FakeChannel channel_{env_, 10us};
   FakeCluster cluster_{env_, channel_, 1, {{10, "", "m", 1}, {11, "m", "", 1}}};
-  std::unique_ptr<DatabaseImpl> database_;
+  std::unique_ptr<DatabaseImpl> database_ =
+      std::make_unique<DatabaseImpl>(env_, channel_, Options{}, DatabaseImpl::Threading::kThreaded);
   asio::io_context io_{1};
   AsioDatabase db_{*database_, io_.get_executor()};
 };

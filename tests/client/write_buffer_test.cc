@@ -77,7 +77,7 @@ TEST(ReadSet, CountsASpanOnce) {
   reads.Add(Span::OfKey("key"));
   reads.Add({"a", "bb"});
   EXPECT_EQ(reads.size(), 2u);
-  EXPECT_EQ(reads.bytes(), 6u);
+  EXPECT_EQ(reads.bytes(), 10u);
 }
 
 TEST(TxnHandle, SurvivesItsText) {
