@@ -44,8 +44,7 @@ Status CheckAddress(std::string_view name, const std::string& address) {
 
 // As CheckAddress, and this host can listen on it.
 Status CheckListen(std::string_view name, const std::string& address) {
-  RETURN_IF_ERROR(CheckAddress(name, address));
-  if (ParseHostPort(address)->host != "*") return Status::Ok();
+  if (!address.starts_with("*:")) return CheckAddress(name, address);
   return InvalidArgument(
       fmt::format("{}: '{}': write 0.0.0.0 or [::] for all addresses", name, address));
 }
