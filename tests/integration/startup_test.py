@@ -22,7 +22,8 @@ class BadInput(unittest.TestCase):
         """One line on standard error that contains `words`, and exit 2."""
         result = harness.run("node", *arguments, timeout=20)
         self.assertEqual(result.returncode, USAGE, result)
-        lines = result.stderr.strip().splitlines()
+        # The log, with a time in front, may have had something to say before that.
+        lines = [line for line in result.stderr.splitlines() if line and not line[0].isdigit()]
         self.assertEqual(len(lines), 1, result.stderr)
         for word in words:
             self.assertIn(word, lines[0])
