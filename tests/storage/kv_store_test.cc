@@ -199,7 +199,10 @@ TEST(LmdbStore, GrowsItsMapAndNeverAppliesABatchInPart) {
     store->Commit(std::move(batch), [&](Status status) {
       EXPECT_TRUE(status.ok()) << status.ToString();
       ++committed;
-      EXPECT_EQ(ScanAll(*store, {}, {}, 100'000).size() % 100, 0u);
+      // One scan: the next batch may be there for a second one.
+      size_t pairs = 0;
+      EXPECT_TRUE(store->Scan({}, {}, [&](auto, auto) { return ++pairs > 0; }).ok());
+      EXPECT_EQ(pairs % 100, 0u);
     });
   }
   real.executor.RunUntil([&] { return committed == 20; });
