@@ -111,6 +111,8 @@ class SimNode::HookedStore final : public storage::KvStore {
     Reached(StorePoint::kCommitBegun);
   }
   uint64_t SizeBytes() const override { return store_.SizeBytes(); }
+  std::vector<Range> Damaged() const override { return store_.Damaged(); }
+  void ForgetDamage() override { store_.ForgetDamage(); }
 
  private:
   void Reached(StorePoint point) {
