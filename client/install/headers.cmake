@@ -3,6 +3,7 @@
 # path gets no folder of ours (base/, client/, txn/), where its own files may have the same names.
 #
 # Given: source_dir, include_dir (below the prefix), and CMAKE_INSTALL_PREFIX.
+cmake_minimum_required(VERSION 3.25)
 set(root "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/${include_dir}/quorate")
 file(GLOB forwards "${source_dir}/client/install/quorate/*.h")
 set(wanted "")
