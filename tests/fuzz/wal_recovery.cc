@@ -28,6 +28,7 @@ struct Group {
   uint64_t mark = 0;
   uint64_t last = 0;
   uint32_t seq = 0;
+  Place newest;
 
   bool Take(const WalRecord& record) {
     constexpr uint64_t kMax = uint64_t{1} << 40;
@@ -55,7 +56,8 @@ struct Group {
 };
 
 // Input: per record a byte (low 2 bits: group; bit 2: a new batch begins; bit 3: a new segment
-// begins; bit 4: its number is left out) and a body; an empty body ends it. Then pairs of a frame's
+// begins; bit 4: its number is left out; bit 5: a digest of the segment goes before it) and a body;
+// an empty body ends it. Then pairs of a frame's
 // length for a place and a byte to be written there.
 class Log {
  public:
@@ -71,6 +73,7 @@ class Log {
         Begin();
       }
       if ((how & 4) != 0) batch_ = segment_.size();
+      if ((how & 32) != 0) AppendDigest(Note::Digest::kOfSegment);
       Append(GroupId(how & 3), body);
     }
     End();
@@ -82,9 +85,23 @@ class Log {
   void Begin() {
     segment_ = EncodeSegmentHeader({.number = ++number_, .log_id = kLogId});
     batch_ = segment_.size();
-    std::string note;
-    EncodeNote({.oldest = 1, .previous_end = previous_end_, .lost = false}, &note);
-    Append(kNoteGroup, note);
+    AppendDigest(Note::Digest::kOfLog);
+  }
+  void AppendDigest(Note::Digest digest) {
+    const bool of_log = digest == Note::Digest::kOfLog;
+    Note note{.oldest = 1,
+              .previous_end = of_log ? previous_end_ : 0,
+              .log_id = of_log ? kLogId : 0,
+              .digest = digest};
+    for (uint64_t id = 1; id < std::size(groups_); ++id) {
+      const Group& group = groups_[id];
+      if (group.newest.segment != number_ && (!of_log || !group.exists)) continue;
+      note.last_records.push_back(group.exists ? Note::Last{GroupId(id), group.seq, group.newest}
+                                               : Note::Last{GroupId(id)});
+    }
+    std::string body;
+    EncodeNote(note, &body);
+    Append(kNoteGroup, body);
   }
   void Append(GroupId group, std::string_view body) {
     Group& state = groups_[group.value()];
@@ -107,6 +124,7 @@ class Log {
                 .batch = static_cast<uint32_t>(batch_),
                 .seq = state.seq,
                 .group = group});
+    state.newest = {number_, at};
     if (!state.exists && group != kNoteGroup) state.seq = 0;  // destroyed: numbers start again
   }
   void End() {
@@ -212,6 +230,10 @@ std::vector<std::string> Seeds() {
   reset.mark = WalMark{9, 2};
   reset.hard_state = WalHardState{2, 0, 9};
   record(6, reset);
+  WalRecord behind_a_digest;
+  behind_a_digest.incarnation = 1;
+  behind_a_digest.entries = {{5, 2, 0, "five"}};
+  record(33, behind_a_digest);
   const std::string whole = input;
   WalRecord destroy;
   destroy.incarnation = 1;
