@@ -190,7 +190,7 @@ class Group final : public GroupHandle {
   void StopSnapshots();
   void ServeWanted(const SnapshotAck& ack);
   LogIndex SnapshotPin() const;
-  void TrimSoon();
+  void TrimLater();
   void Install(std::unique_ptr<SnapshotReceiver> received);
   void OnInstalled(ReplicaId from, uint64_t stream_id);
   void Answer(const SnapshotChunk& chunk, SnapshotAck ack);

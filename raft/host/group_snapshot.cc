@@ -14,6 +14,7 @@ namespace {
 // which the leader sends what is missing or, if it does not know it, all. Chunks of a node whose
 // rate many streams share may be further apart.
 constexpr int kWantTicks = 20;
+constexpr Duration kTrimDelay = 2s;
 
 bool IsMember(const Configuration& configuration, ReplicaId id) {
   const auto has = [id](const std::vector<ReplicaId>& ids) {
@@ -86,7 +87,7 @@ void Group::AbortCopy() {
   for (const auto& [to, stream_id] : std::exchange(copy_for_, {})) {
     node_->SnapshotSent(to, false, index);
   }
-  TrimSoon();
+  TrimLater();
   ResumeApply();
 }
 
@@ -116,14 +117,15 @@ void Group::OnStreamDone(ReplicaId to, LogIndex index, bool installed) {
   senders_.erase(to);
   if (rt_.failed) return;
   node_->SnapshotSent(to, installed, index);
-  TrimSoon();
+  TrimLater();
   rt_.MarkDirty(this);
 }
 
-// No flush may come to a node that is idle by now.
-void Group::TrimSoon() {
-  rt_.Post([this] {
-    if (trim_due && !rt_.failed) Compact();
+// No flush may come to a node that is idle by now. Not at once: whoever was sent the snapshot goes on
+// from the log behind it.
+void Group::TrimLater() {
+  rt_.env.executor.After(kTrimDelay, [this, alive = rt_.alive] {
+    if (*alive && trim_due && !rt_.failed) Compact();
   });
 }
 
@@ -131,7 +133,7 @@ void Group::StopSnapshots() {
   // The core has forgotten whom it sent what: no word to it.
   senders_.clear();
   copy_for_.clear();
-  TrimSoon();
+  TrimLater();
   if (!copy_) return;
   EndCopy();
   ResumeApply();
