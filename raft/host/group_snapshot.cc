@@ -121,8 +121,8 @@ void Group::OnStreamDone(ReplicaId to, LogIndex index, bool installed) {
   rt_.MarkDirty(this);
 }
 
-// No flush may come to a node that is idle by now. Not at once: whoever was sent the snapshot goes on
-// from the log behind it.
+// No flush may come to a node that is idle by now. Not at once: whoever was sent the snapshot goes
+// on from the log behind it.
 void Group::TrimLater() {
   rt_.env.executor.After(kTrimDelay, [this, alive = rt_.alive] {
     if (*alive && trim_due && !rt_.failed) Compact();

@@ -113,7 +113,7 @@ void SyncFailedThenCached(Injector& in, const Fault& fault) {
 void SlowDirectorySync(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
   node.disk().OnBlocked([&in, &node](const std::string& path) {
-    if (node.up() && path.ends_with("/wal")) {
+    if (node.node() != nullptr && path.ends_with("/wal")) {
       in.Violation(node.address() + " waits for a directory while it serves: " + path);
     }
   });
