@@ -445,7 +445,10 @@ Task<quorate::Status> PublicApi::SendPage(PublicCall call, PageSink* sink, clien
   CO_RETURN_IF_ERROR(Hold(&call, bytes));
   const bool sent = co_await sink->Write(std::move(response));
   call.holding->Shrink(bytes);
-  co_return sent ? quorate::Status::Ok() : Cancelled("the client is gone");
+  if (sent) co_return quorate::Status::Ok();
+  // Nothing more is written to it, not even why its scan ended.
+  call.gone->Set();
+  co_return Cancelled("the client is gone");
 }
 
 Task<void> PublicApi::ScanAll(v1::ScanAllRequest request, PublicCall call, PageSink* sink) {
