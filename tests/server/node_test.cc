@@ -192,7 +192,8 @@ TEST(Node, AFullDiskOnOneNodeStopsNobody) {
     size_t full = 0;
     for (size_t i = 1; i <= 3; ++i) {
       bool leads = false;
-      for (const auto& replica : cluster.node(i).Status().replicas()) leads |= replica.serving();
+      const v1::StatusResponse status = cluster.node(i).Status();
+      for (const auto& replica : status.replicas()) leads |= replica.serving();
       if (leads == on_leader) full = i;
     }
     if (full == 0) continue;  // each of them leads
@@ -204,7 +205,8 @@ TEST(Node, AFullDiskOnOneNodeStopsNobody) {
       EXPECT_TRUE(cluster.Put("k", std::string(20'000, static_cast<char>('a' + i % 26))).ok());
       EXPECT_TRUE(cluster.Get("k").ok());
     }
-    for (const auto& replica : cluster.node(full).Status().replicas()) {
+    const v1::StatusResponse handed_over = cluster.node(full).Status();
+    for (const auto& replica : handed_over.replicas()) {
       EXPECT_NE(replica.role(), "leader") << "it has handed them over";
     }
     cluster.at(full).disk().faults().taken_bytes = 0;
@@ -228,7 +230,8 @@ TEST(Node, FullDisksEverywhereKeepReadsAndNameANode) {
   EXPECT_EQ(*cluster.Get("k"), "v");
   int refusing = 0;
   for (size_t i = 1; i <= 3; ++i) {
-    for (const auto& replica : cluster.node(i).Status().replicas()) {
+    const v1::StatusResponse status = cluster.node(i).Status();
+    for (const auto& replica : status.replicas()) {
       refusing += replica.writes_refused().empty() ? 0 : 1;
     }
   }
