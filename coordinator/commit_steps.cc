@@ -106,8 +106,9 @@ void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
     response->set_commit_ts(action.ts.bits());
   } else {
     FillError(action.code, txn, response);
-    // Who is in the way is more than that somebody is.
-    if (action.code == Code::kLockConflict && why.code() == Code::kLockConflict) {
+    // Who is in the way, or whose disk is full, is more than that somebody is.
+    const bool names_it = why.code() == Code::kLockConflict || why.code() == Code::kNoSpace;
+    if (names_it && action.code == why.code()) {
       response->mutable_error()->set_message(why.message());
     }
   }
