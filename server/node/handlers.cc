@@ -19,8 +19,6 @@ namespace {
 // caller has: it wants an answer.
 constexpr Duration kElectionWaitMax = 100ms;
 constexpr Duration kSlotPause = 5ms;
-// Until then a clock says how far the oracle's has come; later by too much or too little.
-constexpr Duration kSlotAgeMax = 1s;
 
 // The route of a request to one shard; nullptr for all others.
 const v1::ShardRoute* RouteOf(const v1::NodeRequest& request) {
@@ -128,26 +126,30 @@ Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadl
   }
   coordinator::Coordinator& coordinator = deps_.member->coordinator();
   switch (request.body_case()) {
-    case v1::NodeRequest::kCommit:
+    case v1::NodeRequest::kCommit: {
+      const Timestamp start_ts(request.commit().start_ts());
       *response.mutable_commit() =
           co_await coordinator.Commit(std::move(*request.mutable_commit()), deadline);
       if (const auto ts = Timestamp(response.commit().commit_ts())) {
-        if (const Status issued = co_await AwaitIssued(ts, deadline); !issued.ok()) {
+        if (const Status issued = co_await AwaitIssued(ts, start_ts, deadline); !issued.ok()) {
           response.mutable_commit()->Clear();
           StatusToError(issued, response.mutable_commit()->mutable_error());
         }
       }
       break;
-    case v1::NodeRequest::kPush:
+    }
+    case v1::NodeRequest::kPush: {
+      const Timestamp start_ts(request.push().txn().start_ts());
       *response.mutable_push() =
           co_await coordinator.HandlePush(std::move(*request.mutable_push()), deadline);
       if (const auto ts = Timestamp(response.push().commit_ts())) {
-        if (const Status issued = co_await AwaitIssued(ts, deadline); !issued.ok()) {
+        if (const Status issued = co_await AwaitIssued(ts, start_ts, deadline); !issued.ok()) {
           response.mutable_push()->Clear();
           StatusToError(issued, response.mutable_push()->mutable_error());
         }
       }
       break;
+    }
     case v1::NodeRequest::kRoutes:
       *response.mutable_routes() =
           deps_.view.Routes({request.routes().from(), request.routes().to()});
@@ -165,36 +167,20 @@ Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadl
   co_return response;
 }
 
-namespace {
-
-// Whether every slot from now on is above all of `ts`'s: one as high was issued, or the oracle's
-// clock, which slots do not fall behind, has passed it since the newest one known was seen. (While
-// a clock that was set back catches up, that is not so; then a request that named a slot of the
-// future must have come within that time to be believed.)
-bool Passed(const client::Slots& slots, Timestamp ts) {
-  constexpr int64_t kSureOfPercent = 96;  // of what this node's clock says has gone by
-  const Timestamp newest = slots.newest();
-  if (newest >= Timestamp(ts.bits() & ~Timestamp::kSubMax)) return true;
-  const Duration ahead =
-      std::min<uint64_t>(ts.physical_ms() - newest.physical_ms() + 1, 1000) * 1ms;
-  const Duration needed = ahead * 100 / kSureOfPercent;
-  return needed < kSlotAgeMax && slots.NewestWithin(kSlotAgeMax) && !slots.NewestWithin(needed);
-}
-
-}  // namespace
-
 // T1: what is acknowledged is below every slot issued from then on. A timestamp that a request
 // named was taken for a slot if it was little above the newest one known (txn/errors.h), and may
-// have raised commit timestamps above all there are: they are waited for before anybody is told.
-Task<Status> Handlers::AwaitIssued(Timestamp commit_ts, Instant deadline) {
-  client::Slots& slots = deps_.member->slots();
-  if (MUTANT("txn-commit-above-slots-told")) co_return Status::Ok();
-  while (!Passed(slots, commit_ts)) {
-    PROBE("server: a commit above every known slot waited for its slot");
+// have raised the commit timestamps of others above all there are: they are waited for before
+// anybody is told. Who named a slot of the future as its own start_ts has itself to blame.
+Task<Status> Handlers::AwaitIssued(Timestamp commit_ts, Timestamp start_ts, Instant deadline) {
+  SlotSource& slots = deps_.member->slots();
+  const Timestamp slot(commit_ts.bits() & ~Timestamp::kSubMax);
+  if (slot <= start_ts || MUTANT("txn-commit-above-slots-told")) co_return Status::Ok();
+  while (slots.newest() < slot) {
     const Duration left = deadline - deps_.env.Now();
     if (left <= Duration(0)) co_return Unavailable("no slot was issued that covers the commit");
-    (void)co_await slots.Fetch(left);
-    if (Passed(slots, commit_ts)) break;
+    const Result<Timestamp> fetched = co_await slots.Fetch(left);
+    if (fetched.ok() && *fetched >= slot) break;
+    PROBE("server: a commit above every slot issued waited for its slot");
     co_await Sleep(deps_.env.executor, kSlotPause);
   }
   co_return Status::Ok();

@@ -43,9 +43,9 @@ class Handlers {
   Task<v1::NodeResponse> OnShard(v1::NodeRequest request, Instant deadline);
   Task<v1::NodeResponse> OnPlacement(v1::NodeRequest request, Instant deadline);
   Task<v1::RegisterNodeResponse> Register(v1::RegisterNodeRequest request, Instant deadline);
-  // Resumes once a slot at or above that of `commit_ts` is known to have been issued; UNAVAILABLE
-  // if none is by the deadline.
-  Task<Status> AwaitIssued(Timestamp commit_ts, Instant deadline);
+  // Resumes once a slot at or above that of `commit_ts` is known to have been issued, be it by the
+  // start_ts of the transaction; UNAVAILABLE if none is by the deadline.
+  Task<Status> AwaitIssued(Timestamp commit_ts, Timestamp start_ts, Instant deadline);
   // NOT_LEADER with what this node knows of the shard.
   void NoReplica(ShardId shard, v1::Error* error) const;
   void NotPlacement(v1::Error* error) const;

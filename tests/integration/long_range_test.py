@@ -17,8 +17,8 @@ import unittest
 
 import grpc
 
-import grpc_client_test
 import harness
+import stubs
 
 ROWS = 30_000
 LIMIT_MS = None
@@ -77,9 +77,9 @@ class LongRange(unittest.TestCase):
             self.assertEqual(answer.error.code, 0, answer.error)
 
     def test_nobody_waits_for_a_long_range(self):
-        with tempfile.TemporaryDirectory(prefix="quorate-stubs-") as stubs, \
+        with tempfile.TemporaryDirectory(prefix="quorate-stubs-") as folder, \
                 harness.Cluster(shards=1) as cluster:
-            self.pb, services, self.txn_pb = grpc_client_test.generate_stubs(stubs)
+            self.pb, services, self.txn_pb = stubs.generate(folder)
             channels = [grpc.insecure_channel(a) for a in cluster.addresses]
             nodes = [services.QuorateStub(channel) for channel in channels]
             self.fill(nodes[0])
