@@ -266,6 +266,9 @@ void Group::Install(std::unique_ptr<SnapshotReceiver> received) {
   log_.Write(HardState{received->term(), received->from(), meta.index}, {}, meta,
              [this, meta, term = received->term(), leader = received->from(),
               stream_id = received->stream_id()] {
+               // Another leader's may have been installed since: the state is that one's by now,
+               // and so is what its own write behind this one makes of the core.
+               if (last_installed_.from != leader || last_installed_.id != stream_id) return;
                Lift(meta, term, leader);
                OnInstalled(leader, stream_id);
              });
