@@ -241,6 +241,7 @@ class Group final : public GroupHandle {
   std::string quarantine_;      // why; empty: not
   bool lost_state_ = false;     // to a damaged page of the store
   Term quarantine_term_;        // the newest term this replica is known to have seen
+  bool lifting_ = false;        // what was asked for is installed, and not durable yet
   ReplicaId heard_from_;        // whoever leads, as far as can be told
   uint64_t wanted_stream_ = 0;  // 0: to be drawn
   Instant wanted_since_{};      // or since its last chunk

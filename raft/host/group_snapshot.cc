@@ -191,6 +191,9 @@ void Group::OnChunk(const SnapshotChunk& chunk) {
     if (last_installed_.durable) Answer(chunk, ack);
     return;
   }
+  // Two leaders may have answered one wish. A second core beside the first would be told of writes
+  // that it never made.
+  if (lifting_) return;
   const Term newest = quarantined() ? quarantine_term_ : node_->term();
   const bool stale = chunk.term < newest || (receiver_ && chunk.term < receiver_->term());
   if (stale || (quarantined() && chunk.stream_id != wanted_stream_)) {
@@ -263,6 +266,7 @@ void Group::Install(std::unique_ptr<SnapshotReceiver> received) {
                    received->from());
   ReleaseBarriers();
   if (!quarantined()) return rt_.MarkDirty(this);  // the core's Ready resets the log
+  lifting_ = true;
   log_.Write(HardState{received->term(), received->from(), meta.index}, {}, meta,
              [this, meta, term = received->term(), leader = received->from(),
               stream_id = received->stream_id()] {
@@ -334,8 +338,7 @@ void Group::StepQuarantined(const Message& message) {
 }
 
 void Group::TickQuarantined() {
-  const bool installing = last_installed_.id != 0 && last_installed_.id == wanted_stream_;
-  if (!heard_from_ || installing || ++quiet_ticks_ < kWantTicks) return;
+  if (!heard_from_ || lifting_ || ++quiet_ticks_ < kWantTicks) return;
   quiet_ticks_ = 0;
   const Instant now = rt_.env.Now();
   const bool given_up = now - wanted_since_ >= kStreamTimeout;
@@ -351,6 +354,8 @@ void Group::TickQuarantined() {
 
 void Group::Lift(const SnapshotMeta& meta, Term term, ReplicaId leader) {
   rt_.env.log.Warn("raft group {}: out of quarantine with the snapshot at {}", id_, meta.index);
+  CHECK(quarantined() && lifting_, "group {}: lifted twice", id_);
+  lifting_ = false;
   rt_.metrics.quarantined_groups.Set(--rt_.quarantined);
   InitialState initial;
   initial.hard_state = {term, leader, meta.index};
