@@ -65,6 +65,7 @@ class Attempt final : public Transaction {
   // The status of the first read that failed; OK if none did.
   const Status& doom() const { return doom_; }
   const TxnPriority& priority() const { return spec_.priority; }
+  const GivenName& name() const { return spec_.name; }
   const WriteBuffer& writes() const { return writes_; }
   std::vector<std::string> WrittenKeys() const;
   TxnHandle handle() const;

@@ -20,7 +20,6 @@ constexpr size_t kLockFirstMax = 1000;
 // What is left of a named transaction's time for settling the name when the attempts have failed.
 constexpr Duration kNameReserveMax = 1s;
 constexpr int kNameReserveShare = 5;
-Duration NameReserve(Duration left) { return std::min(kNameReserveMax, left / kNameReserveShare); }
 
 // Whether an error is the name's outcome, and not only that of one sending: OVERLOADED and the like
 // ask to be sent again.
@@ -38,6 +37,37 @@ bool SpeaksForName(Code code) {
 }
 
 }  // namespace
+
+Duration NameReserve(Duration left) { return std::min(kNameReserveMax, left / kNameReserveShare); }
+
+Task<CommitResult> SettleName(Core* core, CommitResult result, GivenName name, std::string key,
+                              Instant deadline) {
+  const Code code = result.status.code();
+  if (result.ok() || result.unknown || !SpeaksForName(code)) co_return result;
+  TxnHandle handle = TxnHandle::OfName(name, std::move(key));
+  Settled settled;
+  settled.status = result.status;
+  // Where nobody answered just now, asking would only wait.
+  if (code != Code::kUnavailable && code != Code::kDeadlineExceeded) {
+    PROBE("client.name_is_settled");
+    settled = co_await AskOutcome(core, handle, deadline);
+  }
+  switch (settled.state) {
+    case Settled::State::kCommitted:
+      settled.earlier = true;
+      co_return ToCommitResult(std::move(settled), std::move(handle), result.attempts);
+    case Settled::State::kAborted:
+      if (code == Code::kAlreadyExists)
+        result.status = Status(Code::kAborted, "the name is closed");
+      co_return result;
+    case Settled::State::kUnknown:
+      // A name that cannot be asked about cannot commit either.
+      if (settled.status.code() == Code::kInvalidArgument) co_return result;
+      core->counters().unknown.Add();
+      co_return ToCommitResult(std::move(settled), std::move(handle), result.attempts);
+  }
+  co_return result;
+}
 
 bool WorthAnotherAttempt(Code code) {
   const RetryClass retry = RetryClassOf(code);
@@ -150,35 +180,10 @@ Task<bool> TransactLoop::BeginAttempt() {
   co_return true;
 }
 
-// The result is an error of this call's attempts. Others of the same name may be under way, or have
-// committed long ago: an answer that says "nothing" is one for all of them, so the name is closed.
 Task<void> TransactLoop::SettleName() {
-  const Code code = result_.status.code();
-  if (!options_.name.given() || result_.ok() || result_.unknown || !SpeaksForName(code)) co_return;
-  TxnHandle handle = TxnHandle::OfName(options_.name, options_.name_key);
-  Settled settled;
-  settled.status = result_.status;
-  // Where nobody answered just now, asking would only wait.
-  if (code != Code::kUnavailable && code != Code::kDeadlineExceeded) {
-    PROBE("client.name_is_settled");
-    settled = co_await AskOutcome(core_, handle, deadline_);
-  }
-  switch (settled.state) {
-    case Settled::State::kCommitted:
-      settled.earlier = true;
-      result_ = ToCommitResult(std::move(settled), std::move(handle), number_);
-      co_return;
-    case Settled::State::kAborted:
-      if (code == Code::kAlreadyExists)
-        result_.status = Status(Code::kAborted, "the name is closed");
-      co_return;
-    case Settled::State::kUnknown:
-      // A name that cannot be asked about cannot commit either.
-      if (settled.status.code() == Code::kInvalidArgument) co_return;
-      core_->counters().unknown.Add();
-      result_ = ToCommitResult(std::move(settled), std::move(handle), number_);
-      co_return;
-  }
+  if (!options_.name.given()) co_return;
+  result_ = co_await client::SettleName(core_, std::move(result_), options_.name, options_.name_key,
+                                        deadline_);
 }
 
 Task<bool> TransactLoop::Finish(Status closure_status) {

@@ -33,6 +33,14 @@ CommitResult ToCommitResult(Settled settled, TxnHandle handle, int attempts);
 // UNKNOWN_OUTCOME.
 CommitResult CancelledResult(const Attempt* attempt, int attempts);
 
+// `result` of a transaction of that name, which writes `key`. If it is an error that says
+// "nothing", others of the name may be under way, or have committed long ago: the answer is to be
+// one for all of them, so the name is closed first. What was found instead is the result.
+Task<CommitResult> SettleName(Core* core, CommitResult result, GivenName name, std::string key,
+                              Instant deadline);
+// How much of the time that is left should be kept for it.
+Duration NameReserve(Duration left);
+
 class TransactLoop {
  public:
   TransactLoop(Core* core, TransactOptions options, bool read_only);

@@ -22,15 +22,19 @@ Task<CommitResult> SessionImpl::Commit(Duration timeout) {
     result.status = deadline.status();
     co_return result;
   }
-  attempt.set_deadline(*deadline);
+  const GivenName name = attempt.name();
+  const Duration left = *deadline - core_->env().Now();
+  attempt.set_deadline(name.given() ? *deadline - NameReserve(left) : *deadline);
   Settled settled = co_await attempt.Commit();
   if (settled.state == Settled::State::kUnknown) core_->counters().unknown.Add();
   if (settled.commit_ts) core_->counters().commits.Add();
-  if (settled.status.code() == Code::kAlreadyExists) {
-    settled.status = Status(Code::kAborted, "the transaction's name was closed by asking about it");
-  }
   attempt.End();
-  co_return ToCommitResult(std::move(settled), attempt.handle(), 1);
+  result = ToCommitResult(std::move(settled), attempt.handle(), 1);
+  if (name.given() && !attempt.writes().empty()) {
+    std::string key = attempt.WrittenKeys().front();
+    result = co_await SettleName(core_, std::move(result), name, std::move(key), *deadline);
+  }
+  co_return result;
 }
 
 void SessionImpl::Rollback() {
