@@ -25,6 +25,7 @@ struct Named {
   AttemptSeen* attempt = nullptr;
   std::string node;  // of the session
   uint64_t session = 0;
+  std::vector<std::string> told;  // what was answered about it, and when, for violations
 };
 using NamedPtr = std::shared_ptr<Named>;
 
@@ -79,11 +80,12 @@ class Names final : public Workload {
       const bool there = rows_.contains(named->row);
       const AttemptSeen::State state = named->attempt->state;
       if (state == AttemptSeen::State::kCommitted && !there) {
-        found.push_back(
-            fmt::format("N2: {} was answered COMMITTED, but is not there", named->name));
+        found.push_back(fmt::format("N2: {} was answered COMMITTED, but is not there: {}",
+                                    named->name, fmt::join(named->told, "; ")));
       }
       if (state == AttemptSeen::State::kAborted && there) {
-        found.push_back(fmt::format("N2: {} was answered ABORTED, but is there", named->name));
+        found.push_back(fmt::format("N2: {} was answered ABORTED, but is there: {}", named->name,
+                                    fmt::join(named->told, "; ")));
       }
     }
     return found;
@@ -112,6 +114,10 @@ class Names final : public Workload {
     return named;
   }
 
+  void Note(const NamedPtr& named, std::string what) {
+    named->told.push_back(fmt::format("{:.6f} {}", static_cast<double>(Now()) / 1e9, what));
+  }
+
   static void MaySucceed(const NamedPtr& named) {
     if (named->attempt->state == AttemptSeen::State::kRunning) {
       named->attempt->state = AttemptSeen::State::kCommitting;
@@ -120,6 +126,7 @@ class Names final : public Workload {
 
   // Tells the record what an answer says of the name. Two that contradict each other it notices.
   void Tell(Hands* hands, const NamedPtr& named, const Status& status, Timestamp commit_ts) {
+    Note(named, fmt::format("told {} {}", status.ToString(), commit_ts));
     if (status.ok()) {
       hands->record->Committed(named->attempt, commit_ts);
       Count(status);
@@ -164,6 +171,8 @@ class Names final : public Workload {
     const auto answer = co_await hands->thin->Call<v1::GetOutcomeRequest, v1::GetOutcomeResponse>(
         AnyNode(hands), "GetOutcome", std::move(request), kTimeout);
     if (!answer.ok() || answer->error().code() != v1::OK) co_return;
+    Note(named, fmt::format("asked{}: {}", elsewhere ? " elsewhere" : "",
+                            v1::TxnState_Name(answer->state())));
     if (answer->state() == v1::COMMITTED) {
       hands->record->Committed(named->attempt, Timestamp(answer->commit_ts()));
     } else if (!elsewhere) {
