@@ -5,6 +5,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <atomic>
 #include <thread>
 #include <utility>
 
@@ -29,6 +30,8 @@ constexpr auto kShutdownGrace = std::chrono::milliseconds(300);
 // A connection that says nothing that is HTTP/2, and one that has no call.
 constexpr int kHandshakeMs = 10'000;
 constexpr int kIdleMs = 300'000;
+// In one turn of the executor; each takes it a fraction of a millisecond.
+constexpr int kArrivingMax = 16;
 
 template <class Request, class Response>
 using Method = Task<Response> (PublicApi::*)(Request request, PublicCall call);
@@ -94,6 +97,7 @@ struct GrpcServer::Rep {
 
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> door;
   std::unique_ptr<grpc::Server> server;
+  std::atomic<int> arriving{0};  // connections that the executor has not seen yet
   std::unique_ptr<Listener> listener;
   std::thread shutdown;
 };
@@ -147,11 +151,15 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, No
                   {v1::Quorate::service_full_name(), v1::Node::service_full_name(),
                    grpc::health::v1::Health::service_full_name(),
                    grpc::reflection::v1alpha::ServerReflection::service_full_name()});
-  rep->listener->Start([rep = rep.get()](Descriptor connection) {
-    rep->core->env.executor.Post([rep, connection = std::move(connection)]() mutable {
-      if (!rep->core->closed) rep->Take(std::move(connection));
-    });
-  });
+  rep->listener->Start(
+      [rep = rep.get()](Descriptor connection) {
+        ++rep->arriving;
+        rep->core->env.executor.Post([rep, connection = std::move(connection)]() mutable {
+          --rep->arriving;
+          if (!rep->core->closed) rep->Take(std::move(connection));
+        });
+      },
+      [rep = rep.get()] { return rep->arriving >= kArrivingMax; });
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(rep)));
 }
 

@@ -30,6 +30,7 @@ namespace {
 // Whoever was heard of within this time is not given up for a newcomer.
 constexpr Duration kBusy = 1s;
 constexpr int kLookAgainMs = 100;
+constexpr int kBusyMs = 1;
 // Looking for idle connections takes milliseconds when there are thousands.
 constexpr Duration kLookInterval = 50ms;
 
@@ -115,6 +116,7 @@ struct Listener::Rep {
   SpareDescriptor spare;
   Instant next_look;
   std::function<void(Descriptor)> take;
+  std::function<bool()> busy;
   std::atomic<int64_t> deaf_since_ns{Instant::max().time_since_epoch().count()};
   std::thread thread;
 };
@@ -155,8 +157,9 @@ Result<std::unique_ptr<Listener>> Listener::Open(Env& env, const std::string& li
   return std::unique_ptr<Listener>(new Listener(std::move(rep)));
 }
 
-void Listener::Start(std::function<void(Descriptor connection)> take) {
+void Listener::Start(std::function<void(Descriptor connection)> take, std::function<bool()> busy) {
   rep_->take = std::move(take);
+  rep_->busy = std::move(busy);
   rep_->thread = std::thread([rep = rep_.get()] { rep->Run(); });
 }
 
@@ -176,6 +179,10 @@ void Listener::Rep::Run() {
   for (const Descriptor& socket : sockets) watched.push_back({socket.get(), POLLIN, 0});
   watched.push_back({stop.get(), POLLIN, 0});
   while (true) {
+    if (busy()) {
+      if (::poll(&watched.back(), 1, kBusyMs) > 0) return;
+      continue;
+    }
     const bool deaf = deaf_since_ns.load() != Instant::max().time_since_epoch().count();
     if (::poll(watched.data(), watched.size(), deaf ? kLookAgainMs : -1) < 0) continue;
     if (watched.back().revents != 0) return;

@@ -31,8 +31,9 @@ class Listener {
   // Stops accepting; returns when `take` will not be called any more.
   ~Listener();
 
-  // `take` gets each connection, non-blocking, on the listener's thread.
-  void Start(std::function<void(Descriptor connection)> take);
+  // `take` gets each connection, non-blocking, on the listener's thread; none while `busy` says
+  // that enough of them wait to be served. The kernel keeps those that come meanwhile.
+  void Start(std::function<void(Descriptor connection)> take, std::function<bool()> busy);
   // Stops accepting and closes the listening sockets: connecting is refused.
   void Stop();
 
