@@ -128,9 +128,9 @@ class LongRange(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    harness.main()
     if len(sys.argv) > 1:
         ROWS = int(sys.argv[1])
     if len(sys.argv) > 2:
         LIMIT_MS = float(sys.argv[2])
-    unittest.main(argv=sys.argv[:1])
+    del sys.argv[1:]
+    harness.main()
