@@ -7,7 +7,7 @@ namespace quorate {
 std::string_view TxnStateName(TxnState state) {
   switch (state) {
     case TxnState::kNone:
-      return "none";
+      return "NONE";
     case TxnState::kPrepared:
       return "PREPARED";
     case TxnState::kStaged:
