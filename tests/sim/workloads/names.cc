@@ -31,8 +31,17 @@ using NamedPtr = std::shared_ptr<Named>;
 
 // Whether an error is the name's outcome; otherwise it says nothing, or only of this sending.
 bool SaysNever(Code code) {
-  return EffectOf(code) == Effect::kNothingHappened && code != Code::kOverloaded &&
-         code != Code::kNoSpace && code != Code::kUninitialized && code != Code::kOk;
+  switch (code) {
+    case Code::kOk:
+    case Code::kOverloaded:
+    case Code::kNoSpace:
+    case Code::kUninitialized:
+    case Code::kWrongCluster:
+    case Code::kWrongNode:
+      return false;
+    default:
+      return EffectOf(code) == Effect::kNothingHappened;
+  }
 }
 
 class Names final : public Workload {
