@@ -8,12 +8,17 @@
 namespace quorate::cli {
 namespace {
 
+// A listing up to this size is read whole before its first row is printed: an error then leaves no
+// part of it behind, and a pager may take longer than versions are kept.
+constexpr size_t kHeldBytesMax = 64 << 20;
+
 struct ScanFlags {
   std::string from;
   std::string to;
   std::string prefix;
   size_t limit = 0;
   bool reverse = false;
+  bool keys_only = false;
   bool hex = false;
   bool raw = false;
 };
@@ -23,16 +28,54 @@ void PrintRow(const Context& context, const ScanFlags& flags, const client::Row&
   if (context.json) {
     nlohmann::ordered_json json;
     SetBytes(json, "key", row.key);
-    SetBytes(json, "value", row.value);
+    if (!flags.keys_only) SetBytes(json, "value", row.value);
     PrintJson(json);
-  } else if (flags.raw) {
-    Out().Bytes(row.key + "\t" + row.value + "\n");
-  } else if (flags.hex) {
-    Say("{}\t{}\n", ToHex(row.key), ToHex(row.value));
-  } else {
-    Say("{}\t{}\n", EscapeBytes(row.key), EscapeBytes(row.value));
+    return;
   }
+  const auto print = [&](const std::string& bytes) {
+    Out().Bytes(flags.raw ? bytes : flags.hex ? ToHex(bytes) : EscapeBytes(bytes));
+  };
+  print(row.key);
+  if (!flags.keys_only) {
+    Out().Bytes("\t");
+    print(row.value);
+  }
+  Out().Bytes("\n");
 }
+
+class Listing {
+ public:
+  Listing(const Context& context, const ScanFlags& flags) : context_(context), flags_(flags) {}
+
+  // CANCELLED once nobody takes the output any more.
+  Status Take(client::ScanPage page) {
+    for (auto& row : page.rows) {
+      held_bytes_ += row.key.size() + row.value.size();
+      held_.push_back(std::move(row));
+    }
+    if (held_bytes_ > kHeldBytesMax) Print();
+    return Out().error() == 0 ? Status::Ok() : Cancelled("the output is lost");
+  }
+
+  void Print() {
+    for (const auto& row : held_) {
+      PrintRow(context_, flags_, row);
+      if (Out().error() != 0) break;
+    }
+    printed_ = printed_ || !held_.empty();
+    held_.clear();
+  }
+
+  // Of a scan that failed.
+  std::string_view WhatIsThere() const { return printed_ ? "; what is listed is incomplete" : ""; }
+
+ private:
+  const Context& context_;
+  const ScanFlags& flags_;
+  std::vector<client::Row> held_;
+  size_t held_bytes_ = 0;  // of all rows so far
+  bool printed_ = false;
+};
 
 // The range in bytes.
 Status Resolve(const ScanFlags& flags, bool has_prefix, std::string* from, std::string* to) {
@@ -55,20 +98,18 @@ int Scan(Context& context, const ScanFlags& flags, bool has_prefix) {
   if (auto status = Resolve(flags, has_prefix, &from, &to); !status.ok()) {
     return Fail(context, status);
   }
-  // All of it at one snapshot; rows are printed once it is complete, so that nothing is printed
-  // twice if the transaction is tried again.
-  std::vector<client::Row> rows;
-  auto status = context.database().Snapshot([&](client::SyncTransaction& txn) {
-    auto read = txn.Scan(from, to, {.limit = flags.limit, .reverse = flags.reverse});
-    if (!read.ok()) return read.status();
-    rows = std::move(*read);
-    return Status::Ok();
-  });
-  if (!status.ok()) return Fail(context, status);
-  for (const auto& row : rows) {
-    PrintRow(context, flags, row);
-    if (Out().error() != 0) break;
+  Listing listing(context, flags);
+  const client::ScanAllOptions options{
+      .reverse = flags.reverse, .keys_only = flags.keys_only, .limit = flags.limit};
+  const auto status = context.database().ScanAll(
+      from, to, options,
+      [&listing](client::ScanPage page) { return listing.Take(std::move(page)); });
+  if (Out().error() != 0) return kExitDone;  // FinishOutput tells
+  if (!status.ok()) {
+    return Fail(context, Status(status.code(),
+                                fmt::format("{}{}", status.message(), listing.WhatIsThere())));
   }
+  listing.Print();
   return kExitDone;
 }
 
@@ -95,6 +136,7 @@ void RegisterScan(CLI::App& app, Context& context) {
                 ->excludes(from);
   AddNumber(command, "--limit", &flags->limit, 0, 1'000'000'000, "rows at most; 0: all");
   command->add_flag("--reverse", flags->reverse, "from the end");
+  command->add_flag("--keys-only", flags->keys_only, "without values");
   command->add_flag("--hex", flags->hex, "keys, given and printed, and values in hexadecimal");
   command
       ->add_flag("--raw", flags->raw,

@@ -28,7 +28,7 @@ FOLDERED = re.compile(r"(?<![\w/.<:$~-])((?:base|cli|client|coordinator|deploy|d
                       r"storage|tests|txn)/[\w./*-]*[\w*/])(?![\w(:])")
 MADE = re.compile(r"^(build|proto/generated|/)|\.pb\.h$|\.grpc\.pb\.cc$")  # by a build, or outside
 # Names for the sake of an example.
-EXAMPLES = {"s.sim"}
+EXAMPLES = {"s.sim", "proto/client.proto"}
 
 
 def tracked(root):
@@ -83,8 +83,8 @@ class Names:
     def has(self, name, where):
         if MADE.search(name) or name in EXAMPLES:
             return True
-        if name.startswith("quorate/"):
-            name = "client/install/" + name
+        if name.startswith("quorate/"):  # as it is included
+            return any(self.has(at + name, where) for at in ("client/install/", "proto/"))
         name = name.rstrip("/")
         folder = os.path.dirname(where)
         candidates = [os.path.normpath(os.path.join(at, name)) for at in ("", "tests", folder, os.path.dirname(folder))]
