@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -15,6 +16,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/last_words.h"
 #include "base/limits.h"
 #include "base/real_descriptors.h"
@@ -49,7 +51,13 @@ constexpr Duration kLogPatience = 1s;
 constexpr int64_t kClockStepMs = 500;
 
 int Refuse(const Status& status) {
-  WriteLastWords(fmt::format("quorate node: {}\n", status.message()));
+  // It may quote what was typed or stands in a file, and goes to a terminal.
+  const std::string& message = status.message();
+  const bool plain = std::none_of(message.begin(), message.end(), [](unsigned char c) {
+    return (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f || c == 0xc2;
+  });
+  WriteLastWords(
+      fmt::format("quorate node: {}\n", plain ? message : Printable(message, message.size())));
   return kExitUsage;
 }
 

@@ -266,7 +266,7 @@ class Bytes(OnDevCluster):
                     ["nodes"], ["status", "--json"], ["get", "x\x1b[31m"], ["get", "tty/\u202e"], ["put", "a", "-\x1b[2J"],
                     ["frob\x1b"], ["get", "a", "--cluster", "\x1b[31m"], ["get", "a", "--timeout", "\x9b1m"],
                     ["scan", "--limit", "\x1b"], ["txn", "/no/\x1b"], ["outcome", "\x1b"], ["bench", "--workload", "\x1b"],
-                    ["scan", "\x1bb", "\x1ba"], ["--\x1b"]]
+                    ["scan", "\x1bb", "\x1ba"], ["--\x1b"], ["node", "--config", "\x1b\x9b"]]
         commands += [["get", "--hex", key] for key in keys] + [["get", "--json", "--hex", key] for key in keys]
         for words in commands:
             with self.subTest(words):
