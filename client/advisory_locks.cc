@@ -59,7 +59,7 @@ Task<void> AdvisoryLocks::Lock(std::vector<std::string> keys, TxnPriority priori
   auto groups = co_await core_->GroupByShard(shared, wait_until);
   if (!groups.ok()) co_return;
   // From now on they may be held, whatever is heard.
-  held_.insert(shared->begin(), shared->end());
+  asked_.insert(shared->begin(), shared->end());
   co_await LockGroups(shared, std::move(*groups), wait_until);
   if (!std::exchange(renewing_, true)) scope_.Spawn(Renew());
 }
@@ -79,9 +79,12 @@ Task<Status> AdvisoryLocks::LockGroup(std::vector<std::string> keys, Instant dea
   std::string route_key = keys.front();
   const bool idle = idle_since_ && core_->env().Now() - *idle_since_ >= limits::kSessionIdleMax;
   Caller::Fill fill =
-      LockFill(txn_id_, priority_, std::move(keys), idle ? LockKind::kTakeIdle : LockKind::kTake);
+      LockFill(txn_id_, priority_, keys, idle ? LockKind::kTakeIdle : LockKind::kTake);
   const Result<v1::NodeResponse> response =
       co_await core_->Call(std::move(route_key), std::move(fill), deadline);
+  if (response.ok() && response->lock().error().code() == v1::OK) {
+    held_.insert(keys.begin(), keys.end());
+  }
   co_return response.status();
 }
 
@@ -90,7 +93,7 @@ Task<void> AdvisoryLocks::Renew() {
     co_await Sleep(core_->env().executor, kLockTtl / 3);
     const Instant now = core_->env().Now();
     if (now >= renew_until_) co_return;
-    auto keys = std::make_shared<const std::vector<std::string>>(held_.begin(), held_.end());
+    auto keys = std::make_shared<const std::vector<std::string>>(asked_.begin(), asked_.end());
     auto groups = co_await core_->GroupByShard(keys, now + kLockTtl);
     if (!groups.ok()) continue;
     co_await LockGroups(keys, std::move(*groups), now + kLockTtl);
@@ -105,9 +108,10 @@ void AdvisoryLocks::SetIdle(bool idle) {
 void AdvisoryLocks::Release() {
   scope_.Clear();
   renewing_ = false;
-  if (held_.empty()) return;
-  std::vector<std::string> keys(held_.begin(), held_.end());
   held_.clear();
+  if (asked_.empty()) return;
+  std::vector<std::string> keys(asked_.begin(), asked_.end());
+  asked_.clear();
   core_->background().Spawn(ReleaseLocks(core_, txn_id_, std::move(keys)));
 }
 

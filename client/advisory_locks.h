@@ -40,7 +40,8 @@ class AdvisoryLocks {
   const TxnId txn_id_;
   TxnPriority priority_;
   Instant renew_until_;
-  absl::btree_set<std::string> held_;
+  absl::btree_set<std::string> asked_;  // may be held: renewed, and given up at the end
+  absl::btree_set<std::string> held_;   // were granted
   bool renewing_ = false;
   std::optional<Instant> idle_since_;
   TaskScope scope_;

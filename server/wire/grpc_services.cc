@@ -30,6 +30,9 @@ constexpr auto kShutdownGrace = std::chrono::milliseconds(300);
 // A connection that says nothing that is HTTP/2, and one that has no call.
 constexpr int kHandshakeMs = 10'000;
 constexpr int kIdleMs = 300'000;
+// For the answer to a ping. A peer that is gone is noticed sooner by those who dial it; a client,
+// or this node, that is only busy must not lose calls whose outcome it would then have to ask for.
+constexpr int kPingAnswerMs = 20'000;
 // In one turn of the executor; each takes it a fraction of a millisecond.
 constexpr int kArrivingMax = 16;
 
@@ -138,7 +141,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, No
   builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, client::kStreamWindowBytes);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingAnswerMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kKeepaliveMs / 4);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
