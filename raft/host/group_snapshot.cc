@@ -297,6 +297,7 @@ void Group::Quarantine(std::string why) {
   quarantine_term_ = node_->term();
   heard_from_ = before.leader == rt_.options.self ? ReplicaId() : before.leader;
   quiet_ticks_ = kWantTicks;
+  wanted_stream_ = 0;  // an earlier quarantine's, which is installed
   rt_.metrics.quarantined_groups.Set(++rt_.quarantined);
   rt_.env.log.Error("raft group {}: replica is quarantined until its leader sends a snapshot: {}",
                     id_, quarantine_);
