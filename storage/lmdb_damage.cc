@@ -27,14 +27,6 @@ Status Failed(std::string_view call, const std::string& path) {
   return {code, fmt::format("{} {}: {}", call, path, std::strerror(errno))};
 }
 
-Status SyncDirectory(const std::string& directory) {
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool ok = fd >= 0 && ::fsync(fd) == 0;
-  const Status status = ok ? Status::Ok() : Failed("sync", directory);
-  if (fd >= 0) ::close(fd);
-  return status;
-}
-
 std::string Bound(const std::string& key) { return key.empty() ? kNoBound : ToHex(key); }
 bool ParseBound(const std::string& text, std::string* key) {
   key->clear();
@@ -42,6 +34,14 @@ bool ParseBound(const std::string& text, std::string* key) {
 }
 
 }  // namespace
+
+Status MakeDurable(const std::string& directory) {
+  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool ok = fd >= 0 && ::fsync(fd) == 0;
+  const Status status = ok ? Status::Ok() : Failed("sync", directory);
+  if (fd >= 0) ::close(fd);
+  return status;
+}
 
 Result<std::optional<std::vector<LeafRange>>> ReadDamageNote(const std::string& directory) {
   const std::string path = directory + kName;
@@ -99,12 +99,12 @@ Status WriteDamageNote(const std::string& directory, const std::vector<LeafRange
   ::close(fd);
   RETURN_IF_ERROR(status);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return Failed("rename", temporary);
-  return SyncDirectory(directory);
+  return MakeDurable(directory);
 }
 
 Status RemoveDamageNote(const std::string& directory) {
   const std::string path = directory + kName;
-  if (::unlink(path.c_str()) == 0) return SyncDirectory(directory);
+  if (::unlink(path.c_str()) == 0) return MakeDurable(directory);
   return errno == ENOENT ? Status::Ok() : Failed("remove", path);
 }
 

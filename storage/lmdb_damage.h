@@ -17,6 +17,8 @@
 
 namespace quorate::storage {
 
+// LMDB creates its files but does not make their names durable (ST9).
+Status MakeDurable(const std::string& directory);
 // nullopt: there is none. CORRUPTION: nobody knows what was lost.
 Result<std::optional<std::vector<LeafRange>>> ReadDamageNote(const std::string& directory);
 Status WriteDamageNote(const std::string& directory, const std::vector<LeafRange>& leaves);

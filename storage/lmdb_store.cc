@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <lmdb.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -49,15 +50,8 @@ Status Failed(std::string_view call, std::string_view directory, int error) {
 }
 
 constexpr uint64_t kScrubStepBytes = 1 << 20;  // some milliseconds
+constexpr uint64_t kFullBelowBytes = 4 << 20;
 constexpr auto kSpaceRetry = std::chrono::milliseconds(200);
-
-// LMDB creates its files but does not make their names durable (ST9).
-Status MakeDurable(const std::string& directory) {
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const int error = fd < 0 || ::fsync(fd) != 0 ? errno : 0;
-  if (fd >= 0) ::close(fd);
-  return error == 0 ? Status::Ok() : Failed("sync", directory, error);
-}
 
 }  // namespace
 
@@ -405,6 +399,11 @@ Status LmdbStore::Rep::Apply(const Overlay& overlay) {
     RETURN_IF_ERROR(Grow());
     error = TryApply(ops);
   }
+  // LMDB calls a write that ended short an I/O error.
+  struct statvfs disk {};
+  const bool full = ::statvfs(options.directory.c_str(), &disk) == 0 &&
+                    disk.f_bavail * disk.f_frsize < kFullBelowBytes;
+  if (error == EIO && full) error = ENOSPC;
   if (error != 0) return Failed("commit", options.directory, error);
   CountReusable();
   return Status::Ok();
