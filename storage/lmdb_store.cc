@@ -344,10 +344,7 @@ void LmdbStore::Rep::Scrub() {
     (void)Found(Options::FoundBy::kScrubber, LeafRange(), progress.status());
     return;
   }
-  if (!progress.ok()) {
-    log.Warn("store: scrubbing: {}", progress.status().ToString());
-    return;
-  }
+  if (!progress.ok()) return log.Warn("store: scrubbing: {}", progress.status().ToString());
   scrubbed.Add(progress->bytes);
   scrub_from = std::move(progress->next);
   if (!scrub_from.empty()) return;
@@ -358,15 +355,19 @@ void LmdbStore::Rep::Scrub() {
 void LmdbStore::Rep::Run() {
   std::optional<Status> failure;
   Job job;  // kept until the next one, so that a large batch is freed here, not by the executor
+  // Not in idle moments only: commits without a pause would keep it waiting for good.
+  auto scrub_at = std::chrono::steady_clock::now() + ScrubPause();
   std::unique_lock lock(queue_mutex);
   while (true) {
-    if (!wake.wait_for(lock, ScrubPause(), [this] { return stopped || !queue.empty(); })) {
+    wake.wait_until(lock, scrub_at, [this] { return stopped || !queue.empty(); });
+    if (stopped) return;
+    if (std::chrono::steady_clock::now() >= scrub_at) {
       lock.unlock();
       Scrub();
       lock.lock();
+      scrub_at = std::chrono::steady_clock::now() + ScrubPause();
       continue;
     }
-    if (stopped) return;
     job = std::move(queue.front());
     queue.pop_front();
     lock.unlock();
