@@ -1,7 +1,7 @@
 // Listener: takes TCP connections on one address and hands them to whoever serves them.
 //
 // gRPC 1.51 stops listening for good at the first error of accept, such as having run out of
-// descriptors, and bounds nothing (docs/decisions/0012). So the node accepts for itself:
+// descriptors, and bounds nothing (docs/decisions/0014). So the node accepts for itself:
 //
 //   room             the connection is handed on
 //   nearly full      it is handed on, and the connections that were idle for the longest are ended

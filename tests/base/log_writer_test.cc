@@ -67,7 +67,7 @@ TEST(LogWriter, EndsThoughItsThreadHangs) {
     for (int i = 0; i < 999; ++i) writer.Write(std::string(1023, 'x') + "\n");
     writer.Write("last\n");
   }
-  // Its thread writes on once somebody reads. Read to the last byte: the thread outlives the object,
+  // Its thread writes on once somebody reads. Read to the last byte: the thread outlives the object
   // and the pipe must outlive its writes.
   const std::string all = pipe.ReadUntil("last");
   EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 1000);

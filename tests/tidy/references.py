@@ -9,6 +9,7 @@
     section 4           a numbered heading of docs/transactions.md
     shard/shard.h, `tests/run`, rc05_*     a file, from the root, from tests/, or from where it is named
     first line of a file, if it names a file: that file
+    docs/decisions/0012    one record: no two carry a number
 """
 import argparse
 import fnmatch
@@ -109,6 +110,15 @@ def check(root):
     invariants = set(re.findall(r"\*\*([A-Z]\d)\b", rules)) | set(re.findall(r"^\| \**([A-Z]\d)\b", rules, re.M))
     sections = set(re.findall(r"^#+ (\d+)\. ", rules, re.M))
     breaches = []
+    decisions = {}
+    for path in files:
+        number = re.match(r"docs/decisions/(\d+)-", path)
+        if not number:
+            continue
+        if decisions.setdefault(number[1], path) != path:
+            breaches.append(f"{path}: {decisions[number[1]]} is decision {number[1]}, too")
+        if not read(path).startswith(f"# {number[1]}: "):
+            breaches.append(f"{path}:1: is not headed {number[1]}")
     for path in files:
         if path.startswith(("tests/fuzz/corpus", "tests/tidy/")):
             continue
@@ -147,6 +157,8 @@ SELF_TEST = {
     "f.py": '"""Reads missing.md."""\n',
     "base/g.h": "// base/c.h: a header.\n",
     "base/c.h": "// See d.cc.\n",
+    "docs/decisions/0001-twice.md": "# 0001: the same number\n",
+    "docs/decisions/0002-other.md": "# 0003: another number\n",
 }
 
 
@@ -155,7 +167,8 @@ def self_test():
         with tempfile.TemporaryDirectory() as root:
             subprocess.run(["git", "init", "-q", root], check=True)
             fine = {"docs/incidents.md": "| RC1 | x | `docs/transactions.md` |\n",
-                    "docs/transactions.md": "## 1. One\n**T1** holds. See RC1, section 1.\n"}
+                    "docs/transactions.md": "## 1. One\n**T1** holds. See RC1, section 1.\n",
+                    "docs/decisions/0001-one.md": "# 0001: one\n"}
             for name, text in {**fine, path: body}.items():
                 os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
                 with open(os.path.join(root, name), "w", encoding="utf-8") as f:
