@@ -11,7 +11,6 @@
 #include "placement/service.h"
 #include "quorate/v1/shard.pb.h"
 #include "raft/core/types.h"
-#include "storage/wal_format.h"
 
 namespace quorate::sim {
 
@@ -38,9 +37,14 @@ std::string_view TakeBody(std::string_view bytes, uint64_t offset, GroupId* grou
   return body;
 }
 
+struct Parsed {
+  storage::WalRecord record;
+  storage::RecordFlags flags;
+};
+
 // The records in bytes that lie at `offset` of a file; none if it is no segment.
-std::vector<storage::WalRecord> Parse(uint64_t offset, std::string_view bytes) {
-  std::vector<storage::WalRecord> records;
+std::vector<Parsed> Parse(uint64_t offset, std::string_view bytes) {
+  std::vector<Parsed> records;
   if (offset == 0 && bytes.size() > storage::kSegmentHeaderBytes) {
     offset = storage::kSegmentHeaderBytes;
     bytes.remove_prefix(offset);
@@ -49,11 +53,11 @@ std::vector<storage::WalRecord> Parse(uint64_t offset, std::string_view bytes) {
     GroupId group;
     const std::string_view body = TakeBody(bytes, offset, &group);
     if (body.empty()) break;
-    storage::WalRecord record;
-    storage::RecordFlags flags;
-    if (group != storage::kNoteGroup && storage::DecodeBody(body, &record, &flags)) {
-      record.group = group;
-      records.push_back(std::move(record));
+    Parsed parsed;
+    if (group != storage::kNoteGroup &&
+        storage::DecodeBody(body, &parsed.record, &parsed.flags)) {
+      parsed.record.group = group;
+      records.push_back(std::move(parsed));
     }
     const size_t size = storage::kFrameBytes + body.size();
     offset += size;
@@ -69,12 +73,12 @@ void Durability::Violation(std::string text) {
 }
 
 void Durability::OnDurable(const std::string& node, uint64_t offset, std::string_view bytes) {
-  for (const storage::WalRecord& record : Parse(offset, bytes)) OnRecord(node, record);
+  for (const Parsed& parsed : Parse(offset, bytes)) OnRecord(node, parsed.record, parsed.flags);
 }
 
 // Terms and votes that were not synced are no promise.
 void Durability::OnSurvived(const std::string& node, uint64_t offset, std::string_view bytes) {
-  for (const storage::WalRecord& record : Parse(offset, bytes)) {
+  for (const auto& [record, flags] : Parse(offset, bytes)) {
     for (const storage::WalEntry& entry : record.entries) OnEntry(node, record.group, entry);
   }
 }
@@ -83,8 +87,11 @@ void Durability::OnDiskReplaced(const std::string& node) {
   std::erase_if(hard_states_, [&](const auto& entry) { return entry.first.first == node; });
 }
 
-void Durability::OnRecord(const std::string& node, const storage::WalRecord& record) {
-  if (record.hard_state) JudgeHardState(node, record);
+void Durability::OnRecord(const std::string& node, const storage::WalRecord& record,
+                          storage::RecordFlags flags) {
+  // What a damaged replica has left may be older than what it has synced. It is silent until a
+  // snapshot replaces its log.
+  if (record.hard_state && !flags.damaged) JudgeHardState(node, record);
   for (const storage::WalEntry& entry : record.entries) OnEntry(node, record.group, entry);
 }
 

@@ -5,7 +5,9 @@
 //                        involved has synced its part (CommitOnePhase, or the Prepare of every
 //                        staged participant)
 //   one leader per term  and so one entry per (group, term, index), whoever wrote it down
-//   terms and votes      of a replica never go back in what it has synced, over all crashes
+//   terms and votes      of a replica never go back in what it has synced, over all crashes. Where
+//                        damage took the newest of them, what is left is said again as damaged: a
+//                        replica that says so promises nothing until a snapshot replaces its log
 //
 // What was synced counts, and what survived a power loss by luck, whatever happens to it later; so
 // a bug cannot hide behind a fault.
@@ -19,6 +21,7 @@
 #include <vector>
 
 #include "storage/wal.h"
+#include "storage/wal_format.h"
 #include "tests/sim/checks/observer.h"
 #include "txn/id.h"
 
@@ -32,7 +35,8 @@ class Durability final : public Observer {
   void OnCommitted(const std::string& txn_id) override;
 
   // One record of `node`'s log was synced.
-  void OnRecord(const std::string& node, const storage::WalRecord& record);
+  void OnRecord(const std::string& node, const storage::WalRecord& record,
+                storage::RecordFlags flags = {});
 
   const std::vector<std::string>& violations() const { return violations_; }
   // Answers that were judged, to see that it looked at something.

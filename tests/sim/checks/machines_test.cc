@@ -149,6 +149,15 @@ TEST_F(DurabilityTest, ATermGoesBack) {
   EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("after term 5")));
 }
 
+TEST_F(DurabilityTest, WhatDamageLeftOfATermIsNoPromise) {
+  HardState("n1", 5, 2);
+  durability_.OnRecord("n1", {.group = kGroup, .hard_state = {{4, 3, 0}}},
+                       {.damaged = true, .copied = true});
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+  HardState("n1", 5, 3);  // and does not make what was promised forgotten
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("in term 5")));
+}
+
 TEST_F(DurabilityTest, TwoVotesInOneTerm) {
   HardState("n1", 5, 2);
   HardState("n1", 5, 2);
