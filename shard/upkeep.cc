@@ -96,10 +96,13 @@ Task<void> Shard::Rep::Push(std::shared_ptr<Leadership> under, Owner owner, TxnN
     resolution.set_outcome(v1::ABORTED_STATE);
     if (outcome->state == PushOutcome::State::kCommitted) {
       // A part of another grouping of a committed transaction: the staged parts write everything,
-      // and writing once more could bring back what was deleted and collected since.
+      // and writing once more could bring back what was deleted and collected since. Nor can a part
+      // have counted that was prepared above the commit_ts: it is a copy that somebody sent under a
+      // later start_ts once the first one's record was collected.
       const StagedParticipant self{owner.key, owner.digest};
       const auto& staged = outcome->participants;
-      if (std::find(staged.begin(), staged.end(), self) != staged.end()) {
+      if (outcome->commit_ts >= lock->prepare_ts &&
+          std::find(staged.begin(), staged.end(), self) != staged.end()) {
         resolution.set_outcome(v1::COMMITTED);
         resolution.set_commit_ts(outcome->commit_ts.bits());
       }

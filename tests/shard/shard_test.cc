@@ -387,6 +387,19 @@ TEST_F(ShardTest, OldPreparedRecordsArePushedUntilTheyAreResolved) {
   EXPECT_EQ(pushed_.size(), pushes);
 }
 
+TEST_F(ShardTest, APartPreparedAboveTheCommitIsNotWhatWasCommitted) {
+  const auto answer = Start(leader().Prepare(Part("k", NextSlot().bits()), Deadline()));
+  Commit();
+  ASSERT_EQ((*answer)->state(), v1::PREPARED);
+  push_outcome_.emplace();
+  push_outcome_->state = PushOutcome::State::kCommitted;
+  push_outcome_->commit_ts = Timestamp((*answer)->prepare_ts() - 1);
+  push_outcome_->participants = {{"k", DigestOf("k", {"k"}, {})}};
+  env_.executor.RunFor(10s);
+  Commit();
+  EXPECT_EQ(leader().prepared_count(), 0u);
+}
+
 TEST_F(ShardTest, AnIdleShardDoesNothingByItself) {
   const auto evaluation = Start(leader().CommitOnePhase(Part("k", NextSlot().bits()), Deadline()));
   Commit();
