@@ -12,6 +12,12 @@
 // Two readings of time go in, and neither is trusted: the wall clock may jump, and what comes back
 // from WallGuard only ever moves slots forward. One 64-bit word is the whole state (PL3).
 //
+// A wall clock that is behind the slots (it went back, or the slots were led by one that is ahead)
+// does not make them stand still: their physical part goes on at a quarter of the boot clock's pace
+// until the wall clock has caught up. Horizons and retentions are measured in slots, and a commit
+// above all slots is told once they have passed it; counting alone would hold all that up for as
+// long as the clock was set back by.
+//
 // Ceiling: max(now + 3 s, last slot + 250 ms), renewed when less than half of the 3 s is left. It
 // is not last + 3 s, because each new term starts at the ceiling, and quick failovers would drive
 // the slots ahead of the wall clock by 3 s each, past the horizon (DX11).
@@ -54,10 +60,11 @@ class Oracle {
 
   // A ceiling was applied; it never goes down.
   void RaiseCeiling(Timestamp ceiling);
-  // The next slot at time `now_ms`; nullopt: not active, or the ceiling must be raised first.
-  std::optional<Timestamp> Next(int64_t now_ms);
+  // The next slot at wall time `now_ms` and boot time `boot`; nullopt: not active, or the ceiling
+  // must be raised first.
+  std::optional<Timestamp> Next(int64_t now_ms, Instant boot);
   // The ceiling to log now, if it is time to.
-  std::optional<Timestamp> WantCeiling(int64_t now_ms) const;
+  std::optional<Timestamp> WantCeiling(int64_t now_ms, Instant boot) const;
 
   // Where it stands: the newest slot, or the ceiling that the term began at.
   Timestamp last() const { return last_; }
@@ -67,9 +74,16 @@ class Oracle {
 
  private:
   // The slot that Next would give, ceiling aside.
-  Timestamp Candidate(int64_t now_ms) const;
+  Timestamp Candidate(int64_t now_ms, Instant boot) const;
+
+  // Where the slots stood when the wall clock was first seen not to be ahead of them.
+  struct Ahead {
+    uint64_t physical_ms;
+    Instant since;
+  };
 
   bool active_ = false;
+  std::optional<Ahead> ahead_;
   Timestamp last_;
   Timestamp issued_;
   Timestamp ceiling_;  // slots stay below

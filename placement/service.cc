@@ -117,7 +117,7 @@ Task<v1::SlotResponse> Placement::Slot(Instant deadline) {
       co_return response;
     }
     const int64_t now_ms = NowMillis();
-    const std::optional<Timestamp> slot = oracle_.Next(now_ms);
+    const std::optional<Timestamp> slot = oracle_.Next(now_ms, env_.Now());
     MaybeRenew(now_ms);
     if (slot) {
       // Only now: had the lease been looked at first, a pause in between could let a successor
@@ -155,14 +155,14 @@ Task<v1::SlotResponse> Placement::Slot(Instant deadline) {
 }
 
 void Placement::MaybeRenew(int64_t now_ms) {
-  if (renewing_ || !oracle_.WantCeiling(now_ms)) return;
+  if (renewing_ || !oracle_.WantCeiling(now_ms, env_.Now())) return;
   renewing_ = true;
   scope_.Spawn(RenewCeiling(leading_));
 }
 
 Task<void> Placement::RenewCeiling(raft::Term term) {
   while (leading_ == term) {
-    const std::optional<Timestamp> ceiling = oracle_.WantCeiling(NowMillis());
+    const std::optional<Timestamp> ceiling = oracle_.WantCeiling(NowMillis(), env_.Now());
     if (!ceiling) break;
     if (MUTANT("tso-ceiling-before-logged")) oracle_.RaiseCeiling(*ceiling);
     const Frontend::Applied applied = co_await frontend_.RaiseCeiling(term, *ceiling);
