@@ -107,7 +107,18 @@ Result<std::unique_ptr<DataDirectory>> DataDirectory::Open(Env& env, FileSystem&
   bool unclean = false;
   ASSIGN_OR_RETURN(unclean, directory->Load(env.random));
   // A crash leaves what this would write.
-  if (!unclean) RETURN_IF_ERROR(directory->Store(false));
+  if (unclean) return directory;
+  if (directory->identity_.clean_stop) {
+    const Status noted = directory->TryStore(false);
+    if (noted.code() == Code::kNoSpace) {
+      PROBE("started without room for a note of it");
+      env.log.Warn("data: how this run ends will not be noted: {}", noted.ToString());
+      return directory;
+    }
+    RETURN_IF_ERROR(noted);
+  } else {
+    RETURN_IF_ERROR(directory->Store());
+  }
   return directory;
 }
 
@@ -150,11 +161,11 @@ Result<bool> DataDirectory::Load(Random& random) {
                   file_path));
 }
 
-Status DataDirectory::Store(bool clean_stop) {
-  Status status = TryStore(clean_stop);
+Status DataDirectory::Store() {
+  Status status = TryStore(false);
   if (status.code() == Code::kNoSpace && RemoveReserve(files_, path_)) {
     PROBE("identity written with the reserve");
-    status = TryStore(clean_stop);
+    status = TryStore(false);
   }
   if (status.code() != Code::kNoSpace) return status;
   return {Code::kNoSpace,
@@ -184,11 +195,12 @@ Status DataDirectory::Assign(const std::string& cluster_id, NodeId node_id) {
     return {Code::kWrongNode,
             fmt::format("{} belongs to node {}, not to {}", path_, identity_.node_id, node_id)};
   }
+  if (identity_.node_id) return Status::Ok();
   identity_.cluster_id = cluster_id;
   identity_.node_id = node_id;
-  return Store(false);
+  return Store();
 }
 
-Status DataDirectory::MarkCleanStop() { return Store(true); }
+Status DataDirectory::MarkCleanStop() { return TryStore(true); }
 
 }  // namespace quorate::storage

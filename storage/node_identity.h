@@ -11,8 +11,9 @@
 //   crc 1a2b3c4d         CRC-32C of the lines above
 //
 // Written to a temporary file, synced, renamed, directory synced: a crash leaves the old one or the
-// new one. On a full disk the reserve (low_space.h) is given up for it. Every error is one line
-// that says what to do.
+// new one. On a full disk the reserve (low_space.h) is given up for who the directory belongs to,
+// but how the last run ended is only for people: a node starts and stops without noting it. Every
+// error is one line that says what to do.
 #pragma once
 
 #include <memory>
@@ -38,7 +39,8 @@ struct NodeIdentity {
 // A new random 32-digit id.
 std::string NewId(Random& random);
 
-// A locked data directory. While it is open the file says "unclean".
+// A locked data directory. While it is open the file says "unclean", unless there was no room for
+// the change.
 class DataDirectory {
  public:
   // Creates the directory if it is missing; takes others' rights to it away. FAILED_PRECONDITION:
@@ -50,16 +52,18 @@ class DataDirectory {
   // As found at Open (so `clean_stop` tells about the last run), with later assignments.
   const NodeIdentity& identity() const { return identity_; }
 
-  // Makes the node a member for good. WRONG_CLUSTER or WRONG_NODE if it is another one already.
+  // Makes the node a member for good; nothing is written if it is that one already. WRONG_CLUSTER or
+  // WRONG_NODE: it is another one. NO_SPACE: it is one until the process ends.
   Status Assign(const std::string& cluster_id, NodeId node_id);
-  // The last thing that a clean stop does.
+  // The last thing that a clean stop does. NO_SPACE: the file stays as it is.
   Status MarkCleanStop();
 
  private:
   DataDirectory(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
-  // Whether what the file says is what Store(false) would write.
+  // Whether what the file says is what TryStore(false) would write.
   Result<bool> Load(Random& random);
-  Status Store(bool clean_stop);
+  // Gives the reserve up if need be.
+  Status Store();
   Status TryStore(bool clean_stop);
 
   FileSystem& files_;

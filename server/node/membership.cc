@@ -96,7 +96,10 @@ Status Membership::Load() {
   }
   bootstrap_ = std::move(request);
   if (!member()) PROBE("membership.identity_repaired");
-  RETURN_IF_ERROR(directory_.Assign(bootstrap_->cluster_id(), NodeId(bootstrap_->node_id())));
+  const Status assigned =
+      directory_.Assign(bootstrap_->cluster_id(), NodeId(bootstrap_->node_id()));
+  // Without room the identity is made anew from the message at every start.
+  if (assigned.code() != Code::kNoSpace) RETURN_IF_ERROR(assigned);
   ASSIGN_OR_RETURN(finished_, files_.Exists(directory_.path() + "/BOOTSTRAPPED"));
   return Status::Ok();
 }

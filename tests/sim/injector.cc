@@ -179,8 +179,7 @@ void Injector::Boot(SimNode& node) {
   if (node.up() || held_down_.contains(node.index())) return;
   const Status status = node.Start();
   if (status.ok()) return;
-  // One whose reserve is spent has no room for what a start writes: it says so, and is tried again.
-  if (!excused(node) && status.code() != Code::kNoSpace) {
+  if (!excused(node)) {
     Violation(fmt::format("{} does not start: {}", node.address(), status.ToString()));
   }
   BootLater(node, kRetryBoot);

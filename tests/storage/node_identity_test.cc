@@ -111,24 +111,33 @@ TEST_F(NodeIdentityTest, ACrashLeavesTheOldOneOrTheNewOne) {
   }
 }
 
-TEST_F(NodeIdentityTest, OpensOnAFullDiskWithTheReserve) {
-  ASSERT_TRUE(Open().value()->MarkCleanStop().ok());
+TEST_F(NodeIdentityTest, OnAFullDiskTheReserveIsForWhoItBelongsTo) {
+  const auto opened = std::move(Open().value());
   ASSERT_TRUE(files_.Open("data/RESERVE", OpenMode::kCreate).value()->Allocate(1000).ok());
   disk_.FillUntilRemoved("data/RESERVE");
-  const auto opened = Open();
-  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  EXPECT_EQ(opened->MarkCleanStop().code(), Code::kNoSpace);
+  EXPECT_TRUE(files_.Exists("data/RESERVE").value());
+  EXPECT_TRUE(opened->Assign(kCluster, NodeId(3)).ok());
   EXPECT_FALSE(files_.Exists("data/RESERVE").value());
-  EXPECT_TRUE(opened.value()->identity().clean_stop);
 }
 
-TEST_F(NodeIdentityTest, OpensOnAFullDiskAfterACrashWithoutAnything) {
+TEST_F(NodeIdentityTest, OpensOnAFullDiskWithoutAnything) {
   ASSERT_TRUE(Open().ok());
   disk_.SetFull(true);
   EXPECT_TRUE(Open().ok()) << "the file says already what would be written";
   disk_.SetFull(false);
   ASSERT_TRUE(Open().value()->MarkCleanStop().ok());
   disk_.SetFull(true);
-  ExpectRefused(Code::kNoSpace, "free some");
+  for (int i = 0; i < 3; ++i) {
+    const auto opened = Open();
+    ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+    EXPECT_EQ(opened.value()->Assign(kCluster, NodeId(3)).code(), Code::kNoSpace);
+    EXPECT_EQ(opened.value()->identity().node_id, NodeId(3)) << "until the process ends";
+  }
+  disk_.SetFull(false);
+  EXPECT_TRUE(Open().value()->Assign(kCluster, NodeId(3)).ok());
+  disk_.SetFull(true);
+  EXPECT_TRUE(Open().value()->Assign(kCluster, NodeId(3)).ok()) << "nothing to write";
 }
 
 TEST_F(NodeIdentityTest, ACrashBeforeTheFirstIdentityLeavesANewDirectory) {
