@@ -271,6 +271,8 @@ void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
   bool configuration_changed = false;
   for (Entry& entry : request.entries) {
     if (entry.index <= commit_ || log_.Matches(entry.index, entry.term)) continue;
+    // Only behind what is committed here, which no leader of this term contradicts.
+    if (entry.term < *log_.TermAt(entry.index - 1)) return;
     if (entry.index <= log_.last()) {
       if (MUTANT("raft-truncation-keeps-tail")) continue;
       PROBE("raft.truncate");

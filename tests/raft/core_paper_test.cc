@@ -129,6 +129,38 @@ TEST_F(RaftPaper, LaterTermMakesAFollowerOfAnyRole) {
   EXPECT_EQ(node_->term(), Term(9));
 }
 
+// Somebody's vote was forgotten or made up. Neither the leader nor a follower changes sides.
+TEST_F(RaftPaper, ASecondLeaderOfATermIsNotObeyed) {
+  Start({1}, 1);
+  Step(kTwo, 2, Heartbeat{});
+  ASSERT_EQ(node_->soft_state().leader, kTwo);
+  sent_.clear();
+  Step(kThree, 2, Heartbeat{});
+  Step(kThree, 2, AppendEntries{.entries = {Make(1, 2)}, .leader_commit = LogIndex(1)});
+  EXPECT_EQ(node_->soft_state().leader, kTwo);
+  EXPECT_EQ(node_->TermAt(LogIndex(1)).value(), Term(1));
+  EXPECT_TRUE(sent_.empty());
+
+  Start({}, 1);
+  Lead();
+  const LogIndex last = node_->last_index();
+  Step(kThree, node_->term().value(), AppendEntries{.entries = {Make(1, 1)}});
+  Step(kThree, node_->term().value(), Heartbeat{});
+  EXPECT_TRUE(node_->leader());
+  EXPECT_EQ(node_->last_index(), last);
+}
+
+// Below the commit index no log is compared; what follows must fit all the same.
+TEST_F(RaftPaper, AnAppendWhoseTermsGoBackBehindWhatIsCommittedIsMalformed) {
+  Start({2, 3}, 3);
+  Append(3, 2, 3, {}, 2);
+  ASSERT_EQ(node_->commit_index(), LogIndex(2));
+  sent_.clear();
+  Step(kTwo, 3, AppendEntries{.entries = {Make(1, 1), Make(2, 1), Make(3, 1)}});
+  EXPECT_EQ(node_->last_index(), LogIndex(2));
+  EXPECT_TRUE(sent_.empty());
+}
+
 TEST_F(RaftPaper, StaleLeaderIsToldTheTerm) {
   Start({}, 5);
   Step(kTwo, 4, Heartbeat{});
@@ -199,8 +231,8 @@ TEST_F(RaftPaper, SuccessorsOfALeaderTakeTurns) {
       waits.insert(ticks - limits::kElectionTicksMin);
       if (ticks == limits::kElectionTicksMin) first.insert(self);
     }
-    EXPECT_EQ(waits, (std::set<int>{0, kSuccessionTicks, 2 * kSuccessionTicks,
-                                    3 * kSuccessionTicks}));
+    EXPECT_EQ(waits,
+              (std::set<int>{0, kSuccessionTicks, 2 * kSuccessionTicks, 3 * kSuccessionTicks}));
   }
   EXPECT_EQ(first.size(), 4u);
 }
