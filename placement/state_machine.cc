@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/coding.h"
 #include "base/crc32c.h"
+#include "base/limits.h"
 
 namespace quorate::placement {
 
@@ -15,6 +18,8 @@ constexpr char kTag = 'P';
 constexpr char kRoot = 'r';
 constexpr char kNode = 'n';
 constexpr char kShard = 's';
+// What fits a store key behind two tags and before the length of its suffix.
+constexpr size_t kBoundBytesMax = limits::kLmdbKeyBytesMax - 3;
 
 std::string KeyOf(char table, std::string_view rest = {}) {
   std::string body{kTag, table};
@@ -27,6 +32,17 @@ std::string NodeKey(uint64_t id) {
   return KeyOf(kNode, rest);
 }
 
+// The table that a store key is of; 0: none.
+char TableOf(std::string_view key) {
+  const std::string_view body = storage::KeyBody(key);
+  return body.size() >= 2 && body[0] == kTag ? body[1] : '\0';
+}
+
+template <class Message>
+bool Parse(std::string_view bytes, Message* message) {
+  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+}
+
 raft::ApplyResult Done(const v1::PlacementApplyResult& result) {
   return {Status::Ok(), result.SerializeAsString()};
 }
@@ -37,7 +53,11 @@ raft::ApplyResult Refused(Status status) { return {std::move(status), {}}; }
 StateMachine::StateMachine(storage::OrderedStore& store, const v1::BootstrapRequest* seed)
     : store_(store) {
   Load();
-  if (!stored_ && seed != nullptr) Seed(*seed);
+  if (!stored_ && broken_.empty() && seed != nullptr) Seed(*seed);
+}
+
+void StateMachine::Break(std::string why) {
+  if (broken_.empty()) broken_ = std::move(why);
 }
 
 void StateMachine::Load() {
@@ -45,35 +65,53 @@ void StateMachine::Load() {
   nodes_.Clear();
   map_.Clear();
   stored_ = false;
+  broken_.clear();
   const auto spans = Spans();
   const Status scanned = store_.Scan(
       spans[0].first, spans[0].second, [this](std::string_view key, std::string_view value) {
-        const std::string_view body = storage::KeyBody(key);
-        CHECK(body.size() >= 2, "placement: store key {}", ToHex(key));
-        const int size = static_cast<int>(value.size());
-        v1::NodeInfo node;
-        v1::ShardDescriptor piece;
-        switch (body[1]) {
-          case kRoot:
-            CHECK(root_.ParseFromArray(value.data(), size), "placement: root does not parse");
-            stored_ = true;
-            break;
-          case kNode:
-            CHECK(node.ParseFromArray(value.data(), size), "placement: node does not parse");
-            nodes_.Load(std::move(node));
-            break;
-          case kShard:
-            CHECK(piece.ParseFromArray(value.data(), size), "placement: shard does not parse");
-            map_.Load(std::move(piece));
-            break;
-          default:
-            CHECK(false, "placement: store key {} of a newer version", ToHex(key));
-        }
-        return true;
+        if (LoadPair(key, value)) return true;
+        Break(fmt::format("the pair at {} in the store does not parse", ToHex(key)));
+        return false;
       });
   CHECK(scanned.ok(), "placement: {}", scanned.ToString());
   node_ids_ = IdAllocator(root_.next_node_id());
   shard_ids_ = IdAllocator(root_.next_shard_id());
+}
+
+bool StateMachine::LoadPair(std::string_view key, std::string_view value) {
+  v1::NodeInfo node;
+  v1::ShardDescriptor piece;
+  switch (TableOf(key)) {
+    case kRoot:
+      stored_ = true;
+      return Parse(value, &root_);
+    case kNode:
+      if (!Parse(value, &node)) return false;
+      nodes_.Load(std::move(node));
+      return true;
+    case kShard:
+      if (!Parse(value, &piece)) return false;
+      map_.Load(std::move(piece));
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool StateMachine::Understands(std::string_view key, std::string_view value) const {
+  v1::PlacementState root;
+  v1::NodeInfo node;
+  v1::ShardDescriptor piece;
+  switch (TableOf(key)) {
+    case kRoot:
+      return Parse(value, &root);
+    case kNode:
+      return Parse(value, &node) && NodeKey(node.node_id()) == key;
+    case kShard:
+      return Parse(value, &piece) && KeyOf(kShard, piece.from()) == key;
+    default:
+      return false;
+  }
 }
 
 void StateMachine::Seed(const v1::BootstrapRequest& seed) {
@@ -90,14 +128,22 @@ void StateMachine::Seed(const v1::BootstrapRequest& seed) {
   }
 }
 
-raft::ApplyResult StateMachine::Apply(raft::LogIndex, raft::Term term, std::string_view payload,
-                                      storage::WriteBatch* batch) {
-  StoreFirstState(batch);  // a directory of an earlier version has its first entry behind it
+raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
+                                      std::string_view payload, storage::WriteBatch* batch) {
   v1::PlacementCommand command;
-  // Only what this group proposed is in its log: bytes that do not parse are damage or a newer
-  // version, and going on would let replicas diverge.
-  CHECK(command.ParseFromArray(payload.data(), static_cast<int>(payload.size())),
-        "placement: an entry does not parse");
+  // Nothing that this version logs does not parse or has no case, so it is a later one's: going on
+  // without knowing what it does would make this replica another one.
+  if (!Parse(payload, &command)) {
+    Break("an entry of the log does not parse");
+  } else if (command.command_case() == v1::PlacementCommand::COMMAND_NOT_SET) {
+    Break("the log holds a command that this version does not know");
+  }
+  if (!broken_.empty()) {
+    raft::ApplyResult stuck;
+    stuck.stuck = fmt::format("entry {} of placement: {}", index, broken_);
+    return stuck;
+  }
+  StoreFirstState(batch);  // a directory of an earlier version has its first entry behind it
   if (command.term() != term.value()) {
     return Refused(Status(Code::kNotLeader, "proposed in an earlier term"));
   }
@@ -117,7 +163,7 @@ raft::ApplyResult StateMachine::Apply(raft::LogIndex, raft::Term term, std::stri
     case v1::PlacementCommand::COMMAND_NOT_SET:
       break;
   }
-  CHECK(false, "placement: entry with unknown command {}", int{command.command_case()});
+  return Refused(InvalidArgument("no command"));
 }
 
 raft::ApplyResult StateMachine::ApplyCeiling(const v1::RaiseCeiling& command,
@@ -145,6 +191,12 @@ raft::ApplyResult StateMachine::ApplyNode(const v1::PutNode& command, storage::W
 
 raft::ApplyResult StateMachine::ApplyShards(const v1::PutShards& command,
                                             storage::WriteBatch* batch) {
+  // The frontend asks for more; this much the store does.
+  for (const v1::ShardDescriptor& shard : command.shards()) {
+    if (std::max(shard.from().size(), shard.to().size()) <= kBoundBytesMax) continue;
+    return Refused(InvalidArgument(fmt::format("void: bounds of shard {} of over {} bytes",
+                                               shard.shard_id(), kBoundBytesMax)));
+  }
   for (const v1::ShardDescriptor& shard : command.shards()) {
     const ShardMap::Change change = map_.Put(shard);
     for (const std::string& from : change.removed) batch->Delete(KeyOf(kShard, from));

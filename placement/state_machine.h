@@ -3,7 +3,9 @@
 //   entry (PlacementCommand) ─► Apply ─► tables in memory + the same change in the store's batch
 //
 // Commands are the cases of PlacementCommand; their numbers are frozen. An entry whose term is not
-// its log entry's is void. The tables are a cache of the store under one tag:
+// its log entry's is void. One that this version does not know, or a state in the store that it
+// cannot read, breaks the machine: it is stuck (raft/host/state_machine.h) until a snapshot comes.
+// The tables are a cache of the store under one tag:
 //
 //   P r              PlacementState: cluster id, ceiling, next ids, placement nodes
 //   P n <node id>    NodeInfo
@@ -60,6 +62,7 @@ class StateMachine final : public raft::StateMachine {
   void OnSoftState(const raft::SoftState& state) override;
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   bool HasState() const override;
+  bool Understands(std::string_view key, std::string_view value) const override;
   void OnSnapshotInstalled(raft::LogIndex index) override;
 
   // Digest of the replicated state over explicit fields, to compare replicas at equal index.
@@ -67,6 +70,9 @@ class StateMachine final : public raft::StateMachine {
 
  private:
   void Load();
+  // False: not a pair of this version.
+  bool LoadPair(std::string_view key, std::string_view value);
+  void Break(std::string why);
   void Seed(const v1::BootstrapRequest& seed);
   void WriteAll(storage::WriteBatch* batch) const;
   void WriteRoot(storage::WriteBatch* batch) const;
@@ -76,6 +82,7 @@ class StateMachine final : public raft::StateMachine {
 
   storage::OrderedStore& store_;
   Observer* observer_ = nullptr;
+  std::string broken_;   // why nothing can be applied; empty: it can
   bool stored_ = false;  // the store holds the whole state, not only what was changed
   v1::PlacementState root_;
   NodeTable nodes_;

@@ -48,6 +48,11 @@ std::string_view UserKey(std::string_view store_key) {
   return storage::KeyBody(store_key).substr(1);
 }
 
+bool IsVersionKey(std::string_view store_key) {
+  return storage::KeyBody(store_key).starts_with(static_cast<char>(Tag::kVersions)) &&
+         storage::KeySuffix(store_key).size() == sizeof(uint64_t);
+}
+
 Timestamp VersionTimestamp(std::string_view store_key) {
   std::string_view suffix = storage::KeySuffix(store_key);
   uint64_t bits = 0;

@@ -63,6 +63,8 @@ std::string ShardStateKey(ShardId shard);
 
 // The user key (or marker, anchor) of a store key of a keyed table.
 std::string_view UserKey(std::string_view store_key);
+// Whether `store_key` is of the versions table, as VersionKey makes them.
+bool IsVersionKey(std::string_view store_key);
 // Precondition: a key of the versions table.
 Timestamp VersionTimestamp(std::string_view store_key);
 // Precondition: a key of the participants table.

@@ -37,6 +37,11 @@ void PutVersion(std::string_view key, Timestamp commit_ts, bool deletion, std::s
   batch->Put(VersionKey(key, commit_ts), std::move(stored));
 }
 
+bool IsVersion(std::string_view store_key, std::string_view stored) {
+  return IsVersionKey(store_key) && !stored.empty() &&
+         (stored[0] == kValue || stored[0] == kDeletion);
+}
+
 Timestamp NewestVersion(const storage::KvReader& store, std::string_view key) {
   Timestamp newest;
   const auto [from, to] = StoreSpanOfKey(Tag::kVersions, key);

@@ -23,6 +23,10 @@ struct Version {
 void PutVersion(std::string_view key, Timestamp commit_ts, bool deletion, std::string_view value,
                 storage::WriteBatch* batch);
 
+// Whether a pair of the store is a version. What the functions below find was put there by
+// PutVersion, or came with a snapshot that had been asked this (Understands, state_machine.h).
+bool IsVersion(std::string_view store_key, std::string_view stored);
+
 // The commit_ts of the newest version of `key`; zero if it has none.
 Timestamp NewestVersion(const storage::KvReader& store, std::string_view key);
 // The newest version with commit_ts <= `at`, deletions included.

@@ -247,6 +247,10 @@ std::vector<std::pair<std::string, std::string>> Shard::Spans() const {
 
 bool Shard::HasState() const { return rep_->table.version() != 0; }
 
+bool Shard::Understands(std::string_view key, std::string_view value) const {
+  return shard::Understands(key, value);
+}
+
 void Shard::StoreFirstState(storage::WriteBatch* batch) {
   if (HasState()) rep_->table.StoreScalars(batch);
 }

@@ -182,6 +182,7 @@ class Shard final : public raft::StateMachine {
   void OnSoftState(const raft::SoftState& state) override;
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   bool HasState() const override;
+  bool Understands(std::string_view key, std::string_view value) const override;
   void StoreFirstState(storage::WriteBatch* batch) override;
   void OnSnapshotInstalled(raft::LogIndex index) override;
 

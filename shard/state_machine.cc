@@ -7,6 +7,9 @@
 #include "base/probe.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/command.h"
+#include "shard/intents.h"
+#include "shard/mvcc.h"
+#include "shard/records.h"
 #include "txn/errors.h"
 
 namespace quorate::shard {
@@ -116,6 +119,32 @@ Applied DecodeApplied(const raft::ApplyResult& encoded) {
   applied.prepare_ts = Timestamp(result.prepare_ts());
   applied.commit_ts = Timestamp(result.commit_ts());
   return applied;
+}
+
+bool Understands(std::string_view store_key, std::string_view stored) {
+  const std::string_view body = storage::KeyBody(store_key);
+  if (body.empty()) return false;
+  ParticipantRecord participant;
+  TransactionRecord transaction;
+  NameRecord name;
+  Intent intent;
+  v1::ShardState state;
+  switch (static_cast<Tag>(body.front())) {
+    case Tag::kVersions:
+      return IsVersion(store_key, stored);
+    case Tag::kIntents:
+      return IntentKey(UserKey(store_key)) == store_key && DecodeIntent(stored, &intent);
+    case Tag::kNames:
+      return DecodeRecord(store_key, stored, &name);
+    case Tag::kParticipants:
+      return DecodeRecord(store_key, stored, &participant) && participant.digest != Digest();
+    case Tag::kTransactions:
+      return DecodeRecord(store_key, stored, &transaction);
+    case Tag::kShardState:
+      return state.ParseFromArray(stored.data(), static_cast<int>(stored.size())) &&
+             ShardStateKey(ShardId(state.shard().shard_id())) == store_key;
+  }
+  return false;  // of a later version
 }
 
 std::vector<std::pair<std::string, std::string>> SpansOf(const Table& table) {

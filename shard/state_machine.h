@@ -20,6 +20,9 @@ Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand
 raft::ApplyResult EncodeApplied(const Applied& applied);
 Applied DecodeApplied(const raft::ApplyResult& result);
 
+// Whether a pair of the store is one of a shard's: of a table of keys.h, and decodes there.
+bool Understands(std::string_view store_key, std::string_view stored);
+
 // Over explicit fields of everything in the store that belongs to the shard.
 uint64_t DigestOf(const Table& table);
 // [from, to) pairs of store keys that hold the shard's state.

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "quorate/v1/shard.pb.h"
+#include "shard/intents.h"
 #include "shard/records.h"
 
 namespace quorate::shard {
@@ -56,7 +57,28 @@ void Table::Load() {
   const auto index = [this](const auto& record) { Index(record); };
   scan(Tag::kParticipants, ParticipantRecord(), index);
   scan(Tag::kTransactions, TransactionRecord(), index);
+  LoadIntents();
   scan(Tag::kNames, NameRecord(), [this](const NameRecord& record) { names_.Load(record); });
+}
+
+// A part that is prepared has its intents: reading at a committed one and resolving it rest on
+// that.
+void Table::LoadIntents() {
+  size_t found = 0;
+  const auto [from, to] = StoreSpan(Tag::kIntents, span_.from, span_.to);
+  const Status status =
+      store_.Scan(from, to, [&](std::string_view store_key, std::string_view stored) {
+        Intent intent;
+        if (!DecodeIntent(stored, &intent)) {
+          Break("an intent in the store does not decode");
+          return false;
+        }
+        const Owner* owner = IntentOn(UserKey(store_key));
+        if (owner != nullptr && intent.Of(*owner)) ++found;
+        return true;
+      });
+  CHECK(status.ok(), "reading the store: {}", status.ToString());
+  if (found != intents_.size()) Break("a prepared write in the store is without its intent");
 }
 
 void Table::Break(std::string why) {
@@ -139,6 +161,7 @@ void Table::Index(const TransactionRecord& record) {
   if (unfinished_.erase(owner) == 0) ++records_[{owner.txn_id, owner.digest}];
   switch (record.state) {
     case TxnState::kStaged:
+      if (record.participants.empty()) Break("a STAGED record without participants");
       unfinished_.emplace(std::move(owner), record);
       return;
     case TxnState::kCommitted:

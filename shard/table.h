@@ -93,6 +93,7 @@ class Table {
     size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
   };
 
+  void LoadIntents();
   void Index(const ParticipantRecord& record);
   void Index(const TransactionRecord& record);
 

@@ -203,14 +203,16 @@ void Group::OnChunk(const SnapshotChunk& chunk) {
   if (!receiver_ || !receiver_->Matches(chunk)) {
     // In the middle of a stream that is not known (any more): from the start, please.
     if (chunk.sequence != 0) return Answer(chunk, ack);
-    receiver_ = std::make_unique<SnapshotReceiver>(chunk);
+    receiver_ = std::make_unique<SnapshotReceiver>(chunk, machine_);
   }
   const uint64_t before = receiver_->next_sequence();
   switch (receiver_->Add(chunk)) {
     case SnapshotReceiver::Verdict::kMalformed:
       PROBE("raft.host.snapshot-malformed");
-      rt_.env.log.Warn("raft group {}: malformed snapshot chunk {} from node {}", id_,
-                       chunk.sequence, chunk.from);
+      rt_.env.log.Warn(
+          "raft group {}: snapshot chunk {} of node {} is refused: it is malformed, or holds what "
+          "this version does not know",
+          id_, chunk.sequence, chunk.from);
       receiver_.reset();
       wanted_stream_ = 0;
       ack.refused = true;

@@ -100,6 +100,9 @@ std::string Damage(const Stored& stored) {
                        stored.wal->mark.index);
   }
   if (stored.applied && !stored.meta) return "the store's record of the group is unreadable";
+  if (stored.applied && stored.meta->changes.empty()) {
+    return "the store's record of the group names no members";
+  }
   if (stored.meta && !stored.meta->changes.empty() &&
       stored.meta->changes.back().index > stored.applied) {
     return fmt::format("the store is at {}, its record of the group at {}", stored.applied,

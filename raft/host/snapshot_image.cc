@@ -92,7 +92,7 @@ bool SnapshotLoad::AddSpans(std::string_view* chunk) {
   return true;
 }
 
-bool SnapshotLoad::Add(std::string_view chunk) {
+bool SnapshotLoad::Add(std::string_view chunk, PairJudge understood) {
   bytes_ += chunk.size();
   if (!begun_ && !AddSpans(&chunk)) return false;
   begun_ = true;
@@ -105,6 +105,7 @@ bool SnapshotLoad::Add(std::string_view chunk) {
     if (span_ == spans_.size()) return false;
     const std::string& from = spans_[span_].first;
     if (!from.empty() && storage::KeyLess()(key, from)) return false;
+    if (!understood(key, value)) return false;
     batch_.Put(std::string(key), std::string(value));
   }
   return true;

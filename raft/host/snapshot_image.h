@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "raft/core/types.h"
 #include "storage/kv_store.h"
 
@@ -44,8 +45,11 @@ class SnapshotCopy {
 // The other direction: takes chunks in order and builds what OrderedStore::Replace wants.
 class SnapshotLoad {
  public:
-  // False if malformed, with a key outside the snapshot's own spans or a span of reserved keys.
-  bool Add(std::string_view chunk);
+  // Whether the state machine could have stored the pair (StateMachine::Understands).
+  using PairJudge = absl::FunctionRef<bool(std::string_view key, std::string_view value)>;
+  // False if malformed, with a key outside the snapshot's own spans or a span of reserved keys, or
+  // with a pair that is not understood.
+  bool Add(std::string_view chunk, PairJudge understood);
   Spans TakeSpans() { return std::move(spans_); }
   storage::WriteBatch TakeBatch() { return std::move(batch_); }
   size_t bytes() const { return bytes_; }

@@ -105,8 +105,12 @@ void SnapshotSender::Finish(bool installed) {
   Arm(Duration(0));
 }
 
-SnapshotReceiver::SnapshotReceiver(const SnapshotChunk& first)
-    : from_(first.from), term_(first.term), stream_id_(first.stream_id), meta_(first.meta) {}
+SnapshotReceiver::SnapshotReceiver(const SnapshotChunk& first, const StateMachine& machine)
+    : machine_(machine),
+      from_(first.from),
+      term_(first.term),
+      stream_id_(first.stream_id),
+      meta_(first.meta) {}
 
 bool SnapshotReceiver::Matches(const SnapshotChunk& chunk) const {
   return chunk.from == from_ && chunk.stream_id == stream_id_ && chunk.term == term_ &&
@@ -115,7 +119,10 @@ bool SnapshotReceiver::Matches(const SnapshotChunk& chunk) const {
 
 SnapshotReceiver::Verdict SnapshotReceiver::Add(const SnapshotChunk& chunk) {
   if (chunk.sequence != next_) return Verdict::kMore;
-  if (Crc32c(chunk.data) != chunk.crc32c || !load_.Add(chunk.data) ||
+  const auto understood = [this](std::string_view key, std::string_view value) {
+    return machine_.Understands(key, value);
+  };
+  if (Crc32c(chunk.data) != chunk.crc32c || !load_.Add(chunk.data, understood) ||
       load_.bytes() > kSnapshotBytesMax) {
     return Verdict::kMalformed;
   }

@@ -18,6 +18,7 @@
 
 #include "base/env.h"
 #include "raft/host/snapshot_image.h"
+#include "raft/host/state_machine.h"
 #include "raft/host/transport.h"
 
 namespace quorate::raft {
@@ -84,7 +85,8 @@ class SnapshotSender {
 // What has arrived of one stream.
 class SnapshotReceiver {
  public:
-  explicit SnapshotReceiver(const SnapshotChunk& first);
+  // `machine`, which judges the pairs, outlives it.
+  SnapshotReceiver(const SnapshotChunk& first, const StateMachine& machine);
 
   enum class Verdict : uint8_t { kMore, kComplete, kMalformed };
   // Repeated and too early chunks change nothing.
@@ -99,6 +101,7 @@ class SnapshotReceiver {
   SnapshotLoad& load() { return load_; }
 
  private:
+  const StateMachine& machine_;
   const ReplicaId from_;
   const Term term_;
   const uint64_t stream_id_;

@@ -46,6 +46,10 @@ class StateMachine {
   // Without one (what this member was told at the beginning is gone, and nothing was flushed since)
   // the replica waits for its leader's snapshot; it cannot replay its log.
   virtual bool HasState() const = 0;
+  // Whether a pair of a snapshot is one that this version could have stored: bytes of a peer, which
+  // may be of another version. Asked before any of the snapshot is stored; one that has another
+  // pair is refused as a whole.
+  virtual bool Understands(std::string_view key, std::string_view value) const = 0;
   // The store's content under Spans() was replaced by a snapshot at `index`: reload what is cached.
   virtual void OnSnapshotInstalled(LogIndex index) = 0;
 

@@ -1,11 +1,16 @@
-// shard/keys, records and intents: what a shard keeps in the store.
+// shard/keys, records and intents: what a shard keeps in the store; and pairs of a snapshot, which
+// are whatever a peer sent: those that are understood can be loaded, read, and applied upon.
 #include <algorithm>
 
 #include "base/check.h"
+#include "quorate/v1/shard.pb.h"
 #include "shard/intents.h"
 #include "shard/keys.h"
+#include "shard/mvcc.h"
 #include "shard/records.h"
+#include "shard/state_machine.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/shard/map_reader.h"
 
 namespace quorate::fuzz {
 namespace {
@@ -58,9 +63,50 @@ void CheckKeys(std::string_view a, std::string_view b, uint64_t time) {
   }
 }
 
+void CheckPairs(std::string_view input) {
+  testing::MapReader store;
+  storage::WriteBatch batch;
+  std::vector<std::string> keys;
+  for (int i = 0; i < 16 && !input.empty(); ++i) {
+    const std::string key(TakeFrame(&input));
+    const std::string_view value = TakeFrame(&input);
+    // As every key of a snapshot (raft/host/snapshot_image.h).
+    if (key.empty() || static_cast<uint8_t>(key.back()) >= key.size()) continue;
+    if (!Understands(key, value)) continue;
+    batch.Put(key, std::string(value));
+    keys.emplace_back(UserKey(key));
+  }
+  if (keys.empty()) return;
+  store.Apply(std::move(batch));
+  v1::ShardDescriptor descriptor;
+  descriptor.set_shard_id(7);
+  descriptor.set_version(1);
+  Table table(store, descriptor);
+  const auto visit = [](std::string_view, Timestamp, bool, std::string_view) { return true; };
+  for (const std::string& key : keys) {
+    (void)NewestVersion(store, key);
+    (void)VersionAt(store, key, Timestamp(~0ull));
+    (void)GetIntent(store, key);
+  }
+  (void)ScanVersions(store, Span{}, Timestamp(~0ull), 1000, visit);
+  (void)ScanVersionsBack(store, Span{}, Timestamp(~0ull), 1000, visit);
+  (void)DigestOf(table);
+  if (!table.broken().empty()) return;
+  v1::ShardCommand horizon;
+  horizon.set_term(1);
+  horizon.set_version(table.version());
+  horizon.mutable_advance_horizon()->set_horizon(~0ull);
+  for (int i = 0; i < 4 && table.broken().empty(); ++i) {
+    storage::WriteBatch changes;
+    ApplyEntry({table, &changes}, raft::Term(1), horizon);
+    store.Apply(std::move(changes));
+  }
+}
+
 }  // namespace
 
 void Run(std::string_view input) {
+  CheckPairs(input);
   std::string id(input.substr(0, std::min(input.size(), TxnId::kBytes)));
   id.resize(TxnId::kBytes);
   uint64_t number = 0;
@@ -99,6 +145,24 @@ std::vector<std::string> Seeds() {
   PutIntent("marker", {participant.txn_id, Digest(3)}, Timestamp(9), false, "value", &batch);
   std::vector<std::string> seeds;
   for (const auto& op : batch.ops) seeds.push_back(prefix + *op.value);
+  PutIntent("a", OwnerOf(participant), Timestamp(77), false, "value", &batch);
+  PutIntent("b", OwnerOf(participant), Timestamp(77), true, "", &batch);
+  PutVersion("a", Timestamp(5), false, "value", &batch);
+  PutVersion("b", Timestamp(6), true, "", &batch);
+  transaction.state = TxnState::kCommitted;
+  transaction.anchor_key = "other";
+  transaction.done = true;
+  PutRecord(transaction, &batch);
+  v1::ShardState state;
+  state.mutable_shard()->set_shard_id(7);
+  state.mutable_shard()->set_version(1);
+  batch.Put(ShardStateKey(ShardId(7)), state.SerializeAsString());
+  std::string pairs;
+  for (const auto& op : batch.ops) {
+    PutFrame(&pairs, op.key);
+    PutFrame(&pairs, *op.value);
+  }
+  seeds.push_back(pairs);
   return seeds;
 }
 

@@ -13,7 +13,7 @@ using namespace quorate::raft;
 
 bool Load(const std::vector<std::string>& chunks, SnapshotLoad* load) {
   for (const std::string& chunk : chunks) {
-    if (!load->Add(chunk)) return false;
+    if (!load->Add(chunk, [](std::string_view, std::string_view) { return true; })) return false;
   }
   return !chunks.empty();
 }

@@ -23,13 +23,29 @@ struct Fixture {
         std::make_unique<storage::OrderedStore>(world.env, kv, storage::OrderedStore::Options{});
     machine = std::make_unique<StateMachine>(*store, seed);
   }
-  raft::ApplyResult Apply(v1::PlacementCommand command, uint64_t entry_term = 1) {
+  raft::ApplyResult Apply(const v1::PlacementCommand& command, uint64_t entry_term = 1) {
+    return ApplyBytes(command.SerializeAsString(), entry_term);
+  }
+  raft::ApplyResult ApplyBytes(const std::string& payload, uint64_t entry_term = 1) {
     storage::WriteBatch batch;
-    ++index;
-    raft::ApplyResult result = machine->Apply(raft::LogIndex(index), raft::Term(entry_term),
-                                              command.SerializeAsString(), &batch);
-    store->Apply(GroupId(1), index, std::move(batch));
+    raft::ApplyResult result =
+        machine->Apply(raft::LogIndex(index + 1), raft::Term(entry_term), payload, &batch);
+    if (result.stuck.empty()) store->Apply(GroupId(1), ++index, std::move(batch));
     return result;
+  }
+  // As a snapshot of `other`, with one more pair.
+  void Install(Fixture& other, const std::string& key = {}, const std::string& value = {}) {
+    storage::WriteBatch image;
+    const auto spans = other.machine->Spans();
+    const auto copy = [&](std::string_view k, std::string_view v) {
+      image.Put(std::string(k), std::string(v));
+      return true;
+    };
+    ASSERT_TRUE(other.store->Scan(spans[0].first, spans[0].second, copy).ok());
+    if (!key.empty()) image.Put(key, value);
+    index = std::max(index, other.index);
+    store->Replace(GroupId(1), index, spans, std::move(image));
+    machine->OnSnapshotInstalled(raft::LogIndex(index));
   }
   TestEnv world;
   storage::MemoryDisk disk;
@@ -138,18 +154,7 @@ TEST(PlacementStateMachine, ASnapshotBeforeTheFirstCommandHasWhatTheGroupBeganWi
   leader.store->Apply(GroupId(1), 1, std::move(first));
   leader.index = 1;
   Fixture learner;
-  storage::WriteBatch image;
-  const auto spans = leader.machine->Spans();
-  ASSERT_TRUE(leader.store
-                  ->Scan(spans[0].first, spans[0].second,
-                         [&](std::string_view key, std::string_view value) {
-                           image.Put(std::string(key), std::string(value));
-                           return true;
-                         })
-                  .ok());
-  learner.store->Replace(GroupId(1), 1, spans, std::move(image));
-  learner.machine->OnSnapshotInstalled(raft::LogIndex(1));
-  learner.index = 1;
+  learner.Install(leader);
   EXPECT_EQ(learner.machine->StateDigest(), leader.machine->StateDigest());
   EXPECT_EQ(NodeIdIn(learner.Apply(NewNode('e'))), 4u) << "ids go on behind the founding members";
   EXPECT_EQ(NodeIdIn(leader.Apply(NewNode('e'))), 4u);
@@ -162,18 +167,72 @@ TEST(PlacementStateMachine, LoadsASnapshotThatReplacedTheStore) {
   leader.Apply(Ceiling(5000));
   leader.Apply(NewNode('e'));
   Fixture learner;
-  storage::WriteBatch image;
-  const auto spans = leader.machine->Spans();
-  ASSERT_TRUE(leader.store
-                  ->Scan(spans[0].first, spans[0].second,
-                         [&](std::string_view key, std::string_view value) {
-                           image.Put(std::string(key), std::string(value));
-                           return true;
-                         })
-                  .ok());
-  learner.store->Replace(GroupId(1), 2, spans, std::move(image));
-  learner.machine->OnSnapshotInstalled(raft::LogIndex(2));
+  learner.Install(leader);
   EXPECT_EQ(learner.machine->StateDigest(), leader.machine->StateDigest());
+}
+
+// A command of a later version, or damage: this replica stands still, and its node does not.
+TEST(PlacementStateMachine, WhatItDoesNotKnowItDoesNotPassOver) {
+  const v1::BootstrapRequest seed = MakeSeed(3);
+  for (const std::string& payload :
+       {std::string("\xff\xff\xff"), std::string("\x08\x01\xc2\x3e\x00", 5)}) {
+    Fixture f(&seed);
+    f.Apply(Ceiling(1000));
+    const uint64_t digest = f.machine->StateDigest();
+    EXPECT_FALSE(f.ApplyBytes(payload).stuck.empty());
+    EXPECT_FALSE(f.Apply(Ceiling(2000)).stuck.empty()) << "nor what comes behind it";
+    EXPECT_EQ(f.machine->StateDigest(), digest);
+    Fixture leader(&seed);
+    leader.Apply(Ceiling(3000));
+    leader.index = 5;
+    f.Install(leader);
+    EXPECT_EQ(f.Apply(Ceiling(4000)).stuck, "") << "a snapshot makes it whole";
+    EXPECT_EQ(f.machine->ceiling().physical_ms(), 4000u);
+  }
+}
+
+TEST(PlacementStateMachine, AStateThatItCannotReadIsNotGoneOnFrom) {
+  const v1::BootstrapRequest seed = MakeSeed(3);
+  Fixture leader(&seed);
+  leader.Apply(Ceiling(1000));
+  const std::vector<std::pair<std::string, std::string>> bad = {
+      {storage::MakeKey("Pr"), "\xff"},          {storage::MakeKey("Pn12345678"), "\xff"},
+      {storage::MakeKey("Pskey"), "\xff"},       {storage::MakeKey("P"), "no table"},
+      {storage::MakeKey("Px"), "another table"},
+  };
+  for (const auto& [key, value] : bad) {
+    EXPECT_FALSE(leader.machine->Understands(key, value)) << key;
+    Fixture f(&seed);
+    f.Install(leader, key, value);
+    EXPECT_FALSE(f.Apply(Ceiling(2000)).stuck.empty()) << key;
+    f.Reopen(&seed);
+    EXPECT_FALSE(f.Apply(Ceiling(2000)).stuck.empty()) << "after a start, too: " << key;
+  }
+  const auto spans = leader.machine->Spans();
+  size_t pairs = 0;
+  const auto understood = [&](std::string_view key, std::string_view value) {
+    EXPECT_TRUE(leader.machine->Understands(key, value)) << key;
+    ++pairs;
+    return true;
+  };
+  ASSERT_TRUE(leader.store->Scan(spans[0].first, spans[0].second, understood).ok());
+  EXPECT_GE(pairs, 5u);
+}
+
+TEST(PlacementStateMachine, BoundsThatNoStoreKeyHoldsAreVoid) {
+  const v1::BootstrapRequest seed = MakeSeed(3);
+  Fixture f(&seed);
+  const uint64_t digest = f.machine->StateDigest();
+  for (const bool from : {true, false}) {
+    v1::PlacementCommand command;
+    command.set_term(1);
+    v1::ShardDescriptor* shard = command.mutable_put_shards()->add_shards();
+    shard->set_shard_id(2);
+    shard->set_version(9);
+    (from ? shard->mutable_from() : shard->mutable_to())->assign(600, 'k');
+    EXPECT_EQ(f.Apply(command).status.code(), Code::kInvalidArgument);
+  }
+  EXPECT_EQ(f.machine->StateDigest(), digest);
 }
 
 }  // namespace

@@ -5,10 +5,15 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "base/bytes.h"
 #include "base/random.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/command.h"
+#include "shard/intents.h"
 #include "shard/mvcc.h"
+#include "shard/records.h"
 #include "shard/state_machine.h"
 #include "tests/shard/map_reader.h"
 
@@ -366,6 +371,67 @@ TEST_F(ApplyTest, AStateThatContradictsTheLogBreaksTheTable) {
   garbage.Put(ParticipantKey({txn.id, Digest(3), "b"}), "garbage");
   store_.Apply(std::move(garbage));
   EXPECT_FALSE(Table(store_, Descriptor()).broken().empty());
+}
+
+// What a snapshot brings: pairs one by one, then what they say together.
+TEST_F(ApplyTest, OnlyPairsThatItCouldHaveStoredAreUnderstood) {
+  Txn txn = Draw();
+  txn.name = GivenName::Make(100, random_);
+  OnePhase(txn, ++now_);
+  Txn other = Draw();
+  other.writes = {{"x", false}, {"y", true}};
+  other.staged = true;
+  Prepare(other, ++now_);
+  std::set<char> tables;
+  for (const auto& [key, value] : store_.pairs()) {
+    EXPECT_TRUE(Understands(key, value)) << ToHex(key);
+    tables.insert(key.front());
+    EXPECT_FALSE(Understands(key, "")) << ToHex(key);
+    const std::string_view body = storage::KeyBody(key);
+    EXPECT_FALSE(Understands(storage::MakeKey(body, "suffix"), value)) << ToHex(key);
+  }
+  EXPECT_EQ(tables, (std::set<char>{'i', 'n', 'p', 't', 'v'}));
+  const std::string version = VersionKey("k", Timestamp(9));
+  EXPECT_TRUE(Understands(version, std::string("\0v", 2)));
+  EXPECT_FALSE(Understands(version, "\x02v")) << "neither value nor deletion";
+  EXPECT_FALSE(Understands(storage::MakeKey(""), "v"));
+  EXPECT_FALSE(Understands(storage::MakeKey("w", "12345678"), std::string(1, '\0')));
+  v1::ShardState state;
+  state.mutable_shard()->set_shard_id(8);
+  EXPECT_TRUE(Understands(ShardStateKey(ShardId(8)), state.SerializeAsString()));
+  EXPECT_FALSE(Understands(ShardStateKey(ShardId(7)), state.SerializeAsString()));
+  EXPECT_FALSE(Understands(ShardStateKey(ShardId(8)), "\xff"));
+}
+
+TEST_F(ApplyTest, AStoreThatContradictsItselfBreaksTheTable) {
+  Txn txn = Draw();
+  txn.writes = {{"a", false}, {"b", false}};
+  txn.staged = true;
+  Prepare(txn, ++now_);
+  const auto sound = store_.pairs();
+  const auto broken_by = [&](auto change) {
+    storage::WriteBatch batch;
+    for (const auto& [key, value] : sound) batch.Put(key, value);
+    change(&batch);
+    store_.Apply(std::move(batch));
+    table_.Load();
+    return table_.broken();
+  };
+  EXPECT_EQ(broken_by([](auto*) {}), "");
+  EXPECT_NE(broken_by([](auto* batch) { batch->Delete(IntentKey("b")); }), "");
+  EXPECT_NE(broken_by([](auto* batch) { batch->Put(IntentKey("b"), "cut"); }), "");
+  const auto of_another_part = [&](auto* batch) {
+    PutIntent("b", {txn.id, Digest(10), "a"}, Timestamp(1), false, "", batch);
+  };
+  EXPECT_NE(broken_by(of_another_part), "");
+  const auto staged_by_nobody = [&](auto* batch) {
+    TransactionRecord record;
+    record.state = TxnState::kStaged;
+    record.txn_id = txn.id;
+    record.anchor_key = "a";
+    PutRecord(record, batch);
+  };
+  EXPECT_NE(broken_by(staged_by_nobody), "");
 }
 
 TEST_F(ApplyTest, NoEntryCollectsMuch) {

@@ -142,6 +142,11 @@ TEST(Recover, WhateverMayHaveBeenLostIsQuarantined) {
   without.state = false;
   EXPECT_FALSE(Recover(kGroup, std::move(without), std::nullopt).quarantine.empty())
       << "there is nothing to apply the log to";
+  auto memberless = Log(2, 2, {2, 2});
+  Stored nobody = WithState(&memberless, 3, 2);
+  nobody.meta->changes.clear();
+  EXPECT_THAT(Recover(kGroup, std::move(nobody), std::nullopt).quarantine,
+              HasSubstr("names no members"));
   Stored lost;
   lost.lost_records = true;
   EXPECT_FALSE(Recover(kGroup, std::move(lost), Members({1})).quarantine.empty())

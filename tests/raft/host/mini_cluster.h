@@ -20,6 +20,9 @@ namespace quorate::raft {
 // that is applied twice or not at all. Keys live under 'k' + group.
 class KvMachine final : public StateMachine {
  public:
+  // A value that no machine of this version stores.
+  static constexpr std::string_view kForeign = "of another version";
+
   KvMachine(GroupId group, storage::OrderedStore& store) : group_(group), store_(store) {}
 
   ApplyResult Apply(LogIndex index, Term term, std::string_view payload,
@@ -27,6 +30,9 @@ class KvMachine final : public StateMachine {
   void OnSoftState(const SoftState& state) override { states.push_back(state); }
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   bool HasState() const override { return true; }
+  bool Understands(std::string_view key, std::string_view value) const override {
+    return value != kForeign;
+  }
   void StoreFirstState(storage::WriteBatch* batch) override {
     batch->Put(storage::MakeKey(fmt::format("first{}", group_)), "state");
   }

@@ -7,6 +7,7 @@
 #include "raft/host/snapshot_stream.h"
 #include "storage/memory_store.h"
 #include "storage/ordered_store.h"
+#include "tests/raft/host/mini_cluster.h"
 #include "tests/support/test_env.h"
 
 namespace quorate::raft {
@@ -17,6 +18,8 @@ SnapshotMeta Meta() {
   meta.configuration.voters = {NodeId(1), NodeId(2)};
   return meta;
 }
+
+bool Anything(std::string_view, std::string_view) { return true; }
 
 class SnapshotTest : public testing::Test {
  protected:
@@ -55,7 +58,7 @@ TEST_F(SnapshotTest, HoldsEveryPairOfItsSpansOnce) {
   SnapshotLoad load;
   for (const std::string& chunk : image->chunks) {
     EXPECT_LT(chunk.size(), limits::kSnapshotChunkBytes + 4000);
-    ASSERT_TRUE(load.Add(chunk));
+    ASSERT_TRUE(load.Add(chunk, Anything));
   }
   EXPECT_EQ(load.TakeSpans(), KeySpans());
   const auto batch = load.TakeBatch();
@@ -74,7 +77,7 @@ TEST_F(SnapshotTest, SpansMayComeInAnyOrder) {
   ASSERT_TRUE(*copy.Step(store_, 1 << 20));
   const auto image = copy.Take();
   SnapshotLoad load;
-  for (const std::string& chunk : image->chunks) ASSERT_TRUE(load.Add(chunk));
+  for (const std::string& chunk : image->chunks) ASSERT_TRUE(load.Add(chunk, Anything));
   EXPECT_EQ(load.TakeBatch().ops.size(), 3u);
 }
 
@@ -82,7 +85,7 @@ TEST_F(SnapshotTest, AnEmptyStateIsASnapshotToo) {
   const auto image = Copy(1000);
   ASSERT_EQ(image->chunks.size(), 1u);
   SnapshotLoad load;
-  EXPECT_TRUE(load.Add(image->chunks[0]));
+  EXPECT_TRUE(load.Add(image->chunks[0], Anything));
   EXPECT_TRUE(load.TakeBatch().ops.empty());
 }
 
@@ -104,7 +107,7 @@ std::string Pair(std::string_view key) {
 TEST_F(SnapshotTest, RefusesKeysThatAreNotItsOwn) {
   const std::string k = storage::MakeKey("k");
   const std::string l = storage::MakeKey("l");
-  const auto accepts = [](const std::string& chunk) { return SnapshotLoad().Add(chunk); };
+  const auto accepts = [](const std::string& chunk) { return SnapshotLoad().Add(chunk, Anything); };
   EXPECT_TRUE(accepts(Head(k, l) + Pair(storage::MakeKey("k5"))));
   EXPECT_FALSE(accepts(Head(k, l) + Pair(storage::MakeKey("j"))));
   EXPECT_FALSE(accepts(Head(k, l) + Pair(storage::MakeKey("l"))));
@@ -121,6 +124,20 @@ TEST_F(SnapshotTest, RefusesKeysThatAreNotItsOwn) {
   std::string many;
   PutVarint(&many, 1 << 20);
   EXPECT_FALSE(accepts(many));
+}
+
+// What a machine of this version could not have stored would meet it in the middle of something.
+TEST_F(SnapshotTest, RefusesPairsThatTheMachineDoesNotUnderstand) {
+  Fill(10, 10);
+  const auto image = Copy(1000);
+  size_t judged = 0;
+  const auto all_but_the_last = [&](std::string_view key, std::string_view value) {
+    EXPECT_EQ(key, storage::MakeKey(fmt::format("k{:05}", judged), "s"));
+    EXPECT_EQ(value, std::string(10, 'v'));
+    return ++judged < 10;
+  };
+  EXPECT_FALSE(SnapshotLoad().Add(image->chunks[0], all_but_the_last));
+  EXPECT_EQ(judged, 10u);
 }
 
 TEST(RateLimiter, GrantsItsRate) {
@@ -147,8 +164,11 @@ class StreamTest : public SnapshotTest, public Transport {
 
   void StartSender() {
     Fill(1000, 3000);
+    StartSenderOf(kStreamWindow + 3);
+  }
+  void StartSenderOf(size_t chunks_min) {
     image_ = Copy(1 << 20);
-    ASSERT_GT(image_->chunks.size(), kStreamWindow + 2);
+    ASSERT_GE(image_->chunks.size(), chunks_min);
     sender_ = std::make_unique<SnapshotSender>(
         env_.env, *this, limiter_,
         SnapshotSender::Route{GroupId(1), NodeId(1), NodeId(2), Term(6), 77}, image_,
@@ -247,7 +267,8 @@ TEST_F(StreamTest, IsOverWhenRefused) {
 
 TEST_F(StreamTest, AReceiverTakesChunksInOrderAndOnce) {
   StartSender();
-  SnapshotReceiver receiver(chunks_[0]);
+  const KvMachine machine(GroupId(1), store_);
+  SnapshotReceiver receiver(chunks_[0], machine);
   using Verdict = SnapshotReceiver::Verdict;
   EXPECT_EQ(receiver.Add(chunks_[1]), Verdict::kMore);
   EXPECT_EQ(receiver.next_sequence(), 0u) << "too early";
@@ -264,6 +285,16 @@ TEST_F(StreamTest, AReceiverTakesChunksInOrderAndOnce) {
   other.stream_id = 78;
   EXPECT_FALSE(receiver.Matches(other));
   EXPECT_TRUE(receiver.Matches(chunks_[1]));
+}
+
+TEST_F(StreamTest, AReceiverAsksItsMachine) {
+  storage::WriteBatch batch;
+  batch.Put(storage::MakeKey("k", "s"), std::string(KvMachine::kForeign));
+  store_.Apply(GroupId(1), 1, std::move(batch));
+  StartSenderOf(1);
+  const KvMachine machine(GroupId(1), store_);
+  EXPECT_EQ(SnapshotReceiver(chunks_[0], machine).Add(chunks_[0]),
+            SnapshotReceiver::Verdict::kMalformed);
 }
 
 }  // namespace
