@@ -52,7 +52,7 @@ class DataDirectory {
   // As found at Open (so `clean_stop` tells about the last run), with later assignments.
   const NodeIdentity& identity() const { return identity_; }
 
-  // Makes the node a member for good; nothing is written if it is that one already. WRONG_CLUSTER or
+  // Makes the node a member for good; nothing is written if it is that one already. WRONG_CLUSTER,
   // WRONG_NODE: it is another one. NO_SPACE: it is one until the process ends.
   Status Assign(const std::string& cluster_id, NodeId node_id);
   // The last thing that a clean stop does. NO_SPACE: the file stays as it is.
