@@ -11,13 +11,11 @@
     first line of a file, if it names a file: that file
     docs/decisions/0012    one record: no two carry a number
 """
-import argparse
 import fnmatch
 import os
 import re
-import subprocess
-import sys
-import tempfile
+
+import rules
 
 INCIDENT = re.compile(r"\b(?:RC|ST|TX|PL|SC|CL|OP|DX)\d{1,2}\b")
 INVARIANT = re.compile(r"(?<![\w.])[ATSPL]\d\b(?!\.\d)")
@@ -30,12 +28,6 @@ FOLDERED = re.compile(r"(?<![\w/.<:$~-])((?:base|cli|client|coordinator|deploy|d
 MADE = re.compile(r"^(build|proto/generated|/)|\.pb\.h$|\.grpc\.pb\.cc$")  # by a build, or outside
 # Names for the sake of an example.
 EXAMPLES = {"s.sim", "proto/client.proto"}
-
-
-def tracked(root):
-    out = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True,
-                         check=True).stdout.split("\n")
-    return sorted(f for f in out if f and os.path.isfile(os.path.join(root, f)))
 
 
 def prose(path, text):
@@ -101,14 +93,14 @@ class Names:
 
 
 def check(root):
-    files = tracked(root)
+    files = rules.tracked(root)
     names = Names(root, files)
     read = lambda path: open(os.path.join(root, path), encoding="utf-8", errors="replace").read()
     incidents = set(re.findall(r"^\| ([A-Z]{2}\d+) \|", read("docs/incidents.md"), re.M)) \
         if "docs/incidents.md" in names.files else set()
-    rules = read("docs/transactions.md") if "docs/transactions.md" in names.files else ""
-    invariants = set(re.findall(r"\*\*([A-Z]\d)\b", rules)) | set(re.findall(r"^\| \**([A-Z]\d)\b", rules, re.M))
-    sections = set(re.findall(r"^#+ (\d+)\. ", rules, re.M))
+    transactions = read("docs/transactions.md") if "docs/transactions.md" in names.files else ""
+    invariants = set(re.findall(r"\*\*([A-Z]\d)\b", transactions)) | set(re.findall(r"^\| \**([A-Z]\d)\b", transactions, re.M))
+    sections = set(re.findall(r"^#+ (\d+)\. ", transactions, re.M))
     breaches = []
     decisions = {}
     for path in files:
@@ -149,50 +141,23 @@ def check(root):
 
 
 SELF_TEST = {
-    "a.h": "// After RC99.\n",
-    "base/b.h": "// By invariant T9.\n",
-    "base/c.cc": "int a;  // docs/transactions.md, section 9\n",
-    "base/d.h": "// As in base/nowhere.h.\n",
-    "docs/e.md": "See `tests/none/`.\n",
-    "f.py": '"""Reads missing.md."""\n',
-    "base/g.h": "// base/c.h: a header.\n",
-    "base/c.h": "// See d.cc.\n",
-    "docs/decisions/0001-twice.md": "# 0001: the same number\n",
-    "docs/decisions/0002-other.md": "# 0003: another number\n",
+    "a.h": ("// After RC99.\n", "no incident RC99"),
+    "base/b.h": ("// By invariant T9.\n", "no invariant T9"),
+    "base/c.cc": ("int a;  // docs/transactions.md, section 9\n", "no section 9"),
+    "base/d.h": ("// As in base/nowhere.h.\n", "no file base/nowhere.h"),
+    "docs/e.md": ("See `tests/none/`.\n", "no file tests/none"),
+    "f.py": ('"""Reads missing.md."""\n', "no file missing.md"),
+    "base/g.h": ("// base/c.h: a header.\n", "calls itself base/c.h"),
+    "base/c.h": ("// See d.cc.\n", "no file d.cc"),
+    "docs/decisions/0001-twice.md": ("# 0001: the same number\n", "is decision 0001, too"),
+    "docs/decisions/0002-other.md": ("# 0003: another number\n", "is not headed 0002"),
 }
 
 
-def self_test():
-    for path, body in SELF_TEST.items():
-        with tempfile.TemporaryDirectory() as root:
-            subprocess.run(["git", "init", "-q", root], check=True)
-            fine = {"docs/incidents.md": "| RC1 | x | `docs/transactions.md` |\n",
-                    "docs/transactions.md": "## 1. One\n**T1** holds. See RC1, section 1.\n",
-                    "docs/decisions/0001-one.md": "# 0001: one\n"}
-            for name, text in {**fine, path: body}.items():
-                os.makedirs(os.path.join(root, os.path.dirname(name)), exist_ok=True)
-                with open(os.path.join(root, name), "w", encoding="utf-8") as f:
-                    f.write(text)
-            found = check(root)
-            if not found or any(path not in breach for breach in found):
-                print(f"self-test: {path} alone should have been a breach, found {found}")
-                return 1
-    print(f"self-test: {len(SELF_TEST)} breaches found as they should be")
-    return 0
+FINE = {"docs/incidents.md": "| RC1 | x | `docs/transactions.md` |\n",
+        "docs/transactions.md": "## 1. One\n**T1** holds. See RC1, section 1.\n",
+        "docs/decisions/0001-one.md": "# 0001: one\n"}
 
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", default=os.path.join(os.path.dirname(__file__), "..", ".."))
-    parser.add_argument("--self-test", action="store_true")
-    args = parser.parse_args()
-    if args.self_test:
-        return self_test()
-    breaches = check(os.path.abspath(args.root))
-    for breach in breaches:
-        print(breach)
-    print(f"{len(breaches)} names lead nowhere")
-    return 1 if breaches else 0
-
-
-sys.exit(main())
+if __name__ == "__main__":
+    rules.main(__doc__, check, [(path, body, FINE, said) for path, (body, said) in SELF_TEST.items()],
+               "names lead nowhere")
