@@ -113,6 +113,18 @@ struct LmdbCheck::Rep {
   Status Walk(const Meta& meta, const Tree& tree, Table table, uint64_t page, uint64_t depth,
               const Bounds& bounds, std::vector<bool>* seen, uint64_t* branches, Leaf leaf) const;
 
+  // A page above leaves, and which of them a key leads to.
+  struct Parent {
+    Bounds bounds;
+    std::vector<std::pair<uint64_t, Bounds>> leaves;
+    size_t at = 0;
+  };
+  enum class Side : uint8_t { kAt, kBelow };
+  // kBelow: of the keys right below `key`, which is where a page begins. Precondition: not empty.
+  Status FindParent(const Meta& meta, std::string_view key, Side side, Parent* found) const;
+  // Unless it was done before.
+  Status VerifyOne(const Meta& meta, uint64_t page, const Bounds& bounds, LeafRange* damaged);
+
   bool Verified(uint64_t page) {
     std::lock_guard lock(mutex);
     return page < verified.size() && verified[page];
@@ -398,46 +410,87 @@ size_t ChildFor(const std::vector<Node>& nodes, std::string_view key) {
 
 }  // namespace
 
-Status LmdbCheck::VerifyLeaf(const Meta& meta, std::string_view key, Neighbours neighbours,
-                             std::string* end, LeafRange* damaged) {
+Status LmdbCheck::Rep::FindParent(const Meta& meta, std::string_view key, Side side,
+                                  Parent* found) const {
+  found->leaves = {{meta.pairs.root, Bounds()}};  // if the root is a leaf
+  found->bounds = {};
+  found->at = 0;
+  for (uint64_t depth = 1; depth < meta.pairs.depth; ++depth) {
+    const auto [page, bounds] = found->leaves[found->at];
+    ASSIGN_OR_RETURN(const std::string bytes, ReadPage(meta, page));
+    ASSIGN_OR_RETURN(const std::vector<Node> nodes,
+                     Parse(bytes, page, kBranch, Table::kPairs, bounds));
+    found->bounds = bounds;
+    found->leaves.clear();
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      found->leaves.emplace_back(
+          nodes[i].child,
+          Bounds{i == 0 ? bounds.from : std::string(nodes[i].key),
+                 i + 1 == nodes.size() ? bounds.to : std::string(nodes[i + 1].key)});
+    }
+    found->at = key.empty() ? 0 : ChildFor(nodes, key);
+    const bool begins_there = found->at > 0 && nodes[found->at].key == key;
+    if (side == Side::kBelow && begins_there) --found->at;
+  }
+  return Status::Ok();
+}
+
+Status LmdbCheck::Rep::VerifyOne(const Meta& meta, uint64_t page, const Bounds& bounds,
+                                 LeafRange* damaged) {
+  if (Verified(page)) return Status::Ok();
+  uint64_t bytes = 0;
+  const auto check = [&]() -> Status {
+    ASSIGN_OR_RETURN(const std::string content, ReadPage(meta, page));
+    ASSIGN_OR_RETURN(const std::vector<Node> nodes,
+                     Parse(content, page, kLeaf, Table::kPairs, bounds));
+    return CheckPairs(meta, nodes, page, &bytes);
+  };
+  const Status status = check();
+  if (status.ok()) SetVerified(page);
+  if (status.code() == Code::kCorruption) *damaged = {page, bounds.from, bounds.to};
+  return status;
+}
+
+Status LmdbCheck::VerifyLeaf(const Meta& meta, std::string_view key, std::string* end,
+                             LeafRange* damaged) {
   *damaged = {};
   if (end != nullptr) end->clear();
   if (meta.pairs.depth == 0) return Status::Ok();
-  const auto verify = [&](uint64_t page, const Bounds& bounds) -> Status {
-    if (rep_->Verified(page)) return Status::Ok();
-    uint64_t bytes = 0;
-    const auto check = [&]() -> Status {
-      ASSIGN_OR_RETURN(const std::string content, rep_->ReadPage(meta, page));
-      ASSIGN_OR_RETURN(const std::vector<Node> nodes,
-                       rep_->Parse(content, page, kLeaf, Rep::Table::kPairs, bounds));
-      return rep_->CheckPairs(meta, nodes, page, &bytes);
-    };
-    const Status status = check();
-    if (status.ok()) rep_->SetVerified(page);
-    if (status.code() == Code::kCorruption) *damaged = {page, bounds.from, bounds.to};
-    return status;
-  };
-  uint64_t page = meta.pairs.root;
-  Bounds bounds;
-  for (uint64_t depth = 1; depth < meta.pairs.depth; ++depth) {
-    ASSIGN_OR_RETURN(const std::string bytes, rep_->ReadPage(meta, page));
-    ASSIGN_OR_RETURN(const std::vector<Node> nodes,
-                     rep_->Parse(bytes, page, kBranch, Rep::Table::kPairs, bounds));
-    const size_t at = key.empty() ? 0 : ChildFor(nodes, key);
-    const auto below = [&](size_t i) {
-      return Bounds{i == 0 ? bounds.from : std::string(nodes[i].key),
-                    i + 1 == nodes.size() ? bounds.to : std::string(nodes[i + 1].key)};
-    };
-    if (neighbours == Neighbours::kYes && depth + 1 == meta.pairs.depth) {
-      for (size_t i = 0; i < nodes.size(); ++i) {
-        if (!rep_->Verified(nodes[i].child)) RETURN_IF_ERROR(verify(nodes[i].child, below(i)));
-      }
-    }
-    page = nodes[at].child;
-    bounds = below(at);
-  }
-  RETURN_IF_ERROR(verify(page, bounds));
+  Rep::Parent parent;
+  RETURN_IF_ERROR(rep_->FindParent(meta, key, Rep::Side::kAt, &parent));
+  const auto& [page, bounds] = parent.leaves[parent.at];
+  RETURN_IF_ERROR(rep_->VerifyOne(meta, page, bounds, damaged));
   if (end != nullptr) *end = bounds.to;
+  return Status::Ok();
+}
+
+Status LmdbCheck::VerifyAround(const Meta& meta, std::string_view key, Beside beside,
+                               std::string* from, std::string* end, LeafRange* damaged) {
+  *damaged = {};
+  from->clear();
+  end->clear();
+  if (meta.pairs.depth == 0) return Status::Ok();
+  const auto all = [&](const Rep::Parent& parent) {
+    for (const auto& [page, bounds] : parent.leaves) {
+      RETURN_IF_ERROR(rep_->VerifyOne(meta, page, bounds, damaged));
+    }
+    return Status::Ok();
+  };
+  const auto next_to = [&](std::string_view bound, Rep::Side side) {
+    if (bound.empty()) return Status::Ok();
+    Rep::Parent parent;
+    RETURN_IF_ERROR(rep_->FindParent(meta, bound, side, &parent));
+    if (beside == Beside::kParents) return all(parent);
+    const auto& [page, bounds] = parent.leaves[parent.at];
+    return rep_->VerifyOne(meta, page, bounds, damaged);
+  };
+  Rep::Parent own;
+  RETURN_IF_ERROR(rep_->FindParent(meta, key, Rep::Side::kAt, &own));
+  RETURN_IF_ERROR(all(own));
+  RETURN_IF_ERROR(next_to(own.bounds.from, Rep::Side::kBelow));
+  RETURN_IF_ERROR(next_to(own.bounds.to, Rep::Side::kAt));
+  *from = own.bounds.from;
+  *end = own.bounds.to;
   return Status::Ok();
 }
 

@@ -83,12 +83,18 @@ class LmdbCheck {
   // All but the leaf pages of the pairs.
   Status CheckSkeleton(const Meta& meta) const;
 
-  // Verifies the leaf that `key` belongs to, and with `neighbours` all under the same parent (a
-  // deletion may join them), unless that was done before. `end` (if not null): where the leaf's
-  // keys end. CORRUPTION: *damaged says which leaf; page 0: not one leaf, but what leads to it.
-  enum class Neighbours : uint8_t { kNo, kYes };
-  Status VerifyLeaf(const Meta& meta, std::string_view key, Neighbours neighbours, std::string* end,
-                    LeafRange* damaged);
+  // Verifies the leaf that `key` belongs to, unless that was done before. `end` (if not null):
+  // where the leaf's keys end. CORRUPTION: *damaged says which leaf; page 0: not one leaf, but what
+  // leads to it.
+  Status VerifyLeaf(const Meta& meta, std::string_view key, std::string* end, LeafRange* damaged);
+
+  // Likewise, with all leaves under the same parent, and beside that either the one next to them on
+  // both sides (a cursor that leaves them steps there), or all under both parents next to it (a
+  // deletion may join leaves of one parent, then the parents, then leaves again). `from`, `end`:
+  // where the keys under the key's own parent begin and end; empty: with the first and the last.
+  enum class Beside : uint8_t { kLeaves, kParents };
+  Status VerifyAround(const Meta& meta, std::string_view key, Beside beside, std::string* from,
+                      std::string* end, LeafRange* damaged);
 
   // Reads leaves from the one that holds `from` on, whether verified before or not, until `bytes`
   // are read. *next: where to go on; empty: the end was reached. Damaged leaves are added to

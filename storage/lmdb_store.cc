@@ -17,9 +17,9 @@
 #include <thread>
 
 #include "base/check.h"
-#include "base/limits.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
+#include "storage/lmdb_ahead.h"
 #include "storage/lmdb_check.h"
 #include "storage/lmdb_damage.h"
 #include "storage/overlay.h"
@@ -96,8 +96,8 @@ struct LmdbStore::Rep {
   Status Read(Body body) const;
   Status Renew() const;
   // Of the state that is being read. Unless all is verified, for every leaf before LMDB reads it.
-  Status Verify(std::string_view key, std::string* end,
-                LmdbCheck::Neighbours neighbours = LmdbCheck::Neighbours::kNo) const;
+  Status Verify(std::string_view key, std::string* end) const;
+  Status VerifyAround(std::string_view key, std::string* from) const;
   // The cursor to scan with; within a visitor one of its own.
   using OwnCursor = std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)>;
   Result<MDB_cursor*> OpenCursor(MDB_txn* txn, OwnCursor* own) const;
@@ -433,17 +433,22 @@ void LmdbStore::Rep::CountReusable() {
 Status LmdbStore::Rep::VerifyForWrite(const std::vector<const Overlay::Op*>& ops) const {
   if (verified) return Status::Ok();
   ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
-  std::string end;  // of the keys that the last leaf verified holds
-  bool any = false;
+  // Where the keys end that may be put, or deleted as well, by what was verified last.
+  std::optional<std::string> put_end, delete_end;
+  const auto below = [](std::string_view key, const std::optional<std::string>& end) {
+    return end && (end->empty() || CompareKeys(key, *end) < 0);
+  };
   for (const Overlay::Op* op : ops) {
     const auto& [key, value] = *op;
-    if (any && value && (end.empty() || CompareKeys(key, end) < 0)) continue;
+    if (below(key, delete_end) || (value && below(key, put_end))) continue;
     LeafRange leaf;
-    const auto neighbours = value ? LmdbCheck::Neighbours::kNo : LmdbCheck::Neighbours::kYes;
-    const Status status = check->VerifyLeaf(meta, key, neighbours, &end, &leaf);
+    std::string from, end;
+    const Status status =
+        value ? check->VerifyLeaf(meta, key, &end, &leaf)
+              : check->VerifyAround(meta, key, LmdbCheck::Beside::kParents, &from, &end, &leaf);
     if (status.code() == Code::kCorruption) return Found(Options::FoundBy::kUser, leaf, status);
     RETURN_IF_ERROR(status);
-    any = true;
+    (value ? put_end : delete_end) = std::move(end);
   }
   return Status::Ok();
 }
@@ -526,10 +531,18 @@ Status LmdbStore::Rep::Renew() const {
   }
 }
 
-Status LmdbStore::Rep::Verify(std::string_view key, std::string* end,
-                              LmdbCheck::Neighbours neighbours) const {
+Status LmdbStore::Rep::Verify(std::string_view key, std::string* end) const {
   LeafRange leaf;
-  const Status status = check->VerifyLeaf(reader_meta, key, neighbours, end, &leaf);
+  const Status status = check->VerifyLeaf(reader_meta, key, end, &leaf);
+  if (status.code() == Code::kCorruption) return Found(Options::FoundBy::kUser, leaf, status);
+  return status;
+}
+
+Status LmdbStore::Rep::VerifyAround(std::string_view key, std::string* from) const {
+  LeafRange leaf;
+  std::string end;
+  const Status status =
+      check->VerifyAround(reader_meta, key, LmdbCheck::Beside::kLeaves, from, &end, &leaf);
   if (status.code() == Code::kCorruption) return Found(Options::FoundBy::kUser, leaf, status);
   return status;
 }
@@ -580,34 +593,6 @@ Result<std::optional<std::string>> LmdbStore::Get(std::string_view key) const {
   return value;
 }
 
-namespace {
-
-// Verifies leaves ahead of a scan: LMDB looks into the next one when it leaves one, so that the one
-// behind the current one is always verified as well.
-class Ahead {
- public:
-  using VerifyFn = absl::FunctionRef<Status(std::string_view key, std::string* end)>;
-
-  Status Begin(std::string_view from, VerifyFn verify) {
-    RETURN_IF_ERROR(verify(from, &current_));
-    next_ = current_;
-    return current_.empty() ? Status::Ok() : verify(current_, &next_);
-  }
-  Status At(std::string_view key, VerifyFn verify) {
-    while (!current_.empty() && CompareKeys(key, current_) >= 0) {
-      current_ = next_;
-      if (!current_.empty()) RETURN_IF_ERROR(verify(current_, &next_));
-    }
-    return Status::Ok();
-  }
-
- private:
-  std::string current_;  // where the keys of the current leaf end; empty: it is the last
-  std::string next_;     // likewise, of the one behind it
-};
-
-}  // namespace
-
 Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor visit) const {
   return rep_->Read([&](MDB_txn* txn) -> Status {
     const auto verify = [this](std::string_view key, std::string* end) {
@@ -635,14 +620,12 @@ Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor v
 
 Status LmdbStore::ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const {
   return rep_->Read([&](MDB_txn* txn) -> Status {
-    const auto verify = [this](std::string_view key) {
-      return rep_->Verify(key, nullptr, LmdbCheck::Neighbours::kYes);
-    };
     const bool all_verified = rep_->verified;
-    // Where the scan begins, and from then on where it comes: a leaf's neighbours with it, so that
-    // the one before is verified by the time the cursor is on it.
-    const std::string last = MakeKey(std::string(limits::kLmdbKeyBytesMax - 2, '\xff'));
-    if (!all_verified) RETURN_IF_ERROR(verify(to.empty() ? last : to));
+    const auto verify = [this](std::string_view key, std::string* from) {
+      return rep_->VerifyAround(key, from);
+    };
+    Behind behind;
+    if (!all_verified) RETURN_IF_ERROR(behind.Begin(to, verify));
     Rep::OwnCursor own(nullptr, mdb_cursor_close);
     ASSIGN_OR_RETURN(MDB_cursor* const cursor, rep_->OpenCursor(txn, &own));
     MDB_val k = Val(to);
@@ -653,7 +636,7 @@ Status LmdbStore::ScanBack(std::string_view from, std::string_view to, ScanVisit
     }
     for (; error == 0; error = mdb_cursor_get(cursor, &k, &v, MDB_PREV)) {
       if (!from.empty() && CompareKeys(View(k), from) < 0) return Status::Ok();
-      if (!all_verified) RETURN_IF_ERROR(verify(View(k)));
+      if (!all_verified) RETURN_IF_ERROR(behind.At(View(k), verify));
       if (IsExcised(View(v))) continue;
       const auto value = Unseal(View(k), View(v));
       if (!value) return rep_->Mismatch(View(k));

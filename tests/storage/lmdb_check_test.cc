@@ -353,6 +353,68 @@ TEST_F(LmdbDamage, ADeletionNextToItMeetsItBeforeLmdbDoes) {
   EXPECT_EQ(store.Write(std::move(batch)).code(), Code::kCorruption);
 }
 
+// Long keys make many parents of leaves. The page is damaged in each place in turn, so that it also
+// lies right across the border of two parents.
+class LmdbDamageAtBorders : public ::testing::Test {
+ protected:
+  static constexpr int kFirst = 100, kEnd = 200;
+
+  LmdbDamageAtBorders() {
+    Store store(directory_.path());
+    WriteBatch batch;
+    for (int i = 0; i < 500; ++i) batch.Put(Key(i), fmt::format("value{:05}", i));
+    EXPECT_TRUE(store.Write(std::move(batch)).ok());
+    std::filesystem::copy_file(file_, intact_);
+  }
+  static std::string Key(int i) {
+    return MakeKey(fmt::format("key{:05}", i) + std::string(390, 'k'));
+  }
+  // `meets` is asked with the place of the damage: whether the store meets it.
+  void ForEach(std::string_view what, const std::function<bool(Store*, int)>& meets) {
+    int places = 0;
+    for (int i = kFirst; i < kEnd; ++i) {
+      std::filesystem::copy_file(intact_, file_, std::filesystem::copy_options::overwrite_existing);
+      std::filesystem::remove(file_ + ".damaged");
+      std::filesystem::remove(directory_.path() + "/DAMAGED");
+      Flip(file_, fmt::format("{}{:05}", what, i));
+      Store store(directory_.path());
+      ASSERT_TRUE(store.status.ok());
+      if (std::filesystem::exists(file_ + ".damaged")) continue;  // it stands above the leaves, too
+      ++places;
+      EXPECT_TRUE(meets(&store, i)) << "damage at " << i;
+    }
+    EXPECT_GT(places, 60);
+  }
+
+  TempDirectory directory_;
+  const std::string file_ = directory_.path() + "/data.mdb";
+  const std::string intact_ = directory_.path() + "/intact";
+};
+
+// The key that was damaged sorts before all others: a cursor on it would end the scan.
+TEST_F(LmdbDamageAtBorders, AScanBackMeetsItBeforeLmdbDoes) {
+  ForEach("key", [](Store* store, int i) {
+    int rows = 0;
+    const auto count = [&rows](std::string_view, std::string_view) { return ++rows < 20; };
+    const Status status = (*store)->ScanBack(Key(i - 3), Key(i + 1), count);
+    return status.code() == Code::kCorruption && rows == 0;
+  });
+}
+
+// Parents with few leaves are joined, and then leaves of both.
+TEST_F(LmdbDamageAtBorders, ADeletionMeetsItBeforeLmdbDoes) {
+  ForEach("value", [](Store* store, int i) {
+    WriteBatch batch;
+    for (int n = 1; n < 60; ++n) batch.Delete(Key(i + n));
+    return store->Write(std::move(batch)).code() == Code::kCorruption;
+  });
+  ForEach("value", [](Store* store, int i) {
+    WriteBatch batch;
+    for (int n = 1; n < 60; ++n) batch.Delete(Key(i - n));
+    return store->Write(std::move(batch)).code() == Code::kCorruption;
+  });
+}
+
 TEST_F(LmdbDamage, TheScrubberFindsWhatNobodyReads) {
   const auto wait_for = [](Store* store, const std::function<bool()>& done) {
     // Its thread posts nothing that could be waited for.
