@@ -149,6 +149,8 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
   // who is in the way is a better one than silence.
   const Duration margin = std::min(kExplainMax, (deadline - Now()) / 8);
   const Instant explain_at = kind == PrepareKind::kParticipant ? deadline : deadline - margin;
+  const bool ranges = std::any_of(ask.guards.begin(), ask.guards.end(),
+                                  [](const Span& guard) { return !guard.single(); });
   LockWait wait(*this, under, deadline);
   for (;;) {
     if (!under->serving()) co_return RefusedWith(NotLeader());
@@ -164,6 +166,10 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
         co_return evaluation;
       }
       case PrepareVerdict::Kind::kGo:
+        if (ranges && !deps.store.PrepareScan()) {
+          co_await NextTurn();
+          continue;
+        }
         wait.Leave();
         co_return co_await ValidateAndPropose(under, ask, *std::move(request),
                                               std::move(participants), deadline);

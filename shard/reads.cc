@@ -61,7 +61,10 @@ Task<Status> Shard::Rep::ReadAll(std::shared_ptr<Leadership> under, const ReadAs
                                  Timestamp at, Instant deadline, v1::ReadResponse* response) {
   Reading reading(ask, at, settings.read_versions_max, response);
   for (;;) {
-    if (reading.Step(table, under->locks(), settings.step_versions)) co_return Status::Ok();
+    const bool prepared = ask.scans.empty() || deps.store.PrepareScan();
+    if (prepared && reading.Step(table, under->locks(), settings.step_versions)) {
+      co_return Status::Ok();
+    }
     PROBE("shard: a read was done in parts");
     co_await NextTurn();
     if (!under->serving()) co_return NotLeader();

@@ -298,6 +298,11 @@ class OverlayCursor {
 
 }  // namespace
 
+bool OrderedStore::PrepareScan() const {
+  const size_t step = rep_->options.index_step;
+  return rep_->active.Index(step) && (rep_->immutable == nullptr || rep_->immutable->Index(step));
+}
+
 Status OrderedStore::Scan(std::string_view from, std::string_view to, ScanVisitor visit) const {
   OverlayCursor overlay(rep_->active, rep_->immutable.get(), from, to);
   bool stopped = false;

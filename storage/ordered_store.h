@@ -39,6 +39,7 @@ class OrderedStore final : public KvReader {
   struct Options {
     size_t flush_bytes = 32 << 20;  // flush when the active overlay is this large,
     Duration flush_interval = 10s;  // or this old: random keys share more pages, the later
+    size_t index_step = 4'000;      // keys that PrepareScan orders: some milliseconds
   };
 
   OrderedStore(Env& env, KvStore& store, Options options);
@@ -65,6 +66,11 @@ class OrderedStore final : public KvReader {
   Result<std::optional<std::string>> Get(std::string_view key) const override;
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   Status ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const override;
+
+  // Makes a part of the order in which a scan over several keys visits what is in memory: all of it
+  // may take longer than one turn should. True: a scan has nothing left to do; false: again, in a
+  // later turn.
+  bool PrepareScan() const;
 
   // Whether the store below lost part of what lies in `spans`, or of what it knows of the group.
   bool Damaged(GroupId group, const std::vector<std::pair<std::string, std::string>>& spans) const;

@@ -105,7 +105,7 @@ const std::optional<std::string>* Overlay::Find(std::string_view key) const {
 }
 
 const Overlay::Op* Overlay::Before(std::string_view to) const {
-  const Index& bodies = Bodies();
+  const Order& bodies = Bodies();
   auto it = to.empty() ? bodies.end() : bodies.upper_bound(KeyBody(to));
   while (it != bodies.begin()) {
     const Group& group = **--it;
@@ -136,8 +136,16 @@ void Overlay::ForEach(absl::FunctionRef<void(const Op&)> visit) const {
   }
 }
 
-const Overlay::Index& Overlay::Bodies() const {
-  for (const Group* group : std::exchange(unindexed_, {})) index_.insert(group);
+bool Overlay::Index(size_t max) const {
+  for (; max > 0 && !unindexed_.empty(); --max) {
+    index_.insert(unindexed_.back());
+    unindexed_.pop_back();
+  }
+  return unindexed_.empty();
+}
+
+const Overlay::Order& Overlay::Bodies() const {
+  Index(unindexed_.size());
   return index_;
 }
 
@@ -151,7 +159,7 @@ Overlay::Cursor::Cursor(const Overlay& overlay, std::string_view from, std::stri
     if (found == overlay.groups_.end()) return;
     group_ = found->get();
   } else {
-    const Index& bodies = overlay.Bodies();
+    const Order& bodies = overlay.Bodies();
     it_ = from.empty() ? bodies.begin() : bodies.lower_bound(KeyBody(from));
     if (it_ == bodies.end()) return;
     group_ = *it_;

@@ -2,8 +2,9 @@
 //
 // Nearly all that a node asks of it concerns one body (kv_store.h: a key is body | suffix): the
 // versions of a key, one record. So pairs are found by a hash of their body, in a list ordered by
-// suffix. The order of the bodies is made when a scan over several of them asks for it; a tree over
-// whole keys costs each write and each look a dozen cache misses instead.
+// suffix. The order of the bodies is made when a scan over several of them asks for it, all at once
+// unless Index() went before; a tree over whole keys costs each write and each look a dozen cache
+// misses instead.
 //
 // Threads: the executor's. Once nothing is put any more, Ordered() may run on one other thread
 // while the executor reads.
@@ -45,6 +46,8 @@ class Overlay {
   size_t size() const { return size_; }
   // What it holds, with what a pair costs besides its bytes.
   size_t bytes() const { return bytes_; }
+  // Puts at most `max` bodies into their order that are not in it yet. True: all are.
+  bool Index(size_t max) const;
   // All of it in the order of the store. The pointers live as long as the overlay is not changed.
   std::vector<const Op*> Ordered() const;
   // Visits all of it, in no order that is the same twice.
@@ -81,7 +84,7 @@ class Overlay {
       return Of(a) < Of(b);
     }
   };
-  using Index = absl::btree_set<const Group*, Less>;
+  using Order = absl::btree_set<const Group*, Less>;
 
  public:
   // The ops in [from, to), in order; an empty `from` or `to` is the beginning or the end. Valid
@@ -100,7 +103,7 @@ class Overlay {
     const Overlay* overlay_;
     std::string_view to_;
     bool one_body_;             // the range lies within one body
-    Index::const_iterator it_;  // of group_, unless one_body_
+    Order::const_iterator it_;  // of group_, unless one_body_
     const Group* group_ = nullptr;
     size_t at_ = 0;
   };
@@ -108,12 +111,12 @@ class Overlay {
  private:
   static size_t LowerBound(const Group& group, std::string_view suffix);
   // The bodies in order; brings the index up to date.
-  const Index& Bodies() const;
+  const Order& Bodies() const;
 
   absl::flat_hash_set<GroupPtr, Hash, Equal> groups_;
   size_t size_ = 0;
   size_t bytes_ = 0;
-  mutable Index index_;
+  mutable Order index_;
   mutable std::vector<const Group*> unindexed_;
 };
 

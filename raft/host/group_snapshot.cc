@@ -64,6 +64,7 @@ void Group::SendSnapshot(ReplicaId to, uint64_t stream_id) {
 
 void Group::CopyTurn() {
   if (!copy_ || rt_.failed) return;
+  if (!rt_.store.PrepareScan()) return rt_.Post([this] { CopyTurn(); });
   const Result<bool> complete = copy_->Step(rt_.store, rt_.options.snapshot_turn_bytes);
   if (!complete.ok()) {
     rt_.env.log.Error("raft group {}: copying a snapshot failed: {}", id_,

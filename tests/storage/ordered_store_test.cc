@@ -124,6 +124,23 @@ TEST_F(OrderedStoreTest, ReadsMergeNewerOverOlder) {
   EXPECT_EQ(ScanPairs(*store_, MakeKey("x")).size(), 2u);
 }
 
+TEST_F(OrderedStoreTest, AScanIsPreparedInSteps) {
+  const uint64_t some = 2 * OrderedStore::Options().index_step + 1;
+  const auto steps = [this] {
+    int taken = 1;
+    while (!store_->PrepareScan()) ++taken;
+    return taken;
+  };
+  EXPECT_EQ(steps(), 1);
+  for (uint64_t n = 1; n <= some; ++n) Put(kA, n, std::to_string(n), "v");
+  EXPECT_EQ(steps(), 3);
+  EXPECT_EQ(steps(), 1);
+  for (uint64_t n = 1; n <= some; ++n) Put(kA, some + n, "x" + std::to_string(n), "v");
+  store_->Flush([](Status) {});  // what is being flushed is scanned, too
+  for (uint64_t n = 1; n <= some; ++n) Put(kA, 2 * some + n, "y" + std::to_string(n), "v");
+  EXPECT_EQ(steps(), 5) << "the last of one goes with the first of the other";
+}
+
 TEST_F(OrderedStoreTest, AScanCanBeStoppedAnywhere) {
   for (uint64_t i = 0; i < 10; ++i) {
     WriteBatch batch;

@@ -60,6 +60,7 @@ TEST(OverlayTest, IsAnOrderedMap) {
       const auto* found = overlay.Find(probe);
       ASSERT_EQ(found != nullptr, model.contains(probe));
       if (found != nullptr) ASSERT_EQ(*found, model[probe]);
+      if (random.Chance(0.2)) overlay.Index(random.Below(3));
       const std::string from = random.Chance(0.1) ? "" : RandomKey(random);
       const std::string to = random.Chance(0.1) ? "" : RandomKey(random);
       ASSERT_EQ(Read(overlay, from, to), Read(model, from, to)) << "seed " << seed;
@@ -73,6 +74,21 @@ TEST(OverlayTest, IsAnOrderedMap) {
     ASSERT_EQ(ordered.size(), all.size());
     for (size_t i = 0; i < all.size(); ++i) ASSERT_EQ(ordered[i]->key, all[i].first);
   }
+}
+
+TEST(OverlayTest, TheOrderIsMadeInSteps) {
+  Overlay overlay;
+  EXPECT_TRUE(overlay.Index(0));
+  for (int i = 0; i < 10; ++i) overlay.Put(MakeKey(std::to_string(i)), "v");
+  EXPECT_FALSE(overlay.Index(4));
+  EXPECT_FALSE(overlay.Index(4));
+  EXPECT_TRUE(overlay.Index(2));
+  overlay.Put(MakeKey("1"), "w");
+  EXPECT_TRUE(overlay.Index(0)) << "a body that is there has its place";
+  overlay.Put(MakeKey("x"), "v");
+  EXPECT_FALSE(overlay.Index(0));
+  EXPECT_EQ(Read(overlay, {}, {}).size(), 11u) << "a scan does what is left";
+  EXPECT_TRUE(overlay.Index(0));
 }
 
 TEST(OverlayTest, OneBodysVersionsAreARange) {
