@@ -163,10 +163,8 @@ PrepareVerdict EvaluatePrepare(const PrepareAsk& ask, const Table& table, const 
     PROBE("shard: a prepare was refused by its name");
     return Refuse(refused->status);
   }
-  if (ask.name.given() && table.names().size() >= limits::kShardNamesMax) {
-    return Refuse(
-        Status(Code::kOverloaded, fmt::format("shard {} remembers {} names, the most it may",
-                                              table.id(), table.names().size())));
+  if (ask.name.given()) {
+    if (Status room = table.names().CheckRoom(); !room.ok()) return Refuse(std::move(room));
   }
 
   PrepareVerdict verdict;

@@ -1,5 +1,7 @@
 #include "shard/names.h"
 
+#include <fmt/format.h>
+
 #include "base/check.h"
 #include "base/coding.h"
 
@@ -21,7 +23,20 @@ bool DecodeRecord(std::string_view store_key, std::string_view in, NameRecord* r
   return true;
 }
 
+Status Names::CheckRoom() const {
+  if (records_.size() >= bounds_.shard) {
+    return {Code::kOverloaded,
+            fmt::format("the shard remembers {} names, the most it may", records_.size())};
+  }
+  if (bounds_.on_node != nullptr && *bounds_.on_node >= bounds_.node) {
+    return {Code::kOverloaded,
+            fmt::format("the node remembers {} names, the most it may", *bounds_.on_node)};
+  }
+  return Status::Ok();
+}
+
 void Names::Clear() {
+  Count(-static_cast<ptrdiff_t>(records_.size()));
   records_.clear();
   prepared_.clear();
 }
@@ -37,7 +52,8 @@ void Names::Store(NameRecord record, storage::WriteBatch* batch) {
 }
 
 void Names::Load(const NameRecord& record) {
-  records_.try_emplace(record.name, Entry{record.state, record.commit_ts, record.key});
+  const Entry entry{record.state, record.commit_ts, record.key};
+  if (records_.try_emplace(record.name, entry).second) Count(1);
 }
 
 void Names::Collect(Timestamp horizon, size_t max, storage::WriteBatch* batch) {
@@ -45,6 +61,7 @@ void Names::Collect(Timestamp horizon, size_t max, storage::WriteBatch* batch) {
     const auto oldest = records_.begin();
     batch->Delete(NameKey(oldest->second.key, oldest->first));
     records_.erase(oldest);
+    Count(-1);
   }
 }
 

@@ -13,12 +13,16 @@
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
 
+#include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/limits.h"
+#include "base/status.h"
 #include "shard/keys.h"
 #include "storage/kv_store.h"
 #include "txn/given_name.h"
@@ -38,8 +42,21 @@ struct NameRecord {
 
 bool DecodeRecord(std::string_view store_key, std::string_view stored, NameRecord* record);
 
+// How many names are remembered at most: by one shard, and by all shards of one node together.
+struct NameBounds {
+  size_t shard = limits::kShardNamesMax;
+  size_t node = limits::kShardNamesMax * 8;
+  // What the shards of the node remember; null: nobody counts.
+  std::shared_ptr<size_t> on_node;
+};
+
 class Names {
  public:
+  explicit Names(NameBounds bounds) : bounds_(std::move(bounds)) {}
+  ~Names() { Count(-static_cast<ptrdiff_t>(records_.size())); }
+  Names(const Names&) = delete;
+  Names& operator=(const Names&) = delete;
+
   struct Entry {
     NameRecord::State state;
     Timestamp commit_ts;
@@ -60,6 +77,9 @@ class Names {
   const Entry* Find(const GivenName& name) const;
   std::vector<Owner> Prepared(const GivenName& name) const;
   size_t size() const { return records_.size(); }
+  // OVERLOADED: no further name can be remembered until old ones have gone. In evaluation only:
+  // what is logged is stored, whatever this node has.
+  Status CheckRoom() const;
   // Whether Collect would drop something.
   bool AnyBelow(Timestamp horizon) const;
 
@@ -68,6 +88,11 @@ class Names {
   }
 
  private:
+  void Count(ptrdiff_t change) {
+    if (bounds_.on_node != nullptr) *bounds_.on_node += static_cast<size_t>(change);
+  }
+
+  const NameBounds bounds_;
   absl::btree_map<GivenName, Entry> records_;  // oldest first
   absl::btree_set<std::pair<GivenName, Owner>> prepared_;
 };

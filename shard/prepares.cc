@@ -301,10 +301,8 @@ Task<Applied> Shard::Rep::CloseName(GivenName name, std::string key, Instant dea
     refused.status = NotLeader();
   } else if (!table.span().Contains(key)) {
     refused.status = StaleEpoch(table);
-  } else if (table.names().size() >= limits::kShardNamesMax) {
-    refused.status = Status(Code::kOverloaded, fmt::format("shard {} remembers {} names, the most "
-                                                           "it may",
-                                                           table.id(), table.names().size()));
+  } else {
+    refused.status = table.names().CheckRoom();
   }
   if (!refused.status.ok()) co_return refused;
   PROBE("shard: a name was asked to be closed");

@@ -26,7 +26,7 @@ constexpr Duration kSlotTimeout = 2s;
 Shard::Rep::Rep(Deps d, Settings s, const v1::ShardDescriptor& descriptor)
     : deps(std::move(d)),
       settings(s),
-      table(deps.store, descriptor),
+      table(deps.store, descriptor, settings.names),
       random(deps.env.random.Fork(fmt::format("shard/{}", descriptor.shard_id()))),
       reads(deps.env.metrics.GetCounter("quorate_shard_reads_total", "reads served")),
       read_waits(deps.env.metrics.GetCounter("quorate_shard_read_waits_total",

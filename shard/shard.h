@@ -28,6 +28,7 @@
 #include "raft/host/host.h"
 #include "raft/host/state_machine.h"
 #include "shard/applied.h"
+#include "shard/names.h"
 #include "shard/pusher.h"
 #include "storage/ordered_store.h"
 #include "txn/given_name.h"
@@ -65,6 +66,7 @@ struct Settings {
   size_t step_versions = 4'000;
   // Versions that the scans of one Read look at together; what is left has a resume key.
   size_t read_versions_max = 100'000;
+  NameBounds names;
 };
 
 // Result of evaluating at the anchor. On `ok()` the entry has been proposed in the same step and

@@ -8,10 +8,12 @@
 
 namespace quorate::shard {
 
-Table::Table(const storage::KvReader& store, const v1::ShardDescriptor& descriptor)
+Table::Table(const storage::KvReader& store, const v1::ShardDescriptor& descriptor,
+             NameBounds names)
     : store_(store),
       id_(descriptor.shard_id()),
-      descriptor_(std::make_unique<v1::ShardDescriptor>(descriptor)) {
+      descriptor_(std::make_unique<v1::ShardDescriptor>(descriptor)),
+      names_(std::move(names)) {
   Load();
 }
 Table::~Table() = default;

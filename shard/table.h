@@ -37,7 +37,8 @@ struct Collectable {
 class Table {
  public:
   // `descriptor` is used if the store holds no state of this shard.
-  Table(const storage::KvReader& store, const v1::ShardDescriptor& descriptor);
+  Table(const storage::KvReader& store, const v1::ShardDescriptor& descriptor,
+        NameBounds names = {});
   ~Table();
 
   // Reads everything again from the store (which now holds the shard's state).

@@ -29,6 +29,12 @@ raft::Configuration ConfigurationOf(std::vector<NodeId> voters) {
   return configuration;
 }
 
+// The bound of names is the node's: its shards count together.
+Member::Options Counted(Member::Options options) {
+  options.shard.names.on_node = std::make_shared<size_t>(0);
+  return options;
+}
+
 raft::Host::Options ForNode(raft::Host::Options options, NodeId self) {
   options.self = self;
   return options;
@@ -38,7 +44,7 @@ raft::Host::Options ForNode(raft::Host::Options options, NodeId self) {
 
 Member::Member(Deps deps, Options options)
     : deps_(deps),
-      options_(std::move(options)),
+      options_(Counted(std::move(options))),
       self_(options_.self.node_id()),
       routes_(options_.seeds),
       caller_(deps.env, deps.channel, routes_),
