@@ -47,7 +47,7 @@ struct Coordinator::Live {
   std::vector<Part> parts;
   StagedParts staged;
   Promise<v1::CommitResponse> answer;
-  Status why;  // the own part was refused
+  Status why;  // a part was refused, the first of them
   TimerId timer = 0;
   Backoff pause{kPauseInitial, kPauseMax};
 };
@@ -218,6 +218,9 @@ Task<void> Coordinator::SendPrepare(LivePtr live, size_t participant, Timestamp 
   if (live->machine->rights() && !live->machine->settled()) {
     const Instant until = std::min(live->anchor.deadline, env_.Now() + kPrepareAttempt);
     answer = co_await participants_.Prepare(live->parts[participant], min_ts, until);
+  }
+  if (answer.kind == PartAnswer::Kind::kRefused && live->why.ok()) {
+    live->why = Status(answer.code, answer.why);
   }
   live->machine->Answered(participant, answer);
   Perform(live);

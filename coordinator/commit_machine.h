@@ -46,6 +46,7 @@ struct PartAnswer {
   Kind kind = Kind::kSilence;
   Timestamp ts;                    // prepare_ts or commit_ts
   Code code = Code::kUnavailable;  // kRefused
+  std::string why = {};            // likewise, for people
 };
 
 class CommitMachine {

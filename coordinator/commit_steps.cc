@@ -106,8 +106,10 @@ void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
     response->set_commit_ts(action.ts.bits());
   } else {
     FillError(action.code, txn, response);
-    // Who is in the way, or whose disk is full, is more than that somebody is.
-    const bool names_it = why.code() == Code::kLockConflict || why.code() == Code::kNoSpace;
+    // Who is in the way, whose disk is full, or what there is too much of, is more than that
+    // something is.
+    const bool names_it = why.code() == Code::kLockConflict || why.code() == Code::kNoSpace ||
+                          why.code() == Code::kOverloaded;
     if (names_it && action.code == why.code()) {
       response->mutable_error()->set_message(why.message());
     }

@@ -47,7 +47,7 @@ PartAnswer Convert(const Response& response) {
   }
   if (SaysNothing(response.error().code())) return {};
   const Status status = StatusFromError(response.error());
-  return {.kind = PartAnswer::Kind::kRefused, .code = status.code()};
+  return {.kind = PartAnswer::Kind::kRefused, .code = status.code(), .why = status.message()};
 }
 
 void FillCommon(const v1::CommitRequest& commit, v1::PrepareRequest* part) {

@@ -112,6 +112,23 @@ TEST_F(CoordinatorTest, AnswersARefusalElsewhereOnceItsAbortIsApplied) {
   EXPECT_EQ(nodes.leader(N::kA).prepared_count(), 0u);
 }
 
+// Whoever asked cannot find out otherwise whose disk it is.
+TEST_F(CoordinatorTest, ANodeWithoutSpaceIsNamedByWhomeverItRefused) {
+  for (const int leader_of_b : {1, 2}) {
+    nodes.Lead(N::kB, leader_of_b, 0);
+    nodes.SetRoom(2, Status(Code::kNoSpace, "the disk of node 2 is full"));
+    if (leader_of_b == 1) nodes.SetRoom(1, Status(Code::kNoSpace, "the disk of node 1 is full"));
+    auto answer = nodes.Commit(
+        1, nodes.Request(leader_of_b == 1 ? '1' : '2', nodes.newest(), {{"a", "1"}, {"x", "2"}}));
+    EXPECT_GE(nodes.RoundsUntil(answer), 0);
+    EXPECT_EQ((*answer)->error().code(), v1::NO_SPACE);
+    EXPECT_EQ((*answer)->error().message(),
+              fmt::format("the disk of node {} is full", leader_of_b));
+    nodes.SetRoom(1, Status::Ok());
+    nodes.Settle();
+  }
+}
+
 TEST_F(CoordinatorTest, AbortsAtItsDeadline) {
   nodes.Lead(N::kB, 2, 0);
   nodes.Lose("prepare", 1000);

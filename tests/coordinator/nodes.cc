@@ -130,7 +130,8 @@ Nodes::Nodes() : scope_(env.executor) {
       const auto replica = static_cast<size_t>(node - 1);
       n.shards.push_back(std::make_unique<shard::Shard>(
           shard::Shard::Deps{env.env, group.store(replica), *this, n.coordinator->pusher(),
-                             n.coordinator->observer(), nullptr},
+                             n.coordinator->observer(),
+                             [this, node](raft::Growth) { return room_[node]; }},
           shard::Settings(), Descriptor(shard)));
       n.shards.back()->Attach(group.handle(replica));
       group.Start(replica, n.shards.back().get());

@@ -72,6 +72,8 @@ class Nodes final : public SlotSource {
   Coordinator& coordinator(int node) { return *nodes_[node - 1]->coordinator; }
   // Requests that reached a node, by the name of their kind.
   int requests(const std::string& kind) { return requests_[kind]; }
+  // What CheckRoom says on a node; OK: there is room.
+  void SetRoom(int node, Status status) { room_[node] = std::move(status); }
   // The next `n` requests of this kind get no answer and reach nobody.
   void Lose(const std::string& kind, int n) { lose_[kind] = n; }
 
@@ -112,6 +114,7 @@ class Nodes final : public SlotSource {
   Timestamp newest_ = Timestamp::FromParts(1000, 0);
   std::map<std::string, int> requests_;
   std::map<std::string, int> lose_;
+  std::map<int, Status> room_;
   std::vector<std::unique_ptr<::quorate::testing::FakeGroup>> groups_;
   std::vector<std::unique_ptr<Node>> nodes_;
   TaskScope scope_;
