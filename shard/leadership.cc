@@ -85,8 +85,11 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
     case v1::ShardCommand::kDone:
       MarkStep(env_.executor, CommitStep::kDone, command.done().txn_id());
       return;
-    default:
-      return;
+    case v1::ShardCommand::kLeaderStart:
+    case v1::ShardCommand::kAdvanceHorizon:
+    case v1::ShardCommand::kCloseName:
+    case v1::ShardCommand::COMMAND_NOT_SET:
+      return;  // nobody holds or waits for a lock by these
   }
   Wake();
 }

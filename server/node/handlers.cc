@@ -20,21 +20,21 @@ namespace {
 constexpr Duration kElectionWaitMax = 100ms;
 constexpr Duration kSlotPause = 5ms;
 
-// The route of a request to one shard; nullptr for all others.
-const v1::ShardRoute* RouteOf(const v1::NodeRequest& request) {
+// An empty answer of the request's kind, so that its error has a place.
+v1::Error* ErrorIn(const v1::NodeRequest& request, v1::NodeResponse* response) {
   switch (request.body_case()) {
     case v1::NodeRequest::kRead:
-      return &request.read().route();
+      return response->mutable_read()->mutable_error();
     case v1::NodeRequest::kLock:
-      return &request.lock().route();
+      return response->mutable_lock()->mutable_error();
     case v1::NodeRequest::kPrepare:
-      return &request.prepare().route();
+      return response->mutable_prepare()->mutable_error();
     case v1::NodeRequest::kResolve:
-      return &request.resolve().route();
+      return response->mutable_resolve()->mutable_error();
     case v1::NodeRequest::kEarlyOutcome:
-      return &request.early_outcome().route();
+      return response->mutable_early_outcome()->mutable_error();
     case v1::NodeRequest::kQueryPrepare:
-      return &request.query_prepare().route();
+      return response->mutable_query_prepare()->mutable_error();
     case v1::NodeRequest::kCommit:
     case v1::NodeRequest::kPush:
     case v1::NodeRequest::kSlot:
@@ -46,125 +46,122 @@ const v1::ShardRoute* RouteOf(const v1::NodeRequest& request) {
     case v1::NodeRequest::kBootstrap:
     case v1::NodeRequest::kStatus:
     case v1::NodeRequest::BODY_NOT_SET:
-      return nullptr;
+      break;  // not to one shard
   }
-  return nullptr;
+  return response->mutable_error();
 }
 
-// An empty answer of the request's kind, so that its error has a place. Precondition: it has a
-// route.
-v1::Error* ErrorIn(const v1::NodeRequest& request, v1::NodeResponse* response) {
-  if (request.has_read()) return response->mutable_read()->mutable_error();
-  if (request.has_lock()) return response->mutable_lock()->mutable_error();
-  if (request.has_prepare()) return response->mutable_prepare()->mutable_error();
-  if (request.has_resolve()) return response->mutable_resolve()->mutable_error();
-  if (request.has_early_outcome()) return response->mutable_early_outcome()->mutable_error();
-  if (request.has_query_prepare()) return response->mutable_query_prepare()->mutable_error();
-  return response->mutable_error();
+v1::NodeResponse Failed(const Status& why) {
+  v1::NodeResponse response;
+  StatusToError(why, response.mutable_error());
+  return response;
 }
 
 }  // namespace
 
-raft::GroupHandle* Handlers::GroupOf(const v1::NodeRequest& request) const {
+raft::GroupHandle* Handlers::GroupOf(const RequestKind& kind) const {
   Member& member = *deps_.member;
-  const auto owner = [&member](std::string_view key) {
-    const shard::Shard* shard = member.FindByKey(key);
-    return shard == nullptr ? ShardId() : shard->id();
-  };
-  ShardId shard;
-  switch (request.body_case()) {
-    case v1::NodeRequest::kSlot:
-    case v1::NodeRequest::kHeartbeat:
+  const shard::Shard* owner = nullptr;
+  switch (kind.leader) {
+    case RequestKind::Leader::kNobodys:
+      return nullptr;
+    case RequestKind::Leader::kPlacements:
       return member.FindGroup(placement::kPlacementGroup);
-    case v1::NodeRequest::kCommit:
-      shard = owner(request.commit().anchor_key());
-      break;
-    case v1::NodeRequest::kPush:
-      shard = owner(request.push().name().empty() ? request.push().txn().anchor_key()
-                                                  : request.push().key());
-      break;
-    default:
-      if (const v1::ShardRoute* route = RouteOf(request)) shard = ShardId(route->shard_id());
+    case RequestKind::Leader::kOwners:
+      owner = member.FindByKey(kind.key);
+      return owner == nullptr ? nullptr : member.FindGroup(GroupId(owner->id().value()));
+    case RequestKind::Leader::kShards:
+      return kind.route->shard_id() == 0 ? nullptr
+                                         : member.FindGroup(GroupId(kind.route->shard_id()));
   }
-  return shard ? member.FindGroup(GroupId(shard.value())) : nullptr;
+  return nullptr;
+}
+
+// Whoever looks for a leader during an election learns of it here, as soon as there is one, instead
+// of asking again and again.
+Task<void> Handlers::AwaitLeader(raft::GroupHandle* group, Instant deadline) {
+  if (group == nullptr || !group->leader_in_doubt()) co_return;
+  PROBE("server: a request waited for the end of an election");
+  const Duration left = deadline - deps_.env.Now();
+  co_await group->WaitForLeader(deps_.env.Now() + std::min(kElectionWaitMax, left / 2));
 }
 
 Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadline) {
+  const RequestKind kind = KindOf(request);
+  if (kind.members) {
+    if (deps_.member == nullptr) {
+      co_return Failed(
+          Status(Code::kUninitialized, "this node belongs to no cluster: run quorate init"));
+    }
+    co_await AwaitLeader(GroupOf(kind), deadline);
+  }
   v1::NodeResponse response;
   switch (request.body_case()) {
     case v1::NodeRequest::kHello:
       *response.mutable_hello() = deps_.membership.Hello();
-      co_return response;
+      break;
     case v1::NodeRequest::kInit:
       *response.mutable_init() =
           co_await deps_.membership.Init(std::move(*request.mutable_init()), deadline);
-      co_return response;
+      break;
     case v1::NodeRequest::kBootstrap:
       *response.mutable_bootstrap() = deps_.membership.Accept(request.bootstrap());
-      co_return response;
+      break;
     case v1::NodeRequest::kStatus:
       *response.mutable_status() = deps_.status();
-      co_return response;
+      break;
     case v1::NodeRequest::kRegisterNode:
       *response.mutable_register_node() =
           co_await Register(std::move(*request.mutable_register_node()), deadline);
-      co_return response;
-    default:
       break;
-  }
-  if (deps_.member == nullptr) {
-    StatusToError(Status(Code::kUninitialized, "this node belongs to no cluster: run quorate init"),
-                  response.mutable_error());
-    co_return response;
-  }
-  // Whoever looks for a leader during an election learns of it here, as soon as there is one,
-  // instead of asking again and again.
-  if (raft::GroupHandle* group = GroupOf(request); group != nullptr && group->leader_in_doubt()) {
-    PROBE("server: a request waited for the end of an election");
-    const Duration left = deadline - deps_.env.Now();
-    co_await group->WaitForLeader(deps_.env.Now() + std::min(kElectionWaitMax, left / 2));
-  }
-  coordinator::Coordinator& coordinator = deps_.member->coordinator();
-  switch (request.body_case()) {
-    case v1::NodeRequest::kCommit: {
-      const Timestamp start_ts(request.commit().start_ts());
-      *response.mutable_commit() =
-          co_await coordinator.Commit(std::move(*request.mutable_commit()), deadline);
-      if (const auto ts = Timestamp(response.commit().commit_ts())) {
-        if (const Status issued = co_await AwaitIssued(ts, start_ts, deadline); !issued.ok()) {
-          response.mutable_commit()->Clear();
-          StatusToError(issued, response.mutable_commit()->mutable_error());
-        }
-      }
-      break;
-    }
-    case v1::NodeRequest::kPush: {
-      const Timestamp start_ts(request.push().txn().start_ts());
-      *response.mutable_push() =
-          co_await coordinator.HandlePush(std::move(*request.mutable_push()), deadline);
-      if (const auto ts = Timestamp(response.push().commit_ts())) {
-        if (const Status issued = co_await AwaitIssued(ts, start_ts, deadline); !issued.ok()) {
-          response.mutable_push()->Clear();
-          StatusToError(issued, response.mutable_push()->mutable_error());
-        }
-      }
-      break;
-    }
     case v1::NodeRequest::kRoutes:
       *response.mutable_routes() =
           deps_.view.Routes({request.routes().from(), request.routes().to()});
       break;
+    case v1::NodeRequest::kCommit: {
+      const Timestamp start_ts(request.commit().start_ts());
+      *response.mutable_commit() = co_await deps_.member->coordinator().Commit(
+          std::move(*request.mutable_commit()), deadline);
+      co_await FinishDecided(response.mutable_commit(), start_ts, deadline);
+      break;
+    }
+    case v1::NodeRequest::kPush: {
+      const Timestamp start_ts(request.push().txn().start_ts());
+      *response.mutable_push() = co_await deps_.member->coordinator().HandlePush(
+          std::move(*request.mutable_push()), deadline);
+      co_await FinishDecided(response.mutable_push(), start_ts, deadline);
+      break;
+    }
     case v1::NodeRequest::kSlot:
     case v1::NodeRequest::kHeartbeat:
       co_return co_await OnPlacement(std::move(request), deadline);
-    default:
-      co_return co_await OnShard(std::move(request), deadline);
+    case v1::NodeRequest::kRead:
+    case v1::NodeRequest::kLock:
+    case v1::NodeRequest::kPrepare:
+    case v1::NodeRequest::kResolve:
+    case v1::NodeRequest::kEarlyOutcome:
+    case v1::NodeRequest::kQueryPrepare: {
+      const ShardId shard(kind.route->shard_id());
+      co_return co_await OnShard(std::move(request), shard, deadline);
+    }
+    case v1::NodeRequest::BODY_NOT_SET:
+      co_return Failed(InvalidArgument("the request's body is not known to this version"));
   }
-  v1::Error* error = client::MutableErrorOf(&response);
+  co_return response;
+}
+
+template <class Response>
+Task<void> Handlers::FinishDecided(Response* response, Timestamp start_ts, Instant deadline) {
+  if (const auto ts = Timestamp(response->commit_ts())) {
+    if (const Status issued = co_await AwaitIssued(ts, start_ts, deadline); !issued.ok()) {
+      response->Clear();
+      StatusToError(issued, response->mutable_error());
+    }
+  }
+  v1::Error* error = response->mutable_error();
   if (error->code() == v1::NOT_LEADER && error->leader().address().empty()) {
     Hint(NodeId(error->leader().node_id()), error);
   }
-  co_return response;
 }
 
 // T1: what is acknowledged is below every slot issued from then on. A timestamp that a request
@@ -186,15 +183,8 @@ Task<Status> Handlers::AwaitIssued(Timestamp commit_ts, Timestamp start_ts, Inst
   co_return Status::Ok();
 }
 
-Task<v1::NodeResponse> Handlers::OnShard(v1::NodeRequest request, Instant deadline) {
+Task<v1::NodeResponse> Handlers::OnShard(v1::NodeRequest request, ShardId id, Instant deadline) {
   v1::NodeResponse response;
-  const v1::ShardRoute* route = RouteOf(request);
-  if (route == nullptr) {
-    StatusToError(InvalidArgument("the request's body is not known to this version"),
-                  response.mutable_error());
-    co_return response;
-  }
-  const ShardId id(route->shard_id());
   shard::Shard* shard = deps_.member->Find(id);
   if (shard == nullptr) {
     NoReplica(id, ErrorIn(request, &response));
@@ -227,8 +217,18 @@ Task<v1::NodeResponse> Handlers::OnShard(v1::NodeRequest request, Instant deadli
       response.mutable_early_outcome();
       break;
     }
-    default:
-      break;
+    case v1::NodeRequest::kCommit:
+    case v1::NodeRequest::kPush:
+    case v1::NodeRequest::kSlot:
+    case v1::NodeRequest::kRoutes:
+    case v1::NodeRequest::kRegisterNode:
+    case v1::NodeRequest::kHeartbeat:
+    case v1::NodeRequest::kHello:
+    case v1::NodeRequest::kInit:
+    case v1::NodeRequest::kBootstrap:
+    case v1::NodeRequest::kStatus:
+    case v1::NodeRequest::BODY_NOT_SET:
+      break;  // not to one shard
   }
   v1::Error* error = client::MutableErrorOf(&response);
   if (error->code() == v1::NOT_LEADER && error->leader().address().empty()) {

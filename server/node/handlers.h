@@ -19,6 +19,7 @@
 #include "server/node/cluster_view.h"
 #include "server/node/member.h"
 #include "server/node/membership.h"
+#include "server/node/request_kind.h"
 
 namespace quorate::server {
 
@@ -39,8 +40,12 @@ class Handlers {
 
  private:
   // The local replica of the group whose leader can answer; nullptr: none.
-  raft::GroupHandle* GroupOf(const v1::NodeRequest& request) const;
-  Task<v1::NodeResponse> OnShard(v1::NodeRequest request, Instant deadline);
+  raft::GroupHandle* GroupOf(const RequestKind& kind) const;
+  Task<void> AwaitLeader(raft::GroupHandle* group, Instant deadline);
+  // Of a Commit or a Push, before anybody is told.
+  template <class Response>
+  Task<void> FinishDecided(Response* response, Timestamp start_ts, Instant deadline);
+  Task<v1::NodeResponse> OnShard(v1::NodeRequest request, ShardId id, Instant deadline);
   Task<v1::NodeResponse> OnPlacement(v1::NodeRequest request, Instant deadline);
   Task<v1::RegisterNodeResponse> Register(v1::RegisterNodeRequest request, Instant deadline);
   // Resumes once a slot at or above that of `commit_ts` is known to have been issued, be it by the

@@ -16,6 +16,7 @@
 #include "server/node/local_channel.h"
 #include "server/node/member.h"
 #include "server/node/membership.h"
+#include "server/node/request_kind.h"
 #include "storage/low_space.h"
 #include "storage/node_identity.h"
 #include "storage/ordered_store.h"
@@ -28,34 +29,6 @@ namespace quorate::server {
 namespace {
 
 constexpr Duration kPoll = 10ms;
-
-// Requests that a sender who does not know the cluster yet may send.
-bool AllowedToStrangers(const v1::NodeRequest& request) {
-  switch (request.body_case()) {
-    case v1::NodeRequest::kHello:
-    case v1::NodeRequest::kInit:
-    case v1::NodeRequest::kBootstrap:
-    case v1::NodeRequest::kRegisterNode:
-    case v1::NodeRequest::kRoutes:
-    case v1::NodeRequest::kStatus:
-      return true;
-    default:
-      return false;
-  }
-}
-
-// Requests that begin something, which a node that stops leaves to others.
-bool BeginsWork(const v1::NodeRequest& request) {
-  switch (request.body_case()) {
-    case v1::NodeRequest::kCommit:
-    case v1::NodeRequest::kInit:
-    case v1::NodeRequest::kBootstrap:
-    case v1::NodeRequest::kRegisterNode:
-      return true;
-    default:
-      return false;
-  }
-}
 
 std::string_view RoleName(raft::Role role) {
   switch (role) {
@@ -260,12 +233,12 @@ std::optional<v1::NodeResponse> Node::Rep::Refuse(const std::string& cluster_id,
                                                   const v1::NodeRequest& request) {
   if (failed)
     return Refusal(Code::kUnavailable, "this node's storage failed; it must be restarted");
-  if (closed || (stopping && BeginsWork(request))) {
+  if (closed || (stopping && KindOf(request).begins)) {
     return Refusal(Code::kNotLeader, "this node is stopping; ask another one");
   }
   const storage::NodeIdentity& identity = directory->identity();
   if (!identity.cluster_id.empty()) {
-    if (cluster_id != identity.cluster_id && !(cluster_id.empty() && AllowedToStrangers(request))) {
+    if (cluster_id != identity.cluster_id && !(cluster_id.empty() && KindOf(request).strangers)) {
       wrong_cluster.Add();
       return Refusal(
           Code::kWrongCluster,
@@ -284,9 +257,7 @@ std::optional<v1::NodeResponse> Node::Rep::Refuse(const std::string& cluster_id,
   }
   if (in_flight >= limits::kCallsInFlightMax) {
     overloaded.Add();
-    v1::NodeResponse response = Refusal(Code::kOverloaded, "too many requests on this node");
-    response.mutable_error()->set_retry_after_ms(100);
-    return response;
+    return Refusal(Code::kOverloaded, fmt::format("{} requests in flight on this node", in_flight));
   }
   return std::nullopt;
 }
