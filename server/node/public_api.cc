@@ -250,20 +250,9 @@ Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, PublicCall ca
   co_return response;
 }
 
-Task<quorate::Status> PublicApi::RunStep(Session* session, PublicCall call, Duration timeout,
-                                         Task<quorate::Status> step) {
-  return BreakOff(env_, call.gone, env_.Now() + timeout, *session->interrupt, std::move(step));
-}
-
-Task<quorate::Status> PublicApi::ReadStep(Session* session, v1::SessionReadRequest request,
-                                          AnswerRoom* room, v1::SessionReadResponse* response) {
-  co_return co_await ReadKeys(&session->session->transaction(),
-                              {request.keys().begin(), request.keys().end()}, request.for_update(),
-                              room, response->mutable_values());
-}
-
-Task<v1::SessionReadResponse> PublicApi::Read(v1::SessionReadRequest request, PublicCall call) {
-  v1::SessionReadResponse response;
+template <class Response, class Request, class Body>
+Task<Response> PublicApi::Step(Body body, Request request, size_t bytes, PublicCall call) {
+  Response response;
   if (!Enter(request, &call, &response)) co_return response;
   auto session = Find(request.session_id());
   if (!session.ok()) {
@@ -274,15 +263,28 @@ Task<v1::SessionReadResponse> PublicApi::Read(v1::SessionReadRequest request, Pu
   AnswerRoom room(call.holding);
   const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
   quorate::Status status = TooMuchHeld();
-  if (Keep(session->get(), BytesRead(request))) {
-    status = co_await RunStep(session->get(), call, timeout,
-                              ReadStep(session->get(), std::move(request), &room, &response));
+  if (Keep(session->get(), bytes)) {
+    status = co_await BreakOff(env_, call.gone, env_.Now() + timeout, *(*session)->interrupt,
+                               (this->*body)(session->get(), std::move(request), &room, &response));
   }
   if (!status.ok()) {
-    response.clear_values();
+    response.Clear();
     FillRefusal(status, response.mutable_error());
   }
   co_return response;
+}
+
+Task<quorate::Status> PublicApi::ReadStep(Session* session, v1::SessionReadRequest request,
+                                          AnswerRoom* room, v1::SessionReadResponse* response) {
+  co_return co_await ReadKeys(&session->session->transaction(),
+                              {request.keys().begin(), request.keys().end()}, request.for_update(),
+                              room, response->mutable_values());
+}
+
+Task<v1::SessionReadResponse> PublicApi::Read(v1::SessionReadRequest request, PublicCall call) {
+  const size_t bytes = BytesRead(request);
+  return Step<v1::SessionReadResponse>(&PublicApi::ReadStep, std::move(request), bytes,
+                                       std::move(call));
 }
 
 Task<quorate::Status> PublicApi::ScanStep(Session* session, v1::SessionScanRequest request,
@@ -301,26 +303,9 @@ Task<quorate::Status> PublicApi::ScanStep(Session* session, v1::SessionScanReque
 }
 
 Task<v1::SessionScanResponse> PublicApi::Scan(v1::SessionScanRequest request, PublicCall call) {
-  v1::SessionScanResponse response;
-  if (!Enter(request, &call, &response)) co_return response;
-  auto session = Find(request.session_id());
-  if (!session.ok()) {
-    FillRefusal(session.status(), response.mutable_error());
-    co_return response;
-  }
-  const Use use(this, *session);
-  AnswerRoom room(call.holding);
-  const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
-  quorate::Status status = TooMuchHeld();
-  if (Keep(session->get(), request.from().size() + request.to().size() + kKeyBytes)) {
-    status = co_await RunStep(session->get(), call, timeout,
-                              ScanStep(session->get(), std::move(request), &room, &response));
-  }
-  if (!status.ok()) {
-    response.Clear();
-    FillRefusal(status, response.mutable_error());
-  }
-  co_return response;
+  const size_t bytes = request.from().size() + request.to().size() + kKeyBytes;
+  return Step<v1::SessionScanResponse>(&PublicApi::ScanStep, std::move(request), bytes,
+                                       std::move(call));
 }
 
 Task<v1::SessionWriteResponse> PublicApi::Write(v1::SessionWriteRequest request, PublicCall call) {

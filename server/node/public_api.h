@@ -24,8 +24,8 @@
 #include "client/database.h"
 #include "quorate/v1/admin.pb.h"
 #include "quorate/v1/client.pb.h"
-#include "server/node/session_answers.h"
 #include "server/node/public_call.h"
+#include "server/node/session_answers.h"
 #include "server/node/shared_bound.h"
 
 namespace quorate::server {
@@ -87,9 +87,10 @@ class PublicApi {
   Result<std::shared_ptr<Session>> Find(uint64_t id);
   // The answer of a Commit whose session is not here (any more), or is being committed.
   Task<v1::SessionCommitResponse> CommitAgain(v1::SessionCommitRequest request, Duration timeout);
-  // A step of a session's transaction; broken off, it leaves the transaction as it was.
-  Task<quorate::Status> RunStep(Session* session, PublicCall call, Duration timeout,
-                                Task<quorate::Status> step);
+  // A call that is one step of a session's transaction, for which the session keeps `bytes`. Broken
+  // off, it leaves the transaction as it was.
+  template <class Response, class Request, class Body>
+  Task<Response> Step(Body body, Request request, size_t bytes, PublicCall call);
   Task<quorate::Status> ReadStep(Session* session, v1::SessionReadRequest request, AnswerRoom* room,
                                  v1::SessionReadResponse* response);
   Task<quorate::Status> ScanStep(Session* session, v1::SessionScanRequest request, AnswerRoom* room,
