@@ -147,7 +147,7 @@ void Coordinator::PerformOne(const LivePtr& live, const Action& action) {
       return;
     case Action::Kind::kLogDecide:
       MarkStep(env_.executor, CommitStep::kDecideProposed, live->name.txn_id.bytes());
-      scope_.Spawn(LogDecide(live, action.commit, action.ts, action.again));
+      scope_.Spawn(LogDecide(live, action));
       return;
     case Action::Kind::kResolve:
       MarkStep(env_.executor, CommitStep::kResolveSent, live->name.txn_id.bytes());
@@ -232,11 +232,11 @@ Task<void> Coordinator::FetchSlot(LivePtr live) {
   Perform(live);
 }
 
-Task<void> Coordinator::LogDecide(LivePtr live, bool commit, Timestamp commit_ts, bool again) {
-  if (again) co_await Sleep(env_.executor, live->pause.Next(env_.random));
+Task<void> Coordinator::LogDecide(LivePtr live, CommitMachine::Action decide) {
+  if (decide.again) co_await Sleep(env_.executor, live->pause.Next(env_.random));
   Standing stands{.code = Code::kNotLeader};
   if (live->machine->rights()) {
-    stands = co_await DecideOnce(live->name, live->anchor, commit, commit_ts);
+    stands = co_await DecideOnce(live->name, live->anchor, decide);
   }
   live->machine->Decided(stands);
   Perform(live);

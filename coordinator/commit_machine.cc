@@ -166,6 +166,7 @@ void CommitMachine::SlotArrived(Timestamp slot) {
   PROBE("commit.sub_bits_ran_out");
   if (phase_ == Phase::kEvaluating) {
     if (!rights_) return AnswerUnknown(Code::kNotLeader);
+    if (out_of_time_) return Abort(Code::kTimestampExhausted);
     parts_[0] = Part::kAsked;
     Emit({.kind = Action::Kind::kEvaluateOwn, .ts = slot});
     return;
@@ -207,7 +208,7 @@ void CommitMachine::Abort(Code reason) {
     answered_ = true;
     Emit({.kind = Action::Kind::kAnswerAborted, .code = AbortCode(reason)});
   }
-  Emit({.kind = Action::Kind::kLogDecide});
+  Emit({.kind = Action::Kind::kLogDecide, .unstaged = !proposed_});
 }
 
 void CommitMachine::CommitIfFacts() {
@@ -281,9 +282,13 @@ void CommitMachine::Decided(const Standing& stands) {
     case TxnState::kAborted:
       SettleAborted(AbortCode(reason_));
       return;
+    case TxnState::kStaged:
+      // What was refused here another leader's coordinator has staged: that may be committed by its
+      // facts, and answered.
+      if (phase_ == Phase::kAborting && !proposed_) return JoinRecovery();
+      break;
     case TxnState::kNone:
     case TxnState::kPrepared:
-    case TxnState::kStaged:
       break;
   }
   CHECK(stands.code != Code::kOk, "a Decide was applied and left {}", TxnStateName(stands.state));
@@ -294,6 +299,7 @@ void CommitMachine::Decided(const Standing& stands) {
     Emit({.kind = Action::Kind::kLogDecide,
           .ts = committed_ ? commit_ts_ : Timestamp(),
           .commit = committed_,
+          .unstaged = !proposed_,
           .again = true});
     return;
   }

@@ -61,8 +61,8 @@ class CommitMachine {
       kAnswerAborted,    // code: why
       kAnswerUnknown,    // code; says nothing about the outcome
       kSendEarly,        // COMMITTED at ts is a fact
-      kLogDecide,        // `commit`, ts; `again`: after a pause
-      kResolve,          // `commit`, ts: at every participant
+      kLogDecide,  // `commit`, ts; `unstaged`: nothing was staged here; `again`: after a pause
+      kResolve,    // `commit`, ts: at every participant
       kLogDone,
     };
     Kind kind;
@@ -70,6 +70,7 @@ class CommitMachine {
     Timestamp ts;
     Code code = Code::kOk;
     bool commit = false;
+    bool unstaged = false;
     bool again = false;
   };
 

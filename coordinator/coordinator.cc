@@ -117,13 +117,14 @@ Task<Result<Timestamp>> Coordinator::MinTimestamp(Timestamp start_ts, bool has_r
   co_return without ? Timestamp() : *slot;
 }
 
-Task<Standing> Coordinator::DecideOnce(shard::TxnName txn, Anchor anchor, bool commit,
-                                       Timestamp commit_ts) {
+Task<Standing> Coordinator::DecideOnce(shard::TxnName txn, Anchor anchor,
+                                       CommitMachine::Action decide) {
   // The right to decide is that of this term's leader alone, whoever leads when this runs.
   shard::Shard* shard = directory_.FindServing(anchor.shard, anchor.term);
   if (MUTANT("txn-coordinator-outlives-term")) shard = directory_.FindServing(txn.anchor_key);
   if (shard == nullptr) co_return Standing{.code = Code::kNotLeader};
-  co_return ToStanding(co_await shard->Decide(std::move(txn), commit, commit_ts));
+  const Timestamp keep_ts = decide.unstaged ? txn.start_ts : Timestamp();
+  co_return ToStanding(co_await shard->Decide(std::move(txn), decide.commit, decide.ts, keep_ts));
 }
 
 Task<v1::CommitResponse> Coordinator::AskRecovery(shard::TxnName name, Anchor anchor) {
@@ -161,13 +162,14 @@ Task<void> Coordinator::StepHere(CommitMachine::Action action, shard::TxnName na
                                  const Registration* registration, CommitMachine* machine) {
   if (action.kind == Action::Kind::kFetchSlot) {
     const auto slot = co_await slots_.Fetch(kSlotTimeout);
+    if (env_.Now() >= anchor.deadline) machine->Deadline();
     slot.ok() ? machine->SlotArrived(*slot) : machine->SlotFailed();
     co_return;
   }
   if (action.again) co_await Sleep(env_.executor, kDecidePause);
   Standing stands{.code = Code::kNotLeader};
   if (registration->live()) {
-    stands = co_await DecideOnce(std::move(name), anchor, action.commit, action.ts);
+    stands = co_await DecideOnce(std::move(name), anchor, action);
   }
   machine->Decided(stands);
 }

@@ -88,14 +88,14 @@ class Coordinator {
   Task<v1::CommitResponse> AskRecovery(shard::TxnName name, Anchor anchor);
   // What stands for a name whose attempt was refused because of it.
   Task<v1::CommitResponse> AskName(GivenName given, shard::TxnName name, Instant deadline);
-  Task<Standing> DecideOnce(shard::TxnName txn, Anchor anchor, bool commit, Timestamp commit_ts);
+  Task<Standing> DecideOnce(shard::TxnName txn, Anchor anchor, CommitMachine::Action decide);
 
   void Perform(const LivePtr& live);
   void PerformOne(const LivePtr& live, const CommitMachine::Action& action);
   Task<void> EvaluateOwn(LivePtr live, Timestamp min_ts);
   Task<void> SendPrepare(LivePtr live, size_t participant, Timestamp min_ts, bool again);
   Task<void> FetchSlot(LivePtr live);
-  Task<void> LogDecide(LivePtr live, bool commit, Timestamp commit_ts, bool again);
+  Task<void> LogDecide(LivePtr live, CommitMachine::Action decide);
   Task<void> JoinRecovery(LivePtr live);
   void Answer(const LivePtr& live, const CommitMachine::Action& action);
   void ArmDeadline(const LivePtr& live, Duration left);

@@ -238,6 +238,11 @@ Task<Status> Shard::Rep::QueryPrepare(Judged<v1::QueryPrepareRequest> judged, In
   v1::QueryPrepareRequest request = std::move(judged).Take();
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
+  // What is refused is remembered until the horizon has passed its start_ts.
+  if (const Timestamp named(request.start_ts()); needs_check(named)) {
+    CO_RETURN_IF_ERROR(co_await CheckNamed(*serving, named, deadline));
+    if (!(*serving)->serving()) co_return NotLeader();
+  }
   if (!table.span().Contains(request.marker_key())) co_return StaleEpoch(table);
 
   const Owner owner{*TxnId::FromBytes(request.txn_id()), Digest(request.digest()),
@@ -333,9 +338,7 @@ Task<Status> Shard::Rep::Resolve(Judged<v1::ResolveRequest> judged) {
       std::make_move_iterator(request.mutable_resolutions()->end()));
   Timestamp named;
   for (const v1::Resolution& resolution : resolutions) {
-    if (resolution.outcome() == v1::COMMITTED) {
-      named = std::max(named, Timestamp(resolution.commit_ts()));
-    }
+    named = std::max({named, Timestamp(resolution.start_ts()), Timestamp(resolution.commit_ts())});
   }
   if (!serving()) co_return NotLeader();
   const std::shared_ptr<Leadership> under = lead;

@@ -154,8 +154,9 @@ class Shard final : public raft::StateMachine {
   Task<AnchorEvaluation> PrepareAndStage(v1::PrepareRequest prepare,
                                          std::vector<StagingPart> participants, Instant deadline);
   // Log entries about a transaction record kept here. Each resolves after Apply with what stands.
-  // `keep_ts`: for an ABORTED that may find no record; whatever carries this txn_id and began
-  // before `keep_ts` is refused from then on, whichever start_ts `txn` names.
+  // `keep_ts`: for an ABORTED by who found no record, and void where one is STAGED by then.
+  // Whatever carries this txn_id and began before `keep_ts` is refused from then on, whichever
+  // start_ts `txn` names.
   Task<Applied> Decide(TxnName txn, bool commit, Timestamp commit_ts, Timestamp keep_ts = {});
   Task<Status> Done(std::vector<std::pair<TxnId, std::string>> txns);  // (id, anchor key)
   // The record as applied here; nullopt: none. Read on the serving leader.

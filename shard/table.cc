@@ -1,5 +1,7 @@
 #include "shard/table.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/mutant.h"
 #include "quorate/v1/shard.pb.h"
@@ -40,6 +42,7 @@ void Table::Load() {
   intents_.clear();
   unfinished_.clear();
   collectable_.clear();
+  newest_commit_ = {};
   records_.clear();
   names_.Clear();
   auto scan = [&](Tag tag, auto record, auto index) {
@@ -140,6 +143,7 @@ void Table::Index(const ParticipantRecord& record) {
       return;
     }
     case TxnState::kCommitted:
+      newest_commit_ = std::max(newest_commit_, record.commit_ts);
       collectable_.insert({record.commit_ts, true, std::move(owner)});
       return;
     case TxnState::kAborted:
@@ -167,6 +171,7 @@ void Table::Index(const TransactionRecord& record) {
       unfinished_.emplace(std::move(owner), record);
       return;
     case TxnState::kCommitted:
+      newest_commit_ = std::max(newest_commit_, record.commit_ts);
       if (!record.done && !MUTANT("gc-unresolved-record-dropped")) {
         unfinished_.emplace(std::move(owner), record);
         return;

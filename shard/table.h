@@ -84,6 +84,9 @@ class Table {
   // STAGED transaction records, and COMMITTED ones that are not done.
   const std::map<Owner, TransactionRecord>& unfinished() const { return unfinished_; }
   const absl::btree_set<Collectable>& collectable() const { return collectable_; }
+  // At least the highest commit_ts of the records that are still kept. Not the same on every
+  // replica: one that loaded its state later may have seen fewer.
+  Timestamp newest_commit() const { return newest_commit_; }
 
   // Descriptor, horizon and floor.
   void StoreScalars(storage::WriteBatch* batch) const;
@@ -113,6 +116,7 @@ class Table {
   absl::flat_hash_map<std::string, const Owner*, StringHash, std::equal_to<>> intents_;
   std::map<Owner, TransactionRecord> unfinished_;
   absl::btree_set<Collectable> collectable_;
+  Timestamp newest_commit_;
   // How many records there are of a transaction and digest (0: transaction records), at whatever
   // key: where it says none, there is no need to ask the store. Looked up only.
   absl::flat_hash_map<std::pair<TxnId, Digest>, uint32_t> records_;

@@ -196,9 +196,16 @@ Status DataDirectory::Assign(const std::string& cluster_id, NodeId node_id) {
             fmt::format("{} belongs to node {}, not to {}", path_, identity_.node_id, node_id)};
   }
   if (identity_.node_id) return Status::Ok();
+  const NodeIdentity before = identity_;
+  Assume(cluster_id, node_id);
+  Status stored = Store();
+  if (!stored.ok()) identity_ = before;
+  return stored;
+}
+
+void DataDirectory::Assume(const std::string& cluster_id, NodeId node_id) {
   identity_.cluster_id = cluster_id;
   identity_.node_id = node_id;
-  return Store();
 }
 
 Status DataDirectory::MarkCleanStop() { return TryStore(true); }

@@ -52,9 +52,12 @@ class DataDirectory {
   // As found at Open (so `clean_stop` tells about the last run), with later assignments.
   const NodeIdentity& identity() const { return identity_; }
 
-  // Makes the node a member for good; nothing is written if it is that one already. WRONG_CLUSTER,
-  // WRONG_NODE: it is another one. NO_SPACE: it is one until the process ends.
+  // Makes the node a member for good; nothing is written if it is that one already. WRONG_CLUSTER
+  // or WRONG_NODE: it is another one. After any error it is what it was.
   Status Assign(const std::string& cluster_id, NodeId node_id);
+  // The same until the process ends, where another file says so at every start and there is no
+  // room.
+  void Assume(const std::string& cluster_id, NodeId node_id);
   // The last thing that a clean stop does. NO_SPACE: the file stays as it is.
   Status MarkCleanStop();
 

@@ -31,8 +31,15 @@ Status CheckText(std::string_view text, std::string_view what) {
       fmt::format("{} of {} bytes: the limit is {} bytes", what, text.size(), kTextBytesMax));
 }
 
+// What an oracle gave: with bits below it, a timestamp would leave commits no room in its slot.
+Status CheckSlot(uint64_t ts, std::string_view field) {
+  if (Timestamp(ts).is_slot()) return Status::Ok();
+  return InvalidArgument(fmt::format("{} {} is no slot", field, Timestamp(ts)));
+}
+
 Status CheckStart(uint64_t start_ts) {
-  return start_ts != 0 ? Status::Ok() : InvalidArgument("start_ts is missing");
+  if (start_ts == 0) return InvalidArgument("start_ts is missing");
+  return CheckSlot(start_ts, "start_ts");
 }
 
 Status CheckDigest(uint64_t digest) {
@@ -234,6 +241,7 @@ Status Check(const v1::PrepareRequest& request) {
 }
 
 Status Check(const v1::ReadRequest& request) {
+  RETURN_IF_ERROR(CheckSlot(request.read_ts(), "read_ts"));
   if (!request.txn_id().empty() && !TxnId::FromBytes(request.txn_id())) {
     return InvalidArgument("txn_id has 16 bytes");
   }

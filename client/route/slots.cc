@@ -84,8 +84,9 @@ uint64_t Slots::UnixMillis() const {
 }
 
 void Slots::Observe(Timestamp ts) {
-  if (ts <= newest_) return;
-  newest_ = ts;
+  const Timestamp slot(ts.bits() & ~Timestamp::kSubMax);
+  if (slot <= newest_) return;
+  newest_ = slot;
   newest_at_ = env_.Now();
 }
 

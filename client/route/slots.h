@@ -23,7 +23,8 @@ class Slots final : public SlotSource {
   std::optional<Timestamp> NewestWithin(Duration age) const;
   // Now by the oracle's clock, as far as it is known here; by this machine's if it is not at all.
   uint64_t UnixMillis() const;
-  // A timestamp seen elsewhere (a commit_ts): raises newest().
+  // A timestamp seen elsewhere (a commit_ts): raises newest() to its slot, which was issued before
+  // anybody was told.
   void Observe(Timestamp ts);
 
  private:

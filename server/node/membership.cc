@@ -21,6 +21,7 @@ namespace {
 
 constexpr char kMagic[] = "QBOOT1\n";
 constexpr size_t kMagicBytes = sizeof(kMagic) - 1;
+constexpr char kBootstrapFile[] = "/BOOTSTRAP";
 constexpr Duration kCallTimeout = 2s;
 constexpr Duration kJoinInterval = 1s;
 constexpr Duration kPoll = 50ms;
@@ -77,8 +78,12 @@ Result<std::unique_ptr<Membership>> Membership::Open(Env& env, storage::FileSyst
 
 // ---- what is on disk ----------------------------------------------------------------------------
 
+Result<bool> Membership::Founded(storage::FileSystem& files, const std::string& directory) {
+  return files.Exists(directory + kBootstrapFile);
+}
+
 Status Membership::Load() {
-  const std::string path = directory_.path() + "/BOOTSTRAP";
+  const std::string path = directory_.path() + kBootstrapFile;
   bool exists = false;
   ASSIGN_OR_RETURN(exists, files_.Exists(path));
   if (!exists) {
@@ -98,8 +103,11 @@ Status Membership::Load() {
   if (!member()) PROBE("membership.identity_repaired");
   const Status assigned =
       directory_.Assign(bootstrap_->cluster_id(), NodeId(bootstrap_->node_id()));
-  // Without room the identity is made anew from the message at every start.
-  if (assigned.code() != Code::kNoSpace) RETURN_IF_ERROR(assigned);
+  if (assigned.code() == Code::kNoSpace) {
+    directory_.Assume(bootstrap_->cluster_id(), NodeId(bootstrap_->node_id()));
+  } else {
+    RETURN_IF_ERROR(assigned);
+  }
   ASSIGN_OR_RETURN(finished_, files_.Exists(directory_.path() + "/BOOTSTRAPPED"));
   return Status::Ok();
 }

@@ -35,6 +35,9 @@ namespace quorate::server {
 
 class Membership {
  public:
+  // Whether a data directory holds the message that a cluster was founded with, and so belongs
+  // to a member, whatever its identity says.
+  static Result<bool> Founded(storage::FileSystem& files, const std::string& directory);
   struct Options {
     v1::NodeInfo self;  // without ids
     std::vector<std::string> join;

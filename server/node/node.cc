@@ -150,7 +150,11 @@ quorate::Status Node::Rep::Open() {
                                               (kv != nullptr && kv->waits_for_space());
                                      }});
   low_space->OnLook([this] { TellSpace(); });
-  const bool is_member = !directory->identity().cluster_id.empty();
+  // Whoever was a member once had a log: its votes are in it.
+  bool is_member = !directory->identity().cluster_id.empty();
+  if (!is_member) {
+    ASSIGN_OR_RETURN(is_member, Membership::Founded(world.files, options.data_dir));
+  }
   // Opening writes little: what recovery puts right, the first segment of a new log.
   const auto with_reserve = [this](const auto& open) {
     auto opened = open();

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
@@ -21,6 +22,11 @@ Applied ApplyDecide(ApplyContext context, const v1::Decide& command) {
     record->txn_id = *txn_id;
     record->start_ts = std::max(start_ts, Timestamp(command.keep_ts()));
     record->anchor_key = command.anchor_key();
+  }
+  if (command.keep_ts() != 0 && record->state == TxnState::kStaged &&
+      !MUTANT("txn-abort-of-nothing-over-staged")) {
+    PROBE("shard: an abort of nothing was applied behind a stage");
+    return StandingOf(*record);
   }
   const TxnState next = NextState(record->state, commit ? TransactionEvent::kDecideCommitted
                                                         : TransactionEvent::kDecideAborted);

@@ -98,7 +98,7 @@ void Cluster::Do(Coordinator* c, const CommitMachine::Action& action) {
     case Kind::kSendEarly:
       return Trace(c->name + ": tells the participants early");
     case Kind::kLogDecide:
-      return LogDecide(c, action.commit, action.ts);
+      return LogDecide(c, action);
     case Kind::kResolve:
       if (broken_.drop_unresolved) Propose(0, {.kind = Entry::Kind::kDone, .label = "Done"});
       return Resolve(c->name, action.commit, action.ts, [this, c] {
@@ -129,11 +129,14 @@ void Cluster::SendPrepare(Coordinator* c, int to, Timestamp ts) {
       [hear] { hear({}); });
 }
 
-void Cluster::LogDecide(Coordinator* c, bool commit, Timestamp ts) {
+void Cluster::LogDecide(Coordinator* c, const CommitMachine::Action& action) {
+  const bool commit = action.commit;
+  const Timestamp ts = action.ts;
   Entry entry{.kind = Entry::Kind::kDecide,
               .label = commit ? "Decide COMMITTED " + Show(ts) : "Decide ABORTED",
               .ts = ts,
-              .commit = commit};
+              .commit = commit,
+              .unstaged = action.unstaged};
   const auto hear = [this, c](const Standing& s) {
     Send(
         fmt::format("A>{} decided {}", c->name, Show(s)),
@@ -159,6 +162,8 @@ void Cluster::EvaluateOwn(Coordinator* c, Timestamp min_ts) {
     c->machine.OwnRefused(code);
   };
   if (c->term != a.term || !c->machine.rights()) return refuse(Code::kNotLeader);
+  // Whoever has no room looks no further.
+  if (a.refuses == Code::kOverloaded) return refuse(a.refuses);
   const bool over = broken_.restart_staged && txn_.state == State::kStaged;
   if (txn_.state != State::kNone && !over) {
     Trace(fmt::format("A: finds {}", Show(txn_)));
@@ -223,7 +228,8 @@ void Cluster::Push(const std::string& name) {
 }
 
 void Cluster::StartRecovery(const std::string& name) {
-  recoverers_.push_back(std::make_unique<Recoverer>(Recoverer{name, {}, shards_[0].term}));
+  recoverers_.push_back(std::make_unique<Recoverer>(
+      Recoverer{name, {}, shards_[0].term, txn_.state != State::kNone}));
   Recoverer* r = recoverers_.back().get();
   Trace(fmt::format("{}: finds {}", name, Show(txn_)));
   r->machine.Start({.state = txn_.state,
@@ -279,6 +285,7 @@ void Cluster::Do(Recoverer* r, const RecoveryMachine::Action& action) {
                   .label = action.commit ? "Decide COMMITTED " + Show(action.ts) : "Decide ABORTED",
                   .ts = action.ts,
                   .commit = action.commit,
+                  .unstaged = !r->recorded,
                   .done = {hear}};
       Trace(fmt::format("{}: proposes {}", r->name, entry.label));
       return Propose(0, std::move(entry));

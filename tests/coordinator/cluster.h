@@ -24,6 +24,7 @@ namespace quorate::coordinator::model {
 
 // Rules that can be broken on purpose, to see that Check() notices.
 struct Broken {
+  bool abort_over_staged = false;   // who knows of no record aborts what is STAGED
   bool restart_staged = false;      // a copy of a Commit starts again over a STAGED record
   bool refusal_not_logged = false;  // QueryPrepare is answered ABORTED without a logged Refuse
   bool refuse_over_prepared = false;
@@ -99,7 +100,7 @@ class Cluster {
   void Pump(Coordinator* c);
   void Do(Coordinator* c, const CommitMachine::Action& action);
   void SendPrepare(Coordinator* c, int to, Timestamp ts);
-  void LogDecide(Coordinator* c, bool commit, Timestamp ts);
+  void LogDecide(Coordinator* c, const CommitMachine::Action& action);
   void EvaluateOwn(Coordinator* c, Timestamp min_ts);
   void Answer(const std::string& who, TxnState state, Timestamp ts, const std::string& text);
   void Pump(Recoverer* r);

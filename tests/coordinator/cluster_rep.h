@@ -27,6 +27,7 @@ struct Cluster::Entry {
   std::string label;
   Timestamp ts;
   bool commit = false;
+  bool unstaged = false;  // by who knows of no record
   // What stands after applying; NOT_LEADER: it never will be applied.
   std::vector<std::function<void(Standing)>> done;
 };
@@ -53,6 +54,7 @@ struct Cluster::Recoverer {
   std::string name;
   RecoveryMachine machine;
   int term;
+  bool recorded = false;
 };
 
 }  // namespace quorate::coordinator::model

@@ -134,6 +134,8 @@ Standing Cluster::ApplyEntry(int shard, const Entry& entry) {
       if (txn_.state == State::kNone) {
         if (s.below) return {.code = Code::kTooOld};
         if (entry.commit) return {.code = Code::kFailedPrecondition};
+      } else if (entry.unstaged && !broken_.abort_over_staged) {
+        return {.state = txn_.state};
       }
       txn_ = entry.commit ? Standing{.state = State::kCommitted, .commit_ts = entry.ts}
                           : Standing{.state = State::kAborted};

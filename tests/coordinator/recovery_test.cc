@@ -84,7 +84,7 @@ TEST_F(RecoveryTest, AQuestionWithoutStartTimestampLeavesNoRecord) {
 TEST_F(RecoveryTest, AnAbortByAClaimedStartTimestampKeepsTheLateCommitAway) {
   const auto request = nodes.Request('1', nodes.NextSlot(), {{"a", "1"}});
   auto claimed = request;
-  claimed.set_start_ts(1);
+  claimed.set_start_ts(Timestamp::FromParts(1, 0).bits());
   auto outcome = nodes.Push(1, claimed);
   ASSERT_EQ(nodes.RoundsUntil(outcome), 1);
   ASSERT_EQ((*outcome)->state(), v1::ABORTED_STATE);

@@ -36,6 +36,7 @@ Code CodeOf(const std::string& name) {
 model::Broken BrokenRule(const std::string& rule) {
   model::Broken broken;
   const std::map<std::string, bool*> rules{
+      {"abort_over_staged", &broken.abort_over_staged},
       {"restart_staged", &broken.restart_staged},
       {"refusal_not_logged", &broken.refusal_not_logged},
       {"refuse_over_prepared", &broken.refuse_over_prepared},

@@ -31,7 +31,7 @@ TEST(Node, PutsAndGetsOverShards) {
   cluster.StartAndInit(4);
   const std::vector<std::string> keys = {std::string("\x10"), std::string("\x50"),
                                          std::string("\x90"), std::string("\xd0")};
-  for (const std::string& key : keys) ASSERT_TRUE(cluster.Put(key, "of " + key).ok());
+  for (const std::string& key : keys) ASSERT_EQ(cluster.Put(key, "of " + key).ToString(), "OK");
   for (const std::string& key : keys) EXPECT_EQ(*cluster.Get(key), "of " + key);
   EXPECT_EQ(*cluster.Get("absent"), std::nullopt);
 }

@@ -415,6 +415,59 @@ TEST_F(ShardTest, TheObserverHearsOfServingOnceItCanBeUsed) {
   EXPECT_EQ(events_, (std::vector<std::string>{"+1", "-", "+2", "-", "+4"}));
 }
 
+// A read a little above all slots raised a commit above them. What that one read must not change
+// below it: not even under a leader whose floor is lower.
+TEST_F(ShardTest, ANewLeaderStartsAboveEveryCommit) {
+  const Timestamp start = NextSlot();
+  v1::ReadRequest ahead;
+  ahead.add_keys("a");
+  ahead.set_read_ts(Timestamp::FromParts(newest_.physical_ms() + 90, 0).bits());
+  ASSERT_EQ((*Start(leader().Read(ahead, Deadline())))->error().code(), v1::OK);
+  v1::PrepareRequest reads_k = Part("a", start.bits());
+  v1::KeySpan* guard = reads_k.add_guards();
+  guard->set_from("k");
+  guard->set_to(std::string("k\0", 2));
+  reads_k.set_digest(DigestOf("a", {"a"}, {{guard->from(), guard->to()}}).value());
+  const auto first = Start(leader().CommitOnePhase(reads_k, Deadline()));
+  Commit();
+  ASSERT_TRUE((*first)->ok()) << (*first)->status.ToString();
+  group_->Elect(1);
+  Run();
+  Commit();
+  ASSERT_TRUE(leader().serving());
+  const auto second = Start(leader().CommitOnePhase(Part("k", NextSlot().bits()), Deadline()));
+  Commit();
+  ASSERT_TRUE((*second)->ok());
+  EXPECT_GT((*second)->prepare_ts, (*first)->prepare_ts);
+}
+
+TEST_F(ShardTest, OnlySlotsAreReadAt) {
+  v1::ReadRequest read;
+  read.add_keys("k");
+  read.set_read_ts(newest_.bits() | Timestamp::kSubMax);
+  EXPECT_EQ((*Start(leader().Read(read, Deadline())))->error().code(), v1::INVALID_ARGUMENT);
+}
+
+TEST_F(ShardTest, NothingIsRememberedOfAStartAboveAllSlots) {
+  v1::QueryPrepareRequest query;
+  query.set_txn_id(std::string(TxnId::Make(env_.random).bytes()));
+  query.set_digest(7);
+  query.set_marker_key("k");
+  query.set_start_ts(Timestamp::FromParts(kBase + 3'600'000, 0).bits());
+  const auto asked = Start(leader().QueryPrepare(query, Deadline()));
+  Commit();
+  EXPECT_EQ((*asked)->error().code(), v1::INVALID_ARGUMENT);
+  v1::Resolution abort;
+  abort.set_txn_id(query.txn_id());
+  abort.set_digest(7);
+  abort.set_marker_key("k");
+  abort.set_start_ts(query.start_ts());
+  abort.set_outcome(v1::ABORTED_STATE);
+  const auto resolved = Start(leader().Resolve({abort}));
+  Commit();
+  EXPECT_EQ((*resolved)->code(), Code::kInvalidArgument);
+}
+
 TEST_F(ShardTest, ANewLeaderAsksForItsFloorUntilItGetsOne) {
   slots_ = Unavailable("no oracle");
   group_->Elect(1);

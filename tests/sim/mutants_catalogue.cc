@@ -68,6 +68,8 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-readers-not-participants", "shards that were only read are not asked to prepare"},
       {"txn-scan-misses-committed-intents", "a scan overlooks committed intents"},
       {"txn-range-validated-unguarded", "what was read is validated in parts before it is locked"},
+      {"txn-floor-below-commits", "a new leader's read_high may be below what was committed"},
+      {"txn-abort-of-nothing-over-staged", "who finds no record aborts one that is staged by then"},
       {"txn-commit-above-slots-told", "a commit above every slot issued is told at once"},
       {"txn-marker-unbounded", "a marker key of any length is let in and logged"},
       {"txn-scan-ignores-locks", "a scan does not wait for prepared transactions"},

@@ -98,9 +98,20 @@ void SimDisk::Misdirect(Inode& inode, uint64_t offset, std::string_view bytes) {
   misdirected_ = Misdirected{files_.at(inode.path), last_write_, offset, std::string(bytes)};
 }
 
+// A segment's header and the zeros of one that is prepared are no batches: what they lie behind may
+// be the log's last one all the same.
+bool SimDisk::HasBatchBehind(const Inode& inode, uint64_t id, uint64_t up_to) {
+  return std::any_of(inode.pending.begin(), inode.pending.end(), [&](const PendingWrite& write) {
+    return write.id > id && write.id <= up_to && write.offset != 0 &&
+           write.after.find_first_not_of('\0') != std::string::npos;
+  });
+}
+
 void SimDisk::Synced(Inode& inode, uint64_t up_to) {
   ++syncs_;
-  if (misdirected_ && IsLog(inode.path) && up_to > misdirected_->id) misdirected_.reset();
+  if (misdirected_ && IsLog(inode.path) && HasBatchBehind(inode, misdirected_->id, up_to)) {
+    misdirected_.reset();
+  }
   for (const PendingWrite& write : inode.pending) {
     if (write.id > up_to) continue;
     // What was there already became durable when it did first.

@@ -137,6 +137,7 @@ class SimDisk {
   Status WriteTo(Inode& inode, uint64_t offset, std::string_view bytes);
   void Put(Inode& inode, uint64_t offset, std::string_view bytes, uint64_t meant);
   void Misdirect(Inode& inode, uint64_t offset, std::string_view bytes);
+  static bool HasBatchBehind(const Inode& inode, uint64_t id, uint64_t up_to);
   void Synced(Inode& inode, uint64_t up_to);
   void DropPending(Inode& inode);
   // Whether this sync fails; then it has.

@@ -54,8 +54,7 @@ std::vector<Parsed> Parse(uint64_t offset, std::string_view bytes) {
     const std::string_view body = TakeBody(bytes, offset, &group);
     if (body.empty()) break;
     Parsed parsed;
-    if (group != storage::kNoteGroup &&
-        storage::DecodeBody(body, &parsed.record, &parsed.flags)) {
+    if (group != storage::kNoteGroup && storage::DecodeBody(body, &parsed.record, &parsed.flags)) {
       parsed.record.group = group;
       records.push_back(std::move(parsed));
     }
@@ -85,13 +84,23 @@ void Durability::OnSurvived(const std::string& node, uint64_t offset, std::strin
 
 void Durability::OnDiskReplaced(const std::string& node) {
   std::erase_if(hard_states_, [&](const auto& entry) { return entry.first.first == node; });
+  std::erase_if(damaged_, [&](const auto& replica) { return replica.first == node; });
 }
 
 void Durability::OnRecord(const std::string& node, const storage::WalRecord& record,
                           storage::RecordFlags flags) {
   // What a damaged replica has left may be older than what it has synced. It is silent until a
   // snapshot replaces its log.
-  if (record.hard_state && !flags.damaged) JudgeHardState(node, record);
+  if (record.hard_state && flags.damaged) {
+    damaged_.insert({node, record.group});
+  } else if (record.hard_state) {
+    const bool silent = damaged_.erase({node, record.group}) != 0;
+    if (silent && !record.reset) {
+      Violation(fmt::format("{} goes on in term {} of group {}, which it has called damaged", node,
+                            record.hard_state->term, record.group));
+    }
+    JudgeHardState(node, record);
+  }
   for (const storage::WalEntry& entry : record.entries) OnEntry(node, record.group, entry);
 }
 

@@ -78,6 +78,7 @@ class Durability final : public Observer {
   };
   absl::flat_hash_map<EntryName, Entry> entries_;  // looked up only
   std::map<std::pair<std::string, GroupId>, storage::WalHardState> hard_states_;
+  std::set<std::pair<std::string, GroupId>> damaged_;  // and not replaced since
   std::vector<std::string> violations_;
   uint64_t judged_ = 0;
 };

@@ -101,6 +101,7 @@ class Replicas {
   };
   std::map<std::pair<uint64_t, uint64_t>, Digest> digests_;  // by (group, applied index)
   std::map<std::string, OracleSeen> oracles_;                // as seen last, by node
+  bool oracle_active_ = false;                               // when looked at last
   Timestamp highest_ceiling_;                                // below which all slots lie
   std::map<std::string, uint64_t> most_live_;                // WAL bytes, by node
   std::vector<std::string> violations_;
