@@ -50,15 +50,12 @@ v1::NodeResponse Refused(v1::ErrorCode code, std::string message) {
   return response;
 }
 
-// The stream may be gone when the answer is there: a commit goes on without its client.
+// The stream may be gone when the answer is there: a commit goes on without its client. How many
+// may be in flight is the node's to say.
 Task<void> HandleCall(std::shared_ptr<CallsStream> stream, std::string cluster_id, uint64_t to_node,
                       uint64_t id, v1::NodeRequest request) {
-  auto& core = *stream->core;
-  ++core.in_flight;
-  v1::NodeResponse response =
-      co_await core.node.Handle(std::move(cluster_id), to_node, std::move(request));
-  --core.in_flight;
-  stream->Answer(id, std::move(response));
+  stream->Answer(
+      id, co_await stream->core->node.Handle(std::move(cluster_id), to_node, std::move(request)));
 }
 
 void CallsStream::OnMessage(v1::CallBatch batch) {
@@ -69,12 +66,6 @@ void CallsStream::OnMessage(v1::CallBatch batch) {
       Answer(call.id(), Refused(v1::CANCELLED, "the node is stopping"));
     } else if (!call.has_request()) {
       Answer(call.id(), Refused(v1::INVALID_ARGUMENT, "a call without a request"));
-    } else if (core->in_flight >= limits::kCallsInFlightMax) {
-      core->overloaded.Add();
-      auto response = Refused(v1::OVERLOADED, fmt::format("{} requests in flight on this node",
-                                                          limits::kCallsInFlightMax));
-      response.mutable_error()->set_retry_after_ms(50);
-      Answer(call.id(), std::move(response));
     } else {
       core->scope.Spawn(HandleCall(shared_from_this(), batch.cluster_id(), batch.to_node(),
                                    call.id(), std::move(*call.mutable_request())));
@@ -161,7 +152,7 @@ GrpcCore::GrpcCore(Env& e, GrpcHub& h, Node& n, GrpcTransport& t)
       transport(t),
       calls(e.metrics.GetCounter("quorate_calls_total", "Requests received on call streams")),
       overloaded(e.metrics.GetCounter("quorate_calls_overloaded_total",
-                                      "Requests refused: too many in flight on this node")),
+                                      "Public calls refused: too many in flight on this node")),
       cut_streams(e.metrics.GetCounter("quorate_call_streams_cut_total",
                                        "Call streams ended because answers were not read")),
       scope(e.executor) {}

@@ -27,7 +27,6 @@ struct GrpcCore {
   Counter& calls;
   Counter& overloaded;
   Counter& cut_streams;
-  size_t in_flight = 0;
   // Of unary calls and scans, shared by clients.
   std::shared_ptr<SharedBound> places = std::make_shared<SharedBound>(limits::kPublicCallsMax);
   bool closed = false;  // Shutdown began: nothing is handed to the node any more
