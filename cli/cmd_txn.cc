@@ -168,9 +168,12 @@ int Outcome(Context& context, OutcomeFlags flags) {
                                .commit_ts = {},
                                .unknown = *handle});
   }
-  const char* text = *outcome == client::Outcome::kCommitted ? "committed" : "aborted";
+  const bool committed = *outcome == client::Outcome::kCommitted;
+  const char* text = committed ? "committed" : "aborted";
   if (context.json) {
-    PrintJson({{"txn_id", flags.id}, {"outcome", text}});
+    nlohmann::ordered_json told = {{"txn_id", flags.id}, {"outcome", text}};
+    if (committed) told["commit_ts"] = outcome->commit_ts.ToString();
+    PrintJson(told);
   } else {
     Say("{}\n", text);
   }

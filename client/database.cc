@@ -224,9 +224,9 @@ Task<Result<client::Outcome>> DatabaseImpl::OutcomeAsync(TxnHandle txn, Duration
   const Settled settled = co_await AskOutcome(&core_, std::move(txn), *deadline);
   switch (settled.state) {
     case Settled::State::kCommitted:
-      co_return client::Outcome::kCommitted;
+      co_return client::Outcome(client::Outcome::kCommitted, settled.commit_ts);
     case Settled::State::kAborted:
-      co_return client::Outcome::kAborted;
+      co_return client::Outcome(client::Outcome::kAborted);
     case Settled::State::kUnknown:
       break;
   }

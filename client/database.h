@@ -64,7 +64,14 @@ struct CommitResult {
   bool ok() const { return status.ok(); }
 };
 
-enum class Outcome : uint8_t { kCommitted, kAborted };
+// What became of a transaction, for good.
+struct Outcome {
+  enum State : uint8_t { kCommitted, kAborted };
+  Outcome(State s, Timestamp ts = {}) : state(s), commit_ts(ts) {}  // NOLINT: implicit by design
+  State state;
+  Timestamp commit_ts;  // kCommitted; zero: a node of an earlier version did not tell it
+  friend bool operator==(const Outcome& outcome, State state) { return outcome.state == state; }
+};
 
 class Database {
  public:

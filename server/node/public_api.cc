@@ -477,6 +477,7 @@ Task<v1::GetOutcomeResponse> PublicApi::GetOutcome(v1::GetOutcomeRequest request
     co_return response;
   }
   response.set_state(*outcome == client::Outcome::kCommitted ? v1::COMMITTED : v1::ABORTED_STATE);
+  response.set_commit_ts(outcome->commit_ts.bits());
   co_return response;
 }
 

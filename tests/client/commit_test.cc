@@ -261,6 +261,7 @@ TEST_F(CommitTest, AnOutcomeThatNobodyTellsIsUnknownAndCanBeAskedFor) {
   const auto outcome = Run(database_->OutcomeAsync(*result.unknown, 1s));
   ASSERT_TRUE(outcome.ok());
   EXPECT_EQ(*outcome, Outcome::kCommitted);
+  EXPECT_NE(outcome->commit_ts, Timestamp());
 }
 
 TEST_F(CommitTest, TooOldLeavesTheOutcomeUnknown) {

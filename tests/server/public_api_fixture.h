@@ -65,6 +65,7 @@ class PublicApiFixture : public testing::Test {
     ask.mutable_txn()->set_anchor_key(key);
     const v1::GetOutcomeResponse response = Run(api->GetOutcome(ask, 10s));
     EXPECT_EQ(response.error().code(), v1::OK) << response.error().message();
+    EXPECT_EQ(response.commit_ts() != 0, response.state() == v1::COMMITTED);
     return response.state();
   }
   static Task<void> Keep(Task<v1::ExecuteResponse> task,

@@ -217,7 +217,8 @@ class WeakDatabase final : public client::Database {
   Task<Result<client::Outcome>> OutcomeAsync(client::TxnHandle txn, Duration) override {
     const bool lies = store_.weakness == Weakness::kLies;
     bool& committed = store_.outcomes[txn.txn_id];  // asking about nothing makes it aborted
-    co_return committed != lies ? client::Outcome::kCommitted : client::Outcome::kAborted;
+    co_return client::Outcome(committed != lies ? client::Outcome::kCommitted
+                                                : client::Outcome::kAborted);
   }
   std::unique_ptr<Session> Begin(bool, GivenName, Duration) override {
     return std::make_unique<WeakSession>(store_, executor_, client_);
