@@ -39,6 +39,8 @@ enum PageFlags : uint16_t { kBranch = 1, kLeaf = 2, kOverflow = 4, kMeta = 8 };
 constexpr uint16_t kBigData = 1;
 constexpr uint16_t kIntegerKeys = 8;
 constexpr uint64_t kMapBytesMax = uint64_t{1} << 46;
+// A page that a commit takes at the end of the file and gives up again is not written.
+constexpr uint64_t kUnwrittenPages = 1024;
 
 template <class T>
 T Get(const char* at) {
@@ -51,6 +53,12 @@ void Put(char* at, T value) {
   std::memcpy(at, &value, sizeof value);
 }
 size_t Even(size_t n) { return (n + 1) & ~size_t{1}; }
+
+// By errno.
+Status Failed(std::string_view call, const std::string& path) {
+  const Code code = errno == ENOSPC || errno == EDQUOT ? Code::kNoSpace : Code::kIoError;
+  return {code, fmt::format("{} {}: {}", call, path, std::strerror(errno))};
+}
 
 Status Damage(uint64_t page, std::string_view what) {
   return Corruption(fmt::format("page {} of the store is damaged: {}", page, what));
@@ -100,12 +108,13 @@ struct LmdbCheck::Rep {
   Result<std::string> ReadPage(const Meta& meta, uint64_t page) const;
   Result<std::vector<Node>> Parse(const std::string& bytes, uint64_t page, PageFlags kind,
                                   Table table, const Bounds& bounds) const;
-  // The whole value of a node.
-  Result<std::string> ReadBig(const Meta& meta, const Node& node,
+  // The whole value of a node; its pages are added to `pages` (if not null).
+  Result<std::string> ReadBig(const Meta& meta, Table table, const Node& node,
                               std::vector<uint64_t>* pages) const;
   Status CheckPairs(const Meta& meta, const std::vector<Node>& nodes, uint64_t page,
                     uint64_t* bytes) const;
-  std::optional<Meta> ParseMeta(const std::string& bytes, uint64_t page) const;
+  // `file_pages`: how many the file has.
+  std::optional<Meta> ParseMeta(const std::string& bytes, uint64_t page, uint64_t file_pages) const;
   Status ReadMetas(std::optional<Meta> (&metas)[kMetaPages]) const;
 
   // One pass over the branch pages of a tree; `leaf` is called with each leaf's number and bounds.
@@ -223,14 +232,16 @@ Result<std::vector<Node>> LmdbCheck::Rep::Parse(const std::string& bytes, uint64
   return nodes;
 }
 
-Result<std::string> LmdbCheck::Rep::ReadBig(const Meta& meta, const Node& node,
+Result<std::string> LmdbCheck::Rep::ReadBig(const Meta& meta, Table table, const Node& node,
                                             std::vector<uint64_t>* pages) const {
   const uint64_t first = Get<uint64_t>(node.data.data());
   ASSIGN_OR_RETURN(const std::string head, ReadPage(meta, first));
   const uint64_t count = Get<uint32_t>(head.data() + 12);
   const uint64_t needed = (kHeaderBytes + node.size + page_bytes - 1) / page_bytes;
-  if (Get<uint16_t>(head.data() + 10) != kOverflow || count < needed ||
-      count > meta.last_page + 1 - first) {
+  // LMDB frees as many as it says. A pair's value is written once per commit, and has what it
+  // needs; LMDB itself makes a list of free pages shorter in place.
+  const bool fits = table == Table::kPairs ? count == needed : count >= needed;
+  if (Get<uint16_t>(head.data() + 10) != kOverflow || !fits || count > meta.last_page + 1 - first) {
     return Damage(first, "it does not begin a large value");
   }
   if (pages != nullptr) {
@@ -246,7 +257,7 @@ Status LmdbCheck::Rep::CheckPairs(const Meta& meta, const std::vector<Node>& nod
   for (const Node& node : nodes) {
     std::string big;
     if (node.big) {
-      ASSIGN_OR_RETURN(big, ReadBig(meta, node, nullptr));
+      ASSIGN_OR_RETURN(big, ReadBig(meta, Table::kPairs, node, nullptr));
       *bytes += big.size();
     }
     const std::string_view stored = node.big ? std::string_view(big) : node.data;
@@ -258,11 +269,12 @@ Status LmdbCheck::Rep::CheckPairs(const Meta& meta, const std::vector<Node>& nod
 
 // ---- meta pages ---------------------------------------------------------------------------------
 
-std::optional<LmdbCheck::Meta> LmdbCheck::Rep::ParseMeta(const std::string& bytes,
-                                                         uint64_t page) const {
+std::optional<LmdbCheck::Meta> LmdbCheck::Rep::ParseMeta(const std::string& bytes, uint64_t page,
+                                                         uint64_t file_pages) const {
   const char* const at = bytes.data();
   if (bytes.size() < kMetaBytes || Get<uint64_t>(at) != page || Get<uint16_t>(at + 10) != kMeta ||
-      Get<uint32_t>(at + 16) != kMagic || Get<uint32_t>(at + 20) != kVersion) {
+      Get<uint32_t>(at + 16) != kMagic || Get<uint32_t>(at + 20) != kVersion ||
+      Get<uint32_t>(at + 40) != page_bytes) {
     return std::nullopt;
   }
   const auto tree = [](const char* t) {
@@ -278,13 +290,20 @@ std::optional<LmdbCheck::Meta> LmdbCheck::Rep::ParseMeta(const std::string& byte
   // address space than there is is nothing that it asked for.
   const uint16_t free_flags = Get<uint16_t>(at + 44);
   const uint16_t pairs_flags = Get<uint16_t>(at + 44 + kTreeBytes);
-  if ((free_flags & ~kIntegerKeys) != 0 || pairs_flags != 0) return std::nullopt;
-  if (Get<uint64_t>(at + 32) > kMapBytesMax) return std::nullopt;
+  if (free_flags != kIntegerKeys || pairs_flags != 0) return std::nullopt;
+  const uint64_t map_bytes = Get<uint64_t>(at + 32);
+  if (map_bytes > kMapBytesMax) return std::nullopt;
   Meta meta;
   meta.free = tree(at + 40);
   meta.pairs = tree(at + 40 + kTreeBytes);
   meta.last_page = Get<uint64_t>(at + 40 + 2 * kTreeBytes);
   meta.transaction = Get<uint64_t>(at + 48 + 2 * kTreeBytes);
+  // What is allocated by it, here and by LMDB, is as large as the file; and no page is ever taken
+  // outside of the map.
+  if (meta.last_page < kMetaPages - 1 || meta.last_page >= map_bytes / page_bytes ||
+      meta.last_page / 2 > file_pages + kUnwrittenPages) {
+    return std::nullopt;
+  }
   for (const Tree* t : {&meta.free, &meta.pairs}) {
     const bool empty = t->root == kNoPage;
     if (t->depth > kDepthMax || empty != (t->depth == 0)) return std::nullopt;
@@ -294,15 +313,21 @@ std::optional<LmdbCheck::Meta> LmdbCheck::Rep::ParseMeta(const std::string& byte
 }
 
 Status LmdbCheck::Rep::ReadMetas(std::optional<Meta> (&metas)[kMetaPages]) const {
+  std::string bytes[kMetaPages];
   for (uint64_t page = 0; page < kMetaPages; ++page) {
     // A commit may be writing it: what was read is whole if it is read twice.
-    std::string bytes;
     std::string again;
     do {
-      ASSIGN_OR_RETURN(bytes, Read(page * page_bytes, kMetaBytes));
+      ASSIGN_OR_RETURN(bytes[page], Read(page * page_bytes, kMetaBytes));
       ASSIGN_OR_RETURN(again, Read(page * page_bytes, kMetaBytes));
-    } while (bytes != again);
-    metas[page] = ParseMeta(bytes, page);
+    } while (bytes[page] != again);
+  }
+  // Behind them: the pages that a meta page counts are written before it.
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return Failed("stat", path);
+  const uint64_t file_pages = static_cast<uint64_t>(info.st_size) / page_bytes;
+  for (uint64_t page = 0; page < kMetaPages; ++page) {
+    metas[page] = ParseMeta(bytes[page], page, file_pages);
   }
   return Status::Ok();
 }
@@ -312,7 +337,17 @@ Result<LmdbCheck::Meta> LmdbCheck::ReadMeta() const {
   RETURN_IF_ERROR(rep_->ReadMetas(metas));
   // LMDB refuses the file unless both look like meta pages.
   if (!metas[0] || !metas[1]) return Damage(metas[0] ? 1 : 0, "it is no meta page");
-  return metas[0]->transaction >= metas[1]->transaction ? *metas[0] : *metas[1];
+  const bool first = metas[0]->transaction >= metas[1]->transaction;
+  const Meta& newest = *metas[first ? 0 : 1];
+  const Meta& other = *metas[first ? 1 : 0];
+  // They take turns, and a file never gets smaller.
+  const bool created = newest.transaction == 0;
+  if ((!created && (newest.transaction != other.transaction + 1 ||
+                    newest.transaction % kMetaPages != (first ? 0 : 1))) ||
+      newest.last_page < other.last_page) {
+    return Damage(0, "the meta pages do not follow one another");
+  }
+  return newest;
 }
 
 Result<LmdbCheck::Meta> LmdbCheck::ReadMeta(uint64_t transaction) const {
@@ -321,6 +356,7 @@ Result<LmdbCheck::Meta> LmdbCheck::ReadMeta(uint64_t transaction) const {
   for (const auto& meta : metas) {
     if (meta && meta->transaction == transaction) return *meta;
   }
+  if (!metas[0] || !metas[1]) return Damage(metas[0] ? 1 : 0, "it is no meta page");
   return NotFound("the transaction is over");
 }
 
@@ -360,16 +396,18 @@ Status LmdbCheck::CheckSkeleton(const Meta& meta) const {
   if (branches != meta.pairs.branch_pages || leaves != meta.pairs.leaf_pages) {
     return Damage(meta.pairs.root, "pages below it are missing");
   }
-  if (meta.free.depth == 0) return Status::Ok();
   // What the list frees is written over: it must be nothing that lives.
   branches = 0;
+  leaves = 0;
+  uint64_t overflows = 0;
   const auto freed = [&](const Node& node) -> Status {
     std::string big;
     std::vector<uint64_t> own;
     if (node.big) {
-      ASSIGN_OR_RETURN(big, rep_->ReadBig(meta, node, &own));
+      ASSIGN_OR_RETURN(big, rep_->ReadBig(meta, Rep::Table::kFree, node, &own));
     }
     const std::string_view numbers = node.big ? std::string_view(big) : node.data;
+    overflows += own.size();
     for (const uint64_t page : own) {
       if (seen[page]) return Damage(page, "it is used twice");
       seen[page] = true;
@@ -386,14 +424,28 @@ Status LmdbCheck::CheckSkeleton(const Meta& meta) const {
     }
     return Status::Ok();
   };
-  return rep_->Walk(meta, meta.free, Rep::Table::kFree, meta.free.root, 1, {}, &seen, &branches,
-                    [&](uint64_t page, const Bounds& bounds) -> Status {
-                      ASSIGN_OR_RETURN(const std::string bytes, rep_->ReadPage(meta, page));
-                      ASSIGN_OR_RETURN(const std::vector<Node> nodes,
-                                       rep_->Parse(bytes, page, kLeaf, Rep::Table::kFree, bounds));
-                      for (const Node& node : nodes) RETURN_IF_ERROR(freed(node));
-                      return Status::Ok();
-                    });
+  const auto list = [&](uint64_t page, const Bounds& bounds) -> Status {
+    ++leaves;
+    ASSIGN_OR_RETURN(const std::string bytes, rep_->ReadPage(meta, page));
+    ASSIGN_OR_RETURN(const std::vector<Node> nodes,
+                     rep_->Parse(bytes, page, kLeaf, Rep::Table::kFree, bounds));
+    for (const Node& node : nodes) RETURN_IF_ERROR(freed(node));
+    return Status::Ok();
+  };
+  if (meta.free.depth > 0) {
+    RETURN_IF_ERROR(rep_->Walk(meta, meta.free, Rep::Table::kFree, meta.free.root, 1, {}, &seen,
+                               &branches, list));
+  }
+  if (branches != meta.free.branch_pages || leaves != meta.free.leaf_pages ||
+      overflows != meta.free.overflow_pages) {
+    return Damage(meta.free.root, "pages below it are missing");
+  }
+  // What is neither is left for values in pages of their own.
+  const auto unseen = static_cast<uint64_t>(std::count(seen.begin(), seen.end(), false));
+  if (meta.pairs.overflow_pages > unseen - kMetaPages) {
+    return Damage(meta.pairs.root, "it counts more pages than there are");
+  }
+  return Status::Ok();
 }
 
 // ---- leaves -------------------------------------------------------------------------------------
@@ -560,10 +612,15 @@ Status LmdbCheck::Excise(const LeafRange& leaf) const {
   Put<uint16_t>(bytes.data() + place + 6, static_cast<uint16_t>(key.size()));
   std::memcpy(bytes.data() + place + kNodeBytes, key.data(), key.size());
   const off_t offset = static_cast<off_t>(leaf.page * rep_->page_bytes);
-  if (::pwrite(rep_->fd, bytes.data(), bytes.size(), offset) !=
-          static_cast<ssize_t>(bytes.size()) ||
-      ::fsync(rep_->fd) != 0) {
-    return IoError(fmt::format("write {}: {}", rep_->path, std::strerror(errno)));
+  const ssize_t written = ::pwrite(rep_->fd, bytes.data(), bytes.size(), offset);
+  if (written < 0) return Failed("write", rep_->path);
+  if (static_cast<size_t>(written) != bytes.size()) {
+    errno = ENOSPC;
+    return Failed("write", rep_->path);
+  }
+  // Whatever keeps it from the disk: nothing is known of the page then.
+  if (::fsync(rep_->fd) != 0) {
+    return IoError(fmt::format("fsync {}: {}", rep_->path, std::strerror(errno)));
   }
   return Status::Ok();
 }
@@ -578,9 +635,8 @@ Result<std::unique_ptr<LmdbCheck>> LmdbCheck::Open(const std::string& path) {
   rep->path = path;
   rep->fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (rep->fd < 0) {
-    std::string message = fmt::format("open {}: {}", path, std::strerror(errno));
-    if (errno == ENOENT) return NotFound(std::move(message));
-    return IoError(std::move(message));
+    if (errno != ENOENT) return Failed("open", path);
+    return NotFound(fmt::format("{} does not exist", path));
   }
   ASSIGN_OR_RETURN(const std::string head, rep->Read(0, kMetaBytes));
   // A crash right behind its creation leaves an empty file, which LMDB fills.

@@ -17,9 +17,9 @@
 //
 // So a read says what was committed, or fails. What this cannot see: a page put back as a whole to
 // an older content that fits where it stands (a write that the disk lost), and, until the scrubber
-// comes by again, damage to what was verified before and read from the disk once more. A meta page
-// that is damaged so that the other one is taken yields the checkpoint before the last: a state
-// that was once true, and behind the log, which the replicas notice.
+// comes by again, damage to what was verified before and read from the disk once more. Nor, before
+// its leaf is read, that a value in pages of its own is also in the list of free pages: LMDB may
+// write over it, which its checksum tells then.
 //
 // CORRUPTION means that: the bytes were read, and cannot be what was written. Any other error (no
 // rights, no memory, a disk that does not answer) says nothing about the file, which is left alone.

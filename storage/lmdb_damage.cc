@@ -21,6 +21,7 @@ namespace {
 constexpr char kName[] = "/DAMAGED";
 constexpr char kTitle[] = "quorate damaged store";
 constexpr char kNoBound[] = "-";
+constexpr char kUnexplained[] = "unexplained";
 
 Status Failed(std::string_view call, const std::string& path) {
   const Code code = errno == ENOSPC || errno == EDQUOT ? Code::kNoSpace : Code::kIoError;
@@ -43,11 +44,11 @@ Status MakeDurable(const std::string& directory) {
   return status;
 }
 
-Result<std::optional<std::vector<LeafRange>>> ReadDamageNote(const std::string& directory) {
+Result<std::optional<DamageNote>> ReadDamageNote(const std::string& directory) {
   const std::string path = directory + kName;
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) {
-    if (errno == ENOENT) return std::optional<std::vector<LeafRange>>();
+    if (errno == ENOENT) return std::optional<DamageNote>();
     return Failed("stat", path);
   }
   std::ifstream file(path);
@@ -67,8 +68,12 @@ Result<std::optional<std::vector<LeafRange>>> ReadDamageNote(const std::string& 
   std::istringstream lines(text.substr(0, crc_at));
   std::string line;
   if (!std::getline(lines, line) || line != kTitle) return damaged;
-  std::vector<LeafRange> leaves;
+  DamageNote note;
   while (std::getline(lines, line)) {
+    if (line == kUnexplained) {
+      note.unexplained = true;
+      continue;
+    }
     std::istringstream words(line);
     std::string word;
     std::string from;
@@ -78,14 +83,15 @@ Result<std::optional<std::vector<LeafRange>>> ReadDamageNote(const std::string& 
         !ParseBound(from, &leaf.from) || !ParseBound(to, &leaf.to)) {
       return damaged;
     }
-    leaves.push_back(std::move(leaf));
+    note.leaves.push_back(std::move(leaf));
   }
-  return std::optional(std::move(leaves));
+  return std::optional(std::move(note));
 }
 
-Status WriteDamageNote(const std::string& directory, const std::vector<LeafRange>& leaves) {
+Status WriteDamageNote(const std::string& directory, const DamageNote& note) {
   std::string text = fmt::format("{}\n", kTitle);
-  for (const LeafRange& leaf : leaves) {
+  if (note.unexplained) text += fmt::format("{}\n", kUnexplained);
+  for (const LeafRange& leaf : note.leaves) {
     text += fmt::format("leaf {} {} {}\n", leaf.page, Bound(leaf.from), Bound(leaf.to));
   }
   text += fmt::format("crc {:08x}\n", Crc32c(text));

@@ -17,11 +17,17 @@
 
 namespace quorate::storage {
 
+struct DamageNote {
+  std::vector<LeafRange> leaves;  // page 0: damage, and not one leaf's
+  // Damage was met, not one leaf's, and the start behind that read every page and found it sound.
+  bool unexplained = false;
+};
+
 // LMDB creates its files but does not make their names durable (ST9).
 Status MakeDurable(const std::string& directory);
 // nullopt: there is none. CORRUPTION: nobody knows what was lost.
-Result<std::optional<std::vector<LeafRange>>> ReadDamageNote(const std::string& directory);
-Status WriteDamageNote(const std::string& directory, const std::vector<LeafRange>& leaves);
+Result<std::optional<DamageNote>> ReadDamageNote(const std::string& directory);
+Status WriteDamageNote(const std::string& directory, const DamageNote& note);
 // OK if there is none.
 Status RemoveDamageNote(const std::string& directory);
 

@@ -20,9 +20,8 @@
 #include "base/probe.h"
 #include "base/status_macros.h"
 #include "storage/lmdb_ahead.h"
-#include "storage/lmdb_check.h"
 #include "storage/lmdb_damage.h"
-#include "storage/overlay.h"
+#include "storage/lmdb_store_rep.h"
 
 namespace quorate::storage {
 namespace {
@@ -33,11 +32,19 @@ MDB_val Val(std::string_view v) { return {v.size(), const_cast<char*>(v.data())}
 
 int Compare(const MDB_val* a, const MDB_val* b) { return CompareKeys(View(*a), View(*b)); }
 
-Status Failed(std::string_view call, std::string_view directory, int error) {
+constexpr uint64_t kFullBelowBytes = 4 << 20;
+constexpr auto kSpaceRetry = std::chrono::milliseconds(200);
+
+}  // namespace
+
+Status LmdbStore::Rep::Failed(std::string_view call, std::string_view directory, int error) {
   std::string message = fmt::format("lmdb {} in {}: {}", call, directory, mdb_strerror(error));
   switch (error) {
+    // What LMDB says only of pages that contradict one another.
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
+    case MDB_CURSOR_FULL:
+    case MDB_PAGE_FULL:
     case MDB_INVALID:
     case MDB_VERSION_MISMATCH:
       return Corruption(std::move(message));
@@ -48,96 +55,6 @@ Status Failed(std::string_view call, std::string_view directory, int error) {
       return IoError(std::move(message));
   }
 }
-
-constexpr uint64_t kScrubStepBytes = 1 << 20;  // some milliseconds
-constexpr uint64_t kFullBelowBytes = 4 << 20;
-constexpr auto kSpaceRetry = std::chrono::milliseconds(200);
-
-}  // namespace
-
-struct LmdbStore::Rep {
-  struct Job {
-    std::shared_ptr<const Overlay> ops;
-    CommitCallback done;
-  };
-
-  Rep(Env& env, Options options)
-      : executor(env.executor),
-        log(env.log),
-        options(std::move(options)),
-        file(this->options.directory + "/data.mdb"),
-        scrubbed(env.metrics.GetCounter("quorate_store_scrubbed_bytes_total",
-                                        "bytes of the store that the scrubber has read")),
-        passes(env.metrics.GetCounter("quorate_store_scrub_passes_total",
-                                      "times that the scrubber has read the whole store")),
-        damaged_pages(env.metrics.GetCounter("quorate_store_damaged_pages_total",
-                                             "damaged pages found in the store")) {}
-  ~Rep();
-
-  Status Open();
-  Status OpenEnvironment();
-  Status Inspect();
-  Status Repair(std::vector<LeafRange> noted);
-  Status SetAside(const Status& why);
-  Status CompactIfMostlyFree();
-  // Notes and tells; the error to fail with.
-  Status Found(Options::FoundBy by, const LeafRange& leaf, const Status& why) const;
-  Status VerifyForWrite(const std::vector<const Overlay::Op*>& ops) const;
-  void Scrub();
-  Duration ScrubPause() const;
-  void Run();
-  Status Apply(const Overlay& overlay);
-  int TryApply(const std::vector<const Overlay::Op*>& ops);
-  Status EnsureRoom(const std::vector<const Overlay::Op*>& ops);
-  Status Grow();
-  void CountReusable();
-  // Runs `body(MDB_txn*)` in a read transaction.
-  template <class Body>
-  Status Read(Body body) const;
-  Status Renew() const;
-  // Of the state that is being read. Unless all is verified, for every leaf before LMDB reads it.
-  Status Verify(std::string_view key, std::string* end) const;
-  Status VerifyAround(std::string_view key, std::string* from) const;
-  // The cursor to scan with; within a visitor one of its own.
-  using OwnCursor = std::unique_ptr<MDB_cursor, void (*)(MDB_cursor*)>;
-  Result<MDB_cursor*> OpenCursor(MDB_txn* txn, OwnCursor* own) const;
-  Status Mismatch(std::string_view key) const;
-
-  Executor& executor;
-  Logger& log;
-  const Options options;
-  const std::string file;
-  std::unique_ptr<LmdbCheck> check;
-  std::vector<LeafRange> damaged;      // told since Open
-  std::atomic<bool> verified = false;  // every page, since Open
-  mutable std::atomic<bool> unusable = false;
-  mutable std::mutex note_mutex;
-  mutable std::vector<LeafRange> found;  // since Open, under note_mutex
-  std::string scrub_from;                // commits' thread
-  Counter& scrubbed;
-  Counter& passes;
-  Counter& damaged_pages;
-  MDB_env* env = nullptr;
-  MDB_dbi dbi = 0;
-  uint64_t map_bytes = 0;
-  // Executor's thread: reused by every read, reset in between.
-  mutable MDB_txn* reader = nullptr;
-  mutable MDB_cursor* cursor = nullptr;
-  mutable int depth = 0;                // of reads within reads
-  mutable LmdbCheck::Meta reader_meta;  // of the state being read, unless all is verified
-  // Held by every read and while the map is replaced: LMDB forbids that under a running transaction
-  // of this process. Hardly ever contended.
-  mutable std::mutex map_mutex;
-
-  std::mutex queue_mutex;
-  std::condition_variable wake;
-  std::deque<Job> queue;
-  bool stopped = false;
-  std::atomic<bool> starved = false;
-  std::atomic<uint64_t> reusable_bytes = 0;
-  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
-  std::thread thread;
-};
 
 LmdbStore::Rep::~Rep() {
   {
@@ -151,133 +68,23 @@ LmdbStore::Rep::~Rep() {
   if (env != nullptr) mdb_env_close(env);
 }
 
-// What is damaged as a whole is worth nothing: the replicas find that theirs is behind the log, and
-// have their state sent by others. Kept for whoever wants to know what happened.
-Status LmdbStore::Rep::SetAside(const Status& why) {
-  PROBE("lmdb damaged store set aside");
-  log.Error("store: {}; it is set aside as data.mdb.damaged", why.ToString());
-  if (::rename(file.c_str(), (file + ".damaged").c_str()) != 0) {
-    return Failed("rename", options.directory, errno);
-  }
-  RETURN_IF_ERROR(MakeDurable(options.directory));
-  return RemoveDamageNote(options.directory);
-}
-
-// Before LMDB sees the file.
-Status LmdbStore::Rep::Inspect() {
-  auto note = ReadDamageNote(options.directory);
-  auto opened = LmdbCheck::Open(file);
-  if (opened.status().code() == Code::kNotFound) return RemoveDamageNote(options.directory);
-  if (opened.status().code() == Code::kCorruption) return SetAside(opened.status());
-  if (!opened.ok()) return opened.status();
-  // What it says was lost, nobody else knows.
-  if (note.status().code() == Code::kCorruption) return SetAside(note.status());
-  if (!note.ok()) return note.status();
-  check = std::move(*opened);
-  const auto skeleton = [this]() -> Status {
-    ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
-    return check->CheckSkeleton(meta);
-  };
-  const Status status = skeleton();
-  if (status.code() == Code::kCorruption) return SetAside(status);
-  RETURN_IF_ERROR(status);
-  return *note ? Repair(std::move(**note)) : Status::Ok();
-}
-
-// Where one page is damaged others may be: all are read before anything is served.
-Status LmdbStore::Rep::Repair(std::vector<LeafRange> noted) {
-  for (LeafRange& leaf : noted) {
-    if (leaf.page != 0) damaged.push_back(std::move(leaf));
-  }
-  ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
-  std::vector<LeafRange> leaves;
-  std::string from;
-  do {
-    auto progress = check->CheckLeaves(meta, from, 64 << 20, &leaves);
-    if (!progress.ok()) return progress.status();
-    from = std::move(progress->next);
-  } while (!from.empty());
-  if (leaves.empty() && damaged.empty()) return RemoveDamageNote(options.directory);
-  for (const LeafRange& leaf : leaves) {
-    const bool known = std::any_of(damaged.begin(), damaged.end(), [&](const LeafRange& each) {
-      return each.page == leaf.page && each.from == leaf.from && each.to == leaf.to;
-    });
-    if (!known) damaged.push_back(leaf);
-  }
-  RETURN_IF_ERROR(WriteDamageNote(options.directory, damaged));
-  for (const LeafRange& leaf : leaves) {
-    PROBE("lmdb damaged leaf replaced");
-    log.Error("store: page {} is damaged and replaced by an empty one", leaf.page);
-    RETURN_IF_ERROR(check->Excise(leaf));
-  }
-  return Status::Ok();
-}
-
-Status LmdbStore::Rep::Found(Options::FoundBy by, const LeafRange& leaf, const Status& why) const {
-  std::lock_guard lock(note_mutex);
-  if (unusable) return why;
-  // Until the node leaves for what the scrubber found, reads of other pages are as good as before.
-  if (by == Options::FoundBy::kUser) unusable = true;
-  PROBE("lmdb damage found");
-  damaged_pages.Add();
-  found.push_back(leaf);
-  std::vector<LeafRange> all = damaged;
-  all.insert(all.end(), found.begin(), found.end());
-  const Status noted = WriteDamageNote(options.directory, all);
-  log.Error("store: {}; {}", why.ToString(),
-            noted.ok() ? "it has to be opened again" : noted.ToString());
-  if (noted.ok() && options.on_damage) options.on_damage(by, why);
-  return why;
-}
-
-Status LmdbStore::Rep::CompactIfMostlyFree() {
-  const uint64_t reusable = reusable_bytes;
-  struct stat info {};
-  if (::stat(file.c_str(), &info) != 0) return Failed("stat", options.directory, errno);
-  const uint64_t size = static_cast<uint64_t>(info.st_size);
-  if (size < options.compact_file_bytes_min || reusable < size / 2 ||
-      size - reusable > kCompactBytesMax || !damaged.empty()) {
-    return Status::Ok();
-  }
-  // LMDB copies what pages say: they are verified first, and damage is for another start.
-  ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
-  std::vector<LeafRange> bad;
-  std::string from;
-  do {
-    auto progress = check->CheckLeaves(meta, from, 64 << 20, &bad);
-    if (!progress.ok() || !bad.empty()) return Status::Ok();
-    from = std::move(progress->next);
-  } while (!from.empty());
-  const std::string copy = options.directory + "/compact.new";
-  ::unlink(copy.c_str());
-  const int fd = ::open(copy.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  if (fd < 0) return Failed("open", copy, errno);
-  int error = mdb_env_copyfd2(env, fd, MDB_CP_COMPACT);
-  if (error == 0 && ::fsync(fd) != 0) error = errno;
-  ::close(fd);
-  if (error != 0) {
-    // A store that is larger than need be is no reason not to start.
-    log.Warn("store: not compacted: {}", mdb_strerror(error));
-    ::unlink(copy.c_str());
-    return Status::Ok();
-  }
-  mdb_env_close(std::exchange(env, nullptr));
-  if (::rename(copy.c_str(), file.c_str()) != 0) return Failed("rename", copy, errno);
-  RETURN_IF_ERROR(MakeDurable(options.directory));
-  PROBE("lmdb compacted");
-  struct stat now {};
-  ::stat(file.c_str(), &now);
-  log.Info("store: rewritten, {} bytes instead of {}", now.st_size, size);
-  return OpenEnvironment();
-}
-
 Status LmdbStore::Rep::Open() {
   const std::string& directory = options.directory;
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return Failed("mkdir", directory, errno);
   }
+  // Of a start that was killed while it compacted.
+  if (::unlink(CompactPath().c_str()) != 0 && errno != ENOENT) {
+    return Failed("remove", CompactPath(), errno);
+  }
   RETURN_IF_ERROR(Inspect());
-  RETURN_IF_ERROR(OpenEnvironment());
+  Status opened = OpenEnvironment();
+  if (opened.code() == Code::kCorruption) {
+    if (env != nullptr) mdb_env_close(std::exchange(env, nullptr));
+    RETURN_IF_ERROR(SetAside(opened));
+    opened = OpenEnvironment();
+  }
+  RETURN_IF_ERROR(opened);
   RETURN_IF_ERROR(CompactIfMostlyFree());
   if (int error = mdb_txn_begin(env, nullptr, MDB_RDONLY, &reader)) {
     return Failed("open", directory, error);
@@ -316,40 +123,6 @@ Status LmdbStore::Rep::OpenEnvironment() {
   // Of this file, which may be another one than was inspected.
   ASSIGN_OR_RETURN(check, LmdbCheck::Open(file));
   return Status::Ok();
-}
-
-Duration LmdbStore::Rep::ScrubPause() const {
-  const uint64_t rate =
-      verified ? options.scrub_bytes_per_second : options.first_scrub_bytes_per_second;
-  return Duration(std::chrono::nanoseconds(std::chrono::seconds(1)) *
-                  static_cast<int64_t>(kScrubStepBytes) /
-                  static_cast<int64_t>(std::max<uint64_t>(rate, 1)));
-}
-
-// On the thread of the only writer, so that the newest state stays what it is meanwhile.
-void LmdbStore::Rep::Scrub() {
-  if (std::lock_guard lock(note_mutex); !found.empty()) return;
-  const auto meta = check->ReadMeta();
-  std::vector<LeafRange> leaves;
-  Result<LmdbCheck::Progress> progress =
-      meta.ok() ? check->CheckLeaves(*meta, scrub_from, kScrubStepBytes, &leaves)
-                : Result<LmdbCheck::Progress>(meta.status());
-  if (!leaves.empty()) {
-    const Status why = Corruption(
-        fmt::format("page {} of the store in {} is damaged", leaves[0].page, options.directory));
-    (void)Found(Options::FoundBy::kScrubber, leaves[0], why);
-    return;
-  }
-  if (progress.status().code() == Code::kCorruption) {
-    (void)Found(Options::FoundBy::kScrubber, LeafRange(), progress.status());
-    return;
-  }
-  if (!progress.ok()) return log.Warn("store: scrubbing: {}", progress.status().ToString());
-  scrubbed.Add(progress->bytes);
-  scrub_from = std::move(progress->next);
-  if (!scrub_from.empty()) return;
-  passes.Add();
-  if (!verified.exchange(true)) log.Info("store: all pages are read and sound");
 }
 
 void LmdbStore::Rep::Run() {
@@ -405,7 +178,7 @@ Status LmdbStore::Rep::Apply(const Overlay& overlay) {
   const bool full = ::statvfs(options.directory.c_str(), &disk) == 0 &&
                     disk.f_bavail * disk.f_frsize < kFullBelowBytes;
   if (error == EIO && full) error = ENOSPC;
-  if (error != 0) return Failed("commit", options.directory, error);
+  if (error != 0) return FailedInUse("commit", error);
   CountReusable();
   return Status::Ok();
 }
@@ -432,7 +205,11 @@ void LmdbStore::Rep::CountReusable() {
 // LMDB must not meet a damaged page.
 Status LmdbStore::Rep::VerifyForWrite(const std::vector<const Overlay::Op*>& ops) const {
   if (verified) return Status::Ok();
-  ASSIGN_OR_RETURN(const LmdbCheck::Meta meta, check->ReadMeta());
+  const auto meta = check->ReadMeta();
+  if (meta.status().code() == Code::kCorruption) {
+    return Found(Options::FoundBy::kUser, LeafRange(), meta.status());
+  }
+  if (!meta.ok()) return meta.status();
   // Where the keys end that may be put, or deleted as well, by what was verified last.
   std::optional<std::string> put_end, delete_end;
   const auto below = [](std::string_view key, const std::optional<std::string>& end) {
@@ -444,8 +221,8 @@ Status LmdbStore::Rep::VerifyForWrite(const std::vector<const Overlay::Op*>& ops
     LeafRange leaf;
     std::string from, end;
     const Status status =
-        value ? check->VerifyLeaf(meta, key, &end, &leaf)
-              : check->VerifyAround(meta, key, LmdbCheck::Beside::kParents, &from, &end, &leaf);
+        value ? check->VerifyLeaf(*meta, key, &end, &leaf)
+              : check->VerifyAround(*meta, key, LmdbCheck::Beside::kParents, &from, &end, &leaf);
     if (status.code() == Code::kCorruption) return Found(Options::FoundBy::kUser, leaf, status);
     RETURN_IF_ERROR(status);
     (value ? put_end : delete_end) = std::move(end);
@@ -519,13 +296,15 @@ Status LmdbStore::Rep::Read(Body body) const {
 
 Status LmdbStore::Rep::Renew() const {
   while (true) {
-    if (int error = mdb_txn_renew(reader)) return Failed("read", options.directory, error);
+    if (int error = mdb_txn_renew(reader)) return FailedInUse("read", error);
     if (verified) return Status::Ok();
     Result<LmdbCheck::Meta> meta = check->ReadMeta(mdb_txn_id(reader));
     if (meta.ok()) reader_meta = *meta;
     if (meta.status().code() != Code::kNotFound) {
-      if (!meta.ok()) mdb_txn_reset(reader);
-      return meta.status();
+      if (meta.ok()) return Status::Ok();
+      mdb_txn_reset(reader);
+      if (meta.status().code() != Code::kCorruption) return meta.status();
+      return Found(Options::FoundBy::kUser, LeafRange(), meta.status());
     }
     mdb_txn_reset(reader);  // two commits have passed meanwhile
   }
@@ -550,7 +329,7 @@ Status LmdbStore::Rep::VerifyAround(std::string_view key, std::string* from) con
 Result<MDB_cursor*> LmdbStore::Rep::OpenCursor(MDB_txn* txn, OwnCursor* own) const {
   MDB_cursor* opened = cursor;
   const int error = depth > 1 ? mdb_cursor_open(txn, dbi, &opened) : mdb_cursor_renew(txn, opened);
-  if (error != 0) return Failed("read", options.directory, error);
+  if (error != 0) return FailedInUse("read", error);
   if (depth > 1) own->reset(opened);
   return opened;
 }
@@ -582,7 +361,7 @@ Result<std::optional<std::string>> LmdbStore::Get(std::string_view key) const {
     MDB_val v;
     const int error = mdb_get(txn, rep_->dbi, &k, &v);
     if (error == MDB_NOTFOUND) return Status::Ok();
-    if (error != 0) return Failed("read", rep_->options.directory, error);
+    if (error != 0) return rep_->FailedInUse("read", error);
     if (IsExcised(View(v))) return Status::Ok();
     const auto unsealed = Unseal(key, View(v));
     if (!unsealed) return rep_->Mismatch(key);
@@ -614,7 +393,7 @@ Status LmdbStore::Scan(std::string_view from, std::string_view to, ScanVisitor v
       if (!value) return rep_->Mismatch(View(k));
       if (!visit(View(k), *value)) return Status::Ok();
     }
-    return error == MDB_NOTFOUND ? Status::Ok() : Failed("read", rep_->options.directory, error);
+    return error == MDB_NOTFOUND ? Status::Ok() : rep_->FailedInUse("read", error);
   });
 }
 
@@ -642,7 +421,7 @@ Status LmdbStore::ScanBack(std::string_view from, std::string_view to, ScanVisit
       if (!value) return rep_->Mismatch(View(k));
       if (!visit(View(k), *value)) return Status::Ok();
     }
-    return error == MDB_NOTFOUND ? Status::Ok() : Failed("read", rep_->options.directory, error);
+    return error == MDB_NOTFOUND ? Status::Ok() : rep_->FailedInUse("read", error);
   });
 }
 
@@ -665,7 +444,7 @@ std::vector<KvStore::Range> LmdbStore::Damaged() const {
 void LmdbStore::ForgetDamage() {
   std::lock_guard lock(rep_->note_mutex);
   if (rep_->damaged.empty() || !rep_->found.empty()) return;
-  const Status status = RemoveDamageNote(rep_->options.directory);
+  const Status status = rep_->WriteNote({});
   if (!status.ok()) return rep_->log.Warn("store: {}", status.ToString());
   rep_->damaged.clear();
 }

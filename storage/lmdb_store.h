@@ -17,8 +17,9 @@
 // replicas find theirs behind the log, and have their state sent by others. A damaged leaf, found
 // by a read, a write or the scrubber, is noted (lmdb_damage.h), and the store is of no use until it
 // is opened again: then all leaves are read, damaged ones replaced by empty ones, and what lay in
-// them is Damaged(). Whatever else keeps the file from being read is an error that names its cause,
-// and leaves the file as it is.
+// them is Damaged(). Damage that LMDB itself reports is noted likewise; if the start behind that
+// finds every page sound, and it is met again, the file is set aside, too. Whatever else keeps the
+// file from being read is an error that names its cause, and leaves the file as it is.
 //
 // The scrubber runs on the commits' thread, between commits, a piece at a time.
 //
@@ -51,10 +52,12 @@ class LmdbStore final : public KvStore {
     uint64_t first_scrub_bytes_per_second = kScrubFirstBytesPerSecond;
     uint64_t scrub_bytes_per_second = kScrubBytesPerSecond;
     uint64_t compact_file_bytes_min = kCompactFileBytesMin;
-    // A damaged page was found, and noted. By the scrubber: the node should stop serving soon and
-    // open the store again. By who needs the page: it must, at once; called on that thread.
+    // A damaged page was found. By the scrubber, and it is noted: the node should stop serving soon
+    // and open the store again. By who needs the page: it must, at once; called on that thread.
     enum class FoundBy : uint8_t { kScrubber, kUser };
     std::function<void(FoundBy, const Status&)> on_damage;
+    // Makes room for the note on a full disk; whether it could. Called on any thread.
+    std::function<bool()> make_room;
   };
   static Result<std::unique_ptr<LmdbStore>> Open(Env& env, Options options);
   // Waits for the commit that is running; queued ones are dropped without callback, as in a crash.

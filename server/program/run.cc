@@ -33,6 +33,7 @@
 #include "server/wire/grpc_services.h"
 #include "server/wire/grpc_transport.h"
 #include "storage/lmdb_store.h"
+#include "storage/low_space.h"
 #include "storage/posix_file.h"
 
 namespace quorate::server {
@@ -98,7 +99,8 @@ Status CheckWritable(const std::string& directory) {
 // Everything of one running node, built and destroyed in this order.
 struct Process {
   explicit Process(const NodeConfig& config)
-      : real(config.log_level, hub.loop),
+      : data_directory(config.node.data_dir),
+        real(config.log_level, hub.loop),
         files(real.executor),
         transport(real.env, hub.loop),
         channel(real.env, hub.loop),
@@ -107,6 +109,9 @@ struct Process {
                 storage::LmdbStore::Options options;
                 options.directory = directory;
                 options.on_damage = [this](auto by, const Status&) { OnDamage(by); };
+                options.make_room = [this] {
+                  return storage::RemoveReserve(files, data_directory);
+                };
                 auto opened = storage::LmdbStore::Open(real.env, std::move(options));
                 if (!opened.ok()) return opened.status();
                 return std::unique_ptr<storage::KvStore>(std::move(*opened));
@@ -123,6 +128,7 @@ struct Process {
     StartAnew(real.log);
   }
 
+  const std::string data_directory;
   GrpcHub hub;
   RealEnv real;
   storage::PosixFileSystem files;

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -103,6 +104,27 @@ TEST(LmdbCheck, ASealFitsOneKeyAndOneValue) {
   EXPECT_EQ(Unseal("key", "abc"), std::nullopt);
   stored[2] ^= 1;
   EXPECT_EQ(Unseal("key", stored), std::nullopt);
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+// Over what is there, so that a process that has mapped the file sees it.
+void Overwrite(const std::string& file, size_t at, std::string_view bytes) {
+  std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
+  out.seekp(static_cast<std::streamoff>(at));
+  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+template <class T>
+T Peek(const std::string& content, size_t at) {
+  T value;
+  std::memcpy(&value, content.data() + at, sizeof value);
+  return value;
+}
+template <class T>
+void Poke(const std::string& file, size_t at, T value) {
+  Overwrite(file, at, {reinterpret_cast<const char*>(&value), sizeof value});
 }
 
 // Everything, as the scrubber reads it.
@@ -313,6 +335,97 @@ TEST_F(LmdbDamage, OnlyThePageIsLost) {
   EXPECT_FALSE(std::filesystem::exists(file_ + ".damaged"));
 }
 
+// LMDB frees as many pages as the first one says, and writes over them.
+TEST_F(LmdbDamage, ALargeValueHasThePagesThatItNeedsAndNoMore) {
+  const std::string content = ReadFile(file_);
+  const size_t page_bytes = Peek<uint32_t>(content, 40);
+  const size_t page = content.find("value00700") / page_bytes * page_bytes;
+  ASSERT_EQ(Peek<uint32_t>(content, page + 12), 2u);
+  Poke<uint32_t>(file_, page + 12, 18);
+  Store store(directory_.path());
+  EXPECT_EQ(store->Get(Key(700)).status().code(), Code::kCorruption);
+}
+
+// Each bit of both meta pages: what is not found out does no harm.
+TEST_F(LmdbDamage, AMetaPageIsFollowedOnlyWhereItCannotMislead) {
+  const std::string content = ReadFile(file_);
+  const size_t page_bytes = Peek<uint32_t>(content, 40);
+  const std::string probe = MakeKey("probe");
+  int accepted = 0;
+  for (const size_t page : {size_t{0}, page_bytes}) {
+    for (size_t bit = 0; bit < 152 * 8; ++bit) {
+      SCOPED_TRACE(fmt::format("byte {} of meta page {}, bit {}", bit / 8, page, bit % 8));
+      const size_t at = page + bit / 8;
+      Poke<char>(file_, at, static_cast<char>(content[at] ^ (1 << bit % 8)));
+      const Status checked = CheckAll(file_);
+      // The numbers of entries, an address that is not used: every tenth of what passes is used.
+      if (checked.ok() && ++accepted % 10 == 0) {
+        Model model = model_;
+        model[probe] = "x";
+        for (int life = 0; life < 2; ++life) {
+          Store store(directory_.path());
+          ASSERT_TRUE(store.status.ok()) << store.status.ToString();
+          ASSERT_EQ(*store.ReadAll(), life == 0 ? model_ : model);
+          WriteBatch batch;
+          batch.Put(probe, "x");
+          ASSERT_TRUE(store.Write(std::move(batch)).ok());
+        }
+        std::ofstream(file_, std::ios::binary | std::ios::trunc) << content;
+      } else if (!checked.ok()) {
+        ASSERT_EQ(checked.code(), Code::kCorruption) << checked.ToString();
+      }
+      Overwrite(file_, at, content.substr(at, 1));
+    }
+  }
+  EXPECT_GT(accepted, 100);
+  EXPECT_LT(accepted, 1200);
+}
+
+// What LMDB says of damage must lead out of it as well, also where no page is found damaged.
+TEST_F(LmdbDamage, WhatLmdbItselfReportsIsNotedAndTheSecondTimeCostsTheStore) {
+  const std::string content = ReadFile(file_);
+  const size_t page_bytes = Peek<uint32_t>(content, 40);
+  const auto root = Peek<uint64_t>(content, page_bytes + 40 + 48 + 40);
+  const size_t last_node = root * page_bytes + Peek<uint16_t>(content, root * page_bytes + 14);
+  for (const bool again : {false, true}) {
+    {
+      Store store(directory_.path(), {});
+      while (store->scrub_passes() == 0) ASSERT_TRUE(store.Write({}).ok());
+      // From here on nothing is verified before LMDB reads it.
+      Poke<uint16_t>(file_, last_node + 2, 0x7fff);
+      EXPECT_EQ(store.ReadAll().status().code(), Code::kCorruption);
+      EXPECT_EQ(store.found_by_user, 1);
+      Overwrite(file_, last_node, content.substr(last_node, 4));
+    }
+    Store store(directory_.path());
+    ASSERT_TRUE(store.status.ok()) << store.status.ToString();
+    EXPECT_EQ(std::filesystem::exists(file_ + ".damaged"), again);
+    EXPECT_EQ(*store.ReadAll(), again ? Model() : model_);
+    EXPECT_EQ(ReadDamageNote(directory_.path())->has_value(), !again);
+  }
+}
+
+TEST_F(LmdbDamage, OnAFullDiskItIsNotedWithWhatCanBeGivenUp) {
+  Flip(file_, "value01234");
+  std::filesystem::create_symlink("/dev/full", directory_.path() + "/DAMAGED.new");
+  {
+    Store store(directory_.path());
+    EXPECT_EQ(store->Get(Key(1234)).status().code(), Code::kCorruption);
+    EXPECT_EQ(store.found_by_user, 1) << "nothing can be read any more, noted or not";
+  }
+  EXPECT_FALSE(ReadDamageNote(directory_.path())->has_value());
+  LmdbStore::Options options = Store::Slow();
+  options.make_room = [this] {
+    return std::filesystem::remove(directory_.path() + "/DAMAGED.new");
+  };
+  {
+    Store store(directory_.path(), options);
+    EXPECT_EQ(store->Get(Key(1234)).status().code(), Code::kCorruption);
+    EXPECT_EQ(store.found_by_user, 1);
+  }
+  EXPECT_EQ(ReadDamageNote(directory_.path())->value().leaves.size(), 1u);
+}
+
 // A search for the key would go past it.
 TEST_F(LmdbDamage, WhatIsHiddenIsNotTakenForAbsent) {
   Flip(file_, "ey01234");
@@ -485,8 +598,9 @@ TEST_F(LmdbDamage, AFileThatWasCutShortIsFoundOut) {
 }
 
 TEST_F(LmdbDamage, ADamagedNoteCostsTheStore) {
-  ASSERT_TRUE(WriteDamageNote(directory_.path(), {{5, "a", ""}}).ok());
-  EXPECT_EQ(ReadDamageNote(directory_.path())->value()[0].from, "a");
+  ASSERT_TRUE(WriteDamageNote(directory_.path(), {{{5, "a", ""}}, true}).ok());
+  EXPECT_EQ(ReadDamageNote(directory_.path())->value().leaves[0].from, "a");
+  EXPECT_TRUE(ReadDamageNote(directory_.path())->value().unexplained);
   { std::ofstream(directory_.path() + "/DAMAGED", std::ios::app) << "x"; }
   EXPECT_EQ(ReadDamageNote(directory_.path()).status().code(), Code::kCorruption);
   Store store(directory_.path());
@@ -510,6 +624,11 @@ TEST_F(LmdbDamage, AFileThatIsMostlyFreeIsRewrittenAtOpen) {
   const uint64_t before = size();
   EXPECT_EQ(*Store(directory_.path()).ReadAll(), model_);
   EXPECT_EQ(size(), before) << "it is not large";
+  // A start was killed while it did so.
+  const std::string half = directory_.path() + "/compact.new";
+  std::ofstream(half) << "half";
+  EXPECT_EQ(*Store(directory_.path()).ReadAll(), model_);
+  EXPECT_FALSE(std::filesystem::exists(half));
   LmdbStore::Options options = Store::Slow();
   options.compact_file_bytes_min = 0;
   Store store(directory_.path(), options);
