@@ -34,6 +34,7 @@ class File {
   // Reads up to `size` bytes at `offset`; fewer at the end of the file.
   virtual Result<std::string> Read(uint64_t offset, size_t size) const = 0;
   virtual Status Write(uint64_t offset, std::string_view bytes) = 0;
+  // Never NO_SPACE: a sync that fails for lack of space is an IO_ERROR like any other failed sync.
   virtual Status Sync() = 0;
   virtual Result<uint64_t> Size() const = 0;
   virtual Status Truncate(uint64_t size) = 0;
@@ -44,8 +45,7 @@ class File {
   // in order. At most a few may be outstanding: the WAL keeps one in flight.
   //
   // NO_SPACE says that the write did not fit and no sync was tried: the same bytes may be written
-  // to the same place again, which then says of all of them whether they are durable. A sync that
-  // fails for lack of space is an IO_ERROR like any other failed sync.
+  // to the same place again, which then says of all of them whether they are durable.
   using Done = absl::AnyInvocable<void(Status)>;
   using Bytes = std::shared_ptr<const std::string>;
   virtual void WriteAndSync(uint64_t offset, Bytes bytes, Done done) = 0;
@@ -68,10 +68,11 @@ class FileSystem {
   virtual Result<std::vector<std::string>> List(const std::string& directory) = 0;
   // Also creates parents. OK if it exists. For this user only, as are files.
   virtual Status CreateDirectory(const std::string& path) = 0;
-  // Takes others' rights to `directory` and what is in it away.
+  // Takes others' rights to `directory` and what is in it away, wherever it may; the first error.
   virtual Status MakePrivate(const std::string& directory) { return Status::Ok(); }
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
   virtual Status Remove(const std::string& path) = 0;
+  // Never NO_SPACE, as Sync.
   virtual Status SyncDirectory(const std::string& path) = 0;
   // FAILED_PRECONDITION if another process (or another node in the simulation) holds it.
   virtual Result<std::unique_ptr<DirectoryLock>> Lock(const std::string& directory) = 0;

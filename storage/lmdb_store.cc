@@ -22,6 +22,7 @@
 #include "storage/lmdb_ahead.h"
 #include "storage/lmdb_damage.h"
 #include "storage/lmdb_store_rep.h"
+#include "storage/posix_file.h"
 
 namespace quorate::storage {
 namespace {
@@ -70,9 +71,7 @@ LmdbStore::Rep::~Rep() {
 
 Status LmdbStore::Rep::Open() {
   const std::string& directory = options.directory;
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return Failed("mkdir", directory, errno);
-  }
+  RETURN_IF_ERROR(CreateDirectories(directory));
   // Of a start that was killed while it compacted.
   if (::unlink(CompactPath().c_str()) != 0 && errno != ENOENT) {
     return Failed("remove", CompactPath(), errno);

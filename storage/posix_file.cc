@@ -66,11 +66,36 @@ Status WriteAll(const Descriptor& file, uint64_t offset, std::string_view bytes)
   return Status::Ok();
 }
 
+// A sync is not retried, on EINTR either: after any failure the pages may already count as clean.
+// Nor may lack of space look like a call that was refused before anything happened.
+Status SyncFailed(std::string_view call, std::string_view path) {
+  return IoError(Failed(call, path, errno).message());
+}
+
 Status DataSync(const Descriptor& file) {
-  // Not retried on EINTR either: after any failure the pages may already count as clean. Nor may
-  // lack of space look like a write that was refused before anything happened.
-  if (::fdatasync(file.fd) == 0) return Status::Ok();
-  return IoError(Failed("fdatasync", file.path, errno).message());
+  return ::fdatasync(file.fd) == 0 ? Status::Ok() : SyncFailed("fdatasync", file.path);
+}
+
+Status SyncNames(const std::string& directory) {
+  ASSIGN_OR_RETURN(const auto file, OpenDescriptor(directory, O_RDONLY | O_DIRECTORY));
+  return ::fsync(file->fd) == 0 ? Status::Ok() : SyncFailed("fsync", directory);
+}
+
+std::string ParentOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
+}
+
+// A directory that was there: a start that ended right behind mkdir has not synced its name. That
+// start could; where nobody can, it was made by somebody else.
+Status SyncNameOf(const std::string& found) {
+  const int fd = ::open(ParentOf(found).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return Status::Ok();
+  const Descriptor parent(fd, ParentOf(found));
+  if (::fsync(fd) == 0 || errno == EINVAL || errno == EROFS || errno == ENOSYS) {
+    return Status::Ok();
+  }
+  return SyncFailed("fsync", parent.path);
 }
 
 }  // namespace
@@ -165,8 +190,7 @@ class PosixFile final : public File {
   }
 
   Status Sync() override {
-    if (::fsync(file_->fd) != 0) return Failed("fsync", file_->path, errno);
-    return Status::Ok();
+    return ::fsync(file_->fd) == 0 ? Status::Ok() : SyncFailed("fsync", file_->path);
   }
 
   Result<uint64_t> Size() const override {
@@ -260,23 +284,27 @@ Result<std::vector<std::string>> PosixFileSystem::List(const std::string& direct
   return names;
 }
 
-Status PosixFileSystem::CreateDirectory(const std::string& path) {
+Status CreateDirectories(const std::string& path) {
+  std::string found;  // the deepest one that was there: what was made before it is durable
   for (size_t end = 0; end != std::string::npos;) {
     end = path.find('/', end + 1);
     const std::string part = path.substr(0, end);
     if (::mkdir(part.c_str(), kDirectoryMode) == 0) {
-      const size_t slash = part.rfind('/');
-      const std::string parent = slash == std::string::npos ? "." : part.substr(0, slash + 1);
-      RETURN_IF_ERROR(SyncDirectory(parent));
-    } else if (errno != EEXIST) {
+      RETURN_IF_ERROR(SyncNames(ParentOf(part)));
+    } else if (errno == EEXIST) {
+      found = part;
+    } else {
       return Failed("mkdir", part, errno);
     }
   }
+  if (!found.empty()) RETURN_IF_ERROR(SyncNameOf(found));
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return Failed("stat", path, errno);
   if (!S_ISDIR(info.st_mode)) return Failed("mkdir", path, ENOTDIR);
   return Status::Ok();
 }
+
+Status PosixFileSystem::CreateDirectory(const std::string& path) { return CreateDirectories(path); }
 
 Status PosixFileSystem::MakePrivate(const std::string& directory) {
   struct stat info {};
@@ -284,13 +312,18 @@ Status PosixFileSystem::MakePrivate(const std::string& directory) {
   const bool is_directory = S_ISDIR(info.st_mode);
   if (!is_directory && !S_ISREG(info.st_mode)) return Status::Ok();
   const mode_t mode = info.st_mode & (is_directory ? kDirectoryMode : kFileMode);
+  Status result;
   if (mode != (info.st_mode & 07777) && ::chmod(directory.c_str(), mode) != 0) {
-    return Failed("chmod", directory, errno);
+    result = Failed("chmod", directory, errno);
   }
-  if (!is_directory) return Status::Ok();
-  ASSIGN_OR_RETURN(const auto names, List(directory));
-  for (const std::string& name : names) RETURN_IF_ERROR(MakePrivate(directory + "/" + name));
-  return Status::Ok();
+  if (!is_directory) return result;
+  const auto names = List(directory);
+  if (!names.ok()) return result.ok() ? names.status() : result;
+  for (const std::string& name : *names) {
+    const Status inner = MakePrivate(directory + "/" + name);
+    if (result.ok()) result = inner;
+  }
+  return result;
 }
 
 Status PosixFileSystem::Rename(const std::string& from, const std::string& to) {
@@ -303,11 +336,7 @@ Status PosixFileSystem::Remove(const std::string& path) {
   return Status::Ok();
 }
 
-Status PosixFileSystem::SyncDirectory(const std::string& path) {
-  ASSIGN_OR_RETURN(auto directory, OpenDescriptor(path, O_RDONLY | O_DIRECTORY));
-  if (::fsync(directory->fd) != 0) return Failed("fsync", path, errno);
-  return Status::Ok();
-}
+Status PosixFileSystem::SyncDirectory(const std::string& path) { return SyncNames(path); }
 
 Result<std::unique_ptr<DirectoryLock>> PosixFileSystem::Lock(const std::string& directory) {
   ASSIGN_OR_RETURN(auto file, OpenDescriptor(directory + "/LOCK", O_RDWR | O_CREAT));

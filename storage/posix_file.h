@@ -13,6 +13,9 @@
 
 namespace quorate::storage {
 
+// FileSystem::CreateDirectory, for who has no file system yet.
+Status CreateDirectories(const std::string& path);
+
 class PosixFileSystem final : public FileSystem {
  public:
   explicit PosixFileSystem(Executor& executor);

@@ -1,5 +1,7 @@
 #include "storage/wal_copier.h"
 
+#include <fmt/format.h>
+
 #include <iterator>
 #include <utility>
 
@@ -42,20 +44,34 @@ void WalCopier::Read(const std::string& path, uint32_t seed) {
   const auto content = std::make_shared<std::unique_ptr<Content>>();
   files_.Background(
       [&files = files_, path, seed, content]() -> Status {
-        ASSIGN_OR_RETURN(const auto file, files.Open(path, OpenMode::kMustExist));
-        ASSIGN_OR_RETURN(const uint64_t size, file->Size());
-        *content = std::make_unique<Content>();
-        ASSIGN_OR_RETURN((*content)->bytes, file->Read(0, size));
-        (*content)->items = ScanSegment((*content)->bytes, seed);
+        auto read = std::make_unique<Content>();
+        const auto file = files.Open(path, OpenMode::kMustExist);
+        // A file that is gone is no failed read.
+        if (file.ok()) {
+          ASSIGN_OR_RETURN(const uint64_t size, (*file)->Size());
+          ASSIGN_OR_RETURN(read->bytes, (*file)->Read(0, size));
+          if (read->bytes.size() != size) {
+            return IoError(fmt::format("read {}: {} of {} bytes", path, read->bytes.size(), size));
+          }
+          read->items = ScanSegment(read->bytes, seed);
+        } else if (file.status().code() != Code::kNotFound) {
+          return file.status();
+        }
+        *content = std::move(read);
         return Status::Ok();
       },
-      Alive([this, path, content](const Status& status) {
-        if (status.ok()) {
-          content_ = std::move(*content);
-        } else {
-          env_.log.Error("wal: {} cannot be read back: {}", path, status.ToString());
-          content_ = std::make_unique<Content>();
+      Alive([this, path, seed, content](const Status& status) {
+        if (!status.ok()) {
+          PROBE("wal copy reads again");
+          env_.log.Error("wal: {}; it is read again in {} s", status.ToString(),
+                         kCopyReadRetry / 1s);
+          read_timer_ = env_.executor.After(kCopyReadRetry, [this, path, seed] {
+            read_timer_ = 0;
+            Read(path, seed);
+          });
+          return;
         }
+        content_ = std::move(*content);
         Step();
       }));
 }

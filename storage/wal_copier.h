@@ -9,9 +9,10 @@
 // Whether an entry is live is asked as its record is copied, not before: what was truncated or
 // replaced meanwhile is left behind.
 //
-// A record that cannot be read back is damage, found while the replica that wrote it still has it
-// in memory. Its group is written down as damaged: it goes on, and is fetched again from its peers
-// when it starts next (wal.h).
+// A record that was read and is not valid is damage, found while the replica that wrote it still
+// has it in memory. Its group is written down as damaged: it goes on, and is fetched again from its
+// peers when it starts next (wal.h). A read that fails says nothing about what is on the disk: the
+// segment is kept, and read again every kCopyReadRetry.
 #pragma once
 
 #include <absl/functional/any_invocable.h>
@@ -28,6 +29,7 @@ namespace quorate::storage {
 
 inline constexpr uint64_t kCopyStepBytes = 1 << 20;
 inline constexpr size_t kCopyStepLooks = 2048;
+inline constexpr Duration kCopyReadRetry = 5s;
 
 class WalCopier {
  public:
@@ -38,6 +40,7 @@ class WalCopier {
   // `live` outlives the copier. `emptied` runs once nothing in the segment is live.
   WalCopier(Env& env, FileSystem& files, WalLive& live, uint64_t step_bytes, CopyFn copy,
             Closure emptied);
+  ~WalCopier() { env_.executor.Cancel(read_timer_); }
   WalCopier(const WalCopier&) = delete;
 
   // Begins with `segment`, a file at `path`. Precondition: idle, and nothing is added to it.
@@ -74,6 +77,7 @@ class WalCopier {
   std::unique_ptr<Content> content_;  // while entries are copied
   size_t next_item_ = 0;
   GroupId last_group_;  // whose head was looked at
+  TimerId read_timer_ = 0;
   // Of the step.
   std::vector<Copy> copies_;
   uint64_t bytes_ = 0;

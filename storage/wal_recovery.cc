@@ -255,7 +255,12 @@ Status Recovery::ReplayAll() {
   }
   Verdicts();
   RETURN_IF_ERROR(CutTail(newest));
-  if (out_.lost && (!loss_noted_ || tail_lost_)) RETURN_IF_ERROR(NoteLoss());
+  if (out_.lost && (!loss_noted_ || tail_lost_)) {
+    // The note becomes the last batch. If it were to be found in the page cache without a sync that
+    // succeeded behind what CutTail wrote, the next start would not write that again.
+    RETURN_IF_ERROR(out_.file->Sync());
+    RETURN_IF_ERROR(NoteLoss());
+  }
   RETURN_IF_ERROR(out_.file->Sync());
   // The names that were found may not be durable either.
   return files_.SyncDirectory(options_.directory);

@@ -65,13 +65,12 @@ int Refuse(const Status& status) {
 // The directory must be there and writable before anything else is tried, so that the message can
 // say so.
 Status CheckWritable(const std::string& directory) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error || access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
+  const Status made = storage::CreateDirectories(directory);
+  if (!made.ok() || access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
     return InvalidArgument(
         fmt::format("data: '{}' cannot be created or written ({}); give a directory that this user "
                     "can write",
-                    directory, error ? error.message() : std::string(std::strerror(errno))));
+                    directory, made.ok() ? std::string(std::strerror(errno)) : made.message()));
   }
   return Status::Ok();
 }

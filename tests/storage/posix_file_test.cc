@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
-
 #include <future>
 
 #include "storage/wal.h"
@@ -137,6 +137,27 @@ TEST_F(PosixFileTest, TakesRightsAwayFromWhatIsThere) {
       std::filesystem::status(directory_.path() + "/outside").permissions() & perms::others_read,
       perms::none)
       << "what a link points to is somebody else's business";
+}
+
+TEST_F(PosixFileTest, WhatItMayNotTouchDoesNotKeepItFromTheRest) {
+  if (::geteuid() != 0) GTEST_SKIP() << "files of two users";
+  constexpr uid_t kNobody = 65534;
+  const std::string top = directory_.path() + "/d";
+  std::filesystem::create_directories(top + "/lost+found");
+  Open("d/store");
+  for (const std::string& each : {directory_.path(), top, top + "/lost+found", top + "/store"}) {
+    ASSERT_EQ(::chmod(each.c_str(), 0755), 0);
+  }
+  for (const std::string& each : {top, top + "/store"}) {
+    ASSERT_EQ(::chown(each.c_str(), kNobody, kNobody), 0);
+  }
+  ASSERT_EQ(::seteuid(kNobody), 0);
+  const Status status = files_.MakePrivate(top);
+  ASSERT_EQ(::seteuid(0), 0);
+  EXPECT_NE(status.message().find("lost+found"), std::string::npos) << status.ToString();
+  using std::filesystem::perms;
+  EXPECT_EQ(std::filesystem::status(top + "/store").permissions(),
+            perms::owner_read | perms::owner_write);
 }
 
 TEST_F(PosixFileTest, AllocatesSpace) {

@@ -354,6 +354,33 @@ TEST_F(WalTest, ABatchThatIsOnlyInThePageCacheIsWrittenAgainBeforeItCounts) {
   }
 }
 
+// The sync behind a note of a loss fails, and the next start reads the note from the cache.
+TEST_F(WalTest, ANoteOfALossHidesNoBatchThatIsOnlyInThePageCache) {
+  Random random(4);
+  for (int i = 0; i < 20; ++i) {
+    disk_ = RamDisk();
+    Open();
+    Write(Entries(2, 1, {"to be damaged"}));
+    Write(Entries(1, 1, {"a"}));
+    disk_.FailNextSync(IoError("injected"));
+    wal_->Append(Entries(1, 2, {"b"}), [] { FAIL() << "the sync failed"; });
+    world_.executor.RunFor(10ms);
+    Kill();
+    (*disk_.Find(kFirst))[Items()[0].begin] ^= 1;
+    disk_.FailNextSync(IoError("injected"));
+    ASSERT_FALSE(TryOpen().ok());
+    Kill();
+    Open();
+    ASSERT_TRUE(wal_->lost_records());
+    ASSERT_EQ(Payloads(1), (Strings{"a", "b"})) << "the cache shows it";
+    Kill();
+    disk_.Crash(random);
+    Open();
+    ASSERT_EQ(Payloads(1), (Strings{"a", "b"})) << "what a start counted on is gone";
+    Kill();
+  }
+}
+
 TEST_F(WalTest, ABatchThatTheCacheLostWasNotAcknowledged) {
   Open();
   Write(Entries(1, 1, {"a"}));

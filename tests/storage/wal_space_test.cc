@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/probe.h"
+#include "storage/wal_copier.h"
 #include "storage/wal_format.h"
 #include "storage/wal_reader.h"
 #include "storage/wal_writer.h"
@@ -214,6 +215,27 @@ TEST_F(WalTest, AGroupThatLagsIsCopiedInSteps) {
   EXPECT_EQ(Payloads(1)[279], payload);
   EXPECT_EQ(Payloads(1)[282], "replaced");
   EXPECT_EQ(wal_->recovered().at(GroupId(1)).hard_state, (WalHardState{4, 2, 283}));
+}
+
+// Nothing is known of a segment that could not be read.
+TEST_F(WalTest, AReadThatFailsIsNoDamage) {
+  Open();
+  Write(Entries(1, 1, {"whole"}));
+  disk_.FailReads(3);
+  for (uint64_t i = 1; i <= 100; ++i) {
+    ASSERT_NO_FATAL_FAILURE(Write(Entries(3, i, {std::string(4000, 'x')})));
+    ASSERT_NO_FATAL_FAILURE(Write(Marked(3, i)));
+  }
+  EXPECT_TRUE(files_->Exists(kFirst).value()) << "kept until it is copied";
+  world_.executor.RunFor(4 * kCopyReadRetry);
+  for (uint64_t i = 101; i <= 400 && files_->Exists(kFirst).value(); ++i) {
+    ASSERT_NO_FATAL_FAILURE(Write(Entries(3, i, {std::string(4000, 'x')})));
+    ASSERT_NO_FATAL_FAILURE(Write(Marked(3, i)));
+  }
+  EXPECT_FALSE(files_->Exists(kFirst).value());
+  Reopen();
+  EXPECT_FALSE(Damaged(1));
+  EXPECT_EQ(Payloads(1), (Strings{"whole"}));
 }
 
 // A replica that has it all in memory goes on, and is fetched again when it starts next.

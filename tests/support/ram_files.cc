@@ -127,6 +127,10 @@ class RamFile final : public File {
       : executor_(executor), disk_(disk), node_(std::move(node)), latency_(latency) {}
 
   Result<std::string> Read(uint64_t offset, size_t size) const override {
+    if (disk_.failing_reads_ > 0) {
+      --disk_.failing_reads_;
+      return IoError("a read failed");
+    }
     if (offset >= node_->visible.size()) return std::string();
     return node_->visible.substr(offset, size);
   }

@@ -38,6 +38,8 @@ class RamDisk {
     free_ = free;
     total_ = total;
   }
+  // The next `count` reads fail, as for want of memory.
+  void FailReads(int count) { failing_reads_ = count; }
   // No file grows and none is made until it is told otherwise.
   void SetFull(bool full) { full_ = full; }
   // Full, until that file is removed.
@@ -95,6 +97,7 @@ class RamDisk {
   uint64_t total_ = uint64_t{1} << 40;
   uint64_t syncs_ = 0;
   bool full_ = false;
+  int failing_reads_ = 0;
   uint64_t blocking_calls_ = 0;
   uint64_t largest_write_ = 0;
   std::string ends_full_;
