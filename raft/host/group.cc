@@ -191,6 +191,7 @@ void Group::Tick(Instant now) {
     return now >= waiter.until && waiter.known.Set(false);
   });
   if (quarantined()) return TickQuarantined();
+  DropIdleReceiver();
   node_->Tick(now);
   if (node_->HasReady()) rt_.MarkDirty(this);
 }

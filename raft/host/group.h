@@ -197,6 +197,7 @@ class Group final : public GroupHandle {
   void Quarantine(std::string why);
   void StepQuarantined(const Message& message);
   void TickQuarantined();
+  void DropIdleReceiver();
   void Lift(const SnapshotMeta& meta, Term term, ReplicaId leader);
 
   Runtime& rt_;
@@ -230,6 +231,7 @@ class Group final : public GroupHandle {
   std::weak_ptr<const SnapshotImage> image_;  // newest, while a stream still needs it
 
   std::unique_ptr<SnapshotReceiver> receiver_;
+  Instant not_sent_before_{};  // the state was too large for a snapshot
   struct Stream {
     ReplicaId from;
     uint64_t id = 0;
@@ -244,7 +246,7 @@ class Group final : public GroupHandle {
   bool lifting_ = false;        // what was asked for is installed, and not durable yet
   ReplicaId heard_from_;        // whoever leads, as far as can be told
   uint64_t wanted_stream_ = 0;  // 0: to be drawn
-  Instant wanted_since_{};      // or since its last chunk
+  Instant wanted_since_{};      // or since the last chunk of the stream that is received
   int quiet_ticks_ = 0;         // without progress of the wanted stream
 };
 

@@ -15,6 +15,8 @@ namespace {
 // rate many streams share may be further apart.
 constexpr int kWantTicks = 20;
 constexpr Duration kTrimDelay = 2s;
+// A state that was too large for a snapshot is not copied again, to find that out, for so long.
+constexpr Duration kTooLargePause = 10min;
 
 bool IsMember(const Configuration& configuration, ReplicaId id) {
   const auto has = [id](const std::vector<ReplicaId>& ids) {
@@ -47,6 +49,7 @@ void Group::SendSnapshot(ReplicaId to, uint64_t stream_id) {
   if (!wanted && image != nullptr && image->meta.index + 1 >= node_->first_index()) {
     return StartStream(to, stream_id, image);
   }
+  if (rt_.env.Now() < not_sent_before_) return node_->SnapshotSent(to, false, applied_);
   if (!copy_ && !rt_.RoomForSnapshot()) {
     PROBE("raft.host.snapshot-waits");
     // The core tries again at a heartbeat, a quarantined replica by itself.
@@ -69,6 +72,16 @@ void Group::CopyTurn() {
   if (!complete.ok()) {
     rt_.env.log.Error("raft group {}: copying a snapshot failed: {}", id_,
                       complete.status().ToString());
+    return AbortCopy();
+  }
+  if (copy_->bytes() > rt_.options.snapshot_bytes_max) {
+    PROBE("raft.host.snapshot-too-large");
+    rt_.env.log.Error(
+        "raft group {}: its state is over {} bytes, more than a snapshot may have: no replica of "
+        "it can be added or repaired",
+        id_, rt_.options.snapshot_bytes_max);
+    rt_.metrics.snapshots_failed.Add();
+    not_sent_before_ = rt_.env.Now() + kTooLargePause;
     return AbortCopy();
   }
   if (!*complete) return rt_.Post([this] { CopyTurn(); });
@@ -205,6 +218,7 @@ void Group::OnChunk(const SnapshotChunk& chunk) {
     // In the middle of a stream that is not known (any more): from the start, please.
     if (chunk.sequence != 0) return Answer(chunk, ack);
     receiver_ = std::make_unique<SnapshotReceiver>(chunk, machine_);
+    wanted_since_ = rt_.env.Now();
   }
   const uint64_t before = receiver_->next_sequence();
   switch (receiver_->Add(chunk)) {
@@ -228,6 +242,15 @@ void Group::OnChunk(const SnapshotChunk& chunk) {
     case SnapshotReceiver::Verdict::kComplete:
       return Install(std::move(receiver_));
   }
+}
+
+// As large as the group, and of no use to anybody any more.
+void Group::DropIdleReceiver() {
+  if (receiver_ == nullptr) return;
+  const bool idle = rt_.env.Now() - wanted_since_ >= kReceiverTimeout;
+  if (!idle && applied_ < receiver_->meta().index) return;
+  PROBE("raft.host.snapshot-half-received-dropped");
+  receiver_.reset();
 }
 
 void Group::Install(std::unique_ptr<SnapshotReceiver> received) {

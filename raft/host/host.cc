@@ -191,7 +191,15 @@ void Host::OnMessages(std::vector<GroupMessage> messages) {
 
 void Host::OnSnapshotChunk(SnapshotChunk chunk) {
   Group* group = rep_->Accept(chunk.group, chunk.to);
-  if (group != nullptr) group->OnChunk(chunk);
+  if (group == nullptr) return;
+  Runtime& runtime = rep_->runtime;
+  // Installed, it waits in memory to be flushed. The sender comes again.
+  if (runtime.space.full || runtime.store.OverBound()) {
+    PROBE("raft.host.snapshot-chunk-dropped");
+    runtime.metrics.refused.Add();
+    return;
+  }
+  group->OnChunk(chunk);
 }
 
 void Host::OnSnapshotAck(SnapshotAck ack) {

@@ -115,6 +115,8 @@ class Host : public TransportReceiver {
     size_t snapshot_turn_bytes = 1 << 20;
     // Copies of states in memory, being made or sent; who needs another one waits.
     size_t snapshots_max = 4;
+    // A state that is larger is not sent.
+    size_t snapshot_bytes_max = kSnapshotBytesMax;
   };
   // All references outlive the host. Recovers groups from `wal.recovered()`.
   Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& store,
@@ -139,8 +141,8 @@ class Host : public TransportReceiver {
   void Start();
   // How this node's disk is, told whenever it may have changed. While it is low the host says so to
   // its peers and hands its leaderships to those that have room. While it takes nothing at all
-  // (log or store wait for space), what peers send to be logged is dropped like a lost message:
-  // there is no other bound on what waits in memory.
+  // (log or store wait for space), what peers send to be logged or stored is dropped like a lost
+  // message: there is no other bound on what waits in memory.
   struct Space {
     bool low = false;
     bool full = false;

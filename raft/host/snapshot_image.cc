@@ -44,6 +44,7 @@ SnapshotCopy::SnapshotCopy(SnapshotMeta meta, Spans spans) : spans_(std::move(sp
     PutLengthPrefixed(&head, from);
     PutLengthPrefixed(&head, to);
   }
+  bytes_ = head.size();
   image_.chunks.push_back(std::move(head));
 }
 
@@ -60,6 +61,7 @@ Result<bool> SnapshotCopy::Step(const storage::KvReader& store, size_t bytes) {
       PutLengthPrefixed(chunk, key);
       PutLengthPrefixed(chunk, value);
       copied += chunk->size() - before;
+      bytes_ += chunk->size() - before;
       resume_after_.assign(key);
       stopped = copied >= bytes;
       return !stopped;

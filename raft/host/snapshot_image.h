@@ -32,12 +32,14 @@ class SnapshotCopy {
   // Copies about `bytes` more (at least one pair): true when everything is copied.
   Result<bool> Step(const storage::KvReader& store, size_t bytes);
   const SnapshotMeta& meta() const { return image_.meta; }
+  size_t bytes() const { return bytes_; }  // copied so far
   // Once Step said true.
   std::shared_ptr<const SnapshotImage> Take();
 
  private:
   SnapshotImage image_;
   Spans spans_;
+  size_t bytes_ = 0;
   size_t span_ = 0;           // being copied
   std::string resume_after_;  // last key copied of it; empty: none yet
 };

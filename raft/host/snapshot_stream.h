@@ -9,7 +9,8 @@
 // A lost chunk or a broken connection resumes at next_sequence; a receiver that restarted says 0.
 // All streams of a node share one rate. A sender without progress for kStreamTimeout gives up; the
 // time in which it may not send, since others have the rate, does not count. Nor does a receiver
-// give up what it has while chunks arrive, however slowly.
+// give up what it has while chunks arrive, however slowly; a follower forgets it when none did for
+// kReceiverTimeout, or when the log was faster.
 // Both are owned by their group; the rules of when to start and install are group.h's.
 #pragma once
 
@@ -26,7 +27,9 @@ namespace quorate::raft {
 inline constexpr uint64_t kStreamWindow = 8;     // chunks under way per stream
 inline constexpr Duration kStreamRetry = 500ms;  // without an ack: resend from the last one
 inline constexpr Duration kStreamTimeout = 10s;  // without progress: failed
-inline constexpr size_t kSnapshotBytesMax = size_t{4} << 30;  // a receiver refuses more
+// A follower that receives forgets what it has of a stream without progress for so long. A sender
+// waits its turn for the rate meanwhile, but not a minute.
+inline constexpr Duration kReceiverTimeout = 60s;
 
 // A token bucket of one burst: bytes per second over all streams of a node.
 class RateLimiter {

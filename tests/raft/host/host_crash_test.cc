@@ -153,6 +153,82 @@ TEST(HostSnapshot, BringsALaggingFollowerBack) {
   EXPECT_EQ(cluster.machine(follower).Dump().size(), 227u);
 }
 
+// What `from` has applied, as a leader of a later term would send it.
+std::vector<SnapshotChunk> Stream(MiniCluster* cluster, int from, int to) {
+  SnapshotMeta meta{LogIndex(1000), Term(1000), {{NodeId(1), NodeId(2), NodeId(3)}, {}, {}}};
+  SnapshotCopy copy(meta, cluster->machine(from).Spans());
+  while (!copy.Step(cluster->store(from), 1 << 20).value()) {
+  }
+  const auto image = copy.Take();
+  std::vector<SnapshotChunk> chunks;
+  for (const std::string& data : image->chunks) {
+    SnapshotChunk& chunk = chunks.emplace_back();
+    chunk.group = kGroup;
+    chunk.from = NodeId(from);
+    chunk.to = NodeId(to);
+    chunk.term = meta.term;
+    chunk.meta = meta;
+    chunk.stream_id = 5;
+    chunk.sequence = chunks.size() - 1;
+    chunk.last = chunks.size() == image->chunks.size();
+    chunk.data = data;
+    chunk.crc32c = Crc32c(data);
+  }
+  return chunks;
+}
+
+TEST(HostSnapshot, AHalfReceivedOneIsForgottenWhenItsSenderIsGone) {
+  for (const Duration gap : {Duration(kReceiverTimeout / 2), Duration(kReceiverTimeout + 1s)}) {
+    MiniCluster cluster({});
+    const int leader = cluster.WaitForLeader();
+    const int follower = Other(leader);
+    Write(&cluster, 100, "k", 30'000);
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+    const auto chunks = Stream(&cluster, leader, follower);
+    ASSERT_GE(chunks.size(), 2u);
+    cluster.Isolate(follower);
+    cluster.host(follower).OnSnapshotChunk(chunks[0]);
+    cluster.RunFor(gap);
+    for (size_t i = 1; i < chunks.size(); ++i) cluster.host(follower).OnSnapshotChunk(chunks[i]);
+    cluster.RunFor(1s);
+    EXPECT_EQ(cluster.machine(follower).installed.size(), gap < kReceiverTimeout ? 1u : 0u);
+  }
+}
+
+TEST(HostSnapshot, AFullNodeTakesNone) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int full = Other(leader);
+  Write(&cluster, 20, "k");
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  cluster.Isolate(full);
+  for (const bool space : {false, true}) {
+    cluster.host(full).SetSpace({.low = !space, .full = !space});
+    for (const SnapshotChunk& chunk : Stream(&cluster, leader, full)) {
+      cluster.host(full).OnSnapshotChunk(chunk);
+    }
+    cluster.RunFor(1s);
+    EXPECT_EQ(cluster.machine(full).installed.size(), space ? 1u : 0u);
+  }
+}
+
+// Copying all of it again and again would take the leader's time and memory for nothing.
+TEST(HostSnapshot, AStateThatIsTooLargeIsNotSent) {
+  MiniCluster::Options options = ShortLog();
+  options.host.snapshot_bytes_max = 1 << 20;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  const int follower = Other(leader);
+  cluster.Isolate(follower);
+  const uint64_t before = Hits("raft.host.snapshot-too-large");
+  Write(&cluster, 200, "k", 20000);
+  cluster.Heal();
+  cluster.RunFor(60s);
+  EXPECT_EQ(Hits("raft.host.snapshot-too-large") - before, 1u);
+  EXPECT_TRUE(cluster.machine(follower).installed.empty());
+  Write(&cluster, 5, "after");
+}
+
 TEST(HostSnapshot, ReplacesWhatTheFollowerHadAndTheStateHasNoMore) {
   // A snapshot must delete, not only add: the follower's own, unacknowledged state cannot differ,
   // so what it lacks is planted under its span.
