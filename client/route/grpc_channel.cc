@@ -186,7 +186,8 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
     v1::CallBatch batch;
     batch.set_cluster_id(shared_->cluster_id);
     size_t bytes = 0;
-    while (!queue_.empty() && bytes < kBatchBytes) {
+    while (!queue_.empty() && bytes < kBatchBytes &&
+           static_cast<size_t>(batch.calls_size()) < kBatchCallsMax) {
       Queued& call = queue_.front();
       if (bytes > 0 && bytes + call.bytes > kRequestBytesMax) break;
       bytes += call.bytes;

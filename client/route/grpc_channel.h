@@ -19,6 +19,10 @@ namespace quorate::client {
 
 class GrpcLoop;
 
+// Calls in one batch; a node ends the stream of whoever sends more. Far below what it handles at
+// once (limits::kCallsInFlightMax), so a batch is told from an attack by its size alone.
+inline constexpr size_t kBatchCallsMax = 16'384;
+
 class GrpcChannel final : public Channel {
  public:
   // Both outlive it; the executor of `env` waits in `loop`.

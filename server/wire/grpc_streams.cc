@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/turns.h"
+#include "client/route/grpc_channel.h"
 
 namespace quorate::server {
 namespace {
@@ -60,12 +61,23 @@ Task<void> HandleCall(std::shared_ptr<CallsStream> stream, std::string cluster_i
 
 void CallsStream::OnMessage(v1::CallBatch batch) {
   const auto keep = shared_from_this();  // an answer may end the stream
+  if (static_cast<size_t>(batch.calls_size()) > client::kBatchCallsMax) {
+    core->cut_streams.Add();
+    End(grpc::StatusCode::RESOURCE_EXHAUSTED, "too many calls in one batch");
+    return;
+  }
   for (auto& call : *batch.mutable_calls()) {
     core->calls.Add();
     if (core->closed) {
       Answer(call.id(), Refused(v1::CANCELLED, "the node is stopping"));
     } else if (!call.has_request()) {
       Answer(call.id(), Refused(v1::INVALID_ARGUMENT, "a call without a request"));
+    } else if (core->scope.size() >= limits::kCallsInFlightMax) {
+      // Those that have not begun are not counted by the node yet.
+      auto response = Refused(v1::OVERLOADED, "too many calls are waiting to begin on this node");
+      response.mutable_error()->set_retry_after_ms(
+          static_cast<uint32_t>(ToMillis(limits::kOverloadedRetry)));
+      Answer(call.id(), std::move(response));
     } else {
       core->scope.Spawn(HandleCall(shared_from_this(), batch.cluster_id(), batch.to_node(),
                                    call.id(), std::move(*call.mutable_request())));
@@ -153,8 +165,9 @@ GrpcCore::GrpcCore(Env& e, GrpcHub& h, Node& n, GrpcTransport& t)
       calls(e.metrics.GetCounter("quorate_calls_total", "Requests received on call streams")),
       overloaded(e.metrics.GetCounter("quorate_calls_overloaded_total",
                                       "Public calls refused: too many in flight on this node")),
-      cut_streams(e.metrics.GetCounter("quorate_call_streams_cut_total",
-                                       "Call streams ended because answers were not read")),
+      cut_streams(
+          e.metrics.GetCounter("quorate_call_streams_cut_total",
+                               "Call streams ended: answers not read, or a batch too large")),
       scope(e.executor) {}
 
 void ServeNode(std::shared_ptr<GrpcCore> core, v1::Node::AsyncService* service) {

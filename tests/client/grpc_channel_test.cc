@@ -7,6 +7,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/limits.h"
@@ -28,6 +29,7 @@ class EchoService final : public v1::Node::Service {
     v1::CallBatch batch;
     while (stream->Read(&batch)) {
       ++batches;
+      most = std::max(most.load(), batch.calls_size());
       cluster_id = batch.cluster_id();
       v1::CallBatch answers;
       for (const v1::Call& call : batch.calls()) {
@@ -44,6 +46,7 @@ class EchoService final : public v1::Node::Service {
   }
   std::atomic<int> streams{0};
   std::atomic<int> batches{0};
+  std::atomic<int> most{0};  // calls in one batch
   std::atomic<int> calls{0};
   std::string cluster_id;
 };
@@ -133,6 +136,13 @@ TEST_F(GrpcChannelTest, AnswersFindTheirCallsAndATurnIsOneBatch) {
   EXPECT_EQ(service_.cluster_id, "c1");
   EXPECT_EQ(Call(Echo(7))->slot().slot(), 7u);
   EXPECT_EQ(service_.streams, 1) << "the stream is kept";
+}
+
+TEST_F(GrpcChannelTest, ABatchHasNoMoreCallsThanANodeTakes) {
+  const int n = static_cast<int>(kBatchCallsMax) + 500;
+  EXPECT_EQ(Block(*scope_, Burst(channel_.get(), &executor_, address_, n)), n);
+  EXPECT_GT(service_.most, static_cast<int>(kBatchCallsMax) / 2) << "one turn is one batch";
+  EXPECT_LE(service_.most, static_cast<int>(kBatchCallsMax));
 }
 
 TEST_F(GrpcChannelTest, ACallEndsByItsTimeout) {

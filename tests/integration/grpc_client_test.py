@@ -271,6 +271,17 @@ class GrpcClient(unittest.TestCase):
         self.assertEqual(self.refused('quorate_requests_refused_total{why="wrong_'), before + 2)
         self.assertOk(self.execute(self.operation(put=(b"still", b"here"))))
 
+    def test_a_batch_of_too_many_calls_ends_its_stream(self):
+        node_pb = importlib.import_module("quorate.v1.node_pb2")
+        batch = node_pb.CallBatch(cluster_id=self.cluster_id())
+        for number in range(16385):
+            batch.calls.add(id=number).request.slot.SetInParent()
+        with self.assertRaises(grpc.RpcError) as ended:
+            self.call_node(node_pb, batch)
+        self.assertEqual(ended.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        del batch.calls[-1]
+        self.assertEqual(self.call_node(node_pb, batch).error.code, self.txn_pb.OK)
+
     def call_node(self, node_pb, batch):
         """The answer to the one call of `batch`; the stream stays open until it is there."""
         answered = threading.Event()
