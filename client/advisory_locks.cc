@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "quorate/v1/node.pb.h"
+#include "txn/judge.h"
 
 namespace quorate::client {
 namespace {
@@ -69,7 +70,12 @@ Task<void> AdvisoryLocks::LockGroups(std::shared_ptr<const std::vector<std::stri
   std::vector<Task<Status>> locks;
   for (const auto& group : groups) {
     std::vector<std::string> part;
-    for (const size_t index : group) part.push_back((*keys)[index]);
+    for (const size_t index : group) {
+      if (part.size() == kAdvisoryKeysMax) {
+        locks.push_back(LockGroup(std::exchange(part, {}), deadline));
+      }
+      part.push_back((*keys)[index]);
+    }
     locks.push_back(LockGroup(std::move(part), deadline));
   }
   (void)co_await WhenAll(core_->env().executor, std::move(locks));
@@ -84,6 +90,12 @@ Task<Status> AdvisoryLocks::LockGroup(std::vector<std::string> keys, Instant dea
       co_await core_->Call(std::move(route_key), std::move(fill), deadline);
   if (response.ok() && response->lock().error().code() == v1::OK) {
     held_.insert(keys.begin(), keys.end());
+  } else if (response.status().code() == Code::kLockConflict) {
+    // Others have them; who was idle gave up all that it had there.
+    for (const std::string& key : keys) {
+      held_.erase(key);
+      if (idle) asked_.erase(key);
+    }
   }
   co_return response.status();
 }
@@ -92,12 +104,13 @@ Task<void> AdvisoryLocks::Renew() {
   while (true) {
     co_await Sleep(core_->env().executor, kLockTtl / 3);
     const Instant now = core_->env().Now();
-    if (now >= renew_until_) co_return;
+    if (now >= renew_until_) break;
     auto keys = std::make_shared<const std::vector<std::string>>(asked_.begin(), asked_.end());
     auto groups = co_await core_->GroupByShard(keys, now + kLockTtl);
     if (!groups.ok()) continue;
     co_await LockGroups(keys, std::move(*groups), now + kLockTtl);
   }
+  renewing_ = false;
 }
 
 void AdvisoryLocks::SetIdle(bool idle) {

@@ -20,6 +20,14 @@ Task<void> RunBarrier(raft::GroupHandle* group, Promise<Status> done) {
   done.Set(co_await group->ReadBarrier());
 }
 
+// Whoever asks for nothing keeps what it has, until others wait for it; it never takes anything.
+bool MayStayIdle(const LockTable& locks, const TxnId& txn, const v1::LockRequest& request,
+                 Instant now) {
+  return !locks.AdvisoryAwaited(txn) &&
+         std::all_of(request.keys().begin(), request.keys().end(),
+                     [&](const std::string& key) { return locks.HoldsAdvisory(txn, key, now); });
+}
+
 }  // namespace
 
 Task<Status> Shard::Rep::Read(Judged<v1::ReadRequest> request, Instant deadline,
@@ -115,10 +123,12 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
   const std::shared_ptr<Leadership>& under = *serving;
-  if (request->release() || (request->idle() && under->locks().AdvisoryAwaited(txn_id))) {
+  const bool lost = request->idle() && !MayStayIdle(under->locks(), txn_id, *request, Now());
+  if (request->release() || lost) {
     under->locks().ReleaseAdvisory(txn_id);
     under->Wake();
-    co_return Status::Ok();
+    if (request->release()) co_return Status::Ok();
+    co_return Status(Code::kLockConflict, "nobody uses the locks: they were given up to others");
   }
   LockAsk ask;
   ask.asker = Asker::kAdvisory;
@@ -130,6 +140,10 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
                            ? kAdvisoryTtlDefault
                            : std::min<Duration>(kAdvisoryTtlMax, request->ttl_ms() * 1ms);
 
+  if (request->idle()) {
+    under->locks().TakeAdvisory(txn_id, ask.priority, ask.writes, Now(), Now() + ttl);
+    co_return Status::Ok();
+  }
   LockWait wait(*this, under, deadline);
   for (;;) {
     if (!under->serving()) co_return NotLeader();
@@ -139,7 +153,11 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
     const LockVerdict verdict = under->locks().Judge(ask, Now(), wait.id());
     CHECK(verdict.kind != LockVerdict::Kind::kDie, "an advisory request dies of nobody");
     if (verdict.kind == LockVerdict::Kind::kGo) {
-      if (under->locks().advisory_count() + ask.writes.size() > kAdvisoryLocksMax) {
+      const auto held = std::count_if(
+          ask.writes.begin(), ask.writes.end(),
+          [&](std::string_view key) { return under->locks().HoldsAdvisory(txn_id, key, Now()); });
+      const size_t more = ask.writes.size() - static_cast<size_t>(held);
+      if (more > 0 && under->locks().advisory_count() + more > kAdvisoryLocksMax) {
         co_return Status(Code::kOverloaded, "too many advisory locks");
       }
       under->locks().TakeAdvisory(txn_id, ask.priority, ask.writes, Now(), Now() + ttl);

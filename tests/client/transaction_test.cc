@@ -412,5 +412,48 @@ TEST_F(TransactionTest, LocksAreRenewedWhileTheTransactionLives) {
   EXPECT_EQ(cluster_.lock_log.back(), "release");
 }
 
+Task<Status> LockTwice(TestEnv* world, Transaction& txn) {
+  auto a = co_await txn.GetForUpdate("a");
+  co_await Sleep(world->env.executor, 1500ms);
+  co_return (co_await txn.GetForUpdate("a")).status();
+}
+
+TEST_F(TransactionTest, ALockThatWasLostIsTakenAgain) {
+  int locks = 0;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    // The renewal.
+    if (!request.has_lock() || request.lock().release() || ++locks != 2) return std::nullopt;
+    v1::NodeResponse response;
+    response.mutable_lock()->mutable_error()->set_code(v1::LOCK_CONFLICT);
+    return response;
+  };
+  EXPECT_TRUE(Transact([this](Transaction& txn) { return LockTwice(&world_, txn); }).ok());
+  EXPECT_EQ(locks, 3);
+}
+
+Task<Status> LockMany(TestEnv* world, Transaction& txn) {
+  for (int i = 0; i < 1500; ++i) {
+    if (auto value = co_await txn.GetForUpdate("a" + std::to_string(i)); !value.ok()) {
+      co_return value.status();
+    }
+  }
+  co_await Sleep(world->env.executor, 1500ms);
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, ManyLocksAreRenewedInParts) {
+  std::vector<int> keys;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    const int count = request.lock().keys_size();
+    if (count > 1 && !request.lock().release()) keys.push_back(count);
+    return std::nullopt;
+  };
+  TransactOptions options;
+  options.timeout = 50s;
+  EXPECT_TRUE(Transact([this](Transaction& txn) { return LockMany(&world_, txn); }, options).ok());
+  ASSERT_GE(keys.size(), 2u);
+  EXPECT_EQ(*std::max_element(keys.begin(), keys.end()), 1000) << "what one request may have";
+}
+
 }  // namespace
 }  // namespace quorate::client

@@ -352,6 +352,55 @@ TEST_F(ShardTest, APartPreparedAboveTheCommitIsNotWhatWasCommitted) {
   EXPECT_EQ(leader().prepared_count(), 0u);
 }
 
+v1::LockRequest LockOf(Random& random, const std::string& key, Timestamp since) {
+  v1::LockRequest request;
+  const TxnId id = TxnId::Make(random);
+  request.set_txn_id(std::string(id.bytes()));
+  request.mutable_priority()->set_txn_id(std::string(id.bytes()));
+  request.mutable_priority()->set_start_ts(since.bits());
+  request.add_keys(key);
+  return request;
+}
+
+TEST_F(ShardTest, AnIdleHolderKeepsWhatNobodyWaitsForAndNeverTakesAnything) {
+  v1::LockRequest older = LockOf(env_.random, "k", NextSlot());
+  v1::LockRequest younger = LockOf(env_.random, "k", NextSlot());
+  const auto ask = [this](const v1::LockRequest& request) {
+    return Start(leader().Lock(request, Deadline()));
+  };
+  EXPECT_EQ((*ask(older))->error().code(), v1::OK);
+  older.set_idle(true);
+  EXPECT_EQ((*ask(older))->error().code(), v1::OK);
+  const auto waiting = ask(younger);
+  EXPECT_FALSE(waiting->has_value());
+  EXPECT_EQ((*ask(older))->error().code(), v1::LOCK_CONFLICT) << "given up, and it is told";
+  Run();
+  ASSERT_TRUE(waiting->has_value());
+  EXPECT_EQ((*waiting)->error().code(), v1::OK);
+  // Older wounds younger, but not in its sleep.
+  EXPECT_EQ((*ask(older))->error().code(), v1::LOCK_CONFLICT);
+  younger.set_idle(true);
+  EXPECT_EQ((*ask(younger))->error().code(), v1::OK) << "it still holds it";
+  older.set_idle(false);
+  EXPECT_EQ((*ask(older))->error().code(), v1::OK);
+  EXPECT_EQ((*ask(younger))->error().code(), v1::LOCK_CONFLICT);
+}
+
+TEST_F(ShardTest, WhoHoldsMostOfTheLocksCanRenewThem) {
+  v1::LockRequest request = LockOf(env_.random, "a", NextSlot());
+  const auto lock = [&](int from, int keys) {
+    request.clear_keys();
+    for (int i = from; i < from + keys; ++i) request.add_keys("a" + std::to_string(i));
+    return (*Start(leader().Lock(request, Deadline())))->error().code();
+  };
+  for (int i = 0; i < 99; ++i) ASSERT_EQ(lock(i * 1000, 1000), v1::OK);
+  EXPECT_EQ(lock(99'000, 500), v1::OK);
+  EXPECT_EQ(lock(0, 1000), v1::OK) << "renewed";
+  EXPECT_EQ(lock(99'000, 1000), v1::OK) << "half of them were held";
+  EXPECT_EQ(lock(100'000, 1), v1::OVERLOADED);
+  EXPECT_EQ(lock(99'000, 1000), v1::OK);
+}
+
 TEST_F(ShardTest, AnIdleShardDoesNothingByItself) {
   const auto evaluation = Start(leader().CommitOnePhase(Part("k", NextSlot().bits()), Deadline()));
   Commit();
