@@ -13,6 +13,7 @@
 
 #include "client/advisory_locks.h"
 #include "client/core.h"
+#include "client/database.h"
 #include "client/snapshot_reader.h"
 #include "client/start_timestamp.h"
 #include "client/transaction.h"
@@ -67,6 +68,9 @@ class Attempt final : public Transaction {
   const TxnPriority& priority() const { return spec_.priority; }
   const GivenName& name() const { return spec_.name; }
   const WriteBuffer& writes() const { return writes_; }
+  Database::Session::Size size() const {
+    return {reads_.bytes(), reads_.size(), writes_.bytes(), writes_.keys()};
+  }
   std::vector<std::string> WrittenKeys() const;
   TxnHandle handle() const;
 

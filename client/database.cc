@@ -411,7 +411,11 @@ DatabaseImpl::Loop DatabaseImpl::MakeSyncLoop(TransactOptions options, bool read
 CommitResult DatabaseImpl::RunSync(const SyncClosure& closure, TransactOptions options,
                                    bool read_only) {
   const SyncCall call(this);
-  if (!call.status().ok()) return Failed(call.status());
+  if (!call.status().ok()) {
+    CommitResult refused = Failed(call.status());
+    refused.this_call_only = options.name.given() && !read_only;
+    return refused;
+  }
   const std::stop_token stop = options.stop;
   const Loop loop = MakeSyncLoop(std::move(options), read_only);
   Status status;

@@ -10,13 +10,12 @@
 // What answers mean, for every call that writes:
 //   ok                   committed, strictly serializable, durable on a majority of every shard
 //   UNKNOWN_OUTCOME      may have committed; CommitResult::unknown names it for Outcome()
-//   any other error      nothing was committed, now or later (CANCELLED, OVERLOADED and NO_SPACE of
-//   a named
-//                        transaction: by this call; it may be run again under its name)
-// A commit that was not answered is asked about before it is called unknown, and never made twice.
-// Conflicts (READ_CONFLICT, LOCK_CONFLICT, ...) are retried inside Transact with the transaction's
-// first priority kept, until the deadline. A closure may run several times: it must have no effect
-// of its own that it cannot repeat.
+//   any other error      nothing was committed, now or later
+// With CommitResult::this_call_only any other error speaks of this call, and not of the others of
+// its name: it may be run again under its name. A commit that was not answered is asked about
+// before it is called unknown, and never made twice. Conflicts (READ_CONFLICT, LOCK_CONFLICT, ...)
+// are retried inside Transact with the transaction's first priority kept, until the deadline. A
+// closure may run several times: it must have no effect of its own that it cannot repeat.
 //
 // A closure that throws ends its attempt: nothing is committed, its locks are given up at once, and
 // the exception reaches the caller: thrown by the blocking form and where a coroutine awaits the
@@ -59,7 +58,11 @@ struct CommitResult {
   int shards = 0;  // participants of the commit
   // Committed by another attempt of the same name: what this closure read had no part in it.
   bool earlier = false;
-  // What the closure threw (callback forms): then `status` is ABORTED, nothing was committed.
+  // An error of a named transaction (CANCELLED, OVERLOADED, NO_SPACE, ...) that left the name open:
+  // nothing was committed by this call, but another one may have committed, or may yet.
+  bool this_call_only = false;
+  // What the closure threw (callback forms): then `status` is ABORTED, nothing was committed by
+  // this call.
   std::exception_ptr exception;
   bool ok() const { return status.ok(); }
 };
@@ -137,8 +140,19 @@ class Database {
     // Nobody has asked it for anything since: after a few seconds of that it loses locks that
     // others wait for.
     virtual void SetIdle(bool) {}
+    // Reads may take until then, and locks are kept, however long ago it began.
+    virtual void Extend(Duration) {}
+    // What it keeps in memory of what it has read and written.
+    struct Size {
+      size_t read_bytes = 0;
+      size_t read_entries = 0;
+      size_t written_bytes = 0;
+      size_t written_keys = 0;
+    };
+    virtual Size size() const { return {}; }
   };
-  // `name`: as TransactOptions::name; or none. Any thread.
+  // `name`: as TransactOptions::name; or none. `timeout`: of all its reads, unless extended. Any
+  // thread.
   virtual std::unique_ptr<Session> Begin(bool read_only, GivenName name, Duration timeout) = 0;
 
   // Runs `task` on the library's executor (any thread may call); for coroutine users without an

@@ -21,8 +21,9 @@ constexpr size_t kLockFirstMax = 1000;
 constexpr Duration kNameReserveMax = 1s;
 constexpr int kNameReserveShare = 5;
 
-// Whether an error is the name's outcome, and not only that of one sending: OVERLOADED and the like
-// ask to be sent again.
+// Whether an error can be the name's outcome, and not only that of one call: OVERLOADED and the
+// like ask to be sent again, and who ended a call because its client was gone is to be sent again,
+// too.
 bool SpeaksForName(Code code) {
   switch (code) {
     case Code::kOverloaded:
@@ -30,6 +31,7 @@ bool SpeaksForName(Code code) {
     case Code::kUninitialized:
     case Code::kWrongCluster:
     case Code::kWrongNode:
+    case Code::kCancelled:
       return false;
     default:
       return true;
@@ -43,7 +45,11 @@ Duration NameReserve(Duration left) { return std::min(kNameReserveMax, left / kN
 Task<CommitResult> SettleName(Core* core, CommitResult result, GivenName name, std::string key,
                               Instant deadline) {
   const Code code = result.status.code();
-  if (result.ok() || result.unknown || !SpeaksForName(code)) co_return result;
+  if (result.ok() || result.unknown) co_return result;
+  if (!SpeaksForName(code)) {
+    result.this_call_only = true;
+    co_return result;
+  }
   TxnHandle handle = TxnHandle::OfName(name, std::move(key));
   Settled settled;
   settled.status = result.status;
@@ -61,8 +67,6 @@ Task<CommitResult> SettleName(Core* core, CommitResult result, GivenName name, s
         result.status = Status(Code::kAborted, "the name is closed");
       co_return result;
     case Settled::State::kUnknown:
-      // A name that cannot be asked about cannot commit either.
-      if (settled.status.code() == Code::kInvalidArgument) co_return result;
       core->counters().unknown.Add();
       co_return ToCommitResult(std::move(settled), std::move(handle), result.attempts);
   }
@@ -116,13 +120,14 @@ TransactLoop::TransactLoop(Core* core, TransactOptions options, bool read_only)
 Task<bool> TransactLoop::Advance(Status closure_status) {
   if (attempt_ == nullptr) {
     const Result<Instant> deadline = core_->DeadlineFor(options_.timeout);
-    if (!deadline.ok()) {
-      result_.status = deadline.status();
-      co_return false;
-    }
-    if (options_.name.given() && options_.name_key.empty() && !read_only_) {
-      result_.status = InvalidArgument("a name needs name_key, a key that every run writes");
-      co_return false;
+    if (!deadline.ok()) co_return Refuse(deadline.status());
+    if (named()) {
+      if (options_.name_key.empty()) {
+        co_return Refuse(InvalidArgument("a name needs name_key, a key that every run writes"));
+      }
+      if (Status key = CheckKey(options_.name_key, "name_key"); !key.ok()) {
+        co_return Refuse(std::move(key));
+      }
     }
     deadline_ = work_deadline_ = *deadline;
     if (options_.name.given()) work_deadline_ -= NameReserve(*deadline - core_->env().Now());
@@ -148,6 +153,18 @@ Task<bool> TransactLoop::Advance(Status closure_status) {
   }
   co_await Sleep(core_->env().executor, wait);
   co_return co_await BeginAttempt();
+}
+
+bool TransactLoop::Refuse(Status status) {
+  result_.status = std::move(status);
+  result_.this_call_only = named();
+  return false;
+}
+
+CommitResult TransactLoop::CancelledResult() const {
+  CommitResult result = client::CancelledResult(attempt_.get(), number_);
+  result.this_call_only = named() && !result.unknown;
+  return result;
 }
 
 // An attempt that had no time left to be sent says less than the conflict before it.
@@ -181,7 +198,7 @@ Task<bool> TransactLoop::BeginAttempt() {
 }
 
 Task<void> TransactLoop::SettleName() {
-  if (!options_.name.given()) co_return;
+  if (!named()) co_return;
   result_ = co_await client::SettleName(core_, std::move(result_), options_.name, options_.name_key,
                                         deadline_);
 }

@@ -10,7 +10,7 @@
 // A pause that grows lies between attempts. When the deadline or the number of attempts ends it,
 // the result is the last attempt's error, or the conflict that had cost it its time: nothing was
 // committed. Of a named transaction it is told only once the name is closed, so that no other
-// sending commits either; else it is unknown.
+// sending commits either; else it is unknown, or marked as this call's only.
 #pragma once
 
 #include <memory>
@@ -35,7 +35,8 @@ CommitResult CancelledResult(const Attempt* attempt, int attempts);
 
 // `result` of a transaction of that name, which writes `key`. If it is an error that says
 // "nothing", others of the name may be under way, or have committed long ago: the answer is to be
-// one for all of them, so the name is closed first. What was found instead is the result.
+// one for all of them, so the name is closed first. What was found instead is the result. An error
+// that speaks of this call only leaves the name open, and says so.
 Task<CommitResult> SettleName(Core* core, CommitResult result, GivenName name, std::string key,
                               Instant deadline);
 // How much of the time that is left should be kept for it.
@@ -51,9 +52,13 @@ class TransactLoop {
   Attempt& attempt() { return *attempt_; }
   CommitResult TakeResult() { return std::move(result_); }
   // Of a loop that is gone on with no more; what it was doing has been destroyed.
-  CommitResult CancelledResult() const { return client::CancelledResult(attempt_.get(), number_); }
+  CommitResult CancelledResult() const;
 
  private:
+  // What is only read could as well happen twice.
+  bool named() const { return options_.name.given() && !read_only_; }
+  // Before anything was done.
+  bool Refuse(Status status);
   // True: settled for good.
   Task<bool> Finish(Status closure_status);
   Task<bool> BeginAttempt();

@@ -30,7 +30,9 @@ Task<CommitResult> SessionImpl::Commit(Duration timeout) {
   if (settled.commit_ts) core_->counters().commits.Add();
   attempt.End();
   result = ToCommitResult(std::move(settled), attempt.handle(), 1);
-  if (name.given() && !attempt.writes().empty()) {
+  // The name has this one attempt, so what is a fact of it is one of the name, but for what others
+  // have made of the name.
+  if (result.status.code() == Code::kAlreadyExists && name.given()) {
     std::string key = attempt.WrittenKeys().front();
     result = co_await SettleName(core_, std::move(result), name, std::move(key), *deadline);
   }

@@ -29,6 +29,10 @@ class SessionImpl final : public Database::Session {
   void SetIdle(bool idle) override {
     if (*slot_ != nullptr) (*slot_)->SetIdle(idle);
   }
+  void Extend(Duration timeout) override {
+    if (*slot_ != nullptr) (*slot_)->set_deadline(core_->env().Now() + timeout);
+  }
+  Size size() const override { return *slot_ != nullptr ? (*slot_)->size() : Size(); }
 
  private:
   Core* core_;

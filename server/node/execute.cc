@@ -359,7 +359,7 @@ Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t unix_ms) {
 
 void FillCommitError(const client::CommitResult& result, v1::Error* error) {
   StatusToError(result.status, error);
-  error->set_no_effect(!result.unknown);
+  error->set_no_effect(!result.unknown && !result.this_call_only);
   if (result.unknown) FillTxn(*result.unknown, error->mutable_txn());
 }
 

@@ -244,6 +244,9 @@ Task<void> Member::Report() {
   LearnNodes();
   LogNodes(map);
   reported_ = true;
+  // Names are made and judged by the oracle's clock, also on a node that leads nothing and asks for
+  // no slots otherwise.
+  if (!slots_.NewestWithin(kHeartbeatInterval)) (void)co_await slots_.Fetch(kHeartbeatTimeout);
 }
 
 // ---- the log ------------------------------------------------------------------------------------

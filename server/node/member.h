@@ -73,8 +73,9 @@ class Member final : public coordinator::ShardDirectory {
   const std::map<GroupId, raft::GroupHandle*>& groups() const { return groups_; }
   raft::GroupHandle* FindGroup(GroupId group) const;
   NodeId self() const { return self_; }
-  // Now, by the oracle's clock as far as it is known here.
+  // Now, by the oracle's clock; by this machine's until knows_time().
   uint64_t UnixMillis() const { return slots_.UnixMillis(); }
+  bool knows_time() const { return static_cast<bool>(slots_.newest()); }
 
   // Every local replica knows a leader, and the placement group can be reached.
   bool ready() const;

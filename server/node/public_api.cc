@@ -21,6 +21,8 @@ namespace quorate::server {
 namespace {
 
 constexpr Duration kSweepInterval = 5s;
+constexpr Duration kNoTimeRetry = 1s;
+constexpr Duration kTimePoll = 20ms;
 // When the node is full of sessions, those unused for this long are the first to go.
 constexpr Duration kUnusedMin = 5s;
 constexpr int kEndedAtOnceMax = 16;
@@ -43,6 +45,11 @@ void FillRefusal(const quorate::Status& status, v1::Error* error) {
   error->set_no_effect(true);
 }
 
+// Whether it says what became of its transaction.
+bool IsFact(const v1::Error& error) {
+  return error.no_effect() || EffectOf(StatusFromError(error).code()) != Effect::kUnknown;
+}
+
 template <class Request>
 size_t BytesHeldFor(const Request& request) {
   return request.ByteSizeLong();
@@ -51,23 +58,38 @@ size_t BytesHeldFor(const v1::ExecuteRequest& request) {
   return (1 + kWriteCopies) * request.ByteSizeLong();
 }
 
+void FillNoTime(const quorate::Status& status, v1::Error* error) {
+  StatusToError(status, error);
+  error->set_retry_after_ms(static_cast<uint32_t>(ToMillis(kNoTimeRetry)));
+}
+
+// Whether others may have been sent that the request speaks of: what this one meets says nothing of
+// what became of them.
 template <class Request>
-bool Named(const Request&) {
+bool IsOneOfMany(const Request&) {
   return false;
 }
-bool Named(const v1::ExecuteRequest& request) { return !request.txn_id().empty(); }
+bool IsOneOfMany(const v1::ExecuteRequest& request) { return !request.txn_id().empty(); }
+bool IsOneOfMany(const v1::SessionCommitRequest&) { return true; }
+bool IsOneOfMany(const v1::GetOutcomeRequest&) { return true; }
 
+// What a session keeps of it at most: of a key that is read both ends of a range are kept.
 size_t BytesRead(const v1::SessionReadRequest& request) {
   size_t bytes = 0;
-  for (const std::string& key : request.keys()) bytes += key.size() + kKeyBytes;
+  for (const std::string& key : request.keys()) bytes += 2 * key.size() + 1 + kKeyBytes;
   return bytes;
 }
+size_t BytesRead(const v1::SessionScanRequest&) { return 2 * limits::kKeyBytesMax + kKeyBytes; }
 size_t BytesWritten(const v1::SessionWriteRequest& request) {
   size_t bytes = 0;
   for (const v1::Write& write : request.writes()) {
     bytes += write.key().size() + write.value().size() + kKeyBytes;
   }
   return kWriteCopies * bytes;
+}
+size_t BytesKept(const client::Database::Session::Size& size) {
+  return size.read_bytes + size.read_entries * kKeyBytes +
+         kWriteCopies * (size.written_bytes + size.written_keys * kKeyBytes);
 }
 
 }  // namespace
@@ -83,7 +105,8 @@ struct PublicApi::Session {
   Instant last_used;
   Holding place;
   Holding memory;                                     // of its buffer, and of what it has read
-  std::list<uint64_t>::iterator by_use;               // while it is in no call
+  std::list<uint64_t>::iterator by_use;               // while it is in no call,
+  std::list<uint64_t>::iterator by_own_use;           // and among its client's own
   std::optional<Promise<quorate::Status>> interrupt;  // while it is in one
   bool ended = false;
 };
@@ -93,15 +116,18 @@ class PublicApi::Use {
   Use(PublicApi* api, std::shared_ptr<Session> session) : api_(api), session_(std::move(session)) {
     session_->interrupt.emplace(api_->env_.executor);
     session_->session->SetIdle(false);
-    api_->by_use_.erase(session_->by_use);
+    session_->session->Extend(limits::kSessionLife + 2 * kSweepInterval);
+    api_->Unlist(*session_);
   }
   Use(const Use&) = delete;
   ~Use() {
     session_->interrupt.reset();
     if (session_->ended) return;
+    // What it keeps of the call is known now: at most what was held for it.
+    const size_t kept = kCallBytes + BytesKept(session_->session->size());
+    session_->memory.Shrink(session_->memory.amount() - std::min(kept, session_->memory.amount()));
     session_->session->SetIdle(true);
-    session_->last_used = api_->env_.Now();
-    session_->by_use = api_->by_use_.insert(api_->by_use_.end(), session_->id);
+    api_->List(session_.get());
   }
   client::Database::Session* operator->() const { return session_->session.get(); }
 
@@ -137,9 +163,8 @@ bool PublicApi::Enter(const Request& request, PublicCall* call, Response* respon
   constexpr bool ends = std::is_same_v<Request, v1::SessionCommitRequest>;
   if (status.ok() && !ends) status = Hold(call, kCallBytes + BytesHeldFor(request));
   if (status.ok()) return true;
-  FillRefusal(status, response->mutable_error());
-  // Of this sending; another one of the same name may have had one.
-  if (Named(request)) response->mutable_error()->set_no_effect(false);
+  StatusToError(status, response->mutable_error());
+  response->mutable_error()->set_no_effect(!IsOneOfMany(request));
   return false;
 }
 
@@ -153,14 +178,36 @@ quorate::Status PublicApi::Hold(PublicCall* call, size_t bytes) {
 Task<v1::ExecuteResponse> PublicApi::Execute(v1::ExecuteRequest request, PublicCall call) {
   v1::ExecuteResponse response;
   if (!Enter(request, &call, &response)) co_return response;
-  const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
-  co_return co_await server::Execute(env_, node_.database(), std::move(request), UnixMillis(),
-                                     std::move(call), timeout);
+  const Instant deadline = env_.Now() + Timeout(request.timeout_ms(), call.timeout);
+  uint64_t unix_ms = 0;
+  if (!request.txn_id().empty()) {
+    const Result<uint64_t> now = co_await UnixMillis(deadline - env_.Now());
+    if (!now.ok()) {
+      FillNoTime(now.status(), response.mutable_error());
+      co_return response;
+    }
+    unix_ms = *now;
+  }
+  const Duration left = std::max<Duration>(deadline - env_.Now(), 1ms);
+  co_return co_await server::Execute(env_, node_.database(), std::move(request), unix_ms,
+                                     std::move(call), left);
 }
 
-uint64_t PublicApi::UnixMillis() const {
+Task<Result<uint64_t>> PublicApi::UnixMillis(Duration timeout) {
   const Member* member = node_.member();
-  return member == nullptr ? static_cast<uint64_t>(env_.clock.WallMillis()) : member->UnixMillis();
+  // It is of no cluster, and whatever is named gets no further.
+  if (member == nullptr) co_return static_cast<uint64_t>(env_.clock.WallMillis());
+  // The first slot comes with the first heartbeat.
+  const Instant deadline = env_.Now() + timeout;
+  while (!member->knows_time()) {
+    if (env_.Now() >= deadline) {
+      co_return Unavailable(
+          "this node does not know the cluster's time yet, by which names are judged: send this "
+          "again");
+    }
+    co_await Sleep(env_.executor, std::min(kTimePoll, deadline - env_.Now()));
+  }
+  co_return member->UnixMillis();
 }
 
 bool PublicApi::Keep(Session* session, size_t bytes) {
@@ -191,21 +238,35 @@ void PublicApi::End(Sessions::iterator it) {
   if (session.interrupt) {
     session.interrupt->Set(Cancelled("the session was rolled back meanwhile"));
   } else {
-    by_use_.erase(session.by_use);
+    Unlist(session);
   }
   session.session->Rollback();
   sessions_.erase(it);
 }
 
+void PublicApi::List(Session* session) {
+  session->last_used = env_.Now();
+  session->by_use = by_use_.insert(by_use_.end(), session->id);
+  std::list<uint64_t>& own = by_own_use_[session->client];
+  session->by_own_use = own.insert(own.end(), session->id);
+}
+
+void PublicApi::Unlist(const Session& session) {
+  by_use_.erase(session.by_use);
+  const auto own = by_own_use_.find(session.client);
+  own->second.erase(session.by_own_use);
+  if (own->second.empty()) by_own_use_.erase(own);
+}
+
 bool PublicApi::MakeRoom(const SharedBound& bound, const std::string& client) {
   int ended = 0;
-  while (!by_use_.empty() && ended < kEndedAtOnceMax) {
-    const auto longest = sessions_.find(by_use_.front());
-    const Session& session = *longest->second;
-    if (env_.Now() - session.last_used < kUnusedMin) break;
-    if (session.client != client && bound.used() <= bound.total() / 2) break;
+  for (; ended < kEndedAtOnceMax; ++ended) {
+    const bool anybodys = bound.used() > bound.total() / 2;
+    const auto own = by_own_use_.find(client);
+    if (anybodys ? by_use_.empty() : own == by_own_use_.end()) break;
+    const auto longest = sessions_.find(anybodys ? by_use_.front() : own->second.front());
+    if (env_.Now() - longest->second->last_used < kUnusedMin) break;
     End(longest);
-    ++ended;
   }
   return ended > 0;
 }
@@ -219,11 +280,18 @@ Task<void> PublicApi::ExpireLoop() {
       End(longest);
     }
   }
+  expiring_ = false;
 }
 
 Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, PublicCall call) {
   v1::BeginResponse response;
   if (!Enter(request, &call, &response)) co_return response;
+  const Result<uint64_t> now = co_await UnixMillis(Timeout(0, call.timeout));
+  if (!now.ok()) {
+    FillNoTime(now.status(), response.mutable_error());
+    response.mutable_error()->set_no_effect(true);
+    co_return response;
+  }
   auto session = std::make_shared<Session>(places_, memory_, call.client);
   bool placed = session->place.Grow(1);
   if (!placed && MakeRoom(*places_, call.client)) placed = session->place.Grow(1);
@@ -238,15 +306,14 @@ Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, PublicCall ca
   do {
     session->id = env_.random.Next();
   } while (session->id == 0 || sessions_.contains(session->id));
-  const GivenName name = GivenName::Make(UnixMillis(), env_.random);
+  const GivenName name = GivenName::Make(*now, env_.random);
   session->session = node_.database().Begin(request.read_only(), name, limits::kSessionLife);
   session->session->SetIdle(true);
-  session->last_used = env_.Now();
-  session->by_use = by_use_.insert(by_use_.end(), session->id);
+  List(session.get());
   response.set_session_id(session->id);
   FillTxn(session->session->handle(), response.mutable_txn());
-  if (sessions_.empty()) scope_.Spawn(ExpireLoop());
   sessions_[session->id] = std::move(session);
+  if (!std::exchange(expiring_, true)) scope_.Spawn(ExpireLoop());
   co_return response;
 }
 
@@ -303,7 +370,7 @@ Task<quorate::Status> PublicApi::ScanStep(Session* session, v1::SessionScanReque
 }
 
 Task<v1::SessionScanResponse> PublicApi::Scan(v1::SessionScanRequest request, PublicCall call) {
-  const size_t bytes = request.from().size() + request.to().size() + kKeyBytes;
+  const size_t bytes = BytesRead(request);
   return Step<v1::SessionScanResponse>(&PublicApi::ScanStep, std::move(request), bytes,
                                        std::move(call));
 }
@@ -344,7 +411,7 @@ Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest reque
     co_return co_await CommitAgain(std::move(request), timeout);
   }
   if (!session.ok()) {
-    FillRefusal(session.status(), response.mutable_error());
+    StatusToError(session.status(), response.mutable_error());
     co_return response;
   }
   const Use use(this, *session);
@@ -352,7 +419,7 @@ Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest reque
   sessions_.erase(id);
   answers_.Begin(id, env_.Now());
   const client::CommitResult result = co_await use->Commit(timeout);
-  FillTxn(use->handle(), response.mutable_txn());
+  FillTxn(result.unknown ? *result.unknown : use->handle(), response.mutable_txn());
   response.set_commit_ts(result.commit_ts.bits());
   response.set_read_ts(use->transaction().start_ts().bits());
   if (!result.ok()) FillCommitError(result, response.mutable_error());
@@ -369,36 +436,44 @@ Task<v1::SessionCommitResponse> PublicApi::CommitAgain(v1::SessionCommitRequest 
     co_await Sleep(env_.executor, pause.Next(env_.random));
     found = answers_.Find(request.session_id());
   }
-  const bool facts = found.response &&
-                     EffectOf(StatusFromError(found.response->error()).code()) != Effect::kUnknown;
-  if (facts) co_return *std::move(found.response);
-  // By its name: as this node knew it, or as the caller does.
+  if (found.response && IsFact(found.response->error())) co_return *std::move(found.response);
   v1::SessionCommitResponse response;
+  // By its name: as this node knew it, or as the caller does.
   v1::TxnRef txn = found.response ? found.response->txn() : request.txn();
   if (txn.anchor_key().empty()) txn = request.txn();
-  if (txn.txn_id().empty()) {
-    StatusToError(
-        quorate::Status(Code::kUnknownOutcome,
-                        fmt::format("session {} is not known on this node (any more): repeat with "
-                                    "txn_id from Begin and one written key, or ask GetOutcome",
-                                    request.session_id())),
-        response.mutable_error());
-    co_return response;
-  }
-  v1::GetOutcomeRequest ask;
-  *ask.mutable_txn() = txn;
-  const Duration left = std::max<Duration>(deadline - env_.Now(), 1ms);
-  const v1::GetOutcomeResponse outcome = co_await GetOutcome(std::move(ask), left);
-  *response.mutable_txn() = std::move(txn);
-  if (outcome.state() == v1::COMMITTED) {
-    response.set_commit_ts(outcome.commit_ts());
-  } else if (outcome.state() == v1::ABORTED_STATE) {
-    StatusToError(quorate::Status(Code::kAborted, "the session did not commit, and never will"),
-                  response.mutable_error());
+  *response.mutable_txn() = txn;
+  std::string why;
+  if (found.known && !found.response) {
+    // Asking would end it.
+    why = "is still being committed: repeat";
+  } else if (txn.txn_id().empty() || txn.anchor_key().empty()) {
+    why =
+        "is not known on this node (any more): repeat with txn, which has txn_id from Begin and "
+        "one written key as anchor_key, or ask GetOutcome";
   } else {
-    *response.mutable_error() = outcome.error();
+    const Duration left = std::max<Duration>(deadline - env_.Now(), 1ms);
+    const Result<client::Outcome> outcome = co_await Ask(std::move(txn), left);
+    if (outcome.ok()) {
+      if (*outcome == client::Outcome::kAborted) {
+        StatusToError(quorate::Status(Code::kAborted, "the session did not commit, and never will"),
+                      response.mutable_error());
+      }
+      response.set_commit_ts(outcome->commit_ts.bits());
+      answers_.Finish(request.session_id(), response);
+      co_return response;
+    }
+    if (outcome.status().code() == Code::kTooOld) {
+      StatusToError(outcome.status(), response.mutable_error());
+      co_return response;
+    }
+    why = fmt::format("may have committed: repeat, or ask GetOutcome (last: {})",
+                      outcome.status().ToString());
   }
-  if (outcome.error().code() == v1::OK) answers_.Finish(request.session_id(), response);
+  // Whatever is in the way of the question, it is none of the answers.
+  StatusToError(quorate::Status(Code::kUnknownOutcome,
+                                fmt::format("session {} {}", request.session_id(), why)),
+                response.mutable_error());
+  *response.mutable_error()->mutable_txn() = response.txn();
   co_return response;
 }
 
@@ -464,21 +539,23 @@ Task<void> PublicApi::ScanAll(v1::ScanAllRequest request, PublicCall call, PageS
 Task<v1::GetOutcomeResponse> PublicApi::GetOutcome(v1::GetOutcomeRequest request, PublicCall call) {
   v1::GetOutcomeResponse response;
   if (!Enter(request, &call, &response)) co_return response;
-  const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
-  Result<client::TxnHandle> handle = ParseTxn(request.txn(), UnixMillis());
-  if (!handle.ok()) {
-    StatusToError(handle.status(), response.mutable_error());
-    co_return response;
-  }
   const Result<client::Outcome> outcome =
-      co_await node_.database().OutcomeAsync(*std::move(handle), timeout);
-  if (!outcome.ok()) {
+      co_await Ask(request.txn(), Timeout(request.timeout_ms(), call.timeout));
+  if (outcome.ok()) {
+    response.set_state(*outcome == client::Outcome::kCommitted ? v1::COMMITTED : v1::ABORTED_STATE);
+    response.set_commit_ts(outcome->commit_ts.bits());
+  } else {
     StatusToError(outcome.status(), response.mutable_error());
-    co_return response;
   }
-  response.set_state(*outcome == client::Outcome::kCommitted ? v1::COMMITTED : v1::ABORTED_STATE);
-  response.set_commit_ts(outcome->commit_ts.bits());
   co_return response;
+}
+
+Task<Result<client::Outcome>> PublicApi::Ask(v1::TxnRef txn, Duration timeout) {
+  const Instant deadline = env_.Now() + timeout;
+  CO_ASSIGN_OR_RETURN(const uint64_t now, co_await UnixMillis(timeout));
+  CO_ASSIGN_OR_RETURN(client::TxnHandle handle, ParseTxn(txn, now));
+  const Duration left = std::max<Duration>(deadline - env_.Now(), 1ms);
+  co_return co_await node_.database().OutcomeAsync(std::move(handle), left);
 }
 
 Task<v1::InitResponse> PublicApi::Init(v1::InitRequest request, PublicCall call) {

@@ -66,6 +66,8 @@ class PublicApi {
   Task<v1::StatusResponse> Status(v1::StatusRequest request, PublicCall call);
 
   size_t sessions() const { return sessions_.size(); }
+  // That run in the background.
+  size_t tasks() const { return scope_.size(); }
   // Bytes held for clients.
   size_t held() const { return memory_->used(); }
   size_t held_max() const { return memory_->total(); }
@@ -91,25 +93,34 @@ class PublicApi {
   // off, it leaves the transaction as it was.
   template <class Response, class Request, class Body>
   Task<Response> Step(Body body, Request request, size_t bytes, PublicCall call);
+  // What became of a transaction. An error says nothing of it.
+  Task<Result<client::Outcome>> Ask(v1::TxnRef txn, Duration timeout);
   Task<quorate::Status> ReadStep(Session* session, v1::SessionReadRequest request, AnswerRoom* room,
                                  v1::SessionReadResponse* response);
   Task<quorate::Status> ScanStep(Session* session, v1::SessionScanRequest request, AnswerRoom* room,
                                  v1::SessionScanResponse* response);
   Task<quorate::Status> SendPage(PublicCall call, PageSink* sink, client::ScanPage page);
   void End(Sessions::iterator session);
+  // A session is listed as unused from now on, and not while it is in a call.
+  void List(Session* session);
+  void Unlist(const Session& session);
   // Ends sessions that nobody has used for a while, the longest unused first: this client's own, or
   // anybody's if clients hold more than half of `bound`. False: there was none.
   bool MakeRoom(const SharedBound& bound, const std::string& client);
   Task<void> ExpireLoop();
-  // By the oracle's clock, as far as it is known: names are judged by it.
-  uint64_t UnixMillis() const;
+  // By the oracle's clock, by which names are made and judged: this machine's may be wrong.
+  // UNAVAILABLE: no slot of the oracle's has been seen here, and none came in time.
+  Task<Result<uint64_t>> UnixMillis(Duration timeout);
 
   Env& env_;
   Node& node_;
   const std::shared_ptr<SharedBound> memory_;
   const std::shared_ptr<SharedBound> places_;  // of sessions
   Sessions sessions_;
-  std::list<uint64_t> by_use_;  // those that are in no call, the longest unused first
+  // Those that are in no call, the longest unused first.
+  std::list<uint64_t> by_use_;
+  std::map<std::string, std::list<uint64_t>> by_own_use_;  // by client
+  bool expiring_ = false;
   SessionAnswers answers_;
   TaskScope scope_;
 };

@@ -377,6 +377,51 @@ TEST_F(CommitTest, WhatSaysNothingOfANameIsSaidOnceItIsClosed) {
   EXPECT_EQ(unknown.unknown->anchor_key, "n");
 }
 
+// It is too far ahead, say: later another sending of it may commit.
+TEST_F(CommitTest, ANameThatCannotBeAskedAboutIsUnknown) {
+  cluster_.before = [](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (request.has_commit()) return CommitRefused(v1::INVALID_ARGUMENT, 0);
+    if (request.has_push()) return Answer(ErrorResponse(v1::INVALID_ARGUMENT, "ahead"));
+    return std::nullopt;
+  };
+  const CommitResult result = Transact(Increment, Named("n"));
+  EXPECT_EQ(result.status.code(), Code::kUnknownOutcome) << result.status.ToString();
+  ASSERT_TRUE(result.unknown.has_value());
+  EXPECT_EQ(result.unknown->anchor_key, "n");
+}
+
+// The name stays open for the next one.
+TEST_F(CommitTest, ACallThatSaysNothingOfItsNameSaysSo) {
+  std::stop_source stop;
+  for (const Code code : {Code::kCancelled, Code::kOverloaded, Code::kNoSpace}) {
+    TransactOptions options = Named("n");
+    options.attempts_max = 1;
+    const CommitResult result =
+        Transact([code](Transaction&) -> Task<Status> { co_return Status(code, "no"); }, options);
+    EXPECT_EQ(result.status.code(), code) << result.status.ToString();
+    EXPECT_TRUE(result.this_call_only);
+  }
+  TransactOptions options = Named("n");
+  options.stop = stop.get_token();
+  const CommitResult stopped = Transact(
+      [&](Transaction& txn) -> Task<Status> {
+        stop.request_stop();
+        co_return (co_await txn.Get("n")).status();
+      },
+      options);
+  EXPECT_EQ(stopped.status.code(), Code::kCancelled);
+  EXPECT_TRUE(stopped.this_call_only);
+  options.stop = {};
+  options.timeout = 10'000s;
+  EXPECT_TRUE(Transact(Increment, options).this_call_only) << "refused before it began";
+  EXPECT_EQ(Sent("push"), 0u);
+  const Database::Closure refuse = [](Transaction&) -> Task<Status> {
+    co_return Status(Code::kCancelled, "no");
+  };
+  EXPECT_FALSE(Transact(refuse).this_call_only) << "without a name there are no others";
+  EXPECT_TRUE(Transact(Increment, Named("n")).ok());
+}
+
 TEST_F(CommitTest, AClosedNameIsAbortedForGood) {
   cluster_.before = [](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
     if (request.has_commit()) return CommitRefused(v1::ALREADY_EXISTS, 0);
@@ -410,6 +455,20 @@ TEST_F(CommitTest, ASessionCommitsUnderTheNameItWasGiven) {
   dropped->Rollback();
   Settle();
   EXPECT_EQ(cluster_.commits.size(), 1u);
+}
+
+TEST_F(CommitTest, ASessionThatSentNothingIsNotUnknown) {
+  auto session = database_->Begin(false, Named("").name, 1s);
+  EXPECT_TRUE(session->transaction().Put("a", "1").ok());
+  session->Extend(3s);
+  world_.executor.RunFor(2s);
+  EXPECT_TRUE(Run(session->transaction().Get("b")).ok());
+  world_.executor.RunFor(2s);
+  EXPECT_EQ(Run(session->transaction().Get("b")).status().code(), Code::kUnavailable);
+  const CommitResult result = Run(session->Commit(5s));
+  EXPECT_EQ(result.status.code(), Code::kUnavailable) << result.status.ToString();
+  EXPECT_FALSE(result.unknown.has_value());
+  EXPECT_EQ(Sent("commit") + Sent("push"), 0u);
 }
 
 TEST_F(CommitTest, BlockingFormsNeedAThreadOfTheirOwn) {

@@ -164,6 +164,48 @@ TEST_F(PublicApiTest, ANameOfAnotherTimeIsRefused) {
   EXPECT_EQ(Execute(request).error().code(), v1::INVALID_ARGUMENT) << "no UUIDv7";
 }
 
+// One that leads nothing and has just started needs no slot for anything else.
+TEST_F(PublicApiTest, NamesAreMadeAndJudgedByTheOraclesClockOnEveryNode) {
+  for (const int64_t off : {10 * 60'000, -80 * 60'000}) {
+    cluster.at(3).Crash();
+    cluster.at(3).clock().SkewWall(off);
+    ASSERT_TRUE(cluster.at(3).Start(cluster.addresses()).ok());
+    ASSERT_TRUE(cluster.AllReady());
+    PublicApi node(cluster.at(3).process()->env(), cluster.node(3));
+    const v1::ExecuteRequest request = Named(std::to_string(off));
+    const v1::ExecuteResponse named = Run(node.Execute(request, 10s));
+    EXPECT_EQ(named.error().code(), v1::OK) << named.error().message();
+    const v1::BeginResponse begun = Run(node.Begin({}, 10s));
+    ASSERT_EQ(begun.error().code(), v1::OK);
+    v1::SessionWriteRequest write;
+    write.set_session_id(begun.session_id());
+    write.add_writes()->set_key(kLow);
+    EXPECT_EQ(Run(node.Write(write, 10s)).error().code(), v1::OK);
+    v1::SessionCommitRequest commit;
+    commit.set_session_id(begun.session_id());
+    const v1::SessionCommitResponse committed = Run(node.Commit(commit, 10s));
+    EXPECT_EQ(committed.error().code(), v1::OK) << committed.error().message();
+    EXPECT_EQ(Outcome(begun.txn().txn_id(), kLow), v1::COMMITTED);
+  }
+}
+
+TEST_F(PublicApiTest, ANodeThatDoesNotKnowTheTimeSaysWhenToAskAgain) {
+  api.reset();  // it goes before its node
+  cluster.at(2).Crash();
+  cluster.at(3).Crash();
+  cluster.at(1).Crash();
+  ASSERT_TRUE(cluster.at(1).Start(cluster.addresses()).ok());
+  PublicApi alone(cluster.at(1).process()->env(), cluster.node(1));
+  const v1::ExecuteResponse named = Run(alone.Execute(Named("1"), 500ms));
+  EXPECT_EQ(named.error().code(), v1::UNAVAILABLE) << named.error().message();
+  EXPECT_GT(named.error().retry_after_ms(), 0u);
+  EXPECT_FALSE(named.error().no_effect());
+  const v1::BeginResponse begun = Run(alone.Begin({}, 500ms));
+  EXPECT_EQ(begun.error().code(), v1::UNAVAILABLE);
+  EXPECT_GT(begun.error().retry_after_ms(), 0u);
+  EXPECT_TRUE(begun.error().no_effect());
+}
+
 TEST_F(PublicApiTest, ASessionCommitsWhatItWrote) {
   const uint64_t session = BeginSession();
   EXPECT_FALSE(Read(session, kLow).values(0).found());
@@ -191,6 +233,91 @@ TEST_F(PublicApiTest, ASessionsCommitRepeatedElsewhereFindsItsOutcome) {
   *request.mutable_txn() = begun.txn();
   request.mutable_txn()->set_anchor_key(kHigh);
   EXPECT_EQ(Run(other.Commit(request, 10s)).error().code(), v1::OK);
+}
+
+// Of a node that has started again since, or of another one: it kept nothing of the session.
+TEST_F(PublicApiTest, ARepeatedCommitIsNeverToldThatNothingHappenedWithoutAFact) {
+  const v1::BeginResponse begun = Run(api->Begin({}, 10s));
+  EXPECT_EQ(Write(begun.session_id(), kLow, "s"), v1::OK);
+  ASSERT_EQ(Commit(begun.session_id()).error().code(), v1::OK);
+  PublicApi other(cluster.at(1).process()->env(), cluster.node(1));
+  v1::SessionCommitRequest request;
+  request.set_session_id(begun.session_id());
+  const auto is_unknown = [&](Duration timeout) {
+    const v1::SessionCommitResponse response = Run(other.Commit(request, timeout));
+    EXPECT_EQ(response.error().code(), v1::UNKNOWN_OUTCOME) << response.error().message();
+    EXPECT_FALSE(response.error().no_effect());
+    EXPECT_EQ(response.error().txn().txn_id(), request.txn().txn_id());
+  };
+  // Just as Begin gave it, without a key.
+  *request.mutable_txn() = begun.txn();
+  is_unknown(10s);
+  request.mutable_txn()->set_txn_id("short");
+  request.mutable_txn()->set_anchor_key(kLow);
+  is_unknown(10s);
+  *request.mutable_txn() = begun.txn();
+  request.mutable_txn()->set_anchor_key(kLow);
+  cluster.at(2).Crash();
+  cluster.at(3).Crash();
+  is_unknown(2s);
+}
+
+TEST_F(PublicApiTest, ARepeatedCommitNeedsNoRoomToBeAnswered) {
+  const v1::BeginResponse begun = Run(api->Begin({}, 10s));
+  EXPECT_EQ(Write(begun.session_id(), kLow, "s"), v1::OK);
+  ASSERT_EQ(Commit(begun.session_id()).error().code(), v1::OK);
+  PublicApi full(cluster.at(3).process()->env(), cluster.node(3), 1);
+  v1::SessionCommitRequest request;
+  request.set_session_id(begun.session_id());
+  *request.mutable_txn() = begun.txn();
+  request.mutable_txn()->set_anchor_key(kLow);
+  const v1::SessionCommitResponse again = Run(full.Commit(request, 10s));
+  EXPECT_EQ(again.error().code(), v1::OK) << again.error().message();
+}
+
+// The door knows nothing of other sendings.
+TEST_F(PublicApiTest, TheDoorSaysNothingOfWhatMayHaveBeenSentBefore) {
+  PublicApi full(cluster.at(1).process()->env(), cluster.node(1), 1);
+  v1::SessionCommitRequest commit;
+  commit.set_session_id(7);
+  const v1::SessionCommitResponse late = Run(api->Commit(commit, Duration(0)));
+  EXPECT_EQ(late.error().code(), v1::DEADLINE_EXCEEDED);
+  EXPECT_FALSE(late.error().no_effect());
+  v1::GetOutcomeRequest ask;
+  ask.mutable_txn()->set_txn_id(Named("1").txn_id());
+  EXPECT_FALSE(Run(api->GetOutcome(ask, 10s)).error().no_effect()) << "no key";
+  ask.mutable_txn()->set_anchor_key(kLow);
+  EXPECT_FALSE(Run(api->GetOutcome(ask, Duration(0))).error().no_effect());
+  const v1::GetOutcomeResponse crowded = Run(full.GetOutcome(ask, 10s));
+  EXPECT_EQ(crowded.error().code(), v1::OVERLOADED);
+  EXPECT_FALSE(crowded.error().no_effect());
+}
+
+TEST_F(PublicApiTest, WhatOneSendingOfANameFindsSaysNothingOfTheOthers) {
+  ASSERT_TRUE(cluster.Put("large", std::string(100'000, 'x')).ok());
+  v1::ExecuteRequest request = Named("1");
+  request.add_operations()->set_get("large");
+  ASSERT_EQ(Execute(request).error().code(), v1::OK);
+  // There is room for the request, but not for its answer.
+  PublicApi small(cluster.at(2).process()->env(), cluster.node(2), 100'000);
+  const v1::ExecuteResponse again = Run(small.Execute(request, 10s));
+  EXPECT_EQ(again.error().code(), v1::OVERLOADED) << again.error().message();
+  EXPECT_FALSE(again.error().no_effect()) << "it had committed";
+  EXPECT_TRUE(Run(api->Execute(request, 10s)).earlier());
+  request.clear_txn_id();
+  const v1::ExecuteResponse nameless = Run(small.Execute(request, 10s));
+  EXPECT_EQ(nameless.error().code(), v1::OVERLOADED);
+  EXPECT_TRUE(nameless.error().no_effect());
+}
+
+TEST_F(PublicApiTest, ALostConnectionLeavesANameOpen) {
+  const v1::ExecuteRequest request = Named("1");
+  PublicCall call(10s, "client");
+  call.gone->Set();
+  (void)Run(api->Execute(request, call));
+  const v1::ExecuteResponse again = Execute(request);
+  EXPECT_EQ(again.error().code(), v1::OK) << again.error().message();
+  EXPECT_EQ(*cluster.Get(kLow), "1");
 }
 
 TEST_F(PublicApiTest, ASessionAskedAboutBeforeItsCommitCannotCommit) {
@@ -228,6 +355,52 @@ TEST_F(PublicApiTest, AForgottenSessionEndsAfterAMinute) {
   cluster.RunFor(20s);
   EXPECT_EQ(api->sessions(), 0u);
   EXPECT_EQ(Write(session, kLow, "s"), v1::NOT_FOUND);
+}
+
+TEST_F(PublicApiTest, ASessionLivesAsLongAsItIsUsed) {
+  const uint64_t session = BeginSession();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(Write(session, kLow, std::to_string(i)), v1::OK);
+    cluster.RunFor(30s);
+  }
+  const v1::SessionReadResponse read = Read(session, kHigh);
+  EXPECT_EQ(read.error().code(), v1::OK) << read.error().message();
+  EXPECT_EQ(Commit(session).error().code(), v1::OK);
+  EXPECT_EQ(*cluster.Get(kLow), "4");
+}
+
+TEST_F(PublicApiTest, OneLoopEndsWhatIsForgotten) {
+  const size_t before = api->tasks();
+  for (int i = 0; i < 100; ++i) {
+    v1::SessionRollbackRequest rollback;
+    rollback.set_session_id(BeginSession());
+    EXPECT_EQ(Run(api->Rollback(rollback, 10s)).error().code(), v1::OK);
+  }
+  BeginSession();
+  EXPECT_EQ(api->tasks(), before + 1);
+  cluster.RunFor(100s);
+  EXPECT_EQ(api->sessions(), 0u);
+  EXPECT_EQ(api->tasks(), before);
+  BeginSession();
+  cluster.RunFor(100s);
+  EXPECT_EQ(api->sessions(), 0u) << "and starts again";
+}
+
+TEST_F(PublicApiTest, ASessionHoldsWhatItKeepsAndNoMore) {
+  const uint64_t session = BeginSession();
+  EXPECT_EQ(Read(session, kLow).error().code(), v1::OK);
+  EXPECT_EQ(Write(session, kHigh, std::string(1000, 'x')), v1::OK);
+  const size_t held = api->held();
+  EXPECT_GT(held, 2000u);
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(Read(session, kLow).error().code(), v1::OK);
+    EXPECT_EQ(Write(session, kHigh, std::string(1000, 'y')), v1::OK);
+  }
+  EXPECT_EQ(api->held(), held) << "the same again is kept once";
+  EXPECT_EQ(Write(session, "\xe1other", std::string(1000, 'x')), v1::OK);
+  EXPECT_GT(api->held(), held + 2000);
+  EXPECT_EQ(Commit(session).error().code(), v1::OK);
+  EXPECT_EQ(api->held(), 0u);
 }
 
 TEST_F(PublicApiTest, AReadOnlySessionRefusesWrites) {

@@ -248,6 +248,19 @@ TEST_F(PublicBoundsTest, SessionsThatNobodyUsesMakeRoom) {
       << "the unused ones go first";
 }
 
+TEST_F(PublicBoundsTest, AClientAtItsBoundLosesItsOwnBehindThoseOfOthers) {
+  const v1::BeginResponse honest = BeginAs("honest");
+  int begun = 0;
+  for (v1::Error error; error.code() == v1::OK && begun < 20; ++begun) {
+    error = WriteAs("greedy", BeginAs("greedy").session_id(), 7u << 20);
+  }
+  ASSERT_LT(begun, 20);
+  ASSERT_LT(api->held(), api->held_max() / 2) << "nobody else's go";
+  cluster.RunFor(6s);
+  EXPECT_EQ(WriteAs("greedy", BeginAs("greedy").session_id(), 7u << 20).code(), v1::OK);
+  EXPECT_EQ(WriteAs("honest", honest.session_id(), 1000).code(), v1::OK);
+}
+
 TEST_F(PublicBoundsTest, EveryOverloadedAnswerHasATimeToWait) {
   v1::Error error;
   StatusToError(Status(Code::kOverloaded, "full"), &error);
