@@ -43,12 +43,11 @@ class GrpcStream {
 
   bool writable() const { return open_ && !writing_ && !broken_; }
   // Only while writable.
-  void Write(Out message) {
+  void Write(const Out& message) {
     CHECK(writable());
     writing_ = true;
-    out_ = std::move(message);
     Begin();
-    rpc_->Write(out_, &write_);
+    rpc_->Write(message, &write_);  // serialised here
     if (cork_) cork_->Written();
   }
   // For one whose connection carries nothing else, before it opens.
@@ -112,7 +111,6 @@ class GrpcStream {
   Executor* executor_ = nullptr;    // if updates are to be held
   std::optional<SocketCork> cork_;  // once the other end is known
   In in_;
-  Out out_;
   GrpcOperation<GrpcStream, &GrpcStream::OnRead> read_{this};
   GrpcOperation<GrpcStream, &GrpcStream::OnWritten> write_{this};
 };

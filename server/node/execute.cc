@@ -22,10 +22,13 @@ constexpr size_t kPageFirst = 64;
 constexpr size_t kPageMax = 1024;
 constexpr size_t kPageSmallBytes = 256 << 10;
 constexpr size_t kRowFraming = 8;  // of a row in its message, at most
+// Held for a fetch until it is known what it brought; how much is fetched at once is bounded
+// anyway.
+constexpr size_t kFetchHeldMax = 64 << 10;
 
 struct Execution {
-  Execution(Env& e, v1::ExecuteRequest r, PublicCall c, Instant d)
-      : env(e), request(std::move(r)), call(std::move(c)), deadline(d), room(call.holding) {}
+  Execution(Env& e, PublicTurns* turns, v1::ExecuteRequest r, PublicCall c, Instant d)
+      : env(e), request(std::move(r)), call(std::move(c)), deadline(d), room(call, &turns->reads) {}
 
   Env& env;
   const v1::ExecuteRequest request;
@@ -52,15 +55,28 @@ bool Writes(const v1::ExecuteRequest& request) {
                      [](const v1::Operation& operation) { return operation.has_put(); });
 }
 
+// Of `count` values, as many as one read answers.
+size_t BytesOfValues(size_t count) {
+  return std::min(count * limits::kValueBytesMax, limits::kAnswerBytesMax);
+}
+
+size_t BytesOf(const std::vector<std::optional<std::string>>& values) {
+  size_t bytes = 0;
+  for (const auto& value : values) bytes += value ? value->size() : 0;
+  return bytes;
+}
+
 // The values of `keys`, those from `first` on, as many as fit one read; at least one.
 Task<Result<std::vector<std::optional<std::string>>>> ReadSome(
     client::Transaction* transaction, std::shared_ptr<const std::vector<std::string>> keys,
-    size_t first, size_t* most) {
+    size_t first, size_t* most, AnswerRoom* room) {
   while (true) {
     const size_t count = std::min(*most, keys->size() - first);
     const auto begin = keys->begin() + static_cast<std::ptrdiff_t>(first);
+    CO_ASSIGN_OR_RETURN(Fetch fetch, co_await room->Begin(BytesOfValues(count)));
     auto values =
         co_await transaction->GetMany({begin, begin + static_cast<std::ptrdiff_t>(count)});
+    if (values.ok()) fetch.Brought(BytesOf(*values));
     if (values.status().code() != Code::kInvalidArgument || count == 1) co_return values;
     *most = count / 2;
   }
@@ -74,7 +90,8 @@ Task<Status> CheckConditions(std::shared_ptr<Execution> execution,
   }
   size_t most = keys->size();
   for (size_t checked = 0; checked < keys->size();) {
-    CO_ASSIGN_OR_RETURN(const auto values, co_await ReadSome(transaction, keys, checked, &most));
+    CO_ASSIGN_OR_RETURN(const auto values,
+                        co_await ReadSome(transaction, keys, checked, &most, &execution->room));
     for (const auto& value : values) {
       const auto index = static_cast<int>(checked++);
       if (!Holds(execution->request.conditions(index), value)) {
@@ -96,7 +113,9 @@ Task<Status> RunOperation(std::shared_ptr<Execution> execution, client::Transact
   switch (operation.kind_case()) {
     case v1::Operation::kGet: {
       v1::KeyValue* out = result->mutable_value();
+      CO_ASSIGN_OR_RETURN(Fetch fetch, co_await execution->room.Begin(BytesOfValues(1)));
       CO_ASSIGN_OR_RETURN(auto value, co_await transaction->Get(operation.get()));
+      fetch.Brought(value ? value->size() : 0);
       out->set_key(operation.get());
       out->set_found(value.has_value());
       if (value) out->set_value(std::move(*value));
@@ -146,6 +165,14 @@ Task<Status> RunOnce(std::shared_ptr<Execution> execution, client::Transaction* 
   co_return Status::Ok();
 }
 
+// For what it writes, as long as the whole transaction takes.
+Task<Status> TakeTurn(FetchTurns* writes, std::shared_ptr<Execution> execution,
+                      std::unique_ptr<FetchTurns::Turn>* turn) {
+  const size_t bytes = execution->request.ByteSizeLong();
+  *turn = co_await writes->TakeExactly(execution->call.client, bytes, kWritePatience);
+  co_return Status::Ok();
+}
+
 uint32_t CheckOf(const v1::TxnRef& txn) {
   std::string fields = txn.txn_id();
   PutFixed64(&fields, txn.start_ts());
@@ -164,8 +191,9 @@ std::string FirstWritten(const v1::ExecuteRequest& request) {
 
 }  // namespace
 
-Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::ExecuteRequest request,
-                                  uint64_t unix_ms, PublicCall call, Duration timeout) {
+Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, PublicTurns* turns,
+                                  v1::ExecuteRequest request, uint64_t unix_ms, PublicCall call,
+                                  Duration timeout) {
   if (!request.txn_id().empty()) {
     const auto name = ParseName(request.txn_id(), unix_ms);
     if (!name.ok()) {
@@ -176,12 +204,22 @@ Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::Exec
   }
   const Instant deadline = env.Now() + timeout;
   client::TransactOptions options{.timeout = timeout};
-  auto execution = std::make_shared<Execution>(env, std::move(request), std::move(call), deadline);
+  auto execution =
+      std::make_shared<Execution>(env, turns, std::move(request), std::move(call), deadline);
   const auto closure = [execution](client::Transaction& transaction) {
     return RunOnce(execution, &transaction);
   };
-  client::CommitResult result;
-  if (!Writes(execution->request)) {
+  std::unique_ptr<FetchTurns::Turn> turn;
+  client::CommitResult result = {};
+  if (Writes(execution->request) && !FetchTurns::NeedsNone(execution->request.ByteSizeLong())) {
+    result.status =
+        co_await BreakOff(env, execution->call.gone, deadline, Promise<Status>(env.executor),
+                          TakeTurn(&turns->writes, execution, &turn));
+    options.timeout = std::max<Duration>(deadline - env.Now(), 1ms);
+  }
+  if (!result.status.ok()) {
+    // Its turn did not come in time.
+  } else if (!Writes(execution->request)) {
     // Nothing that could happen twice: its name says nothing.
     result.status = co_await database.SnapshotAsync(closure, options);
   } else {
@@ -218,6 +256,14 @@ bool AnswerRoom::Fits(const v1::KeyValue& row) const {
   return used_ + row.ByteSizeLong() + kRowFraming <= limits::kAnswerBytesMax;
 }
 
+Task<Result<Fetch>> AnswerRoom::Begin(size_t at_most, Duration turn_ends_after) {
+  auto turn = co_await turns_->Take(client_, at_most, turn_ends_after);
+  // Whoever has no room for the beginning has none for the rest.
+  const size_t held = std::min({turn->bytes(), kFetchHeldMax, holding_->total() / 8});
+  if (!holding_->Grow(held)) co_return TooMuchHeld();
+  co_return Fetch(std::move(turn), holding_, held);
+}
+
 Status AnswerRoom::Take(const v1::KeyValue& row) { return Take(row.ByteSizeLong() + kRowFraming); }
 
 Status AnswerRoom::Take(size_t bytes) {
@@ -244,12 +290,17 @@ Task<Status> ReadKeys(client::Transaction* transaction, std::vector<std::string>
                       bool for_update, AnswerRoom* room, KeyValues* values) {
   std::vector<std::optional<std::string>> found;
   if (!for_update && !keys.empty()) {
+    CO_ASSIGN_OR_RETURN(Fetch fetch, co_await room->Begin(BytesOfValues(keys.size())));
     CO_ASSIGN_OR_RETURN(found, co_await transaction->GetMany(keys));
+    fetch.Brought(BytesOf(found));
   }
   for (size_t i = 0; i < keys.size(); ++i) {
     std::optional<std::string> value;
     if (for_update) {
+      CO_ASSIGN_OR_RETURN(Fetch fetch,
+                          co_await room->Begin(BytesOfValues(1), kLockedFetchPatience));
       CO_ASSIGN_OR_RETURN(value, co_await transaction->GetForUpdate(keys[i]));
+      fetch.Brought(value ? value->size() : 0);
     } else {
       value = std::move(found[i]);
     }
@@ -277,11 +328,13 @@ Task<Result<ScanCut>> ScanRows(client::Transaction* transaction, RowScan scan, A
     // One more than wanted tells whether there are more.
     client::ScanOptions ask = page;
     ask.limit = std::min(page.limit, most - static_cast<size_t>(rows->size()) + 1);
+    CO_ASSIGN_OR_RETURN(Fetch fetch, co_await room->Begin(ask.limit_bytes + kRowBytesMax));
     CO_ASSIGN_OR_RETURN(auto fetched, co_await transaction->Scan(rest.from, rest.to, ask));
     size_t page_bytes = 0;
+    for (const client::Row& row : fetched) page_bytes += row.key.size() + row.value.size();
+    fetch.Brought(page_bytes);
     for (client::Row& row : fetched) {
       const size_t row_bytes = row.key.size() + row.value.size();
-      page_bytes += row_bytes;
       v1::KeyValue out;
       out.set_key(std::move(row.key));
       out.set_value(std::move(row.value));

@@ -4,28 +4,73 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/env.h"
+#include "base/limits.h"
 #include "base/task.h"
 #include "client/database.h"
 #include "quorate/v1/client.pb.h"
+#include "server/node/fetch_turns.h"
 #include "server/node/public_call.h"
 #include "txn/key_span.h"
 
 namespace quorate::server {
 
+// Being written at once for all clients; a larger transaction is written alone.
+inline constexpr size_t kWriteBytesMax = 4 << 20;
+
+// Of large reads, and of transactions that write much, which may take a while to get through the
+// logs.
+struct PublicTurns {
+  explicit PublicTurns(Env& env) : reads(env), writes(env, kWriteBytesMax) {}
+  FetchTurns reads;
+  FetchTurns writes;
+};
+inline constexpr Duration kWritePatience = 5s;
+
 // Conditions and operations, atomically: all conditions hold in the snapshot that the operations
 // read, or nothing is written and FAILED_PRECONDITION names those that do not. Conflicts are tried
 // again until `timeout`. Results that do not fit one answer are refused before anything is written.
 // The request was judged (CheckRequest). `unix_ms`: now, by which names are judged.
-Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, v1::ExecuteRequest request,
-                                  uint64_t unix_ms, PublicCall call, Duration timeout);
+Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, PublicTurns* turns,
+                                  v1::ExecuteRequest request, uint64_t unix_ms, PublicCall call,
+                                  Duration timeout);
+
+// Something is being fetched for an answer.
+class Fetch {
+ public:
+  // `held`: of `holding`, for what is to come.
+  Fetch(std::unique_ptr<FetchTurns::Turn> turn, std::shared_ptr<Holding> holding, size_t held)
+      : turn_(std::move(turn)), holding_(std::move(holding)), held_(held) {}
+  Fetch(Fetch&&) = default;
+  ~Fetch() { Free(); }
+  // It is there; what becomes of it is the answer's to hold.
+  void Brought(size_t bytes) {
+    turn_->Brought(bytes);
+    Free();
+  }
+
+ private:
+  void Free() {
+    if (holding_ != nullptr) holding_->Shrink(std::exchange(held_, 0));
+  }
+
+  std::unique_ptr<FetchTurns::Turn> turn_;
+  std::shared_ptr<Holding> holding_;
+  size_t held_;
+};
 
 // What an answer may still take: kAnswerBytesMax in all, held for the client as it fills.
 class AnswerRoom {
  public:
-  explicit AnswerRoom(std::shared_ptr<Holding> holding) : holding_(std::move(holding)) {}
+  // `turns` outlives it.
+  AnswerRoom(const PublicCall& call, FetchTurns* turns)
+      : holding_(call.holding), client_(call.client), turns_(turns) {}
+  // Waits until at most `at_most` bytes may be fetched. OVERLOADED: the client holds too much for
+  // anything to be fetched for it.
+  Task<Result<Fetch>> Begin(size_t at_most, Duration turn_ends_after = kFetchPatience);
   // INVALID_ARGUMENT: the answer is full; OVERLOADED: the client holds too much.
   Status Take(const v1::KeyValue& row);
   Status Take(size_t bytes);
@@ -35,6 +80,8 @@ class AnswerRoom {
 
  private:
   std::shared_ptr<Holding> holding_;
+  const std::string client_;
+  FetchTurns* const turns_;
   size_t used_ = 0;
 };
 
@@ -57,6 +104,8 @@ struct ScanCut {
 // Rows until the range ends, or a limit or the answer's room cuts it.
 Task<Result<ScanCut>> ScanRows(client::Transaction* transaction, RowScan scan, AnswerRoom* room,
                                KeyValues* rows);
+inline constexpr size_t kRowBytesMax = limits::kKeyBytesMax + limits::kValueBytesMax;
+
 // OVERLOADED: what a client is told that holds more than is left for it.
 Status TooMuchHeld();
 Status BufferWrite(client::Transaction* transaction, v1::Write write);

@@ -11,7 +11,6 @@
 #include "base/limits.h"
 #include "base/status_macros.h"
 #include "quorate/v1/node.pb.h"
-#include "server/node/execute.h"
 #include "server/node/member.h"
 #include "server/node/node.h"
 #include "txn/errors.h"
@@ -94,6 +93,12 @@ size_t BytesKept(const client::Database::Session::Size& size) {
 
 }  // namespace
 
+// Of one long scan.
+struct PublicApi::Pages {
+  const size_t bytes_max;
+  std::optional<Fetch> fetch;  // of the next page
+};
+
 struct PublicApi::Session {
   Session(std::shared_ptr<SharedBound> places, std::shared_ptr<SharedBound> bytes,
           const std::string& c)
@@ -141,6 +146,7 @@ PublicApi::PublicApi(Env& env, Node& node, size_t held_max)
       node_(node),
       memory_(std::make_shared<SharedBound>(held_max)),
       places_(std::make_shared<SharedBound>(limits::kSessionsMax)),
+      turns_(env),
       scope_(env.executor) {}
 PublicApi::~PublicApi() = default;
 
@@ -189,7 +195,7 @@ Task<v1::ExecuteResponse> PublicApi::Execute(v1::ExecuteRequest request, PublicC
     unix_ms = *now;
   }
   const Duration left = std::max<Duration>(deadline - env_.Now(), 1ms);
-  co_return co_await server::Execute(env_, node_.database(), std::move(request), unix_ms,
+  co_return co_await server::Execute(env_, node_.database(), &turns_, std::move(request), unix_ms,
                                      std::move(call), left);
 }
 
@@ -327,7 +333,7 @@ Task<Response> PublicApi::Step(Body body, Request request, size_t bytes, PublicC
     co_return response;
   }
   const Use use(this, *session);
-  AnswerRoom room(call.holding);
+  AnswerRoom room(call, &turns_.reads);
   const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
   quorate::Status status = TooMuchHeld();
   if (Keep(session->get(), bytes)) {
@@ -415,16 +421,34 @@ Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest reque
     co_return response;
   }
   const Use use(this, *session);
+  const Instant deadline = env_.Now() + timeout;
+  std::unique_ptr<FetchTurns::Turn> turn;
+  if (!FetchTurns::NeedsNone((*session)->memory.amount())) {
+    const quorate::Status waited = co_await BreakOff(
+        env_, call.gone, deadline, *(*session)->interrupt, TakeTurn(session->get(), call, &turn));
+    if (!waited.ok()) {
+      FillRefusal(waited, response.mutable_error());
+      co_return response;
+    }
+  }
   (*session)->ended = true;
   sessions_.erase(id);
   answers_.Begin(id, env_.Now());
-  const client::CommitResult result = co_await use->Commit(timeout);
+  const client::CommitResult result =
+      co_await use->Commit(std::max<Duration>(deadline - env_.Now(), 1ms));
   FillTxn(result.unknown ? *result.unknown : use->handle(), response.mutable_txn());
   response.set_commit_ts(result.commit_ts.bits());
   response.set_read_ts(use->transaction().start_ts().bits());
   if (!result.ok()) FillCommitError(result, response.mutable_error());
   answers_.Finish(id, response);
   co_return response;
+}
+
+Task<quorate::Status> PublicApi::TakeTurn(Session* session, PublicCall call,
+                                          std::unique_ptr<FetchTurns::Turn>* turn) {
+  const size_t bytes = session->memory.amount() / kWriteCopies;
+  *turn = co_await turns_.writes.TakeExactly(call.client, bytes, kWritePatience);
+  co_return quorate::Status::Ok();
 }
 
 Task<v1::SessionCommitResponse> PublicApi::CommitAgain(v1::SessionCommitRequest request,
@@ -491,7 +515,9 @@ Task<v1::SessionRollbackResponse> PublicApi::Rollback(v1::SessionRollbackRequest
 
 // ---- long scans ---------------------------------------------------------------------------------
 
-Task<quorate::Status> PublicApi::SendPage(PublicCall call, PageSink* sink, client::ScanPage page) {
+Task<quorate::Status> PublicApi::SendPage(AnswerRoom* room, PublicCall call, PageSink* sink,
+                                          Pages* pages, client::ScanPage page) {
+  const bool last = page.resume_key.empty();
   v1::ScanAllResponse response;
   response.set_read_ts(page.read_ts.bits());
   response.set_resume_key(std::move(page.resume_key));
@@ -502,32 +528,46 @@ Task<quorate::Status> PublicApi::SendPage(PublicCall call, PageSink* sink, clien
     out->set_found(true);
   }
   const size_t bytes = response.ByteSizeLong();
+  pages->fetch->Brought(bytes);
   CO_RETURN_IF_ERROR(Hold(&call, bytes));
   const bool sent = co_await sink->Write(std::move(response));
   call.holding->Shrink(bytes);
-  if (sent) co_return quorate::Status::Ok();
-  // Nothing more is written to it, not even why its scan ended.
-  call.gone->Set();
-  co_return Cancelled("the client is gone");
+  if (!sent) {
+    // Nothing more is written to it, not even why its scan ended.
+    call.gone->Set();
+    co_return Cancelled("the client is gone");
+  }
+  if (last) co_return quorate::Status::Ok();
+  CO_ASSIGN_OR_RETURN(Fetch next, co_await room->Begin(pages->bytes_max));
+  pages->fetch.emplace(std::move(next));
+  co_return quorate::Status::Ok();
+}
+
+Task<quorate::Status> PublicApi::SendPages(v1::ScanAllRequest request, PublicCall call,
+                                           PageSink* sink) {
+  client::ScanAllOptions options;
+  options.reverse = request.reverse();
+  options.keys_only = request.keys_only();
+  options.limit = request.limit();
+  if (request.page_bytes() != 0) options.page_bytes = request.page_bytes();
+  options.read_ts = Timestamp(request.read_ts());
+  options.page_timeout = Timeout(0, call.timeout);
+  AnswerRoom room(call, &turns_.reads);
+  Pages pages{.bytes_max = options.page_bytes + kRowBytesMax};
+  CO_ASSIGN_OR_RETURN(Fetch first, co_await room.Begin(pages.bytes_max));
+  pages.fetch.emplace(std::move(first));
+  const auto take = [this, &room, call, sink, &pages](client::ScanPage page) {
+    return SendPage(&room, call, sink, &pages, std::move(page));
+  };
+  co_return co_await node_.database().ScanAllAsync(request.from(), request.to(), options, take);
 }
 
 Task<void> PublicApi::ScanAll(v1::ScanAllRequest request, PublicCall call, PageSink* sink) {
   v1::ScanAllResponse last;
   if (Enter(request, &call, &last)) {
-    client::ScanAllOptions options;
-    options.reverse = request.reverse();
-    options.keys_only = request.keys_only();
-    options.limit = request.limit();
-    if (request.page_bytes() != 0) options.page_bytes = request.page_bytes();
-    options.read_ts = Timestamp(request.read_ts());
-    options.page_timeout = Timeout(0, call.timeout);
-    const auto take = [this, call, sink](client::ScanPage page) {
-      return SendPage(call, sink, std::move(page));
-    };
     const quorate::Status status = co_await BreakOff(
         env_, call.gone, env_.Now() + std::min(call.timeout, limits::kRequestTimeoutMax),
-        Promise<quorate::Status>(env_.executor),
-        node_.database().ScanAllAsync(request.from(), request.to(), options, take));
+        Promise<quorate::Status>(env_.executor), SendPages(std::move(request), call, sink));
     if (status.ok() || call.gone->set()) co_return;
     FillRefusal(status, last.mutable_error());
   }

@@ -8,7 +8,8 @@
 //
 // The door, before anything else: a request is judged, then held against the bounds that clients
 // share (shared_bound.h). Whoever holds too much is told OVERLOADED, and if sessions are what the
-// node is full of, those that nobody has used for a while end first.
+// node is full of, those that nobody has used for a while end first. Large reads take turns
+// (fetch_turns.h).
 //
 // Threads: executor's thread only.
 #pragma once
@@ -24,13 +25,14 @@
 #include "client/database.h"
 #include "quorate/v1/admin.pb.h"
 #include "quorate/v1/client.pb.h"
+#include "server/node/execute.h"
+#include "server/node/fetch_turns.h"
 #include "server/node/public_call.h"
 #include "server/node/session_answers.h"
 #include "server/node/shared_bound.h"
 
 namespace quorate::server {
 
-class AnswerRoom;
 class Node;
 
 // Where the pages of a stream go.
@@ -73,6 +75,7 @@ class PublicApi {
   size_t held_max() const { return memory_->total(); }
 
  private:
+  struct Pages;
   struct Session;
   using Sessions = std::map<uint64_t, std::shared_ptr<Session>>;
   // Marks a session as used for the length of one call.
@@ -99,7 +102,12 @@ class PublicApi {
                                  v1::SessionReadResponse* response);
   Task<quorate::Status> ScanStep(Session* session, v1::SessionScanRequest request, AnswerRoom* room,
                                  v1::SessionScanResponse* response);
-  Task<quorate::Status> SendPage(PublicCall call, PageSink* sink, client::ScanPage page);
+  // For what its transaction writes.
+  Task<quorate::Status> TakeTurn(Session* session, PublicCall call,
+                                 std::unique_ptr<FetchTurns::Turn>* turn);
+  Task<quorate::Status> SendPages(v1::ScanAllRequest request, PublicCall call, PageSink* sink);
+  Task<quorate::Status> SendPage(AnswerRoom* room, PublicCall call, PageSink* sink, Pages* pages,
+                                 client::ScanPage page);
   void End(Sessions::iterator session);
   // A session is listed as unused from now on, and not while it is in a call.
   void List(Session* session);
@@ -116,6 +124,7 @@ class PublicApi {
   Node& node_;
   const std::shared_ptr<SharedBound> memory_;
   const std::shared_ptr<SharedBound> places_;  // of sessions
+  PublicTurns turns_;
   Sessions sessions_;
   // Those that are in no call, the longest unused first.
   std::list<uint64_t> by_use_;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -47,6 +48,7 @@ class Holding {
   void Shrink(size_t amount);
   void Clear() { Shrink(amount_); }
   size_t amount() const { return amount_; }
+  size_t total() const { return bound_ == nullptr ? SIZE_MAX : bound_->total(); }
 
  private:
   std::shared_ptr<SharedBound> bound_;

@@ -23,12 +23,13 @@ class ScanCall final : public PageSink {
 
   Task<bool> Write(v1::ScanAllResponse page) override {
     if (writing_ || call_.gone->set()) co_return false;
-    page_ = std::move(page);
     writing_ = true;
     Begin();
     const Promise<bool> left(core_->env.executor);
     left_ = left;
-    writer_.Write(page_, &write_);
+    writer_.Write(page, &write_);  // serialised here
+    page = v1::ScanAllResponse();
+    unread_.Begin(&core_->unread, [this] { context_.TryCancel(); });
     co_return co_await left.future();
   }
 
@@ -83,6 +84,7 @@ class ScanCall final : public PageSink {
   }
   void OnWritten(bool ok) {
     writing_ = false;
+    unread_.Left();
     left_->Set(ok);
     if (ending_) Finish(*ending_);
     End();
@@ -95,8 +97,13 @@ class ScanCall final : public PageSink {
       return;
     }
     writer_.Finish(*ending_, &finish_);
+    unread_.Begin(&core_->unread, [this] { context_.TryCancel(); });
   }
-  void OnFinished(bool) { End(); }
+  void OnFinished(bool) {
+    unread_.Left();
+    place_.Clear();
+    End();
+  }
   void OnGone(bool) {
     if (context_.IsCancelled()) call_.gone->Set();
     End();
@@ -109,9 +116,9 @@ class ScanCall final : public PageSink {
   grpc::ServerContext context_;
   v1::ScanAllRequest request_;
   grpc::ServerAsyncWriter<v1::ScanAllResponse> writer_{&context_};
-  v1::ScanAllResponse page_;
   PublicCall call_{Duration(0)};
   Holding place_;
+  UnreadAnswers::Answer unread_;
   std::optional<Promise<bool>> left_;
   std::optional<grpc::Status> ending_;
   bool writing_ = false;

@@ -58,6 +58,7 @@ void ServeMethod(const std::shared_ptr<GrpcCore>& core, PublicApi& api, Listen l
 
 void ServePublic(const std::shared_ptr<GrpcCore>& core, PublicApi& api,
                  v1::Quorate::AsyncService* service) {
+  core->short_of_memory = [&api] { return api.held() > api.held_max() / 2; };
 #define QUORATE_METHOD(name)                                                          \
   ServeMethod(                                                                        \
       core, api,                                                                      \

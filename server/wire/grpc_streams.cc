@@ -3,17 +3,39 @@
 #include <fmt/format.h>
 
 #include <deque>
+#include <set>
 #include <utility>
 
 #include "base/limits.h"
 #include "base/turns.h"
 #include "client/route/grpc_channel.h"
+#include "server/node/fetch_turns.h"
 
 namespace quorate::server {
 namespace {
 
-// A batch of answers is closed at this size.
-constexpr size_t kBatchBytes = 4 << 20;
+// A batch of answers is closed at this size; what comes after it on the stream waits for it.
+constexpr size_t kBatchBytes = 512 << 10;
+// Reads under way at once, of all streams, and answers that were not sent yet.
+constexpr size_t kReadBytesMax = 8 << 20;
+constexpr size_t kUnsentBytesMax = 64 << 20;
+// Requests of more than kSmallBytes that are being handled, shared by streams.
+constexpr size_t kCallBytesMax = 256 << 20;
+constexpr size_t kSmallBytes = 64 << 10;
+
+struct CallsStream;
+
+// The Calls streams of a server.
+struct Calls {
+  explicit Calls(Env& env) : reads(env, kReadBytesMax) {}
+
+  size_t unsent_bytes = 0;  // answers of all
+  std::set<CallsStream*> streams;
+  FetchTurns reads;
+  uint64_t opened = 0;
+  // Their large requests that are being handled, shared by streams.
+  std::shared_ptr<SharedBound> requests = std::make_shared<SharedBound>(kCallBytesMax);
+};
 
 // A Calls stream. Outlives gRPC's side of it while answers are still being made; `stream` is null
 // from its end on.
@@ -21,14 +43,28 @@ struct CallsStream final : std::enable_shared_from_this<CallsStream>,
                            client::GrpcStreamUser<v1::CallBatch> {
   using Stream = client::ServerStream<v1::CallBatch, v1::CallBatch>;
 
-  CallsStream(std::shared_ptr<GrpcCore> c, Stream* s) : core(std::move(c)), stream(s) {}
+  CallsStream(std::shared_ptr<GrpcCore> c, std::shared_ptr<Calls> u, Stream* s)
+      : core(std::move(c)), all(std::move(u)), stream(s) {
+    name = std::to_string(++all->opened);
+    all->streams.insert(this);
+  }
 
   void OnMessage(v1::CallBatch batch) override;
-  void OnWritable() override { Flush(); }
+  void OnWritable() override {
+    Forget(std::exchange(writing_bytes, 0));
+    Flush();
+  }
   void OnEnd(const grpc::Status&) override { Ended(); }
 
+  // What a large request holds while it is handled; null: it is small. OVERLOADED: this stream's
+  // hold too much.
+  Result<std::unique_ptr<Holding>> Hold(const v1::NodeRequest& request);
+  void Overloaded(uint64_t id, std::string message);
   void Answer(uint64_t id, v1::NodeResponse response);
+  // Room for another answer of `bytes`; without it the stream may have ended.
+  bool MakeRoom(size_t bytes);
   void Flush();
+  void Forget(size_t bytes);
   void End(grpc::StatusCode code, const char* why);
   void Ended();
 
@@ -37,10 +73,17 @@ struct CallsStream final : std::enable_shared_from_this<CallsStream>,
     size_t bytes = 0;
   };
   std::shared_ptr<GrpcCore> core;
+  std::shared_ptr<Calls> all;
   Stream* stream;
+  std::string name;
   std::shared_ptr<CallsStream> self;  // while there is a stream
-  std::deque<Queued> queue;
-  size_t queued_bytes = 0;
+  // Large answers apart, so that small ones need not wait for all of them; they take turns.
+  std::deque<Queued> small;
+  std::deque<Queued> large;
+  bool large_next = false;
+  size_t queued_bytes = 0;   // with those being written
+  size_t writing_bytes = 0;  // given to gRPC,
+  Instant writing_since;     // and when
   bool flush_posted = false;
 };
 
@@ -52,11 +95,19 @@ v1::NodeResponse Refused(v1::ErrorCode code, std::string message) {
 }
 
 // The stream may be gone when the answer is there: a commit goes on without its client. How many
-// may be in flight is the node's to say.
+// may be in flight is the node's to say. `held`: for the request, if it is a large one.
 Task<void> HandleCall(std::shared_ptr<CallsStream> stream, std::string cluster_id, uint64_t to_node,
-                      uint64_t id, v1::NodeRequest request) {
-  stream->Answer(
-      id, co_await stream->core->node.Handle(std::move(cluster_id), to_node, std::move(request)));
+                      uint64_t id, v1::NodeRequest request, std::unique_ptr<Holding> held) {
+  // Whoever reads much waits for its turn among streams.
+  std::unique_ptr<FetchTurns::Turn> turn;
+  if (request.has_read()) {
+    turn = co_await stream->all->reads.Take(stream->name, limits::kScanBytesMax);
+  }
+  v1::NodeResponse response =
+      co_await stream->core->node.Handle(std::move(cluster_id), to_node, std::move(request));
+  held.reset();
+  if (turn != nullptr) turn->Brought(response.ByteSizeLong());
+  stream->Answer(id, std::move(response));
 }
 
 void CallsStream::OnMessage(v1::CallBatch batch) {
@@ -74,15 +125,30 @@ void CallsStream::OnMessage(v1::CallBatch batch) {
       Answer(call.id(), Refused(v1::INVALID_ARGUMENT, "a call without a request"));
     } else if (core->scope.size() >= limits::kCallsInFlightMax) {
       // Those that have not begun are not counted by the node yet.
-      auto response = Refused(v1::OVERLOADED, "too many calls are waiting to begin on this node");
-      response.mutable_error()->set_retry_after_ms(
-          static_cast<uint32_t>(ToMillis(limits::kOverloadedRetry)));
-      Answer(call.id(), std::move(response));
+      Overloaded(call.id(), "too many calls are waiting to begin on this node");
+    } else if (auto held = Hold(call.request()); !held.ok()) {
+      Overloaded(call.id(), held.status().message());
     } else {
       core->scope.Spawn(HandleCall(shared_from_this(), batch.cluster_id(), batch.to_node(),
-                                   call.id(), std::move(*call.mutable_request())));
+                                   call.id(), std::move(*call.mutable_request()),
+                                   std::move(*held)));
     }
   }
+}
+
+void CallsStream::Overloaded(uint64_t id, std::string message) {
+  core->overloaded.Add();
+  auto response = Refused(v1::OVERLOADED, std::move(message));
+  response.mutable_error()->set_retry_after_ms(50);
+  Answer(id, std::move(response));
+}
+
+Result<std::unique_ptr<Holding>> CallsStream::Hold(const v1::NodeRequest& request) {
+  const size_t bytes = request.ByteSizeLong();
+  if (bytes <= kSmallBytes) return std::unique_ptr<Holding>();
+  auto held = std::make_unique<Holding>(all->requests, name);
+  if (held->Grow(bytes)) return held;
+  return Status(Code::kOverloaded, "large requests of this connection hold too much of the node");
 }
 
 void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
@@ -94,16 +160,14 @@ void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
                                    limits::kFrameBytesMax - kBatchBytes));
     bytes = response.ByteSizeLong();
   }
-  if (queued_bytes + bytes > limits::kPeerQueueBytesMax) {
-    core->cut_streams.Add();
-    End(grpc::StatusCode::RESOURCE_EXHAUSTED, "answers are not read");
-    return;
-  }
+  if (!MakeRoom(bytes)) return;
+  std::deque<Queued>& queue = bytes > kSmallBytes ? large : small;
   if (queue.empty() || queue.back().bytes >= kBatchBytes) {
     queue.emplace_back().batch.set_cluster_id(core->node.cluster_id());
   }
   queue.back().bytes += bytes;
   queued_bytes += bytes;
+  all->unsent_bytes += bytes;
   auto* call = queue.back().batch.add_calls();
   call->set_id(id);
   *call->mutable_response() = std::move(response);
@@ -115,23 +179,58 @@ void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
   });
 }
 
+// If all streams together hold too much, the one whose client has taken nothing for the longest
+// ends: whoever reads is not the one.
+bool CallsStream::MakeRoom(size_t bytes) {
+  if (queued_bytes + bytes > limits::kPeerQueueBytesMax) {
+    End(grpc::StatusCode::RESOURCE_EXHAUSTED, "answers are not read");
+    return false;
+  }
+  while (all->unsent_bytes > 0 && all->unsent_bytes + bytes > kUnsentBytesMax) {
+    CallsStream* longest = this;
+    for (CallsStream* other : all->streams) {
+      if (other->writing_bytes == 0) continue;
+      if (longest->writing_bytes == 0 || other->writing_since < longest->writing_since) {
+        longest = other;
+      }
+    }
+    const bool own = longest == this;
+    longest->End(grpc::StatusCode::RESOURCE_EXHAUSTED, "answers are not read");
+    if (own) return false;
+  }
+  return true;
+}
+
+void CallsStream::Forget(size_t bytes) {
+  queued_bytes -= bytes;
+  all->unsent_bytes -= bytes;
+}
+
 void CallsStream::Flush() {
-  if (stream == nullptr || queue.empty() || !stream->writable()) return;
-  queued_bytes -= queue.front().bytes;
-  v1::CallBatch batch = std::move(queue.front().batch);
+  if (stream == nullptr || (small.empty() && large.empty()) || !stream->writable()) return;
+  large_next = small.empty() || (large_next && !large.empty());
+  std::deque<Queued>& queue = large_next ? large : small;
+  large_next = !large_next;
+  writing_bytes = queue.front().bytes;
+  writing_since = core->env.Now();
+  const v1::CallBatch batch = std::move(queue.front().batch);
   queue.pop_front();
-  stream->Write(std::move(batch));
+  stream->Write(batch);
 }
 
 void CallsStream::End(grpc::StatusCode code, const char* why) {
+  core->cut_streams.Add();
   stream->Drop(grpc::Status(code, why));
   Ended();
 }
 
 void CallsStream::Ended() {
   stream = nullptr;
-  queue.clear();
-  queued_bytes = 0;
+  small.clear();
+  large.clear();
+  writing_bytes = 0;
+  Forget(queued_bytes);
+  all->streams.erase(this);
   self.reset();
 }
 
@@ -168,6 +267,7 @@ GrpcCore::GrpcCore(Env& e, GrpcHub& h, Node& n, GrpcTransport& t)
       cut_streams(
           e.metrics.GetCounter("quorate_call_streams_cut_total",
                                "Call streams ended: answers not read, or a batch too large")),
+      unread(e, [this] { return places->used() > places->total() / 2 || short_of_memory(); }),
       scope(e.executor) {}
 
 void ServeNode(std::shared_ptr<GrpcCore> core, v1::Node::AsyncService* service) {
@@ -176,9 +276,10 @@ void ServeNode(std::shared_ptr<GrpcCore> core, v1::Node::AsyncService* service) 
       [service](auto* context, auto* rpc, auto* queue, void* tag) {
         service->RequestCalls(context, rpc, queue, queue, tag);
       },
-      [](std::shared_ptr<GrpcCore> c, CallsStream::Stream* stream) {
+      [all = std::make_shared<Calls>(core->env)](std::shared_ptr<GrpcCore> c,
+                                                 CallsStream::Stream* stream) {
         stream->HoldUpdates(c->env.executor);
-        auto calls = std::make_shared<CallsStream>(std::move(c), stream);
+        auto calls = std::make_shared<CallsStream>(std::move(c), all, stream);
         calls->self = calls;
         return calls.get();
       });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "base/env.h"
@@ -13,6 +14,7 @@
 #include "server/node/shared_bound.h"
 #include "server/wire/grpc_hub.h"
 #include "server/wire/grpc_transport.h"
+#include "server/wire/unread.h"
 
 namespace quorate::server {
 
@@ -29,6 +31,8 @@ struct GrpcCore {
   Counter& cut_streams;
   // Of unary calls and scans, shared by clients.
   std::shared_ptr<SharedBound> places = std::make_shared<SharedBound>(limits::kPublicCallsMax);
+  std::function<bool()> short_of_memory = [] { return false; };  // for what clients hold
+  UnreadAnswers unread;
   bool closed = false;  // Shutdown began: nothing is handed to the node any more
   std::shared_ptr<void> alive = std::make_shared<int>();  // held by what gRPC still has of ours
   TaskScope scope;                                        // last: its frames use what stands above

@@ -54,8 +54,8 @@ class UnaryCall {
       call_->Finish(Response(), grpc::Status(grpc::StatusCode::UNAVAILABLE,
                                              "the node is stopping: the outcome is unknown"));
     }
-    void Done(Response response, const grpc::Status& status = grpc::Status::OK) {
-      std::exchange(call_, nullptr)->Finish(std::move(response), status);
+    void Done(const Response& response, const grpc::Status& status = grpc::Status::OK) {
+      std::exchange(call_, nullptr)->Finish(response, status);
     }
     // What handler and client need to know of each other.
     const PublicCall& call() const { return call_->call_; }
@@ -109,17 +109,18 @@ class UnaryCall {
     }
     handle_(std::move(request_), std::move(answer));
   }
-  void Finish(Response response, const grpc::Status& status) {
-    response_ = std::move(response);
+  void Finish(const Response& response, const grpc::Status& status) {
+    // gRPC serialises it here; what is held for it from now on is that.
     if (status.ok()) {
-      writer_.Finish(response_, status, &finish_);
+      writer_.Finish(response, status, &finish_);
     } else {
       writer_.FinishWithError(status, &finish_);
     }
+    unread_.Begin(&core_->unread, [this] { context_.TryCancel(); });
   }
   // The answer has left, or never will: what was held for it is free.
   void OnFinished(bool) {
-    response_ = Response();
+    unread_.Left();
     call_.holding->Clear();
     place_.Clear();
     End();
@@ -137,9 +138,9 @@ class UnaryCall {
   grpc::ServerContext context_;
   Writer writer_{&context_};
   Request request_;
-  Response response_;
   PublicCall call_{Duration(0)};
   Holding place_;
+  UnreadAnswers::Answer unread_;
   int operations_ = 0;
   client::GrpcOperation<UnaryCall, &UnaryCall::OnAccepted> accept_{this};
   client::GrpcOperation<UnaryCall, &UnaryCall::OnFinished> finish_{this};

@@ -1,0 +1,81 @@
+#include "server/node/fetch_turns.h"
+
+#include <algorithm>
+
+namespace quorate::server {
+namespace {
+
+constexpr size_t kClientsMax = 4096;
+
+}  // namespace
+
+FetchTurns::Turn::Turn(FetchTurns* turns, std::string client, size_t bytes, Duration ends_after)
+    : turns_(turns), client_(std::move(client)), bytes_(bytes), ends_after_(ends_after) {}
+
+void FetchTurns::Turn::Brought(size_t bytes) {
+  Client& client = turns_->Find(client_);
+  client.bytes = std::max(bytes, client.bytes / 2);
+  // What was more than expected is on its account.
+  if (bytes > bytes_) client.finish = std::max(client.finish, turns_->now_) + (bytes - bytes_);
+  End();
+}
+
+void FetchTurns::Turn::End() {
+  turns_->env_.executor.Cancel(std::exchange(timer_, 0));
+  if (granted_ && !held_) turns_->waiting_.erase(place_);
+  granted_.reset();
+  if (!std::exchange(held_, false)) return;
+  turns_->held_bytes_ -= bytes_;
+  turns_->Grant();
+}
+
+FetchTurns::Client& FetchTurns::Find(const std::string& client) {
+  if (const auto found = clients_.find(client); found != clients_.end()) return found->second;
+  if (clients_.size() >= kClientsMax / 2) older_ = std::exchange(clients_, {});
+  Client& made = clients_[client];
+  if (const auto found = older_.find(client); found != older_.end()) made = found->second;
+  return made;
+}
+
+Task<std::unique_ptr<FetchTurns::Turn>> FetchTurns::Take(std::string client, size_t at_most,
+                                                         Duration ends_after) {
+  const size_t bytes = std::min(at_most, Find(client).bytes);
+  return TakeExactly(std::move(client), bytes, ends_after);
+}
+
+Task<std::unique_ptr<FetchTurns::Turn>> FetchTurns::TakeExactly(std::string client, size_t bytes,
+                                                                Duration ends_after) {
+  return Wait(std::make_unique<Turn>(this, std::move(client), bytes, ends_after));
+}
+
+Task<std::unique_ptr<FetchTurns::Turn>> FetchTurns::Wait(std::unique_ptr<Turn> turn) {
+  if (NeedsNone(turn->bytes())) co_return turn;
+  Client& asking = Find(turn->client_);
+  turn->place_ = {std::max(asking.finish, now_), ++last_};
+  asking.finish = turn->place_.first + turn->bytes();
+  turn->granted_.emplace(env_.executor);
+  Future<bool> granted = turn->granted_->future();
+  waiting_.emplace(turn->place_, turn.get());
+  Grant();
+  co_await std::move(granted);
+  co_return turn;
+}
+
+void FetchTurns::Grant() {
+  while (!waiting_.empty()) {
+    Turn* turn = waiting_.begin()->second;
+    // One that is larger than the bound goes alone.
+    if (held_bytes_ > 0 && held_bytes_ + turn->bytes() > bytes_max_) return;
+    waiting_.erase(waiting_.begin());
+    held_bytes_ += turn->bytes();
+    now_ = std::max(now_, turn->place_.first);
+    turn->held_ = true;
+    turn->timer_ = env_.executor.After(turn->ends_after_, [turn] {
+      turn->timer_ = 0;
+      turn->End();
+    });
+    turn->granted_->Set(true);
+  }
+}
+
+}  // namespace quorate::server

@@ -1,0 +1,104 @@
+// FetchTurns: bounds what a node fetches from shards (or writes to them, which takes turns of its
+// own) at once for its clients, however many ask. What is small goes at once. What may be large
+// waits for its turn, and the next turn is that of the client which had the least so far: whoever
+// asks for everything is in nobody's way but its own. (Start-time fair queueing: Goyal, Vin, Cheng
+// 1996.)
+//
+// How much a read brings is known when it is there. A client is taken to go on as it did: as much
+// as its largest fetch of late, and a whole value before the first.
+//
+// A turn ends by itself after a while: what takes so long waits for something else than bytes.
+//
+// Threads: executor's thread only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "base/env.h"
+#include "base/limits.h"
+#include "base/task.h"
+
+namespace quorate::server {
+
+// Being fetched at once for all clients: what is on its way between nodes, and what any other
+// answer may have to wait behind.
+inline constexpr size_t kFetchBytesMax = 3 << 19;
+
+// Fetching takes so long at most, or waits for a shard that has no leader.
+inline constexpr Duration kFetchPatience = 2s;
+inline constexpr Duration kLockedFetchPatience = 50ms;
+
+class FetchTurns {
+ public:
+  // Given back with the object; waited for in vain if destroyed before it was granted.
+  class Turn {
+   public:
+    Turn(FetchTurns* turns, std::string client, size_t bytes, Duration ends_after);
+    Turn(const Turn&) = delete;
+    ~Turn() { End(); }
+    // What the fetch is taken to bring.
+    size_t bytes() const { return bytes_; }
+    // It is over, and brought so much.
+    void Brought(size_t bytes);
+
+   private:
+    friend class FetchTurns;
+    void End();
+
+    FetchTurns* const turns_;
+    const std::string client_;
+    const size_t bytes_;
+    const Duration ends_after_;
+    std::pair<uint64_t, uint64_t> place_;   // in the queue
+    std::optional<Promise<bool>> granted_;  // while it waits
+    bool held_ = false;
+    TimerId timer_ = 0;  // while it is held
+  };
+
+  // `env` outlives the object, which outlives its turns.
+  explicit FetchTurns(Env& env, size_t bytes_max = kFetchBytesMax)
+      : env_(env), bytes_max_(bytes_max) {}
+  FetchTurns(const FetchTurns&) = delete;
+
+  // Waits for the turn to fetch something of at most `at_most` bytes for `client`. It ends by
+  // itself after `ends_after`: soon, if what is fetched has to wait for a lock first.
+  Task<std::unique_ptr<Turn>> Take(std::string client, size_t at_most,
+                                   Duration ends_after = kFetchPatience);
+  // As Take, for what is known to have so many bytes.
+  Task<std::unique_ptr<Turn>> TakeExactly(std::string client, size_t bytes, Duration ends_after);
+
+  // What has so many bytes goes at once.
+  static bool NeedsNone(size_t bytes) { return bytes <= kSmallBytes; }
+
+  size_t waiting() const { return waiting_.size(); }
+  size_t held_bytes() const { return held_bytes_; }
+
+ private:
+  struct Client {
+    uint64_t finish = 0;  // in virtual time, which goes on with the bytes of granted turns
+    size_t bytes = limits::kValueBytesMax;  // of its largest fetch of late
+  };
+  Task<std::unique_ptr<Turn>> Wait(std::unique_ptr<Turn> turn);
+  Client& Find(const std::string& client);
+  void Grant();
+
+  static constexpr size_t kSmallBytes = 64 << 10;
+
+  Env& env_;
+  const size_t bytes_max_;
+  size_t held_bytes_ = 0;
+  uint64_t now_ = 0;  // virtual
+  uint64_t last_ = 0;
+  std::map<std::pair<uint64_t, uint64_t>, Turn*> waiting_;  // by start in virtual time, then age
+  // Those seen of late, in two halves: the older one is forgotten when the newer is full.
+  std::map<std::string, Client> clients_;
+  std::map<std::string, Client> older_;
+};
+
+}  // namespace quorate::server
