@@ -7,6 +7,7 @@
 #include "cli/input.h"
 #include "cli/output.h"
 #include "cli/txn_script.h"
+#include "txn/errors.h"
 
 namespace quorate::cli {
 namespace {
@@ -134,17 +135,17 @@ int RunTxn(Context& context, const std::string& file) {
 }
 
 // An id as printed with exit code 3, or a name of 32 hex digits (UUID hyphens are fine) and a key.
-Result<client::TxnHandle> ParseHandle(std::string id, const std::string& key) {
-  if (key.empty()) {
+Result<client::TxnHandle> ParseHandle(std::string id, const std::optional<std::string>& key) {
+  if (!key) {
     auto handle = client::TxnHandle::Parse(id);
-    if (handle) return *std::move(handle);
-    return InvalidArgument(
-        fmt::format("'{}' is not a transaction id as txn prints it (a name needs --key KEY)", id));
+    if (handle.ok()) return handle;
+    return InvalidArgument(fmt::format("{} (a name needs --key KEY)", handle.status().message()));
   }
+  RETURN_IF_ERROR(CheckKey(*key, "--key"));
   std::erase(id, '-');
   std::string bytes;
   const auto name = FromHex(id, &bytes) ? GivenName::FromBytes(bytes) : std::nullopt;
-  if (name) return client::TxnHandle::OfName(*name, key);
+  if (name) return client::TxnHandle::OfName(*name, *key);
   return InvalidArgument(fmt::format("'{}' is no name: a UUIDv7, 32 hex digits", id));
 }
 
@@ -152,21 +153,25 @@ struct OutcomeFlags {
   std::string id;
   std::string key;
   bool hex = false;
+  const CLI::Option* key_option = nullptr;
 };
 
 int Outcome(Context& context, OutcomeFlags flags) {
   if (auto status = DecodeArgument(flags.hex, "--key", &flags.key); !status.ok()) {
     return Fail(context, status);
   }
-  const auto handle = ParseHandle(flags.id, flags.key);
+  const bool with_key = flags.key_option->count() > 0;
+  const auto handle =
+      ParseHandle(flags.id, with_key ? std::optional(std::move(flags.key)) : std::nullopt);
   if (!handle.ok()) return Fail(context, handle.status());
   auto outcome = context.database().GetOutcome(*handle);
   // What was asked wrongly says nothing about a transaction.
   if (outcome.status().code() == Code::kInvalidArgument) return Fail(context, outcome.status());
   if (!outcome.ok()) {
-    return FailWrite(context, {.status = Status(Code::kUnknownOutcome, outcome.status().ToString()),
-                               .commit_ts = {},
-                               .unknown = *handle});
+    const bool never = outcome.status().code() == Code::kTooOld;
+    const Status status =
+        never ? outcome.status() : Status(Code::kUnknownOutcome, outcome.status().ToString());
+    return FailWrite(context, {.status = status, .commit_ts = {}, .unknown = *handle});
   }
   const bool committed = *outcome == client::Outcome::kCommitted;
   const char* text = committed ? "committed" : "aborted";
@@ -205,8 +210,9 @@ void RegisterTxn(CLI::App& app, Context& context) {
       "A name of which nothing is known yet is closed by asking: it can then no longer commit.",
       CommonOptions::kCluster, [&context, flags] { return Outcome(context, *flags); });
   outcome->add_option("TXN_ID", flags->id, "the id, or the name: a UUIDv7")->required();
-  outcome->add_option("--key", flags->key, "a key that the transaction of that name writes")
-      ->type_name("KEY");
+  flags->key_option =
+      outcome->add_option("--key", flags->key, "a key that the transaction of that name writes")
+          ->type_name("KEY");
   outcome->add_flag("--hex", flags->hex, "--key is in hexadecimal");
 }
 

@@ -146,9 +146,13 @@ int FailWrite(const Context& context, const client::CommitResult& result) {
           {"effect", "unknown"},
           {"txn_id", id},
           {"exit_code", kExitUnknown}},
-         fmt::format("{}\nThe transaction may or may not have been committed; ask with\n"
-                     "  quorate outcome {}",
-                     result.status.ToString(), id));
+         result.status.code() == Code::kTooOld
+             ? fmt::format("{}\nWhether the transaction was committed can no longer be known; look "
+                           "at what it wrote.",
+                           result.status.ToString())
+             : fmt::format("{}\nThe transaction may or may not have been committed; ask with\n"
+                           "  quorate outcome {}",
+                           result.status.ToString(), id));
   return kExitUnknown;
 }
 

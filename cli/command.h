@@ -70,7 +70,8 @@ std::optional<Duration> ParseDuration(std::string_view text);
 
 // Reports a failure that had no effect (or was a read): 2 for a bad argument, else 1.
 int Fail(const Context& context, const Status& status);
-// Reports a write's result unless it is ok: as Fail, or 3 with the transaction's id.
+// Reports a write's result unless it is ok: as Fail, or 3 with the transaction's id. TOO_OLD of one
+// that is unknown: asking again would be in vain.
 int FailWrite(const Context& context, const client::CommitResult& result);
 
 // A line of JSON on standard output.

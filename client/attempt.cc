@@ -1,5 +1,7 @@
 #include "client/attempt.h"
 
+#include <absl/container/btree_map.h>
+
 #include <algorithm>
 
 #include "base/bytes.h"
@@ -68,16 +70,18 @@ Task<Result<std::vector<std::optional<std::string>>>> Attempt::GetMany(
   std::vector<std::optional<std::string>> values(keys.size());
   auto wanted = std::make_shared<std::vector<std::string>>();
   std::vector<size_t> places;
+  std::vector<Span> spans;
   for (size_t i = 0; i < keys.size(); ++i) {
     if (const auto* own = writes_.Find(keys[i])) {
       values[i] = *own;
       continue;
     }
-    CO_RETURN_IF_ERROR(NoteRead(Span::OfKey(keys[i])));
+    spans.push_back(Span::OfKey(keys[i]));
     wanted->push_back(std::move(keys[i]));
     places.push_back(i);
   }
   if (wanted->empty()) co_return values;
+  CO_RETURN_IF_ERROR(NoteReads(std::move(spans)));
   auto read = co_await reader_.GetMany(std::move(wanted), spec_.deadline);
   // Too much for one answer: nothing of it was seen, so nothing can rest on it.
   if (read.status().code() == Code::kInvalidArgument) co_return read.status();
@@ -174,10 +178,33 @@ Status Attempt::Put(std::string key, std::string value) {
 }
 Status Attempt::Delete(std::string key) { return Write(std::move(key), std::nullopt); }
 
-Status Attempt::Write(std::string key, std::optional<std::string> value) {
+Status Attempt::CheckWritable(const std::string& key) const {
   RETURN_IF_ERROR(CheckOpen());
   if (spec_.read_only) return InvalidArgument("a read-only transaction writes nothing");
-  RETURN_IF_ERROR(CheckKey(key));
+  return CheckKey(key);
+}
+
+Status Attempt::WriteAll(std::vector<BufferedWrite> writes) {
+  // What each key would have in the end, and what that changes.
+  absl::btree_map<std::string_view, size_t> sizes;
+  for (const BufferedWrite& write : writes) {
+    RETURN_IF_ERROR(CheckWritable(write.key));
+    if (write.value) RETURN_IF_ERROR(CheckValue(*write.value));
+    sizes[write.key] = TxnSize::OfWrite(write.key, write.value.value_or(std::string()));
+  }
+  size_t bytes = reads_.bytes() + writes_.bytes();
+  size_t keys = reads_.size() + writes_.keys();
+  for (const auto& [key, size] : sizes) {
+    bytes = bytes + size - writes_.BytesOf(key);
+    keys += writes_.Adds(key) ? 1 : 0;
+  }
+  RETURN_IF_ERROR(CheckTxnSize(bytes, keys));
+  for (BufferedWrite& write : writes) writes_.Set(std::move(write.key), std::move(write.value));
+  return Status::Ok();
+}
+
+Status Attempt::Write(std::string key, std::optional<std::string> value) {
+  RETURN_IF_ERROR(CheckWritable(key));
   RETURN_IF_ERROR(CheckTxnSize(reads_.bytes() + writes_.BytesWith(key, value),
                                writes_.keys() + reads_.size() + (writes_.Adds(key) ? 1 : 0)));
   writes_.Set(std::move(key), std::move(value));
@@ -185,12 +212,21 @@ Status Attempt::Write(std::string key, std::optional<std::string> value) {
 }
 
 Status Attempt::NoteRead(Span span) {
+  std::vector<Span> spans;
+  spans.push_back(std::move(span));
+  return NoteReads(std::move(spans));
+}
+
+Status Attempt::NoteReads(std::vector<Span> spans) {
   if (spec_.read_only) return Status::Ok();
-  if (reads_.Has(span)) return Status::Ok();
-  RETURN_IF_ERROR(
-      CheckTxnSize(writes_.bytes() + reads_.bytes() + TxnSize::OfRead(span.from, span.to),
-                   writes_.keys() + reads_.size() + 1));
-  reads_.Add(std::move(span));
+  std::sort(spans.begin(), spans.end());
+  spans.erase(std::unique(spans.begin(), spans.end()), spans.end());
+  std::erase_if(spans, [this](const Span& span) { return reads_.Has(span); });
+  if (spans.empty()) return Status::Ok();
+  size_t bytes = writes_.bytes() + reads_.bytes();
+  for (const Span& span : spans) bytes += TxnSize::OfRead(span.from, span.to);
+  RETURN_IF_ERROR(CheckTxnSize(bytes, writes_.keys() + reads_.size() + spans.size()));
+  for (Span& span : spans) reads_.Add(std::move(span));
   return Status::Ok();
 }
 

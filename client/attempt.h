@@ -44,9 +44,11 @@ class Attempt final : public Transaction {
   Task<Result<std::optional<std::string>>> GetForUpdate(std::string key) override;
   Task<Result<std::vector<Row>>> Scan(std::string from, std::string to,
                                       ScanOptions options) override;
-  // These two may be called from any one thread, as long as no other call runs.
+  // These may be called from any one thread, as long as no other call runs.
   Status Put(std::string key, std::string value) override;
   Status Delete(std::string key) override;
+  // All or none.
+  Status WriteAll(std::vector<BufferedWrite> writes);
   Timestamp start_ts() const override { return start_.get(); }
   int attempt() const override { return spec_.number; }
 
@@ -78,7 +80,10 @@ class Attempt final : public Transaction {
   Task<Status> EnsurePriority();
 
   Status CheckOpen() const;
+  Status CheckWritable(const std::string& key) const;
   Status NoteRead(Span span);
+  // All or none.
+  Status NoteReads(std::vector<Span> spans);
   Status Write(std::string key, std::optional<std::string> value);
   Status Doom(Status status);
   Status CheckAge() const;

@@ -134,6 +134,9 @@ class Database {
    public:
     virtual ~Session() = default;
     virtual Transaction& transaction() = 0;
+    // As Put or Delete (no value) of each in turn, but of all or none: INVALID_ARGUMENT if what the
+    // transaction would be then is beyond a limit, and nothing was buffered.
+    virtual Status WriteAll(std::vector<BufferedWrite> writes) = 0;
     virtual Task<CommitResult> Commit(Duration timeout) = 0;
     virtual void Rollback() = 0;
     virtual TxnHandle handle() const = 0;

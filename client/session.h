@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "client/attempt.h"
 #include "client/database.h"
@@ -23,6 +25,9 @@ class SessionImpl final : public Database::Session {
   ~SessionImpl() override;
 
   Transaction& transaction() override { return **slot_; }
+  Status WriteAll(std::vector<BufferedWrite> writes) override {
+    return (*slot_)->WriteAll(std::move(writes));
+  }
   Task<CommitResult> Commit(Duration timeout) override;
   void Rollback() override;
   TxnHandle handle() const override { return (*slot_)->handle(); }

@@ -36,6 +36,11 @@ struct ScanOptions {
   size_t limit_bytes = 0;
 };
 
+struct BufferedWrite {
+  std::string key;
+  std::optional<std::string> value;  // none: a deletion
+};
+
 // A part of a long scan (Database::ScanAll).
 struct ScanPage {
   Timestamp read_ts;  // of all pages
@@ -53,9 +58,12 @@ struct TxnHandle {
   std::string anchor_key;  // with a name: any one key that the transaction writes
   bool named() const { return !start_ts; }
   static TxnHandle OfName(const GivenName& name, std::string key);
-  // As printed and parsed by the CLI: "<txn_id>:<start_ts>:<anchor key in hex>".
+  // Of the fields above. With another key another shard would be asked, and answer "aborted".
+  uint32_t Check() const;
+  // As printed and parsed by the CLI: "<txn_id>:<start_ts>:<anchor key in hex>:<check in hex>".
   std::string ToString() const;
-  static std::optional<TxnHandle> Parse(std::string_view text);
+  // INVALID_ARGUMENT: not what ToString made.
+  static Result<TxnHandle> Parse(std::string_view text);
 };
 
 class Transaction {

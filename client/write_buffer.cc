@@ -26,10 +26,13 @@ const WriteBuffer::Value* WriteBuffer::Find(std::string_view key) const {
   return it == writes_.end() ? nullptr : &it->second;
 }
 
+size_t WriteBuffer::BytesOf(std::string_view key) const {
+  const Value* value = Find(key);
+  return value == nullptr ? 0 : TxnSize::OfWrite(key, Bytes(*value));
+}
+
 size_t WriteBuffer::BytesWith(std::string_view key, const Value& value) const {
-  const Value* old = Find(key);
-  const size_t replaced = old == nullptr ? 0 : TxnSize::OfWrite(key, Bytes(*old));
-  return bytes_ - replaced + TxnSize::OfWrite(key, Bytes(value));
+  return bytes_ - BytesOf(key) + TxnSize::OfWrite(key, Bytes(value));
 }
 
 size_t WriteBuffer::DeletionsIn(const Span& span) const {

@@ -26,6 +26,8 @@ class WriteBuffer {
   void Set(std::string key, Value value);
   // nullptr: not written.
   const Value* Find(std::string_view key) const;
+  // What `key` adds to bytes(); 0 if it is not written.
+  size_t BytesOf(std::string_view key) const;
   // bytes() after Set.
   size_t BytesWith(std::string_view key, const Value& value) const;
   bool Adds(std::string_view key) const { return Find(key) == nullptr; }

@@ -6,8 +6,6 @@
 #include <memory>
 #include <utility>
 
-#include "base/coding.h"
-#include "base/crc32c.h"
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "base/status_macros.h"
@@ -171,12 +169,6 @@ Task<Status> TakeTurn(FetchTurns* writes, std::shared_ptr<Execution> execution,
   const size_t bytes = execution->request.ByteSizeLong();
   *turn = co_await writes->TakeExactly(execution->call.client, bytes, kWritePatience);
   co_return Status::Ok();
-}
-
-uint32_t CheckOf(const v1::TxnRef& txn) {
-  std::string fields = txn.txn_id();
-  PutFixed64(&fields, txn.start_ts());
-  return Crc32c(fields + txn.anchor_key());
 }
 
 // The key at which all sendings of a named request meet: by the request alone.
@@ -389,7 +381,7 @@ void FillTxn(const client::TxnHandle& handle, v1::TxnRef* txn) {
   txn->set_txn_id(std::string(handle.txn_id.bytes()));
   txn->set_start_ts(handle.start_ts.bits());
   txn->set_anchor_key(handle.anchor_key);
-  if (!handle.named()) txn->set_check(CheckOf(*txn));
+  if (!handle.named()) txn->set_check(handle.Check());
 }
 
 Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t unix_ms) {
@@ -402,7 +394,7 @@ Result<client::TxnHandle> ParseTxn(const v1::TxnRef& txn, uint64_t unix_ms) {
   client::TxnHandle handle{*id, Timestamp(txn.start_ts()), txn.anchor_key()};
   if (handle.named()) {
     RETURN_IF_ERROR(ParseName(txn.txn_id(), unix_ms).status());
-  } else if (txn.check() != CheckOf(txn)) {
+  } else if (txn.check() != handle.Check()) {
     return InvalidArgument(
         "this txn was not handed out as it is: ask with the one of the error, unchanged, or with "
         "a name in txn_id, any key that it writes in anchor_key, and no start_ts");

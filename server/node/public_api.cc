@@ -6,6 +6,7 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "base/backoff.h"
 #include "base/limits.h"
@@ -390,19 +391,20 @@ Task<v1::SessionWriteResponse> PublicApi::Write(v1::SessionWriteRequest request,
     co_return response;
   }
   const Use use(this, *session);
-  quorate::Status status;
-  if (!Keep(session->get(), BytesWritten(request))) status = TooMuchHeld();
-  int buffered = 0;
-  for (v1::Write& write : *request.mutable_writes()) {
-    if (!status.ok()) break;
-    status = BufferWrite(&use->transaction(), std::move(write));
-    buffered += status.ok() ? 1 : 0;
+  quorate::Status status = TooMuchHeld();
+  const size_t bytes = BytesWritten(request);
+  if (Keep(session->get(), bytes)) {
+    std::vector<client::BufferedWrite> writes;
+    writes.reserve(static_cast<size_t>(request.writes_size()));
+    for (v1::Write& write : *request.mutable_writes()) {
+      client::BufferedWrite& out = writes.emplace_back();
+      out.key = std::move(*write.mutable_key());
+      if (!write.deletion()) out.value = std::move(*write.mutable_value());
+    }
+    status = use->WriteAll(std::move(writes));
+    if (!status.ok()) (*session)->memory.Shrink(bytes);
   }
-  if (!status.ok()) {
-    FillRefusal(status, response.mutable_error());
-    // Only the size of the whole transaction can end it half-way.
-    response.mutable_error()->set_no_effect(buffered == 0);
-  }
+  if (!status.ok()) FillRefusal(status, response.mutable_error());
   co_return response;
 }
 

@@ -84,7 +84,7 @@ TEST(TxnHandle, SurvivesItsText) {
   Random random(1);
   const TxnHandle handle{TxnId::Make(random), Timestamp::FromParts(99, 1), std::string("a\0b", 3)};
   const auto parsed = TxnHandle::Parse(handle.ToString());
-  ASSERT_TRUE(parsed.has_value());
+  ASSERT_TRUE(parsed.ok());
   EXPECT_EQ(parsed->txn_id, handle.txn_id);
   EXPECT_EQ(parsed->start_ts, handle.start_ts);
   EXPECT_EQ(parsed->anchor_key, handle.anchor_key);
@@ -92,11 +92,23 @@ TEST(TxnHandle, SurvivesItsText) {
 
 TEST(TxnHandle, RefusesOtherText) {
   const std::string id(32, 'a');
-  EXPECT_TRUE(TxnHandle::Parse(id + ":5:61").has_value());
   for (const std::string& text :
-       {std::string(), id, id + ":5", id + ":x:61", id + ":5x:61", id + "::61", id + ":5:6",
-        id + ":5:", id + "0:5:61", std::string(":5:61")}) {
-    EXPECT_FALSE(TxnHandle::Parse(text).has_value()) << text;
+       {std::string(), id, id + ":5", id + ":5:61", id + ":x:61:0", id + ":5x:61:0", id + "::61:0",
+        id + ":5:6:0", id + ":5::0", id + "0:5:61:0", std::string(":5:61:0"), id + ":5:61:0:0"}) {
+    EXPECT_EQ(TxnHandle::Parse(text).status().code(), Code::kInvalidArgument) << text;
+  }
+}
+
+TEST(TxnHandle, RefusesATextWithAnyOneCharacterChangedOrLost) {
+  Random random(2);
+  const std::string text =
+      TxnHandle{TxnId::Make(random), Timestamp::FromParts(99, 1), "key"}.ToString();
+  for (size_t i = 0; i < text.size(); ++i) {
+    std::string changed = text;
+    changed[i] = changed[i] == '7' ? '8' : '7';
+    EXPECT_FALSE(TxnHandle::Parse(changed).ok()) << changed;
+    EXPECT_FALSE(TxnHandle::Parse(text.substr(0, i)).ok()) << "cut to " << i;
+    EXPECT_FALSE(TxnHandle::Parse(text.substr(i + 1)).ok()) << "from " << i;
   }
 }
 

@@ -328,6 +328,80 @@ TEST_F(PublicApiTest, ASessionAskedAboutBeforeItsCommitCannotCommit) {
   EXPECT_EQ(*cluster.Get(kLow), std::nullopt);
 }
 
+TEST_F(PublicApiTest, ARefusedWriteOfASessionLeavesNothingOfItself) {
+  const uint64_t session = BeginSession();
+  const std::string big(limits::kValueBytesMax, 'x');
+  for (int i = 0; i < 15; ++i) {
+    ASSERT_EQ(Write(session, "\x11" + std::to_string(i), big), v1::OK);
+  }
+  v1::SessionWriteRequest request;
+  request.set_session_id(session);
+  for (const auto& [key, value] : {std::pair("\x12"
+                                             "debit",
+                                             std::string("1")),
+                                   {"\x12"
+                                    "big",
+                                    big},
+                                   {"\x12"
+                                    "credit",
+                                    "1"}}) {
+    v1::Write* write = request.add_writes();
+    write->set_key(key);
+    write->set_value(value);
+  }
+  const size_t held = api->held();
+  const v1::Error error = Run(api->Write(request, 10s)).error();
+  EXPECT_EQ(error.code(), v1::INVALID_ARGUMENT);
+  EXPECT_TRUE(error.no_effect());
+  EXPECT_EQ(api->held(), held) << "what is not buffered is not counted";
+  EXPECT_FALSE(Read(session,
+                    "\x12"
+                    "debit")
+                   .values(0)
+                   .found());
+  ASSERT_EQ(Commit(session).error().code(), v1::OK);
+  EXPECT_EQ(*cluster.Get("\x12"
+                         "debit"),
+            std::nullopt);
+  EXPECT_EQ(*cluster.Get("\x12"
+                         "credit"),
+            std::nullopt);
+  EXPECT_EQ(*cluster.Get("\x11"
+                         "7"),
+            big);
+}
+
+TEST_F(PublicApiTest, AWriteIsJudgedByWhatItLeaves) {
+  const uint64_t session = BeginSession();
+  const std::string big(limits::kValueBytesMax, 'x');
+  for (int i = 0; i < 15; ++i) {
+    ASSERT_EQ(Write(session, "\x11" + std::to_string(i), big), v1::OK);
+  }
+  v1::SessionWriteRequest request;
+  request.set_session_id(session);
+  v1::Write* deletion = request.add_writes();
+  deletion->set_key(
+      "\x11"
+      "3");
+  deletion->set_deletion(true);
+  for (const char* key : {"\x12"
+                          "a",
+                          "\x12"
+                          "a"}) {
+    v1::Write* write = request.add_writes();
+    write->set_key(key);
+    write->set_value(big);
+  }
+  EXPECT_EQ(Run(api->Write(request, 10s)).error().code(), v1::OK);
+  ASSERT_EQ(Commit(session).error().code(), v1::OK);
+  EXPECT_EQ(*cluster.Get("\x11"
+                         "3"),
+            std::nullopt);
+  EXPECT_EQ(*cluster.Get("\x12"
+                         "a"),
+            big);
+}
+
 TEST_F(PublicApiTest, ASessionThatReadWhatChangedIsRefused) {
   const uint64_t session = BeginSession();
   Read(session, kLow);

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "client/attempt.h"
 
 namespace quorate::sim {
@@ -130,6 +131,14 @@ class RecordingSession final : public client::Database::Session {
     attempt_.id = inner_->handle().txn_id;
   }
   client::Transaction& transaction() override { return recording_; }
+  Status WriteAll(std::vector<client::BufferedWrite> writes) override {
+    RETURN_IF_ERROR(inner_->WriteAll(writes));
+    for (client::BufferedWrite& write : writes) {
+      RETURN_IF_ERROR(write.value ? recording_.Put(std::move(write.key), std::move(*write.value))
+                                  : recording_.Delete(std::move(write.key)));
+    }
+    return Status::Ok();
+  }
   Task<client::CommitResult> Commit(Duration timeout) override {
     attempt_.state = AttemptSeen::State::kCommitting;
     auto result = co_await inner_->Commit(timeout);

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/status_macros.h"
 
 namespace quorate::sim {
 
@@ -169,6 +170,13 @@ class WeakSession final : public client::Database::Session {
   WeakSession(WeakStore& store, Executor& executor, int client)
       : transaction_(store, executor, client) {}
   client::Transaction& transaction() override { return transaction_; }
+  Status WriteAll(std::vector<client::BufferedWrite> writes) override {
+    for (client::BufferedWrite& write : writes) {
+      RETURN_IF_ERROR(write.value ? transaction_.Put(std::move(write.key), std::move(*write.value))
+                                  : transaction_.Delete(std::move(write.key)));
+    }
+    return Status::Ok();
+  }
   Task<client::CommitResult> Commit(Duration) override { return transaction_.Commit(); }
   void Rollback() override {}
   client::TxnHandle handle() const override { return transaction_.Handle(); }
