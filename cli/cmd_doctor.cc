@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -219,7 +220,10 @@ class Visit {
     }
     const int now = view_.Survives();
     facts_.push_back(now < 0 ? std::string("survives   nothing: a majority is missing already")
-                             : fmt::format("survives   the loss of {} node(s), whichever", now));
+                     : now == 0
+                         ? std::string("survives   no loss of a node")
+                         : fmt::format("survives   the loss of {} node{}, whichever {}", now,
+                                       now == 1 ? "" : "s", now == 1 ? "it is" : "they are"));
     if (!thin.empty()) {
       Find(false,
            fmt::format("{} of {} shards have no fault tolerance, with fewer than 3 replicas: shard "
@@ -301,9 +305,9 @@ class Visit {
   std::vector<Finding> findings_;
 };
 
-int Doctor(Context& context, const std::string& data) {
-  if (!data.empty()) {
-    auto examined = server::ExamineDirectory(data);
+int Doctor(Context& context, const std::optional<std::string>& data) {
+  if (data) {
+    auto examined = server::ExamineDirectory(*data);
     if (!examined.ok()) return Fail(context, examined.status());
     return Print(context, examined->facts, examined->findings);
   }
@@ -321,16 +325,19 @@ int Doctor(Context& context, const std::string& data) {
 
 void RegisterDoctor(CLI::App& app, Context& context) {
   auto data = std::make_shared<std::string>();
-  CLI::App* command =
-      AddCommand(app, context, "doctor",
-                 "Say what is wrong, with a cluster or a data directory, and what to do.",
-                 "  quorate doctor --cluster 10.0.0.1:7400\n"
-                 "  quorate doctor --data /var/lib/quorate     (of a node that does not run; "
-                 "changes nothing)\n"
-                 "Exit 0: nothing is wrong. Exit 1: it found something. Exit 2: bad input.",
-                 CommonOptions::kCluster, [&context, data] { return Doctor(context, *data); });
-  command->add_option("--data", *data, "examine this data directory instead of a cluster")
-      ->type_name("DIR");
+  auto option = std::make_shared<const CLI::Option*>();
+  CLI::App* command = AddCommand(
+      app, context, "doctor",
+      "Say what is wrong, with a cluster or a data directory, and what to do.",
+      "  quorate doctor --cluster 10.0.0.1:7400\n"
+      "  quorate doctor --data /var/lib/quorate     (of a node that does not run; "
+      "changes nothing)\n"
+      "Exit 0: nothing is wrong. Exit 1: it found something. Exit 2: bad input.",
+      CommonOptions::kCluster, [&context, data, option] {
+        return Doctor(context, (*option)->count() > 0 ? std::optional(*data) : std::nullopt);
+      });
+  *option = command->add_option("--data", *data, "examine this data directory instead of a cluster")
+                ->type_name("DIR");
 }
 
 }  // namespace quorate::cli

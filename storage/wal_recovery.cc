@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -81,10 +82,12 @@ class Recovery {
   const Wal::Options& options_;
   WalRecovery out_;
   std::vector<uint64_t> numbers_;  // of the files present, ascending
-  uint64_t last_ = 0;              // the newest segment with a valid frame; 0: none
-  uint64_t expected_end_ = 0;      // of the segment that was replayed last
-  bool loss_noted_ = false;        // in that segment
-  bool tail_lost_ = false;         // found now, in files that go before the verdicts are durable
+  // With something else in their header than a crash leaves there.
+  std::set<uint64_t> headless_;
+  uint64_t last_ = 0;          // the newest segment with a valid frame; 0: none
+  uint64_t expected_end_ = 0;  // of the segment that was replayed last
+  bool loss_noted_ = false;    // in that segment
+  bool tail_lost_ = false;     // found now, in files that go before the verdicts are durable
   // Unattributed damage met so far, and how much of it each group was checked against.
   uint64_t gaps_ = 0;
   std::map<GroupId, uint64_t> checked_;
@@ -118,6 +121,7 @@ Result<bool> Recovery::FindFiles() {
                       fmt::format("{}/{} was written by a newer version of quorate",
                                   options_.directory, name));
       case HeaderState::kInvalid:
+        if (bytes.find_first_not_of('\0') != std::string::npos) headless_.insert(number);
         // Records do not depend on it as long as something gives the log's id.
         if (!log_id && !MUTANT("wal-header-damage-is-a-new-log")) {
           ASSIGN_OR_RETURN(const std::string more, file->Read(0, kFirstNoteBytesMax));
@@ -277,6 +281,10 @@ void Recovery::Replay(const Segment& segment, bool last) {
     return;
   }
   out_.offset = last ? TailCut(segment.items) : segment.items.back().end;
+  if (headless_.contains(segment.number)) {
+    env_.log.Warn("wal: the header of {} is damaged; its records do not depend on it",
+                  SegmentName(segment.number));
+  }
   for (const ScanItem& item : segment.items) {
     if (item.begin >= out_.offset) break;
     switch (item.kind) {

@@ -42,6 +42,8 @@ class Examiner {
 
   Result<Examination> Run() {
     RETURN_IF_ERROR(CheckReadable());
+    // Of a directory that is not a node's nothing else is said: what is advised would hurt it.
+    if (!IsOfANode()) return std::move(out_);
     Permissions();
     Space();
     if (InUse()) return std::move(out_);
@@ -71,6 +73,37 @@ class Examiner {
     return Status::Ok();
   }
 
+  // Its identity begins as one, or there is nothing in it but what a first start leaves.
+  bool IsOfANode() {
+    constexpr std::string_view kTitle = "quorate identity\n";
+    const auto file = files_.Open(path_ + "/IDENTITY", storage::OpenMode::kMustExist);
+    if (file.ok()) {
+      const auto begin = (*file)->Read(0, kTitle.size());
+      if (begin.ok() && *begin == kTitle) return true;
+    }
+    auto directory = storage::DataDirectory::Open(env_, dry_, path_);
+    if (directory.ok()) return true;
+    NotUsable(directory.status());
+    return false;
+  }
+
+  // Such a message ends with what to do.
+  void NotUsable(const Status& status) {
+    const std::string& message = status.message();
+    const size_t cut = message.rfind("; ");
+    if (cut == std::string::npos) {
+      return Find(true, message, "mend that, or start the node with an empty directory");
+    }
+    Find(true, message.substr(0, cut), message.substr(cut + 2));
+  }
+
+  // As one word of a shell.
+  static std::string Quoted(std::string_view path) {
+    std::string quoted = "'";
+    for (const char c : path) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return quoted + "'";
+  }
+
   void Permissions() {
     size_t open_to_others = 0;
     std::string foreign;
@@ -92,7 +125,7 @@ class Examiner {
     if (open_to_others > 0) {
       Find(false,
            fmt::format("{} of its files may be used by others than their owner", open_to_others),
-           fmt::format("run `chmod -R go-rwx '{}'`", path_));
+           fmt::format("run `chmod -R go-rwx {}`", Quoted(path_)));
     }
     if (!foreign.empty()) {
       Find(true, fmt::format("'{}' has another owner than the directory", foreign),
@@ -134,7 +167,7 @@ class Examiner {
   bool Identity() {
     auto directory = storage::DataDirectory::Open(env_, dry_, path_);
     if (!directory.ok()) {
-      Find(true, directory.status().message(), "see the message");
+      NotUsable(directory.status());
       return false;
     }
     identity_ = (*directory)->identity();
@@ -176,12 +209,15 @@ class Examiner {
     const bool damaged = !log->verdicts.empty() ||
                          std::any_of(groups.begin(), groups.end(),
                                      [](const auto& group) { return group.second.damaged; });
+    std::string said;
+    for (const std::string& line : log_.lines) said += (said.empty() ? "" : "; ") + line;
     if (damaged || log->lost) {
-      std::string said;
-      for (const std::string& line : log_.lines) said += (said.empty() ? "" : "; ") + line;
       Find(
           true, fmt::format("the log is damaged: {}", said.empty() ? "records are missing" : said),
           "start the node while its peers run: the replicas concerned fetch their state from them");
+    } else if (!said.empty()) {
+      Find(false, fmt::format("the log was damaged where nothing was lost: {}", said),
+           "look after its disk; the node starts, and nothing else has to be done");
     }
   }
 
@@ -202,8 +238,14 @@ class Examiner {
     const std::string directory = path_ + "/store";
     std::vector<storage::LeafRange> damaged;
     const Status read = ReadStore(directory + "/data.mdb", &damaged);
-    if (read.code() == Code::kNotFound) {
+    if (read.code() == Code::kNotFound && identity_.cluster_id.empty()) {
       Fact("store      none yet");
+    } else if (read.code() == Code::kNotFound) {
+      Find(true,
+           fmt::format("the store is gone: '{}' holds no data.mdb, or an empty one, and this node "
+                       "is a member",
+                       directory),
+           "start the node while its peers run: its replicas fetch their state from them");
     } else if (read.code() == Code::kCorruption || !damaged.empty()) {
       Find(true,
            read.ok() ? fmt::format("the store has {} damaged page(s)", damaged.size())

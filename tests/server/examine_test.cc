@@ -11,7 +11,9 @@
 
 #include "base/real_executor.h"
 #include "server/program/dry_files.h"
+#include "storage/node_identity.h"
 #include "storage/posix_file.h"
+#include "tests/support/test_env.h"
 
 namespace quorate::server {
 namespace {
@@ -58,10 +60,50 @@ TEST_F(Directory, ADamagedIdentityAndAForeignDirectoryAreFound) {
 }
 
 TEST_F(Directory, FilesOfOthersAndForOthersAreFound) {
-  Write("IDENTITY", "x");
+  Write("IDENTITY", "quorate identity\n");
   ::chmod((path_ + "/IDENTITY").c_str(), 0644);
   EXPECT_THAT(ExamineDirectory(path_)->findings,
               Contains(Field(&Finding::what, HasSubstr("used by others than their owner"))));
+}
+
+TEST_F(Directory, OfWhatIsNoNodesDirectoryOnlyThatIsSaid) {
+  for (const char* name : {"passwd", "IDENTITY"}) {
+    Write(name, "of something else");
+    ::chmod((path_ + "/" + name).c_str(), 0644);
+    ::chmod(path_.c_str(), 0755);
+    const auto found = ExamineDirectory(path_)->findings;
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_TRUE(found[0].serious);
+    EXPECT_THAT(found[0].advice, testing::Not(HasSubstr("chmod")));
+    EXPECT_THAT(found[0].advice, HasSubstr("empty"));
+  }
+}
+
+TEST_F(Directory, TheAdviceIsOneWordOfAShellWhateverThePathIsCalled) {
+  const std::string path = path_ + "/it's";
+  std::filesystem::create_directory(path);
+  std::ofstream(path + "/IDENTITY") << "quorate identity\n";
+  ::chmod((path + "/IDENTITY").c_str(), 0644);
+  EXPECT_THAT(
+      ExamineDirectory(path)->findings,
+      Contains(Field(&Finding::advice, HasSubstr("chmod -R go-rwx '" + path_ + "/it'\\''s'"))));
+}
+
+TEST_F(Directory, AStoppedMemberWithoutAStoreHasLostIt) {
+  RealExecutor executor;
+  storage::PosixFileSystem files(executor);
+  TestEnv world;
+  {
+    auto directory = storage::DataDirectory::Open(world.env, files, path_);
+    ASSERT_TRUE(directory.ok());
+    ASSERT_TRUE((*directory)->Assign(std::string(32, 'a'), NodeId(1)).ok());
+  }
+  const auto gone = Contains(Field(&Finding::what, HasSubstr("the store is gone")));
+  EXPECT_THAT(ExamineDirectory(path_)->findings, gone);
+  std::filesystem::create_directory(path_ + "/store");
+  EXPECT_THAT(ExamineDirectory(path_)->findings, gone);
+  Write("store/data.mdb", "");
+  EXPECT_THAT(ExamineDirectory(path_)->findings, gone);
 }
 
 TEST_F(Directory, DryFilesChangeNothing) {
