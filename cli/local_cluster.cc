@@ -141,7 +141,19 @@ Status LocalCluster::WaitAnswer(Admin& admin, int node) {
   return Status::Ok();
 }
 
+// Fewer processes than the data was made for: shards without a majority, or without a replica.
+Status LocalCluster::CheckSize() const {
+  int made_for = size();
+  std::error_code error;
+  while (std::filesystem::exists(DataPath(made_for + 1) + "/IDENTITY", error)) ++made_for;
+  if (made_for == size()) return Status::Ok();
+  return InvalidArgument(fmt::format(
+      "'{}' holds the data of {} nodes: start it with --nodes {}, or choose another --data",
+      options_.directory, made_for, made_for));
+}
+
 Status LocalCluster::Start() {
+  RETURN_IF_ERROR(CheckSize());
   for (int node = 1; node <= size(); ++node) RETURN_IF_ERROR(StartNode(node));
   return Status::Ok();
 }

@@ -48,6 +48,7 @@ class LocalCluster {
   int size() const { return options_.nodes; }
 
  private:
+  Status CheckSize() const;
   std::string DataPath(int node) const;
   Status Died(int node) const;
   Status WaitAnswer(Admin& admin, int node);

@@ -81,7 +81,10 @@ void Signals::Watch(std::function<void(int signal)> stop) {
     sigwait(&set, &number);
     stop(number);
     sigwait(&set, &number);
-    std::_Exit(kExitFailed);
+    WriteLastWords(
+        "quorate node: it is stopping already; SIGKILL ends it at once, and nothing that was "
+        "acknowledged would be lost\n");
+    while (true) sigwait(&set, &number);
   }).detach();
 }
 

@@ -167,6 +167,27 @@ class Life(unittest.TestCase):
                 node.send_signal(signal.SIGTERM)
                 self.assertEqual(node.wait(timeout=30), 0)
 
+    def test_a_second_signal_while_it_stops_changes_nothing(self):
+        with harness.Cluster(nodes=1, shards=2) as cluster:
+            process = cluster.processes[0]
+            process.send_signal(signal.SIGTERM)
+            while process.poll() is None:  # as often as it takes to fall into every step of the stop
+                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGINT)
+            self.assertEqual(process.wait(), 0)
+            self.assertIn("stopped\n", cluster.log(0))
+            with open(os.path.join(cluster.data(0), "IDENTITY")) as file:
+                self.assertIn("stopped clean", file.read())
+
+    def test_dev_with_fewer_nodes_than_its_data_is_refused(self):
+        with tempfile.TemporaryDirectory() as directory:
+            for node in (1, 2, 3):
+                os.makedirs(f"{directory}/node-{node}")
+                open(f"{directory}/node-{node}/IDENTITY", "w").close()
+            refused = harness.run("dev", "--nodes", "1", "--data", directory, "--port", str(harness.free_ports(1)[0]))
+            self.assertEqual(refused.returncode, USAGE, refused)
+            self.assertIn("--nodes 3", refused.stderr)
+
     def test_dev_goes_on_with_its_data(self):
         with tempfile.TemporaryDirectory() as directory:
             port = harness.free_ports(1)[0]
