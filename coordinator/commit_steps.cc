@@ -18,6 +18,8 @@ std::string_view Explain(Code code) {
       return "aborted, for good";
     case Code::kAlreadyExists:
       return "no attempt under this name can commit any more";
+    case Code::kInvalidArgument:
+      return "refused as it is, for good: malformed, or its name is of a time too far ahead";
     case Code::kOverloaded:
       return "too many transactions in flight on this shard or node";
     case Code::kNoSpace:

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/backoff.h"
+#include "base/bytes.h"
 #include "base/limits.h"
 #include "base/status_macros.h"
 #include "quorate/v1/node.pb.h"
@@ -247,6 +248,17 @@ void PublicApi::End(Sessions::iterator it) {
   } else {
     Unlist(session);
   }
+  // Whoever commits it all the same hears what is certain here.
+  v1::SessionCommitResponse answer;
+  FillTxn(session.session->handle(), answer.mutable_txn());
+  FillRefusal(quorate::Status(Code::kAborted,
+                              fmt::format("session {} ended before it was committed (rolled back, "
+                                          "unused for a minute, or its place was needed): nothing "
+                                          "was written, and nothing will be",
+                                          session.id)),
+              answer.mutable_error());
+  answers_.Begin(session.id, env_.Now());
+  answers_.Finish(session.id, std::move(answer));
   session.session->Rollback();
   sessions_.erase(it);
 }
@@ -422,6 +434,15 @@ Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest reque
     StatusToError(session.status(), response.mutable_error());
     co_return response;
   }
+  const std::string own((*session)->session->handle().txn_id.bytes());
+  if (!request.txn().txn_id().empty() && request.txn().txn_id() != own) {
+    FillRefusal(
+        InvalidArgument(fmt::format("txn_id {} is not that of session {}, which Begin gave: "
+                                    "{}; nothing was done, and the session goes on",
+                                    ToHex(request.txn().txn_id()), id, ToHex(own))),
+        response.mutable_error());
+    co_return response;
+  }
   const Use use(this, *session);
   const Instant deadline = env_.Now() + timeout;
   std::unique_ptr<FetchTurns::Turn> turn;
@@ -481,8 +502,8 @@ Task<v1::SessionCommitResponse> PublicApi::CommitAgain(v1::SessionCommitRequest 
     const Result<client::Outcome> outcome = co_await Ask(std::move(txn), left);
     if (outcome.ok()) {
       if (*outcome == client::Outcome::kAborted) {
-        StatusToError(quorate::Status(Code::kAborted, "the session did not commit, and never will"),
-                      response.mutable_error());
+        FillRefusal(quorate::Status(Code::kAborted, "the session did not commit, and never will"),
+                    response.mutable_error());
       }
       response.set_commit_ts(outcome->commit_ts.bits());
       answers_.Finish(request.session_id(), response);
@@ -608,6 +629,8 @@ Task<v1::InitResponse> PublicApi::Init(v1::InitRequest request, PublicCall call)
   *message.mutable_init() = std::move(request);
   v1::NodeResponse answer = co_await node_.Handle(node_.cluster_id(), 0, std::move(message));
   if (answer.error().code() != v1::OK) *answer.mutable_init()->mutable_error() = answer.error();
+  v1::Error* error = answer.mutable_init()->mutable_error();
+  if (error->code() == v1::ALREADY_EXISTS) error->set_no_effect(true);
   co_return std::move(*answer.mutable_init());
 }
 

@@ -421,6 +421,53 @@ TEST_F(PublicApiTest, ARolledBackSessionLeavesNothing) {
   EXPECT_EQ(*cluster.Get(kLow), std::nullopt);
 }
 
+TEST_F(PublicApiTest, ACommitOfASessionThatWasRolledBackIsCertainlyAborted) {
+  const uint64_t session = BeginSession();
+  EXPECT_EQ(Write(session, kLow, "s"), v1::OK);
+  v1::SessionRollbackRequest request;
+  request.set_session_id(session);
+  EXPECT_EQ(Run(api->Rollback(request, 10s)).error().code(), v1::OK);
+  for (int i = 0; i < 2; ++i) {
+    const v1::SessionCommitResponse answer = Commit(session);
+    EXPECT_EQ(answer.error().code(), v1::ABORTED) << answer.error().message();
+    EXPECT_TRUE(answer.error().no_effect());
+  }
+}
+
+TEST_F(PublicApiTest, ACommitUnderAnotherTransactionsNameIsRefusedAndTheSessionGoesOn) {
+  const v1::BeginResponse one = Run(api->Begin({}, 10s));
+  const v1::BeginResponse other = Run(api->Begin({}, 10s));
+  EXPECT_EQ(Write(one.session_id(), kLow, "s"), v1::OK);
+  v1::SessionCommitRequest request;
+  request.set_session_id(one.session_id());
+  *request.mutable_txn() = other.txn();
+  request.mutable_txn()->set_anchor_key(kLow);
+  const v1::Error error = Run(api->Commit(request, 10s)).error();
+  EXPECT_EQ(error.code(), v1::INVALID_ARGUMENT);
+  EXPECT_TRUE(error.no_effect());
+  *request.mutable_txn() = one.txn();
+  EXPECT_EQ(Run(api->Commit(request, 10s)).error().code(), v1::OK);
+  EXPECT_EQ(*cluster.Get(kLow), "s");
+}
+
+TEST_F(PublicApiTest, WhatIsCertainToHaveHadNoEffectSaysSo) {
+  const v1::BeginResponse begun = Run(api->Begin({}, 10s));
+  PublicApi other(cluster.at(3).process()->env(), cluster.node(3));
+  v1::SessionCommitRequest request;
+  request.set_session_id(begun.session_id());
+  *request.mutable_txn() = begun.txn();
+  request.mutable_txn()->set_anchor_key(kHigh);
+  const v1::Error aborted = Run(other.Commit(request, 10s)).error();
+  EXPECT_EQ(aborted.code(), v1::ABORTED) << "asking has closed its name";
+  EXPECT_TRUE(aborted.no_effect());
+  v1::InitRequest init;
+  init.set_shards(4);
+  init.set_replication_factor(3);
+  const v1::Error exists = Run(api->Init(init, 10s)).error();
+  EXPECT_EQ(exists.code(), v1::ALREADY_EXISTS) << exists.message();
+  EXPECT_TRUE(exists.no_effect());
+}
+
 TEST_F(PublicApiTest, AForgottenSessionEndsAfterAMinute) {
   const uint64_t session = BeginSession();
   EXPECT_EQ(Write(session, kLow, "s"), v1::OK);
