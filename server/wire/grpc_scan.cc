@@ -23,6 +23,7 @@ class ScanCall final : public PageSink {
 
   Task<bool> Write(v1::ScanAllResponse page) override {
     if (writing_ || call_.gone->set()) co_return false;
+    if (page.error().code() == v1::OVERLOADED) core_->overloaded.Add();
     writing_ = true;
     Begin();
     const Promise<bool> left(core_->env.executor);

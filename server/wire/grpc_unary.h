@@ -110,6 +110,9 @@ class UnaryCall {
     handle_(std::move(request_), std::move(answer));
   }
   void Finish(const Response& response, const grpc::Status& status) {
+    if constexpr (requires { response.error(); }) {
+      if (response.error().code() == v1::OVERLOADED) core_->overloaded.Add();
+    }
     // gRPC serialises it here; what is held for it from now on is that.
     if (status.ok()) {
       writer_.Finish(response, status, &finish_);

@@ -238,6 +238,22 @@ class GrpcClient(unittest.TestCase):
                  for line in self.cluster.get_http(node, "/metrics")[1].splitlines()]
         return sum(int(line.split()[1]) for line in lines if line.startswith(counter))
 
+    def test_answers_of_overloaded_are_counted(self):
+        pb, before, answers, sessions = self.pb, self.refused("quorate_calls_overloaded_total"), 0, []
+        while not answers:
+            sessions.append(self.nodes[0].Begin(pb.BeginRequest(), timeout=TIMEOUT).session_id)
+            for number in range(15):
+                write = self.txn_pb.Write(key=b"over/%d" % number, value=b"x" * (1 << 20))
+                refused = self.nodes[0].Write(
+                    pb.SessionWriteRequest(session_id=sessions[-1], writes=[write]), timeout=TIMEOUT).error
+                if refused.code:
+                    self.assertEqual(refused.code, self.txn_pb.OVERLOADED, refused)
+                    self.assertTrue(refused.no_effect)
+                    answers += 1
+        self.assertEqual(self.refused("quorate_calls_overloaded_total") - before, answers)
+        for session in sessions:
+            self.nodes[0].Rollback(pb.SessionRollbackRequest(session_id=session), timeout=TIMEOUT)
+
     def stream(self, method, *messages):
         """What a node answers to raw bytes on one of its streams, until it ends the stream."""
         call = self.channels[0].stream_stream(method)(iter(messages), timeout=TIMEOUT)
