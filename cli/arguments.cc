@@ -42,6 +42,21 @@ Status NoSuchOption(const CLI::App& command, std::string_view word) {
   return InvalidArgument(message);
 }
 
+// `words`: those that are no options.
+Status CheckCount(const CLI::App& command, const std::vector<std::string>& words) {
+  std::vector<std::string> names;
+  size_t most = 0;
+  for (const CLI::Option* option : command.get_options()) {
+    if (!option->get_positional()) continue;
+    names.push_back(option->get_name(true));
+    most += static_cast<size_t>(option->get_items_expected_max());
+  }
+  if (words.size() <= most) return Status::Ok();
+  return InvalidArgument(fmt::format(
+      "'{}' is one word too many: `quorate {}` takes {}", words[most], command.get_name(),
+      names.empty() ? std::string("options only") : fmt::format("{}", fmt::join(names, " "))));
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
@@ -85,6 +100,7 @@ Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
       options.push_back(words[++at]);
     }
   }
+  if (Status status = CheckCount(*command, others); !status.ok()) return status;
   std::vector<std::string> arranged{command->get_name()};
   arranged.insert(arranged.end(), options.begin(), options.end());
   if (!others.empty()) arranged.emplace_back("--");

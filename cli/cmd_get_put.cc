@@ -32,7 +32,7 @@ int Get(Context& context, KeyFlags flags) {
   if (auto status = DecodeArgument(flags.hex, "KEY", &flags.key); !status.ok()) {
     return Fail(context, status);
   }
-  auto value = context.database().Get(flags.key);
+  auto value = context.UntilReached([&] { return context.database().Get(flags.key); });
   if (!value.ok()) return Fail(context, value.status());
   if (context.json) {
     nlohmann::ordered_json json;
@@ -60,8 +60,10 @@ int Write(Context& context, KeyFlags flags, bool deletion) {
     }
   }
   if (!status.ok()) return Fail(context, status);
-  auto result = deletion ? context.database().Delete(flags.key)
-                         : context.database().Put(flags.key, flags.value);
+  auto result = context.UntilReached([&] {
+    return deletion ? context.database().Delete(flags.key)
+                    : context.database().Put(flags.key, flags.value);
+  });
   if (!result.ok()) return FailWrite(context, result);
   if (context.json) {
     PrintJson({{"committed", true}, {"commit_ts", result.commit_ts.ToString()}});

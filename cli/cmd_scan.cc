@@ -101,9 +101,16 @@ int Scan(Context& context, const ScanFlags& flags, bool has_prefix) {
   Listing listing(context, flags);
   const client::ScanAllOptions options{
       .reverse = flags.reverse, .keys_only = flags.keys_only, .limit = flags.limit};
-  const auto status = context.database().ScanAll(
-      from, to, options,
-      [&listing](client::ScanPage page) { return listing.Take(std::move(page)); });
+  bool begun = false;
+  Status status;
+  const auto take = [&](client::ScanPage page) {
+    begun = true;
+    return listing.Take(std::move(page));
+  };
+  (void)context.UntilReached([&] {
+    status = context.database().ScanAll(from, to, options, take);
+    return begun ? Status::Ok() : status;  // what was printed is not printed again
+  });
   if (Out().error() != 0) return kExitDone;  // FinishOutput tells
   if (!status.ok()) {
     return Fail(context, Status(status.code(),

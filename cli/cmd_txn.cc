@@ -124,11 +124,12 @@ int RunTxn(Context& context, const std::string& file) {
   auto steps = ParseTxnScript(*text);
   if (!steps.ok()) return Fail(context, steps.status());
   TxnOutput output;
-  auto result = context.database().Transact([&](client::SyncTransaction& txn) -> Status {
+  const auto closure = [&](client::SyncTransaction& txn) -> Status {
     output = {};
     RETURN_IF_ERROR(RunChecks(txn, *steps, &output));
     return RunSteps(txn, *steps, &output);
-  });
+  };
+  auto result = context.UntilReached([&] { return context.database().Transact(closure); });
   if (!result.ok()) return FailWrite(context, result);
   PrintTxn(context, result, output);
   return kExitDone;
@@ -164,7 +165,7 @@ int Outcome(Context& context, OutcomeFlags flags) {
   const auto handle =
       ParseHandle(flags.id, with_key ? std::optional(std::move(flags.key)) : std::nullopt);
   if (!handle.ok()) return Fail(context, handle.status());
-  auto outcome = context.database().GetOutcome(*handle);
+  auto outcome = context.UntilReached([&] { return context.database().GetOutcome(*handle); });
   // What was asked wrongly says nothing about a transaction.
   if (outcome.status().code() == Code::kInvalidArgument) return Fail(context, outcome.status());
   if (!outcome.ok()) {

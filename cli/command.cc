@@ -1,16 +1,20 @@
 #include "cli/command.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <thread>
+#include <utility>
 
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/real_clock.h"
 #include "cli/output.h"
 
 namespace quorate::cli {
@@ -65,7 +69,24 @@ Status Context::Check() {
                     timeout_text, ToMillis(limits::kRequestTimeoutMax) / 1000));
   }
   timeout_ = *timeout;
+  end_ = RealClock::BootNow() + timeout_;
   return Status::Ok();
+}
+
+bool Context::WaitForNode(const Status& status) {
+  constexpr Duration kPause = std::chrono::milliseconds(100);
+  // Nodes that were not there when it began are waited for until they are a cluster, too.
+  const bool not_yet =
+      status.code() == Code::kUnavailable || (waited_ && status.code() == Code::kUninitialized);
+  const Duration left = end_ - RealClock::BootNow() - kPause;
+  if (!not_yet || left <= kPause) return false;
+  if (!std::exchange(waited_, true) && isatty(STDERR_FILENO) == 1) {
+    Complain(fmt::format("waiting for a node ({})", status.message()));
+  }
+  std::this_thread::sleep_for(kPause);
+  database_.reset();
+  timeout_ = left;
+  return true;
 }
 
 client::Database& Context::database() {

@@ -50,10 +50,36 @@ class Context {
   // Opened at first use.
   client::Database& database();
   Admin& admin();
+  // Runs `call`, which works with database(), until it does not fail for want of a node that can be
+  // reached, or --timeout is over: nodes that were just started take a while. Nothing happened in a
+  // run that failed so. The result of the last run that was told more than that, or of the first.
+  template <class Call>
+  auto UntilReached(Call call) {
+    auto result = call();
+    while (WaitForNode(StatusOf(result))) {
+      auto again = call();
+      if (StatusOf(again).code() != Code::kUnavailable) result = std::move(again);
+    }
+    return result;
+  }
 
  private:
+  static Status StatusOf(const Status& status) { return status; }
+  template <class T>
+  static Status StatusOf(const Result<T>& result) {
+    return result.status();
+  }
+  // An unknown outcome is not tried again, whatever its code.
+  static Status StatusOf(const client::CommitResult& result) {
+    return result.unknown ? Status::Ok() : result.status;
+  }
+  // Whether to try again; if so, after a pause, with the time that is left.
+  bool WaitForNode(const Status& status);
+
   std::vector<std::string> addresses_;
   Duration timeout_{};
+  Instant end_;  // of the time to try
+  bool waited_ = false;
   std::unique_ptr<client::Database> database_;
   std::unique_ptr<Admin> admin_;
 };

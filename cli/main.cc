@@ -60,6 +60,11 @@ int Run(std::vector<std::string> words) {
   return context.exit_code;
 }
 
+// Libraries open descriptors when they are initialised, before main and before any constructor
+// here.
+__attribute__((section(".preinit_array"),
+               used)) void (*const open_standard_files)() = OpenStandardFiles;
+
 }  // namespace
 }  // namespace quorate::cli
 

@@ -120,10 +120,13 @@ void Complain(std::string_view text) {
   (void)WriteAll(STDERR_FILENO, EscapeControls(fmt::format("quorate: {}\n", text)));
 }
 
-void PrepareStandardFiles() {
+void OpenStandardFiles() {
   OpenIfClosed(STDIN_FILENO, O_WRONLY);
   OpenIfClosed(STDOUT_FILENO, O_RDONLY);
   OpenIfClosed(STDERR_FILENO, O_RDONLY);
+}
+
+void PrepareStandardFiles() {
   struct sigaction before {};
   struct sigaction ignore {};
   ignore.sa_handler = SIG_IGN;

@@ -52,9 +52,11 @@ void Say(fmt::format_string<A...> format, A&&... arguments) {
 // "quorate: TEXT" on standard error, behind what standard output got so far.
 void Complain(std::string_view text);
 
-// At the start of main. Closed standard files are opened on /dev/null the wrong way round, so that
-// using them fails and no socket takes their numbers. A closed pipe is an error of a write from
-// then on, not the end of the program: `demo` has nodes to stop.
+// Closed standard files are opened on /dev/null the wrong way round, so that using them fails and
+// no other descriptor takes their numbers. Before anything else runs: system calls only.
+void OpenStandardFiles();
+// At the start of main. A closed pipe is an error of a write from then on, not the end of the
+// program: `demo` has nodes to stop.
 void PrepareStandardFiles();
 // At the end of main: the exit code, given the command's own. If output was lost, says so, and what
 // would have been 0 or 4 becomes 5; with a closed pipe it ends by SIGPIPE instead, as other

@@ -39,6 +39,12 @@ class Arguments : public testing::Test {
   Words split_at_;
 };
 
+TEST_F(Arguments, AWordTooManyIsNamed) {
+  EXPECT_THAT(Refusal({"put", "a", "b", "--", "c", "d"}), HasSubstr("'c' is one word too many"));
+  EXPECT_THAT(Refusal({"put", "a", "b", "c"}), HasSubstr("takes KEY VALUE"));
+  EXPECT_THAT(Refusal({"status", "a"}), HasSubstr("takes options only"));
+}
+
 TEST_F(Arguments, WordsComeLastBehindTwoDashes) {
   EXPECT_THAT(Arrange({"put", "k", "--json", "v"}), ElementsAre("put", "--json", "--", "k", "v"));
   EXPECT_THAT(Arrange({"put", "k", "-5"}), ElementsAre("put", "--", "k", "-5"));

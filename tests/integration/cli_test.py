@@ -2,6 +2,8 @@
 """Every command of the program against a live cluster: output, --json, exit codes."""
 import json
 import os
+import signal
+import subprocess
 import tempfile
 import time
 import unittest
@@ -31,6 +33,38 @@ class Help(unittest.TestCase):
                           ["bench", "--workload", "nap"]):
             with self.subTest(arguments):
                 self.assertEqual(harness.run(*arguments).returncode, USAGE)
+
+    def test_what_was_given_is_what_is_refused(self):
+        for arguments, words in ((["get", "a", "b"], "'b' is one word too many"),
+                                 (["outcome", "0" * 32, "--key", ""], "--key is empty"),
+                                 (["doctor", "--data", ""], "'' is no directory")):
+            with self.subTest(arguments):
+                result = harness.run(*arguments)
+                self.assertEqual(result.returncode, USAGE, result)
+                self.assertIn(words, result.stderr)
+
+    def test_closed_standard_input_is_a_bad_descriptor(self):
+        done = subprocess.run(["bash", "-c", 'exec "$0" put k - <&-', harness.PROGRAM], capture_output=True, text=True,
+                              timeout=60)
+        self.assertEqual(done.returncode, USAGE, done)
+        self.assertIn("Bad file descriptor", done.stderr)
+
+    def test_a_command_waits_for_nodes_that_are_being_started(self):
+        with tempfile.TemporaryDirectory() as directory:
+            port = harness.free_ports(1)[0]
+            early = subprocess.Popen([harness.PROGRAM, "put", "a", "1", "--cluster", f"127.0.0.1:{port}", "--timeout", "60s"],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                     preexec_fn=harness.die_with_parent)
+            time.sleep(2)  # longer than a first attempt is patient
+            self.assertIsNone(early.poll())
+            dev = subprocess.Popen([harness.PROGRAM, "dev", "--data", directory, "--port", str(port)],
+                                   stdout=subprocess.DEVNULL, preexec_fn=harness.die_with_parent)
+            try:
+                out, error = early.communicate(timeout=90)
+                self.assertEqual((early.returncode, out), (DONE, "committed\n"), error)
+            finally:
+                dev.send_signal(signal.SIGINT)
+                dev.wait(timeout=30)
 
     def test_no_cluster_there(self):
         address = f"127.0.0.1:{harness.free_ports(1)[0]}"

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The commands of README's "Five minutes with a cluster", as they stand there.
+"""The commands of README's "Five minutes with a cluster", as they stand there, pasted at once.
 
 Only paths and ports are changed: the program is the one under test, the data directory a temporary
 one, the cluster's ports free ones. The line that builds is left to tests/run.
@@ -35,7 +35,6 @@ class Readme(unittest.TestCase):
                                    stdout=subprocess.PIPE, text=True,
                                    preexec_fn=harness.die_with_parent)
             try:
-                self.assertIn("cluster", dev.stdout.readline())
                 for line in lines[1:]:
                     with self.subTest(line):
                         result = subprocess.run(
