@@ -14,6 +14,9 @@
 namespace quorate {
 namespace {
 
+// A slot: what an oracle gives.
+constexpr uint64_t kStart = 7 << Timestamp::kSubBits;
+
 using Request = v1::NodeRequest;
 using Change = std::function<void(Request*)>;
 
@@ -47,9 +50,9 @@ TEST(Judge, Commit) {
   Request good;
   v1::CommitRequest* commit = good.mutable_commit();
   commit->set_txn_id(kId);
-  commit->set_start_ts(7);
+  commit->set_start_ts(kStart);
   commit->mutable_priority()->set_txn_id(kId);
-  commit->mutable_priority()->set_start_ts(7);
+  commit->mutable_priority()->set_start_ts(kStart);
   commit->set_anchor_key("b");
   commit->add_writes()->set_key("a");
   commit->add_writes()->set_key("b");
@@ -58,7 +61,8 @@ TEST(Judge, Commit) {
                     [](Request* r) { r->mutable_commit()->set_txn_id("short"); },
                     [](Request* r) { r->mutable_commit()->set_txn_id(std::string(16, '\0')); },
                     [](Request* r) { r->mutable_commit()->set_start_ts(0); },
-                    [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(8); },
+                    [](Request* r) { r->mutable_commit()->set_start_ts(kStart + 1); },
+                    [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(kStart + 1); },
                     [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(0); },
                     [](Request* r) { r->mutable_commit()->mutable_priority()->clear_txn_id(); },
                     [](Request* r) { r->mutable_commit()->set_anchor_key("c"); },
@@ -75,7 +79,7 @@ TEST(Judge, Prepare) {
   Request good;
   v1::PrepareRequest* prepare = good.mutable_prepare();
   prepare->set_txn_id(kId);
-  prepare->set_start_ts(7);
+  prepare->set_start_ts(kStart);
   prepare->mutable_priority()->set_txn_id(kId);
   prepare->set_anchor_key("z");
   prepare->add_writes()->set_key("m");
@@ -90,6 +94,7 @@ TEST(Judge, Prepare) {
                     [](Request* r) { r->mutable_prepare()->set_marker_key(kLong); },
                     [](Request* r) { r->mutable_prepare()->set_anchor_key(""); },
                     [](Request* r) { r->mutable_prepare()->set_start_ts(0); },
+                    [](Request* r) { r->mutable_prepare()->set_start_ts(kStart + 1); },
                     [](Request* r) { r->mutable_prepare()->mutable_priority()->set_txn_id("x"); },
                     [](Request* r) { r->mutable_prepare()->mutable_guards(0)->set_to("c"); },
                     [](Request* r) { r->mutable_prepare()->mutable_guards()->SwapElements(0, 1); },
@@ -131,7 +136,7 @@ TEST(Judge, OutcomesAndQuestionsAboutThem) {
   v1::Resolution* resolution = good.mutable_resolve()->add_resolutions();
   resolution->set_txn_id(kId);
   resolution->set_digest(1);
-  resolution->set_start_ts(7);
+  resolution->set_start_ts(kStart);
   resolution->set_outcome(v1::COMMITTED);
   resolution->set_commit_ts(8);
   const auto first = [](Request* r) { return r->mutable_resolve()->mutable_resolutions(0); };
@@ -154,7 +159,7 @@ TEST(Judge, OutcomesAndQuestionsAboutThem) {
   Request query;
   query.mutable_query_prepare()->set_txn_id(kId);
   query.mutable_query_prepare()->set_digest(1);
-  query.mutable_query_prepare()->set_start_ts(7);
+  query.mutable_query_prepare()->set_start_ts(kStart);
   Refuses(query, {
                      [](Request* r) { r->mutable_query_prepare()->set_txn_id("x"); },
                      [](Request* r) { r->mutable_query_prepare()->set_digest(0); },
@@ -164,7 +169,7 @@ TEST(Judge, OutcomesAndQuestionsAboutThem) {
   Request push;
   push.mutable_push()->mutable_txn()->set_txn_id(kId);
   push.mutable_push()->mutable_txn()->set_anchor_key("k");
-  push.mutable_push()->mutable_txn()->set_start_ts(7);
+  push.mutable_push()->mutable_txn()->set_start_ts(kStart);
   Refuses(push, {
                     [](Request* r) { r->mutable_push()->clear_txn(); },
                     [](Request* r) { r->mutable_push()->mutable_txn()->set_start_ts(0); },
