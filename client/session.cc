@@ -30,9 +30,14 @@ Task<CommitResult> SessionImpl::Commit(Duration timeout) {
   if (settled.commit_ts) core_->counters().commits.Add();
   attempt.End();
   result = ToCommitResult(std::move(settled), attempt.handle(), 1);
-  // The name has this one attempt, so what is a fact of it is one of the name, but for what others
-  // have made of the name.
-  if (result.status.code() == Code::kAlreadyExists && name.given()) {
+  if (!name.given() || attempt.writes().empty()) co_return result;
+  const Code code = result.status.code();
+  const bool unreached = code == Code::kUnavailable || code == Code::kDeadlineExceeded;
+  if (unreached && !result.unknown) {
+    // Nothing was sent, and asking would only wait.
+    result.this_call_only = true;
+  } else {
+    // Others may send the same under the session's name.
     std::string key = attempt.WrittenKeys().front();
     result = co_await SettleName(core_, std::move(result), name, std::move(key), *deadline);
   }

@@ -468,6 +468,7 @@ TEST_F(CommitTest, ASessionThatSentNothingIsNotUnknown) {
   const CommitResult result = Run(session->Commit(5s));
   EXPECT_EQ(result.status.code(), Code::kUnavailable) << result.status.ToString();
   EXPECT_FALSE(result.unknown.has_value());
+  EXPECT_TRUE(result.this_call_only);
   EXPECT_EQ(Sent("commit") + Sent("push"), 0u);
 }
 
