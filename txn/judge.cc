@@ -182,6 +182,7 @@ Status CheckMarker(std::string_view marker_key) {
 
 Status Check(const v1::CommitRequest& request) {
   RETURN_IF_ERROR(CheckTxnId(request.txn_id()));
+  RETURN_IF_ERROR(CheckStart(request.start_ts()));
   const TxnPriority priority{Timestamp(request.priority().start_ts()),
                              TxnId::FromBytes(request.priority().txn_id()).value_or(TxnId())};
   if (!priority.start_ts || !priority.txn_id.valid() ||

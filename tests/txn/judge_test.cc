@@ -57,22 +57,23 @@ TEST(Judge, Commit) {
   commit->add_writes()->set_key("a");
   commit->add_writes()->set_key("b");
   commit->add_reads()->set_from("c");
-  Refuses(good, {
-                    [](Request* r) { r->mutable_commit()->set_txn_id("short"); },
-                    [](Request* r) { r->mutable_commit()->set_txn_id(std::string(16, '\0')); },
-                    [](Request* r) { r->mutable_commit()->set_start_ts(0); },
-                    [](Request* r) { r->mutable_commit()->set_start_ts(kStart + 1); },
-                    [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(kStart + 1); },
-                    [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(0); },
-                    [](Request* r) { r->mutable_commit()->mutable_priority()->clear_txn_id(); },
-                    [](Request* r) { r->mutable_commit()->set_anchor_key("c"); },
-                    [](Request* r) { r->mutable_commit()->clear_writes(); },
-                    [](Request* r) { r->mutable_commit()->add_writes()->set_key("b"); },
-                    [](Request* r) { r->mutable_commit()->add_writes()->set_key(kLong); },
-                    [](Request* r) { r->mutable_commit()->mutable_reads(0)->set_to("b"); },
-                    [](Request* r) { r->mutable_commit()->mutable_reads(0)->set_from(kLong); },
-                    [](Request* r) { r->mutable_commit()->set_name("no name"); },
-                });
+  Refuses(good,
+          {
+              [](Request* r) { r->mutable_commit()->set_txn_id("short"); },
+              [](Request* r) { r->mutable_commit()->set_txn_id(std::string(16, '\0')); },
+              [](Request* r) { r->mutable_commit()->set_start_ts(0); },
+              [](Request* r) { r->mutable_commit()->set_start_ts(kStart + 1); },
+              [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(kStart + 1); },
+              [](Request* r) { r->mutable_commit()->mutable_priority()->set_start_ts(0); },
+              [](Request* r) { r->mutable_commit()->mutable_priority()->clear_txn_id(); },
+              [](Request* r) { r->mutable_commit()->set_anchor_key("c"); },
+              [](Request* r) { r->mutable_commit()->clear_writes(); },
+              [](Request* r) { r->mutable_commit()->add_writes()->set_key("b"); },
+              [](Request* r) { r->mutable_commit()->add_writes()->set_key(kLong); },
+              [](Request* r) { r->mutable_commit()->mutable_reads(0)->set_to("b"); },
+              [](Request* r) { r->mutable_commit()->mutable_reads(0)->set_from(kLong); },
+              [](Request* r) { r->mutable_commit()->set_name("no name"); },
+          });
 }
 
 TEST(Judge, Prepare) {
@@ -138,14 +139,14 @@ TEST(Judge, OutcomesAndQuestionsAboutThem) {
   resolution->set_digest(1);
   resolution->set_start_ts(kStart);
   resolution->set_outcome(v1::COMMITTED);
-  resolution->set_commit_ts(8);
+  resolution->set_commit_ts(kStart + 1);
   const auto first = [](Request* r) { return r->mutable_resolve()->mutable_resolutions(0); };
   Refuses(good, {
                     [&](Request* r) { first(r)->set_txn_id(""); },
                     [&](Request* r) { first(r)->set_digest(0); },
                     [&](Request* r) { first(r)->set_start_ts(0); },
                     [&](Request* r) { first(r)->set_marker_key(kLong); },
-                    [&](Request* r) { first(r)->set_commit_ts(7); },
+                    [&](Request* r) { first(r)->set_commit_ts(kStart); },
                     [&](Request* r) { first(r)->set_outcome(v1::STAGED); },
                     [&](Request* r) {
                       for (size_t i = 0; i < kResolutionsMax; ++i) {
