@@ -69,18 +69,24 @@ Status Context::Check() {
                     timeout_text, ToMillis(limits::kRequestTimeoutMax) / 1000));
   }
   timeout_ = *timeout;
-  end_ = RealClock::BootNow() + timeout_;
+  begun_ = RealClock::BootNow();
+  end_ = begun_ + timeout_;
   return Status::Ok();
 }
 
 bool Context::WaitForNode(const Status& status) {
   constexpr Duration kPause = std::chrono::milliseconds(100);
-  // Nodes that were not there when it began are waited for until they are a cluster, too.
-  const bool not_yet =
-      status.code() == Code::kUnavailable || (waited_ && status.code() == Code::kUninitialized);
-  const Duration left = end_ - RealClock::BootNow() - kPause;
-  if (!not_yet || left <= kPause) return false;
-  if (!std::exchange(waited_, true) && isatty(STDERR_FILENO) == 1) {
+  constexpr Duration kFounding = std::chrono::seconds(5);
+  const Instant now = RealClock::BootNow();
+  const Duration left = end_ - now - kPause;
+  if (left <= kPause) return false;
+  if (status.code() == Code::kUninitialized) {
+    // Nodes that were not there when it began are waited for until they are a cluster, too; others
+    // for as long as `dev` takes to make them one.
+    if (!waited_ && now >= begun_ + kFounding) return false;
+  } else if (status.code() != Code::kUnavailable) {
+    return false;
+  } else if (!std::exchange(waited_, true) && isatty(STDERR_FILENO) == 1) {
     Complain(fmt::format("waiting for a node ({})", status.message()));
   }
   std::this_thread::sleep_for(kPause);

@@ -78,6 +78,7 @@ class Context {
 
   std::vector<std::string> addresses_;
   Duration timeout_{};
+  Instant begun_;
   Instant end_;  // of the time to try
   bool waited_ = false;
   std::unique_ptr<client::Database> database_;
