@@ -2,8 +2,11 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/coding.h"
+#include "base/limits.h"
 #include "base/probe.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/command.h"
@@ -122,8 +125,14 @@ Applied DecodeApplied(const raft::ApplyResult& encoded) {
 }
 
 bool Understands(std::string_view store_key, std::string_view stored) {
+  if (store_key.size() > limits::kLmdbKeyBytesMax) return false;
   const std::string_view body = storage::KeyBody(store_key);
   if (body.empty()) return false;
+  // Store keys are made of these.
+  const auto fit = [](const std::vector<std::string>& keys) {
+    return std::all_of(keys.begin(), keys.end(),
+                       [](const std::string& key) { return CheckKey(key).ok(); });
+  };
   ParticipantRecord participant;
   TransactionRecord transaction;
   NameRecord name;
@@ -137,9 +146,10 @@ bool Understands(std::string_view store_key, std::string_view stored) {
     case Tag::kNames:
       return DecodeRecord(store_key, stored, &name);
     case Tag::kParticipants:
-      return DecodeRecord(store_key, stored, &participant) && participant.digest != Digest();
+      return DecodeRecord(store_key, stored, &participant) && participant.digest != Digest() &&
+             fit(participant.writes);
     case Tag::kTransactions:
-      return DecodeRecord(store_key, stored, &transaction);
+      return DecodeRecord(store_key, stored, &transaction) && fit(transaction.writes);
     case Tag::kShardState:
       return state.ParseFromArray(stored.data(), static_cast<int>(stored.size())) &&
              ShardStateKey(ShardId(state.shard().shard_id())) == store_key;

@@ -394,6 +394,14 @@ TEST_F(ApplyTest, OnlyPairsThatItCouldHaveStoredAreUnderstood) {
   const std::string version = VersionKey("k", Timestamp(9));
   EXPECT_TRUE(Understands(version, std::string("\0v", 2)));
   EXPECT_FALSE(Understands(version, "\x02v")) << "neither value nor deletion";
+  ParticipantRecord too_long;
+  too_long.state = TxnState::kCommitted;
+  too_long.digest = Digest(1);
+  too_long.marker_key = "k";
+  too_long.writes = {std::string(limits::kKeyBytesMax + 1, 'k')};
+  storage::WriteBatch record;
+  PutRecord(too_long, &record);
+  EXPECT_FALSE(Understands(record.ops[0].key, *record.ops[0].value)) << "no intent has this key";
   EXPECT_FALSE(Understands(storage::MakeKey(""), "v"));
   EXPECT_FALSE(Understands(storage::MakeKey("w", "12345678"), std::string(1, '\0')));
   v1::ShardState state;
