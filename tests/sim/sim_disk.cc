@@ -62,6 +62,12 @@ uint64_t SimDisk::Free() const {
   return used >= options_.capacity_bytes ? 0 : options_.capacity_bytes - used;
 }
 
+// A segment's header and the zeros of one that is prepared are no batches: what they lie behind may
+// be the log's last one all the same.
+bool SimDisk::IsBatch(uint64_t offset, std::string_view bytes) {
+  return offset != 0 && bytes.find_first_not_of('\0') != std::string_view::npos;
+}
+
 // ---- writes and syncs ---------------------------------------------------------------------------
 
 Status SimDisk::WriteTo(Inode& inode, uint64_t offset, std::string_view bytes) {
@@ -76,8 +82,10 @@ Status SimDisk::WriteTo(Inode& inode, uint64_t offset, std::string_view bytes) {
       Misdirect(inode, offset, bytes);
       return Status::Ok();
     }
-    last_log_path_ = inode.path;
-    last_log_offset_ = offset;
+    if (IsBatch(offset, bytes)) {
+      last_log_path_ = inode.path;
+      last_log_offset_ = offset;
+    }
   }
   Put(inode, offset, bytes, offset);
   return Status::Ok();
@@ -98,12 +106,9 @@ void SimDisk::Misdirect(Inode& inode, uint64_t offset, std::string_view bytes) {
   misdirected_ = Misdirected{files_.at(inode.path), last_write_, offset, std::string(bytes)};
 }
 
-// A segment's header and the zeros of one that is prepared are no batches: what they lie behind may
-// be the log's last one all the same.
 bool SimDisk::HasBatchBehind(const Inode& inode, uint64_t id, uint64_t up_to) {
   return std::any_of(inode.pending.begin(), inode.pending.end(), [&](const PendingWrite& write) {
-    return write.id > id && write.id <= up_to && write.offset != 0 &&
-           write.after.find_first_not_of('\0') != std::string::npos;
+    return write.id > id && write.id <= up_to && IsBatch(write.offset, write.after);
   });
 }
 

@@ -102,7 +102,7 @@ class SimDisk {
   void Damage(const std::string& path, uint64_t offset, std::string_view bytes);
   void ReplaceFile(const std::string& path, std::string content);
   void LoseFile(const std::string& path);
-  // Where the last write to a log segment began, and in which: behind it, damage cannot be told
+  // Where the last batch of the log began, and in which segment: behind it, damage cannot be told
   // from a torn write.
   const std::string& last_log_path() const { return last_log_path_; }
   uint64_t last_log_offset() const { return last_log_offset_; }
@@ -137,6 +137,7 @@ class SimDisk {
   Status WriteTo(Inode& inode, uint64_t offset, std::string_view bytes);
   void Put(Inode& inode, uint64_t offset, std::string_view bytes, uint64_t meant);
   void Misdirect(Inode& inode, uint64_t offset, std::string_view bytes);
+  static bool IsBatch(uint64_t offset, std::string_view bytes);
   static bool HasBatchBehind(const Inode& inode, uint64_t id, uint64_t up_to);
   void Synced(Inode& inode, uint64_t up_to);
   void DropPending(Inode& inode);
