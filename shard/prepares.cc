@@ -141,7 +141,10 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
   if (!serving.ok()) co_return RefusedWith(serving.status());
   const std::shared_ptr<Leadership>& under = *serving;
   const Timestamp named = std::max({ask.start_ts, ask.min_ts, EarliestFor(ask.name)});
-  if (needs_check(named)) {
+  // Earlier clients begin at a commit_ts that they were told, which is below a slot by then. One
+  // above all slots would leave those who come next no sub bits.
+  const bool between = !named.is_slot() && named > deps.slots.newest();
+  if (between || needs_check(named)) {
     if (Status s = co_await CheckNamed(under, named, deadline); !s.ok()) co_return RefusedWith(s);
   }
 

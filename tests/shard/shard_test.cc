@@ -284,6 +284,16 @@ TEST_F(ShardTest, OnlySlotsAreReadAt) {
   EXPECT_EQ((*Start(leader().Read(read, Deadline())))->error().code(), v1::INVALID_ARGUMENT);
 }
 
+TEST_F(ShardTest, WhatBeginsBetweenSlotsIsBelowOne) {
+  const Timestamp told = NextSlot();
+  const auto known = Start(leader().CommitOnePhase(Part("k", told.bits() + 1), Deadline()));
+  Commit();
+  EXPECT_TRUE((*known)->ok()) << (*known)->status.ToString();
+  const uint64_t ahead = Timestamp::FromParts(newest_.physical_ms() + 90, 0).bits() + 1022;
+  const auto wild = Start(leader().CommitOnePhase(Part("k", ahead), Deadline()));
+  EXPECT_EQ((*wild)->status.code(), Code::kInvalidArgument);
+}
+
 TEST_F(ShardTest, NothingIsRememberedOfAStartAboveAllSlots) {
   v1::QueryPrepareRequest query;
   query.set_txn_id(std::string(TxnId::Make(env_.random).bytes()));
