@@ -618,11 +618,13 @@ Status LmdbCheck::Excise(const LeafRange& leaf) const {
     errno = ENOSPC;
     return Failed("write", rep_->path);
   }
-  // Whatever keeps it from the disk: nothing is known of the page then.
-  if (::fsync(rep_->fd) != 0) {
-    return IoError(fmt::format("fsync {}: {}", rep_->path, std::strerror(errno)));
-  }
-  return Status::Ok();
+  return Sync();
+}
+
+Status LmdbCheck::Sync() const {
+  if (::fsync(rep_->fd) == 0) return Status::Ok();
+  // Never NO_SPACE, which says that the same may be tried again.
+  return IoError(fmt::format("fsync {}: {}", rep_->path, std::strerror(errno)));
 }
 
 // ---- the file -----------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ int Compare(const MDB_val* a, const MDB_val* b) { return CompareKeys(View(*a), V
 
 constexpr uint64_t kFullBelowBytes = 4 << 20;
 constexpr auto kSpaceRetry = std::chrono::milliseconds(200);
+// Writes in a row that end short, although the disk is not full.
+constexpr int kShortWritesMax = 10;
 
 }  // namespace
 
@@ -172,14 +174,23 @@ Status LmdbStore::Rep::Apply(const Overlay& overlay) {
     RETURN_IF_ERROR(Grow());
     error = TryApply(ops);
   }
-  // LMDB calls a write that ended short an I/O error.
+  if (error == EIO && EndedShort()) error = ENOSPC;
+  if (error != 0) return FailedInUse("commit", error);
+  short_writes = 0;
+  CountReusable();
+  return Status::Ok();
+}
+
+// LMDB calls a write that ended short an I/O error, like a failed sync, after which nothing may be
+// tried again. Whether the disk is full does not tell them apart: by now somebody may have made
+// room.
+bool LmdbStore::Rep::EndedShort() {
+  if (!check->Sync().ok()) return false;
   struct statvfs disk {};
   const bool full = ::statvfs(options.directory.c_str(), &disk) == 0 &&
                     disk.f_bavail * disk.f_frsize < kFullBelowBytes;
-  if (error == EIO && full) error = ENOSPC;
-  if (error != 0) return FailedInUse("commit", error);
-  CountReusable();
-  return Status::Ok();
+  short_writes = full ? 0 : short_writes + 1;
+  return short_writes <= kShortWritesMax;
 }
 
 // The pages that are neither used nor freed are few: the meta pages, and what a reader still pins.

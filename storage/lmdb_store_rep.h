@@ -60,6 +60,8 @@ struct LmdbStore::Rep {
   Duration ScrubPause() const;
   void Run();
   Status Apply(const Overlay& overlay);
+  // After an I/O error of a commit: nothing was synced, and the commit may be tried again.
+  bool EndedShort();
   int TryApply(const std::vector<const Overlay::Op*>& ops);
   Status EnsureRoom(const std::vector<const Overlay::Op*>& ops);
   Status Grow();
@@ -87,6 +89,7 @@ struct LmdbStore::Rep {
   mutable std::atomic<bool> unusable = false;
   mutable std::mutex note_mutex;
   mutable std::vector<LeafRange> found;                    // since Open, under note_mutex
+  int short_writes = 0;                                    // in a row; commits' thread
   std::string scrub_from;                                  // commits' thread
   std::chrono::steady_clock::time_point scrub_not_before;  // commits' thread
   Counter& scrubbed;

@@ -2,8 +2,14 @@
 #include "storage/kv_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <chrono>
+#include <csignal>
+#include <functional>
 #include <map>
+#include <optional>
+#include <thread>
 
 #include "base/coding.h"
 #include "base/probe.h"
@@ -208,6 +214,46 @@ TEST(LmdbStore, GrowsItsMapAndNeverAppliesABatchInPart) {
   real.executor.RunUntil([&] { return committed == 20; });
   EXPECT_EQ(ScanAll(*store, {}, {}, 100'000).size(), 2000u);
   EXPECT_GT(store->SizeBytes(), 2000u * 5000u);
+}
+
+// Somebody makes room between the write that ended short and the look at the disk.
+TEST(LmdbStore, AWriteThatEndsShortIsTriedAgainUntilItIsHopeless) {
+  TempDirectory directory;
+  ThreadEnv real;
+  auto opened = LmdbStore::Open(real.env, {.directory = directory.path(), .map_bytes = 1 << 20});
+  ASSERT_TRUE(opened.ok());
+  const auto store = std::move(*opened);
+  const auto commit = [&](std::string key, const std::function<void()>& meanwhile) {
+    WriteBatch batch;
+    batch.Put(MakeKey(key), std::string(500'000, 'x'));
+    std::optional<Status> answer;
+    store->Commit(std::move(batch), [&](Status status) { answer = std::move(status); });
+    meanwhile();
+    real.executor.RunUntil([&] { return answer.has_value(); });
+    return *answer;
+  };
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{100'000, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  EXPECT_EQ(commit("a",
+                   [&] {
+                     for (int i = 0; i < 100'000 && !store->waits_for_space(); ++i) {
+                       std::this_thread::sleep_for(std::chrono::microseconds(100));
+                     }
+                     ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+                   })
+                .ToString(),
+            "OK");
+  EXPECT_FALSE(store->waits_for_space());
+  EXPECT_EQ(ScanAll(*store, {}, {}, 100).size(), 1u);
+
+  const rlimit for_good{700'000, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &for_good), 0);
+  EXPECT_EQ(commit("b", [] {}).code(), Code::kIoError);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(ScanAll(*store, {}, {}, 100).size(), 1u);
 }
 
 TEST(LmdbStore, SaysWhatIsWrongWhenItCannotBeOpened) {
