@@ -22,7 +22,13 @@ void FetchTurns::Turn::Brought(size_t bytes) {
 
 void FetchTurns::Turn::End() {
   turns_->env_.executor.Cancel(std::exchange(timer_, 0));
-  if (granted_ && !held_) turns_->waiting_.erase(place_);
+  if (granted_ && !held_) {
+    turns_->waiting_.erase(place_);
+    // What was waited for in vain costs nothing: whoever always gives up before its turn would be
+    // ever further behind.
+    Client& client = turns_->Find(client_);
+    client.finish -= std::min<uint64_t>(bytes_, client.finish);
+  }
   granted_.reset();
   if (!std::exchange(held_, false)) return;
   turns_->held_bytes_ -= bytes_;

@@ -128,6 +128,25 @@ TEST_F(FetchTurnsTest, WhatIsLargerThanTheBoundGoesAlone) {
   EXPECT_EQ(held.size(), 4u);
 }
 
+// What a client waited for in vain it has not had.
+TEST_F(FetchTurnsTest, WhoeverGivesUpIsServedNoLaterForIt) {
+  std::vector<std::unique_ptr<FetchTurns::Turn>> held;
+  scope.Spawn(TakeExactly(&turns, "slow", 4 * kMib, &held));
+  env.executor.RunFor(1ms);
+  ASSERT_EQ(held.size(), 1u);
+  for (int i = 0; i < 20; ++i) {
+    TaskScope impatient(env.executor);
+    impatient.Spawn(Run(this, "impatient", kMib, 10ms));
+    env.executor.RunFor(10ms);
+  }
+  for (int i = 0; i < 3; ++i) scope.Spawn(TakeExactly(&turns, "slow", 4 * kMib, &held));
+  Fetch("impatient", kMib);
+  env.executor.RunFor(1ms);
+  held.clear();
+  env.executor.RunFor(50ms);
+  EXPECT_EQ(DoneBy("impatient"), 1u);
+}
+
 TEST_F(FetchTurnsTest, WhoeverGivesUpLeavesNothingBehind) {
   Random random(1);
   std::list<std::unique_ptr<TaskScope>> scopes;
