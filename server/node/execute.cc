@@ -203,22 +203,24 @@ Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, PublicTu
   };
   std::unique_ptr<FetchTurns::Turn> turn;
   client::CommitResult result = {};
-  if (Writes(execution->request) && !FetchTurns::NeedsNone(execution->request.ByteSizeLong())) {
+  const bool writes = Writes(execution->request);
+  if (writes && !execution->request.txn_id().empty()) {
+    options.name = *GivenName::FromBytes(execution->request.txn_id());
+    options.name_key = FirstWritten(execution->request);
+  }
+  if (writes && !FetchTurns::NeedsNone(execution->request.ByteSizeLong())) {
     result.status =
         co_await BreakOff(env, execution->call.gone, deadline, Promise<Status>(env.executor),
                           TakeTurn(&turns->writes, execution, &turn));
     options.timeout = std::max<Duration>(deadline - env.Now(), 1ms);
   }
   if (!result.status.ok()) {
-    // Its turn did not come in time.
-  } else if (!Writes(execution->request)) {
+    // Its turn did not come in time: nothing is known of its name.
+    result.this_call_only = options.name.given();
+  } else if (!writes) {
     // Nothing that could happen twice: its name says nothing.
     result.status = co_await database.SnapshotAsync(closure, options);
   } else {
-    if (const auto name = GivenName::FromBytes(execution->request.txn_id())) {
-      options.name = *name;
-      options.name_key = FirstWritten(execution->request);
-    }
     result = co_await database.TransactAsync(closure, options);
   }
   v1::ExecuteResponse& response = execution->response;

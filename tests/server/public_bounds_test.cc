@@ -57,6 +57,34 @@ TEST_F(PublicTimeTest, AReadThatFailsInAnExecutionSaysThatNothingHappened) {
   EXPECT_FALSE(response.has_txn());
 }
 
+// An earlier sending may have been more lucky.
+TEST_F(PublicTimeTest, ANameWhoseTurnDidNotComeIsLeftOpen) {
+  v1::ExecuteRequest named = Named(std::string(100'000, 'x'));
+  ASSERT_EQ(Execute(named).error().code(), v1::OK);
+  CrashOthers();
+  cluster.RunFor(3s);
+  v1::ExecuteRequest large;
+  for (int i = 0; i < 5; ++i) {
+    AddPut(&large, "k" + std::to_string(i), std::string(limits::kValueBytesMax, 'x'));
+  }
+  std::optional<v1::ExecuteResponse> answer;
+  cluster.client().scope().Spawn(PublicApiFixture::Keep(api->Execute(large, 10s), &answer));
+  cluster.RunFor(50ms);
+  ASSERT_FALSE(answer.has_value()) << "it has the turn, and nobody to commit with";
+  named.set_timeout_ms(300);
+  for (const bool gone : {false, true}) {
+    PublicCall call(10s, "client");
+    if (gone) call.gone->Set();
+    const v1::ExecuteResponse late = Run(api->Execute(named, call));
+    EXPECT_EQ(late.error().code(), gone ? v1::CANCELLED : v1::DEADLINE_EXCEEDED);
+    EXPECT_FALSE(late.error().no_effect()) << "it had committed";
+    EXPECT_EQ(late.txn().txn_id(), named.txn_id());
+  }
+  named.clear_txn_id();
+  EXPECT_TRUE(Execute(named).error().no_effect());
+  cluster.RunFor(11s);
+}
+
 TEST_F(PublicTimeTest, AnExpiredDeadlineIsNotTheDefault) {
   CrashOthers();
   v1::ExecuteRequest request;
