@@ -46,6 +46,16 @@ Result<std::shared_ptr<DatabaseImpl::LongScan>> DatabaseImpl::BeginLongScan(
 Task<Result<ScanPage>> DatabaseImpl::NextPage(std::shared_ptr<LongScan> scan) {
   const Result<Instant> deadline = core_.DeadlineFor(scan->options.page_timeout);
   if (!deadline.ok()) co_return deadline.status();
+  if (scan->read_ts > core_.slots().newest()) {
+    // Reading above the slots would raise commits above them, too, and hold up their answers.
+    const Result<Timestamp> slot = co_await core_.slots().Fetch(*deadline - core_.env().Now());
+    if (!slot.ok()) co_return slot.status();
+    if (scan->read_ts > *slot) {
+      co_return InvalidArgument(
+          fmt::format("read_ts {} is above every slot issued ({}): give that of a page, or none",
+                      scan->read_ts.bits(), slot->bits()));
+    }
+  }
   Attempt::Spec spec;
   spec.read_only = true;
   spec.txn_id = TxnId::Make(core_.env().random);

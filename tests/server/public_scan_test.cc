@@ -229,5 +229,32 @@ TEST_F(PublicScanTest, AScanOfEverythingIsOneSnapshotAndGoesOnAfterABreak) {
   EXPECT_EQ(api->held(), 0u);
 }
 
+// Reading there would hold up whoever commits next, until the slots have come so far.
+TEST_F(PublicScanTest, NobodyReadsAboveTheSlotsThatWereIssued) {
+  ASSERT_TRUE(cluster.Put(kLow, "1").ok());
+  Reader first(10);
+  ASSERT_TRUE(cluster.Await(RunScan(api.get(), {}, 10s, &first)).ok());
+  const Timestamp issued(first.pages.front().read_ts());
+  const Timestamp ahead = Timestamp::FromParts(issued.physical_ms() + 90, 0);
+  v1::ScanAllRequest request;
+  request.set_read_ts(ahead.bits());
+  Reader refused(10);
+  ASSERT_TRUE(cluster.Await(RunScan(api.get(), request, 10s, &refused)).ok());
+  ASSERT_EQ(refused.pages.size(), 1u);
+  EXPECT_EQ(refused.pages[0].error().code(), v1::INVALID_ARGUMENT);
+  EXPECT_NE(refused.pages[0].error().message().find("read_ts"), std::string::npos);
+  v1::ExecuteRequest put;
+  AddPut(&put, kLow, "2");
+  EXPECT_LT(Timestamp(Execute(put).commit_ts()), ahead);
+  // Through a node that has not seen the slot yet.
+  PublicApi other(cluster.at(3).process()->env(), cluster.node(3));
+  Reader fresh(10);
+  ASSERT_TRUE(cluster.Await(RunScan(api.get(), {}, 10s, &fresh)).ok());
+  request.set_read_ts(fresh.pages.front().read_ts());
+  Reader again(10);
+  ASSERT_TRUE(cluster.Await(RunScan(&other, request, 10s, &again)).ok());
+  EXPECT_EQ(again.pages.front().error().code(), v1::OK) << again.pages.front().error().message();
+}
+
 }  // namespace
 }  // namespace quorate::server
