@@ -250,8 +250,14 @@ void DatabaseImpl::Then(Task<T> task, Callback<T> done, std::function<T()> dropp
 void DatabaseImpl::RunThen(Closure closure, TransactOptions options, bool read_only,
                            Callback<CommitResult> done) {
   const std::stop_token stop = options.stop;
+  const bool named = options.name.given() && !read_only;
+  auto told = [named, done = std::move(done)](CommitResult result) {
+    // Nobody has closed its name.
+    if (result.exception) result.this_call_only = named;
+    done(std::move(result));
+  };
   const Loop loop = MakeLoop(std::move(options), read_only);
-  Then<CommitResult>(RunUnlessStopped(loop, stop, std::move(closure)), std::move(done),
+  Then<CommitResult>(RunUnlessStopped(loop, stop, std::move(closure)), std::move(told),
                      [loop] { return loop->CancelledResult(); });
 }
 

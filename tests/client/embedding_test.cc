@@ -94,6 +94,27 @@ TEST_F(EmbeddingTest, ACallbackIsGivenWhatTheClosureThrew) {
   ASSERT_TRUE(result->exception);
   EXPECT_THROW(std::rethrow_exception(result->exception), std::runtime_error);
   EXPECT_FALSE(result->unknown.has_value());
+  EXPECT_FALSE(result->this_call_only);
+}
+
+// Another sending of the name may have committed.
+TEST_F(EmbeddingTest, WhatTheClosureThrewLeavesItsNameOpen) {
+  TransactOptions options;
+  options.name = GivenName::Make(1'000, world_.env.random);
+  options.name_key = "a";
+  std::optional<CommitResult> result;
+  const auto done = [&](CommitResult r) { result = std::move(r); };
+  database_->TransactAsync(LockWriteThrow, options, done);
+  world_.executor.RunUntil([&] { return result.has_value(); });
+  EXPECT_EQ(result->status.code(), Code::kAborted);
+  EXPECT_TRUE(result->exception);
+  EXPECT_TRUE(result->this_call_only);
+  EXPECT_EQ(Sent("push"), 0u) << "the name is not closed";
+  // What is only read could as well happen twice.
+  result.reset();
+  database_->SnapshotAsync(LockWriteThrow, options, done);
+  world_.executor.RunUntil([&] { return result.has_value(); });
+  EXPECT_FALSE(result->this_call_only);
 }
 
 TEST_F(EmbeddingTest, CallbackFormsAnswerAsTheOthers) {
