@@ -9,6 +9,7 @@
 #include "coordinator/commit_steps.h"
 #include "coordinator/coordinator.h"
 #include "quorate/v1/shard.pb.h"
+#include "txn/errors.h"
 
 namespace quorate::coordinator {
 namespace {
@@ -64,7 +65,9 @@ Task<v1::CommitResponse> Coordinator::CommitAcross(v1::CommitRequest request, An
       });
   v1::CommitResponse response;
   const auto verdict = live->ticket.verdict();
-  if (verdict == Admission::Verdict::kDrop) {
+  // A record of a start_ts above every slot would never be collected.
+  const bool wild = NeedsFreshSlot(live->name.start_ts, slots_.newest());
+  if (verdict == Admission::Verdict::kDrop || (verdict == Admission::Verdict::kAbort && wild)) {
     FillError(Code::kUnavailable, live->name, &response);
     co_return response;
   }

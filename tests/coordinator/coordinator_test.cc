@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
+#include "base/limits.h"
 #include "tests/coordinator/nodes.h"
 
 namespace quorate::coordinator {
@@ -85,6 +88,34 @@ TEST_F(CoordinatorTest, RefusesAStartTimestampAboveEverySlot) {
     EXPECT_EQ(nodes.RoundsUntil(answer), 0);
     EXPECT_EQ((*answer)->error().code(), v1::INVALID_ARGUMENT);
   }
+}
+
+// A record of a start_ts above every slot would never be collected.
+TEST_F(CoordinatorTest, ANodeWithoutRoomLeavesNoRecordAboveEverySlot) {
+  const auto numbered = [&](uint32_t number, Timestamp start, const testing::KeyValues& writes) {
+    v1::CommitRequest request = nodes.Request('1', start, writes);
+    std::string id(TxnId::kBytes, 'n');
+    std::memcpy(id.data(), &number, sizeof(number));
+    request.set_txn_id(id);
+    request.mutable_priority()->set_txn_id(id);
+    return request;
+  };
+  for (uint32_t i = 1; i <= limits::kLiveTxnsMax; ++i) {
+    (void)nodes.Commit(1, numbered(i, nodes.newest(), {{"a" + std::to_string(i), "1"}}));
+  }
+  nodes.Quiet();
+  ASSERT_EQ(nodes.coordinator(1).live(), limits::kLiveTxnsMax);
+  const size_t pending = nodes.group(N::kA).pending().size();
+  const Timestamp wild = Timestamp::FromParts(nodes.newest().physical_ms() + 1'000'000'000, 0);
+  for (const testing::KeyValues& writes :
+       {testing::KeyValues{{"c", "1"}}, testing::KeyValues{{"c", "1"}, {"x", "1"}}}) {
+    auto answer = nodes.Commit(1, numbered(100'000, wild, writes));
+    nodes.Quiet();
+    EXPECT_EQ(nodes.group(N::kA).pending().size(), pending) << "nothing is logged";
+    ASSERT_TRUE(answer->has_value());
+    EXPECT_NE((*answer)->error().code(), v1::OVERLOADED);
+  }
+  nodes.Settle();
 }
 
 TEST_F(CoordinatorTest, AnswersAReadConflictAtTheAnchorWithoutARound) {
