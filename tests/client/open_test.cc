@@ -8,12 +8,14 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <stdexcept>
 #include <vector>
 
 #include "base/real_clock.h"
+#include "base/real_executor.h"
 #include "client/blocking.h"
 #include "client/database.h"
 #include "quorate/v1/rpc.grpc.pb.h"
@@ -37,6 +39,11 @@ class OneNode final : public v1::Node::Service {
   }
   ~OneNode() override { server_->Shutdown(gpr_time_0(GPR_CLOCK_REALTIME)); }
   const std::string& address() const { return address_; }
+  // From now on commits are done and not answered; `on_commit` hears of each.
+  void SwallowCommits(std::function<void()> on_commit) {
+    const std::lock_guard lock(mutex_);
+    on_commit_ = std::move(on_commit);
+  }
 
   grpc::Status Calls(grpc::ServerContext*,
                      grpc::ServerReaderWriter<v1::CallBatch, v1::CallBatch>* stream) override {
@@ -44,6 +51,7 @@ class OneNode final : public v1::Node::Service {
     while (stream->Read(&batch)) {
       v1::CallBatch answers;
       for (const v1::Call& call : batch.calls()) {
+        if (Swallows(call.request())) continue;
         v1::Call* answer = answers.add_calls();
         answer->set_id(call.id());
         *answer->mutable_response() = Answer(call.request());
@@ -54,6 +62,12 @@ class OneNode final : public v1::Node::Service {
   }
 
  private:
+  bool Swallows(const v1::NodeRequest& request) {
+    const std::lock_guard lock(mutex_);
+    if (!on_commit_ || !request.has_commit()) return false;
+    on_commit_();
+    return true;
+  }
   v1::NodeResponse Answer(const v1::NodeRequest& request) {
     const std::lock_guard lock(mutex_);
     v1::NodeResponse response;
@@ -93,6 +107,7 @@ class OneNode final : public v1::Node::Service {
   }
 
   std::mutex mutex_;
+  std::function<void()> on_commit_;
   uint64_t slots_ = 0;
   std::map<std::string, std::string> rows_;
   std::string address_;
@@ -157,6 +172,28 @@ TEST(Open, TheServicesSinkTakesTheLogAndItsVisitorTheMetrics) {
   });
   EXPECT_EQ(counted.at("quorate_client_commits_total"), 3);
   EXPECT_THAT((*database)->MetricsText(), HasSubstr("\nquorate_client_commits_total 3\n"));
+}
+
+// The handle goes while another thread is inside of a call whose answer never comes.
+TEST(Open, DestroyingTheDatabaseEndsTheCallOfAnotherThread) {
+  for (int round = 0; round < 10; ++round) {
+    OneNode node;
+    auto database = MustOpen(node.address());
+    ASSERT_TRUE(database->Put("a", "1").ok());
+    Parcel<bool> sent;
+    node.SwallowCommits([&sent] { sent.Put(true); });
+    Parcel<CommitResult> told;
+    RealExecutor caller;
+    caller.Post([&told, handle = database.get()] { told.Put(handle->Put("a", "2")); });
+    caller.Start();
+    sent.Take();
+    database.reset();
+    const auto result = told.Take();
+    caller.Stop();
+    caller.Join();
+    EXPECT_EQ(result->status.code(), Code::kUnknownOutcome) << result->status.ToString();
+    EXPECT_TRUE(result->unknown.has_value());
+  }
 }
 
 // What the child finds is told by its exit code; it must not hang, whatever it does.

@@ -164,6 +164,9 @@ class Commands(unittest.TestCase):
         nodes = self.cluster.json("nodes")["nodes"]
         self.assertEqual(sum(n["leads"] for n in nodes), 4)
         self.assertEqual({n["http"] for n in nodes}, set(self.cluster.http))
+        for node in nodes:  # of the store, what is used and what later writes can take
+            self.assertLess(node["store_reusable_bytes"], node["store_bytes"])
+        self.assertIn("reusable", self.quorate("nodes").stdout.splitlines()[0])
         shards = self.cluster.json("shards")["shards"]
         self.assertEqual([s["from"] for s in shards], ["", "g", "n", "t"])
         for command in ("status", "nodes", "shards"):

@@ -116,6 +116,11 @@ class Life(unittest.TestCase):
             self.assertEqual(cluster.get_http(0, "/elsewhere")[0], 404)
             for node in range(3):
                 self.assertEqual(cluster.stop(node), 0, cluster.log(node))
+            for folder, _, names in os.walk(cluster.data(0)):
+                self.assertEqual(os.stat(folder).st_mode & 0o777, 0o700, folder)
+                for name in names:
+                    path = os.path.join(folder, name)
+                    self.assertEqual(os.stat(path).st_mode & 0o777, 0o600, path)
             for node in range(3):
                 cluster.start(node)
             cluster.wait_healthy()

@@ -289,6 +289,56 @@ TEST_F(PublicBoundsTest, AClientAtItsBoundLosesItsOwnBehindThoseOfOthers) {
   EXPECT_EQ(WriteAs("honest", honest.session_id(), 1000).code(), v1::OK);
 }
 
+// One client's sessions, each with nothing in it.
+TEST_F(PublicBoundsTest, NobodyTakesAllSessions) {
+  size_t begun = 0;
+  v1::Error refused;
+  for (; begun <= limits::kSessionsMax; ++begun) {
+    refused = BeginAs("greedy").error();
+    if (refused.code() != v1::OK) break;
+  }
+  EXPECT_EQ(begun, limits::kSessionsMax / 2);
+  EXPECT_EQ(refused.code(), v1::OVERLOADED);
+  EXPECT_GT(refused.retry_after_ms(), 0u);
+  EXPECT_TRUE(refused.no_effect());
+  EXPECT_EQ(BeginAs("honest").error().code(), v1::OK);
+}
+
+// They do not end by themselves: two of three nodes are down.
+TEST_F(PublicBoundsTest, WhatIsExecutedAtOnceIsBoundedAcrossCallsAndSessions) {
+  cluster.at(2).Crash();
+  cluster.at(3).Crash();
+  cluster.RunFor(3s);
+  v1::ExecuteRequest large;
+  large.set_timeout_ms(30'000);
+  for (int i = 0; i < 8; ++i) {
+    AddPut(&large, "k" + std::to_string(i), std::string(limits::kValueBytesMax, 'x'));
+  }
+  constexpr size_t kCalls = 12;
+  std::vector<std::optional<v1::ExecuteResponse>> answers(kCalls);
+  TaskScope scope(cluster.at(1).process()->env().executor);
+  for (auto& answer : answers) {
+    scope.Spawn(Keep(api->Execute(large, PublicCall(30s, "greedy")), &answer));
+    EXPECT_LE(api->held(), api->held_max() / 2);
+  }
+  cluster.RunFor(50ms);
+  size_t refused = 0;
+  for (const auto& answer : answers) {
+    if (!answer) continue;
+    ++refused;
+    EXPECT_EQ(answer->error().code(), v1::OVERLOADED) << answer->error().message();
+    EXPECT_GT(answer->error().retry_after_ms(), 0u);
+    EXPECT_TRUE(answer->error().no_effect());
+  }
+  EXPECT_GT(refused, 0u);
+  EXPECT_LT(refused, kCalls);
+  const v1::BeginResponse greedy = BeginAs("greedy");
+  EXPECT_EQ(WriteAs("greedy", greedy.session_id(), 8u << 20).code(), v1::OVERLOADED);
+  const v1::BeginResponse honest = BeginAs("honest");
+  EXPECT_EQ(WriteAs("honest", honest.session_id(), 8u << 20).code(), v1::OK);
+  scope.Clear();
+}
+
 TEST_F(PublicBoundsTest, EveryOverloadedAnswerHasATimeToWait) {
   v1::Error error;
   StatusToError(Status(Code::kOverloaded, "full"), &error);

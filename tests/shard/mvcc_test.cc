@@ -171,13 +171,31 @@ class CountingReader final : public storage::KvReader {
   }
   Status ScanBack(std::string_view from, std::string_view to,
                   storage::ScanVisitor visit) const override {
-    return store_.ScanBack(from, to, visit);
+    return store_.ScanBack(from, to, [&](std::string_view key, std::string_view value) {
+      ++visited;
+      return visit(key, value);
+    });
   }
   mutable size_t visited = 0;
 
  private:
   const storage::KvReader& store_;
 };
+
+TEST_F(MvccTest, TheLastRowsAreFoundWithoutTheFirstOnes) {
+  for (int i = 0; i < 500; ++i) {
+    for (uint64_t ts = 1; ts <= 3; ++ts) Write(fmt::format("k{:03}", i), ts, false);
+  }
+  const CountingReader counted(store_);
+  std::vector<std::string> got;
+  const auto take = [&](std::string_view key, Timestamp, bool, std::string_view) {
+    got.emplace_back(key);
+    return got.size() < 2;
+  };
+  ScanVersionsBack(counted, {"k", ""}, Timestamp(9), 100, take);
+  EXPECT_EQ(got, (std::vector<std::string>{"k499", "k498"}));
+  EXPECT_LE(counted.visited, 4u);
+}
 
 TEST_F(MvccTest, AKeyThatIsWrittenOftenIsCollectedInOnePass) {
   constexpr uint64_t kVersions = 1'000;

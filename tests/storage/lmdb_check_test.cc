@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -577,6 +578,52 @@ TEST_F(LmdbDamage, WhatKeepsItFromBeingReadIsNoDamage) {
   EXPECT_FALSE(std::filesystem::exists(file_ + ".damaged"));
   Store store(directory_.path());
   EXPECT_EQ(*store.ReadAll(), model_);
+}
+
+TEST_F(LmdbDamage, AFileOfAnotherUserIsNoDamage) {
+  if (::geteuid() != 0) GTEST_SKIP() << "files of two users";
+  constexpr uid_t kNobody = 65534;
+  ASSERT_EQ(::chown(directory_.path().c_str(), kNobody, kNobody), 0);
+  ASSERT_EQ(::seteuid(kNobody), 0);
+  {
+    const Store store(directory_.path());
+    EXPECT_EQ(store.status.code(), Code::kIoError);
+    EXPECT_NE(store.status.message().find("data.mdb: Permission denied"), std::string::npos)
+        << store.status.ToString();
+  }
+  ASSERT_EQ(::seteuid(0), 0);
+  EXPECT_FALSE(std::filesystem::exists(file_ + ".damaged"));
+  Store store(directory_.path());
+  EXPECT_EQ(*store.ReadAll(), model_);
+}
+
+// Bytes that this process has read from files, as the kernel counts them.
+uint64_t BytesRead() {
+  std::ifstream in("/proc/self/io");
+  std::string name;
+  uint64_t bytes = 0;
+  while (in >> name >> bytes && name != "rchar:") {
+  }
+  return bytes;
+}
+
+TEST_F(LmdbDamage, AStartReadsTheSkeletonOnly) {
+  {
+    Store store(directory_.path());
+    for (int round = 0; round < 20; ++round) {
+      WriteBatch batch;
+      for (int i = 0; i < 1000; ++i) {
+        batch.Put(Key(10'000 + round * 1000 + i), std::string(1000, 'v'));
+      }
+      ASSERT_TRUE(store.Write(std::move(batch)).ok());
+    }
+  }
+  const uint64_t before = BytesRead();
+  Store store(directory_.path());
+  const uint64_t read = BytesRead() - before;
+  EXPECT_GT(before, 0u);
+  EXPECT_LT(read, std::filesystem::file_size(file_) / 10);
+  EXPECT_EQ(store->Get(Key(10'500))->value_or(""), std::string(1000, 'v'));
 }
 
 TEST_F(LmdbDamage, AFileThatWasCutShortIsFoundOut) {
