@@ -177,8 +177,10 @@ void Coordinator::Answer(const LivePtr& live, const Action& action) {
                               .rounds = rounds});
   } else if (action.kind == Action::Kind::kAnswerAborted && rounds > 0) {
     // Without a round nothing was logged: copies find out for themselves.
-    live->registration->Tell(
-        {.kind = Finding::Kind::kAborted, .code = action.code, .rounds = rounds});
+    live->registration->Tell({.kind = Finding::Kind::kAborted,
+                              .code = action.code,
+                              .explained = Explained(action.code, live->why),
+                              .rounds = rounds});
   }
   live->answer.Set(std::move(response));
 }

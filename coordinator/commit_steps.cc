@@ -61,6 +61,7 @@ bool FillFound(const Finding& finding, const shard::TxnName& txn, v1::CommitResp
       return true;
     case Finding::Kind::kAborted:
       FillError(AbortCode(finding.code), txn, response);
+      if (!finding.explained.empty()) response->mutable_error()->set_message(finding.explained);
       return true;
     case Finding::Kind::kTooOld:
       FillError(Code::kTooOld, txn, response);
@@ -100,6 +101,12 @@ bool FillByName(const shard::NameStanding& standing, const shard::TxnName& txn,
   CHECK(false, "name standing {}", static_cast<int>(standing.state));
 }
 
+std::string Explained(Code code, const Status& why) {
+  const bool names_it =
+      code == Code::kLockConflict || code == Code::kNoSpace || code == Code::kOverloaded;
+  return names_it && code == why.code() ? why.message() : std::string();
+}
+
 void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
                 const CommitMachine& machine, const Status& why, v1::CommitResponse* response) {
   response->set_shards(static_cast<uint32_t>(machine.participants()));
@@ -108,13 +115,8 @@ void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
     response->set_commit_ts(action.ts.bits());
   } else {
     FillError(action.code, txn, response);
-    // Who is in the way, whose disk is full, or what there is too much of, is more than that
-    // something is.
-    const bool names_it = why.code() == Code::kLockConflict || why.code() == Code::kNoSpace ||
-                          why.code() == Code::kOverloaded;
-    if (names_it && action.code == why.code()) {
-      response->mutable_error()->set_message(why.message());
-    }
+    std::string explained = Explained(action.code, why);
+    if (!explained.empty()) response->mutable_error()->set_message(std::move(explained));
   }
 }
 

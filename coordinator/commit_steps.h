@@ -2,6 +2,8 @@
 // a machine is told of its own shard.
 #pragma once
 
+#include <string>
+
 #include "coordinator/commit_machine.h"
 #include "coordinator/registry.h"
 #include "shard/shard.h"
@@ -23,6 +25,9 @@ bool FillFound(const Finding& finding, const shard::TxnName& txn, v1::CommitResp
 // True if what a shard knows of the Commit's name answers it: nothing is to be started.
 bool FillByName(const shard::NameStanding& standing, const shard::TxnName& txn,
                 v1::CommitResponse* response);
+// Who is in the way, whose disk is full, or what there is too much of, where `why` is of that code:
+// more than that something is. Else empty.
+std::string Explained(Code code, const Status& why);
 // One of the machine's answers. `why`: what the own part was refused with.
 void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
                 const CommitMachine& machine, const Status& why, v1::CommitResponse* response);

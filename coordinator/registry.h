@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/env.h"
@@ -44,6 +45,7 @@ struct Finding {
   Timestamp commit_ts;         // kCommitted
   StagedParts participants;    // kCommitted; null: one shard
   Code code = Code::kAborted;  // kAborted: why
+  std::string explained = {};  // kAborted: the code in words, where there are better ones
   int rounds = 0;              // sequential consensus rounds it took
 };
 

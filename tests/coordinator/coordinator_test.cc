@@ -205,6 +205,25 @@ TEST_F(CoordinatorTest, ACopyOfAOneShardCommitAnswersTheSame) {
   EXPECT_EQ((*first)->commit_ts(), (*late)->commit_ts());
 }
 
+TEST_F(CoordinatorTest, ACopyIsToldWhyAsTheFirstIs) {
+  nodes.SetRoom(1, Status(Code::kNoSpace, "the disk of node 1 is full"));
+  char id = '1';
+  for (const auto& writes :
+       {testing::KeyValues{{"a", "1"}}, testing::KeyValues{{"a", "1"}, {"x", "2"}}}) {
+    const auto request = nodes.Request(id++, nodes.newest(), writes);
+    auto first = nodes.Commit(1, request);
+    nodes.Quiet();
+    auto copy = nodes.Commit(1, request);
+    EXPECT_EQ(nodes.RoundsUntil(first), 1);
+    EXPECT_GE(nodes.RoundsUntil(copy), 0);
+    for (const auto& answer : {first, copy}) {
+      EXPECT_EQ((*answer)->error().code(), v1::NO_SPACE);
+      EXPECT_EQ((*answer)->error().message(), "the disk of node 1 is full");
+    }
+    nodes.Settle();
+  }
+}
+
 TEST_F(CoordinatorTest, OnlyTheAnchorsLeaderCoordinates) {
   auto answer = nodes.Commit(2, nodes.Request('1', nodes.newest(), {{"a", "1"}}));
   EXPECT_EQ(nodes.RoundsUntil(answer), 0);
