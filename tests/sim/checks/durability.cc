@@ -75,10 +75,15 @@ void Durability::OnDurable(const std::string& node, uint64_t offset, std::string
   for (const Parsed& parsed : Parse(offset, bytes)) OnRecord(node, parsed.record, parsed.flags);
 }
 
-// Terms and votes that were not synced are no promise.
+// Terms and votes that were not synced are no promise, but where they end one.
 void Durability::OnSurvived(const std::string& node, uint64_t offset, std::string_view bytes) {
   for (const auto& [record, flags] : Parse(offset, bytes)) {
     for (const storage::WalEntry& entry : record.entries) OnEntry(node, record.group, entry);
+    // What replaced a damaged log was written once its snapshot was synced: it is found, and what
+    // it says goes on from there.
+    if (record.hard_state && record.reset && damaged_.erase({node, record.group}) != 0) {
+      hard_states_[{node, record.group}] = *record.hard_state;
+    }
   }
 }
 

@@ -159,6 +159,22 @@ TEST_F(DurabilityTest, WhatDamageLeftOfATermIsNoPromise) {
               ElementsAre(HasSubstr("called damaged"), HasSubstr("in term 5")));
 }
 
+// The crash came when the snapshot's record was written and not synced.
+TEST_F(DurabilityTest, ASnapshotThatSurvivedUnsyncedEndsTheDamage) {
+  HardState("n1", 5, 2);
+  durability_.OnRecord("n1", {.group = kGroup, .hard_state = {{3, 0, 0}}},
+                       {.damaged = true, .copied = true});
+  std::string out(storage::kFrameBytes, '\0');
+  storage::EncodeBody({.group = kGroup, .hard_state = {{4, 3, 0}}, .mark = {{9, 3}}, .reset = true},
+                      {}, &out);
+  storage::SealRecord(&out, 0, 99, {.offset = 4096, .batch = 4096, .seq = 1, .group = kGroup});
+  durability_.OnSurvived("n1", 4096, out);
+  HardState("n1", 4, 3);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+  HardState("n1", 4, 2);
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("voted for replica 3 and then")));
+}
+
 TEST_F(DurabilityTest, TwoVotesInOneTerm) {
   HardState("n1", 5, 2);
   HardState("n1", 5, 2);
