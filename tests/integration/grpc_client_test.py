@@ -204,6 +204,29 @@ class GrpcClient(unittest.TestCase):
         read = self.assertOk(self.execute(self.operation(get=b"c")))
         self.assertEqual(read.results[0].value.value, b"%d" % sessions[0])
 
+    def test_who_waits_for_a_sessions_lock_is_told_whose_it_is(self):
+        begun = self.assertOk(self.nodes[1].Begin(self.pb.BeginRequest(), timeout=TIMEOUT))
+        read = self.pb.SessionReadRequest(session_id=begun.session_id, keys=[b"held"], for_update=True)
+        ended = threading.Event()
+
+        def keep_busy():
+            while not ended.wait(0.2):
+                self.nodes[1].Read(read, timeout=TIMEOUT)
+        self.assertOk(self.nodes[1].Read(read, timeout=TIMEOUT))
+        busy = threading.Thread(target=keep_busy)
+        busy.start()
+        try:
+            put = self.cluster.quorate("put", "held", "x", "--timeout", "3s")
+        finally:
+            ended.set()
+            busy.join()
+        self.assertEqual(put.returncode, harness.FAILED, put)
+        self.assertRegex(put.stderr, "LOCK_CONFLICT: key held is .* by transaction .* since ")
+        self.assertNotIn("outcome", put.stderr)
+        self.assertOk(self.nodes[1].Rollback(
+            self.pb.SessionRollbackRequest(session_id=begun.session_id), timeout=TIMEOUT))
+        self.assertEqual(self.cluster.quorate("put", "held", "x").returncode, harness.DONE)
+
     def test_limits_and_bad_input_are_refused_by_name(self):
         long_key = self.execute(self.operation(put=(b"k" * 481, b"")))
         self.assertEqual(long_key.error.code, self.txn_pb.INVALID_ARGUMENT)
