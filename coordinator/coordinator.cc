@@ -101,6 +101,10 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
   if (given.given() && response.error().code() == v1::ALREADY_EXISTS) {
     response = co_await AskName(given, name, deadline);
   }
+  if (response.error().code() == v1::ABORTED) {
+    const Finding* why = registry_.WhyAborted(anchor.txn, anchor.shard);
+    if (why != nullptr) FillFound(*why, name, &response);
+  }
   latency_.Record(static_cast<uint64_t>((env_.Now() - begun) / 1us));
   Count(response);
   co_return response;

@@ -56,6 +56,19 @@ void Registry::Insert(Registration* entry) {
   if (const auto callback = std::exchange(old->on_rights_ended_, nullptr)) callback();
 }
 
+const Finding* Registry::WhyAborted(const TxnId& txn, ShardId shard) const {
+  const auto it = aborted_.find({txn, shard});
+  return it == aborted_.end() ? nullptr : &it->second;
+}
+
+void Registry::RememberAborted(const Key& key, Finding finding) {
+  if (!aborted_.try_emplace(key, std::move(finding)).second) return;
+  aborted_order_.push_back(key);
+  if (aborted_order_.size() <= kAbortedMax) return;
+  aborted_.erase(aborted_order_.front());
+  aborted_order_.pop_front();
+}
+
 void Registry::EndShard(ShardId shard) {
   if (MUTANT("txn-coordinator-outlives-term")) return;
   std::vector<std::function<void()>> callbacks;
@@ -96,6 +109,10 @@ void Registration::End() {
   on_rights_ended_ = nullptr;
   registry_.entries_.erase({txn_, shard_});
   WakeAll();
+  const bool aborted = told_ && told_->kind == Finding::Kind::kAborted;
+  if (aborted && told_->code != Code::kAborted) {
+    registry_.RememberAborted({txn_, shard_}, *std::move(told_));
+  }
 }
 
 void Registration::Wake(std::vector<Promise<Finding>>* waiters, const Finding& finding) {

@@ -10,6 +10,7 @@
 
 #include <absl/container/btree_map.h>
 
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -60,15 +61,25 @@ class Registry {
   Task<Finding> Join(TxnId txn, ShardId shard, raft::Term term, JoinUntil until, Instant deadline);
   // Leadership of `shard` has gone: its entries end, their owners are told.
   void EndShard(ShardId shard);
+  // What an entry that is gone had told of an abort; null: nothing that its record does not say. A
+  // client sends again while it waits for a lock, and what it sent last may come behind the answer
+  // to what it sent before. Of the last kAbortedMax only.
+  const Finding* WhyAborted(const TxnId& txn, ShardId shard) const;
   size_t size() const { return entries_.size(); }
+
+  static constexpr size_t kAbortedMax = 1024;
 
  private:
   friend class Registration;
+  using Key = std::pair<TxnId, ShardId>;
   void Insert(Registration* entry);
+  void RememberAborted(const Key& key, Finding finding);
 
   Env& env_;
   // By shard as well: who names a wrong anchor key must not get in anybody's way.
-  absl::btree_map<std::pair<TxnId, ShardId>, Registration*> entries_;
+  absl::btree_map<Key, Registration*> entries_;
+  absl::btree_map<Key, Finding> aborted_;
+  std::deque<Key> aborted_order_;
 };
 
 // One entry; ends with this object at the latest.

@@ -134,6 +134,24 @@ TEST_F(RegistryTest, AnOwnerMayGoWhenItsRightsEnd) {
   EXPECT_EQ(registry.size(), 0u);
 }
 
+TEST_F(RegistryTest, WhyTheLastOnesWereAbortedIsKnownForAWhile) {
+  const auto end_with = [&](const TxnId& txn, Code code) {
+    Registration entry(registry, txn, kShard, kTerm, nullptr);
+    entry.Tell({.kind = Finding::Kind::kAborted, .code = code, .explained = "who is in the way"});
+  };
+  end_with(kOther, Code::kAborted);
+  EXPECT_EQ(registry.WhyAborted(kOther, kShard), nullptr) << "its record says as much";
+  end_with(kTxn, Code::kLockConflict);
+  ASSERT_NE(registry.WhyAborted(kTxn, kShard), nullptr);
+  EXPECT_EQ(registry.WhyAborted(kTxn, kShard)->explained, "who is in the way");
+  EXPECT_EQ(registry.WhyAborted(kTxn, ShardId(8)), nullptr);
+  for (size_t i = 0; i < Registry::kAbortedMax; ++i) {
+    EXPECT_NE(registry.WhyAborted(kTxn, kShard), nullptr);
+    end_with(TxnId::Make(env.random), Code::kLockConflict);
+  }
+  EXPECT_EQ(registry.WhyAborted(kTxn, kShard), nullptr);
+}
+
 TEST(Admission, AbortsAboveTheBoundAndDropsFarAboveIt) {
   TestEnv env;
   Admission admission(env.metrics, 2);
