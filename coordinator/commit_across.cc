@@ -166,22 +166,12 @@ void Coordinator::PerformOne(const LivePtr& live, const Action& action) {
 }
 
 void Coordinator::Answer(const LivePtr& live, const Action& action) {
-  const int rounds = live->machine->rounds();
   v1::CommitResponse response;
   FillAction(action, live->name, *live->machine, live->why, &response);
   if (action.kind == Action::Kind::kAnswerCommitted) {
     MarkStep(env_.executor, CommitStep::kAnswered, live->name.txn_id.bytes());
-    live->registration->Tell({.kind = Finding::Kind::kCommitted,
-                              .commit_ts = action.ts,
-                              .participants = live->staged,
-                              .rounds = rounds});
-  } else if (action.kind == Action::Kind::kAnswerAborted && rounds > 0) {
-    // Without a round nothing was logged: copies find out for themselves.
-    live->registration->Tell({.kind = Finding::Kind::kAborted,
-                              .code = action.code,
-                              .explained = Explained(action.code, live->why),
-                              .rounds = rounds});
   }
+  TellCopies(action, live->staged, live->machine->rounds(), live->why, live->registration.get());
   live->answer.Set(std::move(response));
 }
 

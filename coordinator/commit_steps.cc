@@ -107,6 +107,23 @@ std::string Explained(Code code, const Status& why) {
   return names_it && code == why.code() ? why.message() : std::string();
 }
 
+void TellCopies(const CommitMachine::Action& action, StagedParts staged, int rounds,
+                const Status& why, Registration* registration) {
+  using Kind = CommitMachine::Action::Kind;
+  if (action.kind == Kind::kAnswerCommitted) {
+    registration->Tell({.kind = Finding::Kind::kCommitted,
+                        .commit_ts = action.ts,
+                        .participants = std::move(staged),
+                        .rounds = rounds});
+  } else if (action.kind == Kind::kAnswerAborted && rounds > 0) {
+    // Without a round nothing was logged: copies find out for themselves.
+    registration->Tell({.kind = Finding::Kind::kAborted,
+                        .code = action.code,
+                        .explained = Explained(action.code, why),
+                        .rounds = rounds});
+  }
+}
+
 void FillAction(const CommitMachine::Action& action, const shard::TxnName& txn,
                 const CommitMachine& machine, const Status& why, v1::CommitResponse* response) {
   response->set_shards(static_cast<uint32_t>(machine.participants()));

@@ -25,6 +25,10 @@ bool FillFound(const Finding& finding, const shard::TxnName& txn, v1::CommitResp
 // True if what a shard knows of the Commit's name answers it: nothing is to be started.
 bool FillByName(const shard::NameStanding& standing, const shard::TxnName& txn,
                 v1::CommitResponse* response);
+// Tells copies that wait for the Commit what its own client is told, if that is a fact. `staged`:
+// null if one shard is all there is.
+void TellCopies(const CommitMachine::Action& action, StagedParts staged, int rounds,
+                const Status& why, Registration* registration);
 // Who is in the way, whose disk is full, or what there is too much of, where `why` is of that code:
 // more than that something is. Else empty.
 std::string Explained(Code code, const Status& why);

@@ -232,22 +232,9 @@ Task<v1::CommitResponse> Coordinator::CommitHere(v1::CommitRequest request, Anch
         response = co_await AskRecovery(name, anchor);
         break;
       case Action::Kind::kAnswerCommitted:
-        registration.Tell({.kind = Finding::Kind::kCommitted,
-                           .commit_ts = action->ts,
-                           .rounds = machine.rounds()});
-        FillAction(*action, name, machine, why, &response);
-        break;
       case Action::Kind::kAnswerAborted:
-        // The client may wait for a copy's answer by now. As in Answer: without a round copies find
-        // out for themselves.
-        if (machine.rounds() > 0) {
-          registration.Tell({.kind = Finding::Kind::kAborted,
-                             .code = action->code,
-                             .explained = Explained(action->code, why),
-                             .rounds = machine.rounds()});
-        }
-        [[fallthrough]];
       case Action::Kind::kAnswerUnknown:
+        TellCopies(*action, nullptr, machine.rounds(), why, &registration);
         FillAction(*action, name, machine, why, &response);
         break;
       case Action::Kind::kSendPrepare:

@@ -252,35 +252,47 @@ bool IsUsage(Code code) {
          code == Code::kWrongCluster || code == Code::kWrongNode;
 }
 
+void FillStatus(const Process& process, v1::ProcessStatus* status) {
+  status->set_open_files(OpenDescriptors());
+  status->set_open_files_max(DescriptorLimit());
+  status->set_resident_bytes(ResidentBytes());
+  status->set_takes_connections(process.grpc != nullptr && !IsDeaf(process, Duration(0)));
+}
+
+void PrepareLibraries() {
+  // Debian's absl looks for lock cycles at every lock that gRPC takes.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  // gRPC's own lines say nothing that ours do not.
+  setenv("GRPC_VERBOSITY", "NONE", 0);
+}
+
+// Whether `file` could be read, or there is none.
+quorate::Status ReadSettings(const std::string& file, Settings* settings) {
+  if (file.empty()) return quorate::Status::Ok();
+  auto read = ReadConfigFile(file);
+  if (read.ok()) *settings = std::move(*read);
+  return read.status();
+}
+
 }  // namespace
 
 int RunNode(const std::map<std::string, std::string>& settings, const std::string& config_file) {
   Signals signals;
   Settings file;
-  if (!config_file.empty()) {
-    auto read = ReadConfigFile(config_file);
-    if (!read.ok()) return Refuse(read.status());
-    file = std::move(*read);
-  }
+  if (auto status = ReadSettings(config_file, &file); !status.ok()) return Refuse(status);
   auto config = MakeConfig(settings, file);
   if (!config.ok()) return Refuse(config.status());
   if (auto status = CheckWritable(config->node.data_dir); !status.ok()) return Refuse(status);
   auto descriptors = RaiseDescriptorLimit(limits::kDescriptorsMin);
   if (!descriptors.ok()) return Refuse(descriptors.status());
 
-  // Debian's absl looks for lock cycles at every lock that gRPC takes.
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  // gRPC's own lines say nothing that ours do not.
-  setenv("GRPC_VERBOSITY", "NONE", 0);
+  PrepareLibraries();
   auto process = std::make_unique<Process>(*config);
   auto& log = process->real.log;
   auto stopping = std::make_shared<StopOnSignal>(process.get());
   signals.Watch([stopping](int signal) { stopping->Ask(signal); });
   config->node.process_status = [p = process.get()](v1::ProcessStatus* status) {
-    status->set_open_files(OpenDescriptors());
-    status->set_open_files_max(DescriptorLimit());
-    status->set_resident_bytes(ResidentBytes());
-    status->set_takes_connections(p->grpc != nullptr && !IsDeaf(*p, Duration(0)));
+    FillStatus(*p, status);
   };
   auto opened = Node::Open(process->world, config->node);
   if (!opened.ok()) {

@@ -71,6 +71,10 @@ WORLD_FILES = ("base/real_", "storage/posix_file", "storage/lmdb_", "server/wire
 
 HASH_ITERATION = re.compile(r"for \([^;]*:\s*(\w+_)\)")
 LINES_MAX = {".h": 500, ".cc": 700}
+FUNCTION_MAX = 70
+# Ends with its opening brace, and is no type, namespace, statement or initialiser.
+FUNCTION = re.compile(r" {0,4}(?!namespace|class|struct|enum|union|extern|if|for|while|switch|do|else|try|return)"
+                      r"[\w~:*&<>(].*[^=] ?\{$")
 
 CODE = (".h", ".cc", ".cpp")
 
@@ -81,6 +85,19 @@ def folder_of(path):
         if path.startswith(folder + "/") and (best is None or len(folder) > len(best)):
             best = folder
     return best
+
+
+def long_functions(text):
+    """Line and length of each function that is too long: from its brace to the one that closes it."""
+    lines = text.split("\n")
+    for begin, line in enumerate(lines):
+        if not FUNCTION.match(line) or ")" not in " ".join(lines[max(0, begin - 3):begin + 1]):
+            continue
+        indent = len(line) - len(line.lstrip())  # of the last line of its head, which may be deeper
+        closes = (i for i in range(begin + 1, len(lines)) if re.match(r" {0,%d}\}" % indent, lines[i]))
+        end = next(closes, begin)
+        if end - begin + 1 > FUNCTION_MAX:
+            yield begin + 1, end - begin + 1
 
 
 def check(root):
@@ -154,6 +171,9 @@ def check(root):
         limit = LINES_MAX.get(os.path.splitext(path)[1], 900)
         if lines > limit:
             breaches.append(f"{path}: {lines} lines, {limit} at most")
+        if not path.startswith("tests/"):  # where scenarios and tables are told in one piece
+            for number, length in long_functions(text[path]):
+                breaches.append(f"{path}:{number}: a function of {length} lines, {FUNCTION_MAX} at most")
         if path.endswith(".cc") and folder not in OUTSIDE:
             if os.path.basename(path) not in cmake:
                 breaches.append(f"{path}: no CMakeLists.txt names it")
@@ -176,6 +196,7 @@ SELF_TEST = {
     "base/bad.cc": ("// " + "x" * 120 + "\n", "123 columns"),
     "raft/core/bad.cc": ('#include "quorate/v1/raft.pb.h"\n', "raft/core may not include"),
     "tests/bad.cc": ("\n" * 701, "701 lines"),
+    "base/loop.cc": ("int F(\n    int a) {\n" + "  a;\n" * 69 + "}\n", "a function of 71 lines"),
     "txn/nobodys.h": ("\n", "nobody includes it"),
     "txn/unnamed.cc": ("\n", "no CMakeLists.txt names it"),
     "nowhere/bad.cc": ("\n", "is in no known folder"),
