@@ -1,9 +1,9 @@
-// Cluster: a model of the shards of one transaction T1, around the real commit and recovery
+// Cluster: a model of the shards of one transaction txn1, around the real commit and recovery
 // machines. Shard 0 (A) keeps the anchor. It stands for shard/, Raft and the network in the
 // fewest words: per shard a term, a log of proposed entries, the records applied; and messages that
 // are delivered, lost or copied one by one.
 //
-// Timestamps are slot.sub: T1 has start_ts 2.0; a new leader's floor is the next slot.
+// Timestamps are slot.sub: txn1 has start_ts 2.0; a new leader's floor is the next slot.
 //
 // After every step Check() holds the invariants A1, A2 and P1 and the order of steps: Resolve only
 // from an applied Decide, Done only after every Resolve. Settle() stops the faults, lets everything
@@ -43,7 +43,7 @@ class Cluster {
 
   // ---- steps; each appends to the trace what it did
   // ----------------------------------------------
-  void Commit(const std::string& name);  // a copy of Commit(T1) reaches A's leader
+  void Commit(const std::string& name);  // a copy of Commit(txn1) reaches A's leader
   void Push(const std::string& name);    // somebody asks A's leader
   // The leader of `shard` is replaced. Unapplied entries are lost, or inherited and applied.
   void ChangeLeader(int shard, bool inherit);
@@ -51,7 +51,7 @@ class Cluster {
   void DeposeIfOver(const std::string& coordinator);  // if its term is over
   void Apply(int shard);                              // the next entry
   void Deadline(const std::string& coordinator);
-  void Horizon(int shard);              // passes T1's start_ts; drops what may be dropped
+  void Horizon(int shard);              // passes txn1's start_ts; drops what may be dropped
   void Conflict(int shard, Code code);  // evaluations are refused from now on
   void Exhaust(int shard);              // evaluations need a min_ts from now on
 

@@ -38,7 +38,7 @@ struct Cluster::Shard {
   std::deque<Entry> log;  // proposed, not applied
   Standing record;        // the participant record
   bool ever_resolved = false;
-  bool below = false;  // the horizon has passed T1
+  bool below = false;  // the horizon has passed txn1
   Code refuses = Code::kOk;
   bool exhausted = false;
 };

@@ -293,7 +293,7 @@ void Cluster::Settle() {
   for (int i = 0; i < shards(); ++i) {
     if (prepared(shards_[i])) Violate(fmt::format("L1: {} is left PREPARED", ShardName(i)));
   }
-  if (txn_.state == State::kStaged) Violate("L1: T1 is left STAGED");
+  if (txn_.state == State::kStaged) Violate("L1: txn1 is left STAGED");
   for (const auto& c : coordinators_) {
     if (!c->machine.finished()) Violate(fmt::format("L1: {} does not end", c->name));
   }
@@ -328,7 +328,7 @@ void Cluster::Check() {
 }
 
 std::string Cluster::Describe() const {
-  std::string text = fmt::format("T1: {}{}", Show(txn_), done_ ? ", done" : "");
+  std::string text = fmt::format("txn1: {}{}", Show(txn_), done_ ? ", done" : "");
   for (int i = 0; i < shards(); ++i) {
     text += fmt::format("\n{}: {}", ShardName(i), Show(shards_[i].record));
   }

@@ -59,7 +59,7 @@ std::vector<Fault> Faults(int shards) {
   return faults;
 }
 
-// The start of a script that leaves T1 STAGED without a coordinator, for recovery to find.
+// The start of a script that leaves txn1 STAGED without a coordinator, for recovery to find.
 void Orphan(Cluster& c) {
   c.Commit("c0");
   c.Apply(0);

@@ -3,7 +3,7 @@
 // tests of shard/ and to the simulator: everything inside a shard (locks, read_high, floors).
 //
 //   cluster N [broken=RULE]    a new cluster of N shards
-//   commit NAME                a copy of Commit(T1) reaches A's leader
+//   commit NAME                a copy of Commit(txn1) reaches A's leader
 //   push NAME                  somebody asks A's leader
 //   deliver|lose|copy "LABEL"  the first message that begins so
 //   apply A                    the next entry of A's log

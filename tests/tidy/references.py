@@ -5,7 +5,7 @@
     tests/tidy/references.py --self-test      shows that each rule can fail
 
     RC12, ST4, DX1 ..   an incident: a line of docs/incidents.md
-    A1, T2, S1 ..       an invariant of docs/transactions.md (in tests T1 is a transaction, too: not judged)
+    A1, T2, S1 ..       an invariant of docs/transactions.md (in histories T1 is a transaction, as Elle writes it)
     section 4           a numbered heading of docs/transactions.md
     shard/shard.h, `tests/run`, rc05_*     a file, from the root, from tests/, or from where it is named
     first line of a file, if it names a file: that file
@@ -125,7 +125,7 @@ def check(root):
             for code in INCIDENT.findall(line):
                 if code not in incidents:
                     breaches.append(f"{where}: no incident {code} in docs/incidents.md")
-            if not path.startswith("tests/") and path != "docs/testing.md":
+            if not path.startswith("tests/history/") and path != "docs/testing.md":
                 for code in INVARIANT.findall(line):
                     if code not in invariants:
                         breaches.append(f"{where}: no invariant {code} in docs/transactions.md")
