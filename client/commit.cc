@@ -168,7 +168,7 @@ Task<Settled> SendCommit(Core* core, std::shared_ptr<v1::CommitRequest> request,
   }
   if (MUTANT("client-unknown-retried-anew")) co_return Aborted(Status(Code::kAborted, "no answer"));
   if (MUTANT("client-unknown-is-failed")) co_return Aborted(DeadlineExceeded("no answer"));
-  PROBE("client.commit_asks_for_outcome");
+  PROBE("client: commit asks for outcome");
   TxnHandle txn;
   txn.txn_id = *TxnId::FromBytes(request->txn_id());
   txn.start_ts = Timestamp(request->start_ts());

@@ -55,7 +55,7 @@ Task<CommitResult> SettleName(Core* core, CommitResult result, GivenName name, s
   settled.status = result.status;
   // Where nobody answered just now, asking would only wait.
   if (code != Code::kUnavailable && code != Code::kDeadlineExceeded) {
-    PROBE("client.name_is_settled");
+    PROBE("client: name is settled");
     settled = co_await AskOutcome(core, handle, deadline);
   }
   switch (settled.state) {
@@ -190,7 +190,7 @@ Task<bool> TransactLoop::BeginAttempt() {
   spec.name_key = options_.name_key;
   attempt_ = std::make_unique<Attempt>(core_, std::move(spec));
   if (!lock_first_.empty()) {
-    PROBE("client.retry_locks_first");
+    PROBE("client: retry locks first");
     std::vector<std::string> keys = std::exchange(lock_first_, {});
     co_await attempt_->LockAll(std::move(keys));
   }

@@ -206,7 +206,7 @@ Task<void> Coordinator::EvaluateOwn(LivePtr live, Timestamp min_ts) {
 Task<void> Coordinator::SendPrepare(LivePtr live, size_t participant, Timestamp min_ts,
                                     bool again) {
   if (again) {
-    PROBE("commit.prepare_sent_again");
+    PROBE("commit: prepare sent again");
     co_await Sleep(env_.executor, live->pause.Next(env_.random));
   }
   PartAnswer answer;

@@ -74,7 +74,7 @@ void CommitMachine::OwnRefused(Code code) {
 
 void CommitMachine::OwnFound(const Standing& record) {
   CHECK(phase_ == Phase::kEvaluating && parts_[0] == Part::kAsked);
-  PROBE("commit.copy_finds_record");
+  PROBE("commit: copy finds record");
   switch (record.state) {
     case TxnState::kCommitted:
       SettleByFact(record.commit_ts);
@@ -163,7 +163,7 @@ void CommitMachine::WantSlot(size_t participant) {
 void CommitMachine::SlotArrived(Timestamp slot) {
   CHECK(fetching_slot_);
   fetching_slot_ = false;
-  PROBE("commit.sub_bits_ran_out");
+  PROBE("commit: sub bits ran out");
   if (phase_ == Phase::kEvaluating) {
     if (!rights_) return AnswerUnknown(Code::kNotLeader);
     if (out_of_time_) return Abort(Code::kTimestampExhausted);
@@ -222,7 +222,7 @@ void CommitMachine::CommitIfFacts() {
     Emit({.kind = Action::Kind::kResolve, .ts = commit_ts_, .commit = true});
   }
   if (!rights_) {
-    PROBE("commit.deposed_coordinator_has_the_facts");
+    PROBE("commit: deposed coordinator has the facts");
     phase_ = Phase::kFinished;
     return;
   }

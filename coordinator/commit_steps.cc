@@ -80,13 +80,13 @@ bool FillByName(const shard::NameStanding& standing, const shard::TxnName& txn,
   using State = shard::NameStanding::State;
   switch (standing.state) {
     case State::kCommitted:
-      PROBE("commit.name_was_committed");
+      PROBE("commit: name was committed");
       response->set_commit_ts(standing.commit_ts.bits());
       response->set_shards(1);
       response->set_earlier(true);
       return true;
     case State::kClosed:
-      PROBE("commit.name_was_closed");
+      PROBE("commit: name was closed");
       FillError(Code::kAlreadyExists, txn, response);
       return true;
     case State::kTooOld:

@@ -85,7 +85,7 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
       here = Participants::Within(request, shard->span());
       break;
     }
-    PROBE("commit.copy_joins");
+    PROBE("commit: copy joins");
     const Finding finding = co_await registry_.Join(anchor.txn, anchor.shard, anchor.term,
                                                     JoinUntil::kFact, anchor.deadline);
     if (FillFound(finding, NameOf(request, anchor.txn), &response)) co_return response;

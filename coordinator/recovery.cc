@@ -242,7 +242,7 @@ Task<v1::PushResponse> Recovery::AskName(GivenName name, std::string key, Instan
             Status(Code::kTooOld, fmt::format("name {} is further back than names are kept", name));
         break;
       case State::kPrepared:
-        PROBE("recovery.name_is_prepared");
+        PROBE("recovery: name is prepared");
         status = Status(Code::kLockConflict, "a part is prepared");
         break;
       case State::kUnknown: {
@@ -286,7 +286,7 @@ Task<Finding> Recovery::Find(ShardId shard, raft::Term term, shard::TxnName txn,
     // Below the horizon there is nothing to wait for.
     if (run->told.has_value()) co_return *run->told;
   } else {
-    PROBE("recovery.push_waits_for_the_decide");
+    PROBE("recovery: push waits for the decide");
   }
   co_return co_await registry_.Join(txn.txn_id, shard, term, until, deadline);
 }

@@ -14,16 +14,16 @@ void RecoveryMachine::Start(const Record& record) {
   switch (record.state) {
     case TxnState::kNone:
       if (record.below_horizon) {
-        PROBE("recovery.no_record_below_horizon");
+        PROBE("recovery: no record below horizon");
         phase_ = Phase::kFinished;
         Emit({.kind = Action::Kind::kAnswerTooOld});
         return;
       }
-      PROBE("recovery.no_record");
+      PROBE("recovery: no record");
       Decide(false, Timestamp());
       return;
     case TxnState::kStaged:
-      PROBE("recovery.staged");
+      PROBE("recovery: staged");
       CHECK(record.participants > 0, "a STAGED record names its participants");
       phase_ = Phase::kAsking;
       for (size_t i = 0; i < record.participants; ++i) {
@@ -36,7 +36,7 @@ void RecoveryMachine::Start(const Record& record) {
         phase_ = Phase::kFinished;
         return;
       }
-      PROBE("recovery.resolves_again");
+      PROBE("recovery: resolves again");
       phase_ = Phase::kResolving;
       Emit({.kind = Action::Kind::kResolve, .ts = record.commit_ts, .commit = true});
       return;

@@ -125,7 +125,7 @@ Task<void> Resolver::SendBatch(ShardId shard) {
     }
     const Status status = co_await Send(std::move(resolutions));
     if (!status.ok()) {
-      PROBE("resolver.sends_again");
+      PROBE("resolver: sends again");
       co_await Sleep(env_.executor, kPause);
     }
     Settle(std::move(batch), status.ok());
@@ -159,7 +159,7 @@ void Resolver::Settle(std::vector<Item> batch, bool applied) {
       if (directory_.FindServing(txn.anchor_shard, txn.anchor_term) != nullptr) {
         Enqueue(std::move(item));
       } else {
-        PROBE("resolver.leaves_it_to_the_next_leader");
+        PROBE("resolver: leaves it to the next leader");
         --pending_;
       }
       continue;

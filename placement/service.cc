@@ -85,7 +85,7 @@ void Placement::JudgeWall() {
   const bool alone = machine_.nodes().nodes().size() <= 1;
   wall_trusted_ = !logged || wall_ms <= bound || alone;
   if (!wall_trusted_) {
-    PROBE("placement.wall_not_trusted");
+    PROBE("placement: wall not trusted");
     env_.log.Info(
         "oracle: this node's wall clock is {} s ahead of the newest ceiling; not adopted "
         "before another node's clock agrees",
@@ -123,7 +123,7 @@ Task<v1::SlotResponse> Placement::Slot(Instant deadline) {
       // Only now: had the lease been looked at first, a pause in between could let a successor
       // issue higher slots before this one (PL2).
       if (!LeaseHolds() && !MUTANT("tso-lease-not-checked")) {
-        PROBE("placement.slot_without_lease");
+        PROBE("placement: slot without lease");
         // A quorum that still follows this leader after the slot was taken means the same.
         const Status confirmed =
             co_await WithDeadline(env_, scope_, group_->ReadBarrier(), deadline);

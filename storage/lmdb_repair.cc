@@ -22,7 +22,7 @@ constexpr auto kNoteRetry = std::chrono::seconds(10);
 // What is damaged as a whole is worth nothing: the replicas find that theirs is behind the log, and
 // have their state sent by others. Kept for whoever wants to know what happened.
 Status LmdbStore::Rep::SetAside(const Status& why) {
-  PROBE("lmdb damaged store set aside");
+  PROBE("lmdb: damaged store set aside");
   log.Error("store: {}; it is set aside as data.mdb.damaged", why.ToString());
   if (::rename(file.c_str(), (file + ".damaged").c_str()) != 0) {
     return Failed("rename", options.directory, errno);
@@ -88,7 +88,7 @@ Status LmdbStore::Rep::Repair(std::vector<LeafRange> noted) {
   }
   RETURN_IF_ERROR(WriteNote(damaged));
   for (const LeafRange& leaf : leaves) {
-    PROBE("lmdb damaged leaf replaced");
+    PROBE("lmdb: damaged leaf replaced");
     log.Error("store: page {} is damaged and replaced by an empty one", leaf.page);
     RETURN_IF_ERROR(check->Excise(leaf));
   }
@@ -100,14 +100,14 @@ Status LmdbStore::Rep::Found(Options::FoundBy by, const LeafRange& leaf, const S
   if (unusable) return why;
   // Until the node leaves for what the scrubber found, reads of other pages are as good as before.
   if (by == Options::FoundBy::kUser) unusable = true;
-  PROBE("lmdb damage found");
+  PROBE("lmdb: damage found");
   damaged_pages.Add();
   found.push_back(leaf);
   std::vector<LeafRange> all = damaged;
   all.insert(all.end(), found.begin(), found.end());
   Status noted = WriteNote(all);
   if (noted.code() == Code::kNoSpace && options.make_room && options.make_room()) {
-    PROBE("lmdb damage noted with the reserve");
+    PROBE("lmdb: damage noted with the reserve");
     noted = WriteNote(std::move(all));
   }
   log.Error("store: {}; {}", why.ToString(),
@@ -159,7 +159,7 @@ Status LmdbStore::Rep::CompactIfMostlyFree() {
   mdb_env_close(std::exchange(env, nullptr));
   if (::rename(copy.c_str(), file.c_str()) != 0) return Failed("rename", copy, errno);
   RETURN_IF_ERROR(MakeDurable(options.directory));
-  PROBE("lmdb compacted");
+  PROBE("lmdb: compacted");
   struct stat now {};
   ::stat(file.c_str(), &now);
   log.Info("store: rewritten, {} bytes instead of {}", now.st_size, size);

@@ -147,7 +147,7 @@ void LmdbStore::Rep::Run() {
     lock.unlock();
     Status status = failure ? *failure : Apply(*job.ops);
     while (status.code() == Code::kNoSpace) {
-      PROBE("lmdb waits for space");
+      PROBE("lmdb: waits for space");
       if (!starved.exchange(true)) log.Error("store: {}; it waits", status.ToString());
       lock.lock();
       if (wake.wait_for(lock, kSpaceRetry, [this] { return stopped; })) return;
@@ -170,7 +170,7 @@ Status LmdbStore::Rep::Apply(const Overlay& overlay) {
   RETURN_IF_ERROR(EnsureRoom(ops));
   int error = TryApply(ops);
   while (error == MDB_MAP_FULL) {
-    PROBE("lmdb map full");
+    PROBE("lmdb: map full");
     RETURN_IF_ERROR(Grow());
     error = TryApply(ops);
   }

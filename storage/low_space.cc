@@ -96,7 +96,7 @@ void LowSpace::Judge(uint64_t total) {
   const bool starved = options_.starved && options_.starved();
   const bool low = starved || free_ < owed + (low_ ? watermark + watermark / 10 : watermark);
   if (low && !low_) {
-    PROBE("low space");
+    PROBE("storage: low space");
     env_.log.Warn("disk: {} bytes free under {}, below {} and {} still to be written: low", free_,
                   options_.directory, watermark, owed);
   } else if (!low && low_) {
@@ -105,7 +105,7 @@ void LowSpace::Judge(uint64_t total) {
   low_ = low;
   const bool full = starved || (reserve_ == 0 && free_ < reserve_wanted_ / 8);
   if (full && !full_) {
-    PROBE("disk full");
+    PROBE("storage: disk full");
     env_.log.Error("disk: {} bytes free under {}: nothing is written until there is space", free_,
                    options_.directory);
   } else if (!full && full_) {
@@ -130,7 +130,7 @@ void LowSpace::MakeReserve() {
 
 void LowSpace::GiveUpReserve() {
   if (reserve_ == 0 || !RemoveReserve(files_, options_.directory)) return;
-  PROBE("disk reserve given up");
+  PROBE("storage: disk reserve given up");
   env_.log.Warn("disk: {} bytes free under {}: the reserve of {} bytes is given up", free_,
                 options_.directory, reserve_);
   reserve_ = 0;

@@ -111,7 +111,7 @@ Result<std::unique_ptr<DataDirectory>> DataDirectory::Open(Env& env, FileSystem&
   if (directory->identity_.clean_stop) {
     const Status noted = directory->TryStore(false);
     if (noted.code() == Code::kNoSpace) {
-      PROBE("started without room for a note of it");
+      PROBE("storage: started without room for a note of it");
       env.log.Warn("data: how this run ends will not be noted: {}", noted.ToString());
       return directory;
     }
@@ -164,7 +164,7 @@ Result<bool> DataDirectory::Load(Random& random) {
 Status DataDirectory::Store() {
   Status status = TryStore(false);
   if (status.code() == Code::kNoSpace && RemoveReserve(files_, path_)) {
-    PROBE("identity written with the reserve");
+    PROBE("storage: identity written with the reserve");
     status = TryStore(false);
   }
   if (status.code() != Code::kNoSpace) return status;

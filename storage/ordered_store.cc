@@ -217,7 +217,7 @@ void OrderedStore::Replace(GroupId group, uint64_t index,
                            std::vector<std::pair<std::string, std::string>> spans,
                            WriteBatch batch) {
   CHECK(index > 0);
-  PROBE("store span replaced");
+  PROBE("storage: store span replaced");
   rep_->DeleteSpans(*this, spans);
   for (WriteBatch::Op& op : batch.ops) rep_->active.Put(std::move(op.key), std::move(op.value));
   rep_->Touch(group, index);

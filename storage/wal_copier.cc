@@ -62,7 +62,7 @@ void WalCopier::Read(const std::string& path, uint32_t seed) {
       },
       Alive([this, path, seed, content](const Status& status) {
         if (!status.ok()) {
-          PROBE("wal copy reads again");
+          PROBE("wal: copy reads again");
           env_.log.Error("wal: {}; it is read again in {} s", status.ToString(),
                          kCopyReadRetry / 1s);
           read_timer_ = env_.executor.After(kCopyReadRetry, [this, path, seed] {
@@ -115,7 +115,7 @@ void WalCopier::CopyEntries(const ScanItem& item) {
   const uint64_t first = record.entries.front().index;
   const uint64_t last = record.entries.back().index;
   for (const WalLive::Range& range : WalLive::LiveOf(*group, first, last, place)) {
-    PROBE("wal copied forward");
+    PROBE("wal: copied forward");
     const auto begin = record.entries.begin() + static_cast<ptrdiff_t>(range.first - first);
     const auto end = record.entries.begin() + static_cast<ptrdiff_t>(range.last - first + 1);
     WalRecord copy;
@@ -136,7 +136,7 @@ bool WalCopier::StepHeads() {
     CHECK(group.damaged || WalLive::Contiguous(group), "group {}: copying left a hole", it->first);
     bool damaged = group.damaged;
     if (live_.ForgetRuns(it->first, segment_)) {
-      PROBE("wal copy found damage");
+      PROBE("wal: copy found damage");
       env_.log.Error("wal: entries of group {} in {} cannot be read back", it->first,
                      SegmentName(segment_));
       damaged = !MUTANT("wal-copy-drops-entries");

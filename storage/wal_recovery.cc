@@ -28,7 +28,7 @@ uint64_t TailCut(const std::vector<ScanItem>& items) {
   const uint64_t last_batch = items.back().frame.batch;
   for (const ScanItem& item : items) {
     if (item.kind != ScanItem::Kind::kRecord && item.end > last_batch) {
-      PROBE("wal torn tail cut");
+      PROBE("wal: torn tail cut");
       return std::max(item.begin, last_batch);
     }
   }
@@ -126,7 +126,7 @@ Result<bool> Recovery::FindFiles() {
         if (!log_id && !MUTANT("wal-header-damage-is-a-new-log")) {
           ASSIGN_OR_RETURN(const std::string more, file->Read(0, kFirstNoteBytesMax));
           log_id = LogIdOfFirstNote(more, number);
-          if (log_id) PROBE("wal id found in a first note");
+          if (log_id) PROBE("wal: id found in a first note");
         }
         break;
     }
@@ -159,7 +159,7 @@ Result<bool> Recovery::FindFiles() {
 // Nothing of the segments can be read. Newest first: what is left by a crash in between is found in
 // the same state, and the new log is made only when they are gone.
 Status Recovery::Abandon() {
-  PROBE("wal abandoned");
+  PROBE("wal: abandoned");
   env_.log.Error("wal: {}: no segment has a readable header, the log is lost", options_.directory);
   for (auto it = numbers_.rbegin(); it != numbers_.rend(); ++it) {
     RETURN_IF_ERROR(files_.Remove(Path(*it)));
@@ -309,7 +309,7 @@ void Recovery::Replay(const Segment& segment, bool last) {
 void Recovery::ReplayNote(const ScanItem& item, uint64_t segment) {
   Note note;
   if (!DecodeNote(item.body, &note) || !MakesSense(note, {segment, item.begin})) {
-    PROBE("wal note makes no sense");
+    PROBE("wal: note makes no sense");
     return Gap(segment, item.begin, item.end);
   }
   out_.lost |= note.lost;
@@ -360,11 +360,11 @@ void Recovery::Compare(const Note::Last& last) {
     if (first ? gaps_ == 0 : known->second == last) return;
     named_.erase(known);
   } else if (group->newest == last.place || MUTANT("wal-digest-clears-everyone")) {
-    PROBE("wal group cleared by a digest");
+    PROBE("wal: group cleared by a digest");
     checked_[last.group] = gaps_;
     return;
   }
-  PROBE("wal group condemned by a digest");
+  PROBE("wal: group condemned by a digest");
   Damaged(last.group);
   WalLive::Group& lost = out_.live.At(last.group);
   lost.seq = last.seq;
@@ -422,7 +422,7 @@ void Recovery::Forget(GroupId group, Place place) {
 }
 
 void Recovery::BadBody(const ScanItem& item, uint64_t segment, std::string_view why) {
-  PROBE("wal damaged body");
+  PROBE("wal: damaged body");
   const GroupId id = item.frame.group;
   if (id == kNoteGroup) return;  // states nothing that is not known from elsewhere
   env_.log.Error("wal: record {} of group {} is damaged: {}", item.frame.seq, id, why);
@@ -438,7 +438,7 @@ void Recovery::BadBody(const ScanItem& item, uint64_t segment, std::string_view 
 }
 
 void Recovery::Gap(uint64_t segment, uint64_t begin, uint64_t end) {
-  PROBE("wal damaged middle");
+  PROBE("wal: damaged middle");
   env_.log.Error("wal: {} is damaged from byte {} to {}", SegmentName(segment), begin, end);
   out_.lost = true;
   ++gaps_;

@@ -190,7 +190,7 @@ bool WalWriter::waits_for_space() const {
 // Nothing was synced, so nothing is unknown: the same is done again.
 void WalWriter::WaitForSpace(const Status& status, Starved what) {
   if (failed_) return;
-  PROBE("wal waits for space");
+  PROBE("wal: waits for space");
   no_space_.Add();
   bool& starved = what == Starved::kBatch ? batch_starved_ : next_starved_;
   (what == Starved::kBatch ? retry_batch_ : retry_next_) = true;
@@ -272,7 +272,7 @@ std::string WalWriter::TakeFree(const std::string& name) {
   if (it == free.end()) --it;
   std::string taken = std::move(*it);
   free.erase(it);
-  PROBE("wal segment recycled");
+  PROBE("wal: segment recycled");
   return taken;
 }
 

@@ -175,7 +175,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
     waiting_.erase(it);
     promise.Set(NodeResult(DeadlineExceeded(fmt::format("{} did not answer in time", address_))));
     if (stream_ != nullptr && env_.Now() - last_heard_ > kSilenceMax) {
-      PROBE("grpc_channel.silent_stream");
+      PROBE("grpc channel: silent stream");
       Shutdown();
       Break("it has been silent for too long");
     }

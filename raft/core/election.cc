@@ -177,7 +177,7 @@ void Node::Impl::Handle(ReplicaId from, Term term, const RequestVoteResponse& re
 // older leader's is of a lower term and never gets here (RC33).
 void Node::Impl::Handle(ReplicaId from, Term term, const TimeoutNow& request) {
   if (!MayCampaign() || role_ == Role::kLeader || role_ == Role::kCandidate) return;
-  PROBE("raft.timeout_now");
+  PROBE("raft: timeout now");
   StartElection(true);
 }
 
@@ -224,7 +224,7 @@ void Node::Impl::AbortTransfer() {
   if (!timeout_now_sent_) return;
   // A late TimeoutNow would depose this leader in spite of any lease, so the lease cannot come back
   // in this term. In the next one that message is stale.
-  PROBE("raft.transfer_aborted_late");
+  PROBE("raft: transfer aborted late");
   BecomeFollower(term_, ReplicaId());
   if (MayCampaign()) StartPreVote();
 }

@@ -80,7 +80,7 @@ bool Node::Impl::Receive(const Message& message) {
     // Whoever is behind learns the term, a leader above all: it may be cut off from all others, and
     // its followers could not be told otherwise.
     if (from_leader) {
-      PROBE("raft.stale_leader");
+      PROBE("raft: stale leader");
       Send(message.from, AppendEntriesResponse{}, Needs::kTermAndVote);
     } else if (const auto* request = std::get_if<RequestVote>(&body)) {
       Send(message.from, RequestVoteResponse{.pre_vote = request->pre_vote}, Needs::kTermAndVote);
@@ -92,7 +92,7 @@ bool Node::Impl::Receive(const Message& message) {
     // replica.
     bool sticky = role_ == Role::kLeader || promise_.Forbids(now_, message.from);
     if (sticky && !request->leadership_transfer && !MUTANT("raft-promise-ignored")) {
-      PROBE("raft.vote_refused_sticky");
+      PROBE("raft: vote refused sticky");
       return false;
     }
     if (!request->pre_vote && message.term > term_) BecomeFollower(message.term, ReplicaId());

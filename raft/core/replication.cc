@@ -127,7 +127,7 @@ void Node::Impl::TickLeader() {
   }
   heartbeat_ticks_ = 0;
   if (!HeardByQuorum()) {
-    PROBE("raft.check_quorum_stepdown");
+    PROBE("raft: check quorum stepdown");
     BecomeFollower(term_, ReplicaId());
     return;
   }
@@ -275,7 +275,7 @@ void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
     if (entry.term < *log_.TermAt(entry.index - 1)) return;
     if (entry.index <= log_.last()) {
       if (MUTANT("raft-truncation-keeps-tail")) continue;
-      PROBE("raft.truncate");
+      PROBE("raft: truncate");
       configuration_changed |= log_.configuration_index() >= entry.index;
       log_.TruncateFrom(entry.index);
     }

@@ -69,7 +69,7 @@ void Node::Impl::Compact(LogIndex index) {
 void Node::Impl::Handle(ReplicaId from, Term term, const InstallSnapshot& request) {
   const SnapshotMeta& meta = request.meta;
   if (meta.index > commit_ && !log_.Matches(meta.index, meta.term)) return;
-  PROBE("raft.snapshot_not_needed");
+  PROBE("raft: snapshot not needed");
   AdvanceCommit(meta.index);
   InstallSnapshotResponse answer{.success = true, .match_index = meta.index};
   Send(from, answer, Needs::kLog);
@@ -90,7 +90,7 @@ bool Node::Impl::StepSnapshot(Instant now, ReplicaId from, Term term, const Snap
   // What a snapshot holds was committed, whoever sent it and in whatever term; a campaign that
   // named the old log is over.
   if (role_ != Role::kFollower) BecomeFollower(term_, ReplicaId());
-  if (log_.TermAt(meta.index).has_value()) PROBE("raft.snapshot_over_log");
+  if (log_.TermAt(meta.index).has_value()) PROBE("raft: snapshot over log");
   log_.ResetTo(meta);
   commit_ = handed_ = applied_ = meta.index;
   handed_bytes_ = 0;

@@ -282,7 +282,7 @@ Status Group::CheckRoom(Growth growth) const {
 
 void Group::LeaveLowDisk() {
   if (quarantined() || !node_->leader() || !MembersInTheWay().empty()) return;
-  PROBE("raft.host.leader-leaves-low-disk");
+  PROBE("raft host: leader leaves low disk");
   HandOver();
 }
 

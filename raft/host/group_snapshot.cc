@@ -51,7 +51,7 @@ void Group::SendSnapshot(ReplicaId to, uint64_t stream_id) {
   }
   if (rt_.env.Now() < not_sent_before_) return node_->SnapshotSent(to, false, applied_);
   if (!copy_ && !rt_.RoomForSnapshot()) {
-    PROBE("raft.host.snapshot-waits");
+    PROBE("raft host: snapshot waits");
     // The core tries again at a heartbeat, a quarantined replica by itself.
     node_->SnapshotSent(to, false, applied_);
     return;
@@ -75,7 +75,7 @@ void Group::CopyTurn() {
     return AbortCopy();
   }
   if (copy_->bytes() > rt_.options.snapshot_bytes_max) {
-    PROBE("raft.host.snapshot-too-large");
+    PROBE("raft host: snapshot too large");
     rt_.env.log.Error(
         "raft group {}: its state is over {} bytes, more than a snapshot may have: no replica of "
         "it can be added or repaired",
@@ -182,7 +182,7 @@ void Group::ServeWanted(const SnapshotAck& ack) {
       // What it acknowledged before must be in: it asks again if not yet.
       if (peer.id == to && peer.match > applied_) return;
     }
-    PROBE("raft.host.snapshot-for-quarantined");
+    PROBE("raft host: snapshot for quarantined");
     SendSnapshot(to, stream_id);
   });
 }
@@ -223,7 +223,7 @@ void Group::OnChunk(const SnapshotChunk& chunk) {
   const uint64_t before = receiver_->next_sequence();
   switch (receiver_->Add(chunk)) {
     case SnapshotReceiver::Verdict::kMalformed:
-      PROBE("raft.host.snapshot-malformed");
+      PROBE("raft host: snapshot malformed");
       rt_.env.log.Warn(
           "raft group {}: snapshot chunk {} of node {} is refused: it is malformed, or holds what "
           "this version does not know",
@@ -249,7 +249,7 @@ void Group::DropIdleReceiver() {
   if (receiver_ == nullptr) return;
   const bool idle = rt_.env.Now() - wanted_since_ >= kReceiverTimeout;
   if (!idle && applied_ < receiver_->meta().index) return;
-  PROBE("raft.host.snapshot-half-received-dropped");
+  PROBE("raft host: snapshot half received dropped");
   receiver_.reset();
 }
 
@@ -259,7 +259,7 @@ void Group::Install(std::unique_ptr<SnapshotReceiver> received) {
       quarantined() ? meta.index >= applied_
                     : node_->StepSnapshot(rt_.env.Now(), received->from(), received->term(), meta);
   if (!usable) {
-    PROBE("raft.host.snapshot-too-old");
+    PROBE("raft host: snapshot too old");
     wanted_stream_ = 0;
     SnapshotAck ack{id_, rt_.options.self, received->from(), received->stream_id()};
     ack.refused = true;
@@ -317,7 +317,7 @@ void Group::OnInstalled(ReplicaId from, uint64_t stream_id) {
 
 // The core goes, and with it whatever it still wanted: what it has written and said stands.
 void Group::Quarantine(std::string why) {
-  PROBE("raft.host.quarantined-by-its-machine");
+  PROBE("raft host: quarantined by its machine");
   const SoftState before = node_->soft_state();
   quarantine_ = std::move(why);
   quarantine_term_ = node_->term();

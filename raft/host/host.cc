@@ -131,7 +131,7 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans()) &&
                          !MUTANT("raft-lost-range-ignored");
   if (recovered.lost_state && recovered.quarantine.empty()) {
-    PROBE("raft.host.quarantine-for-damaged-page");
+    PROBE("raft host: quarantine for damaged page");
     recovered.quarantine = "a damaged page of the store held a part of its state";
   }
   auto& slot = rep.groups[group];
@@ -181,7 +181,7 @@ void Host::OnMessages(std::vector<GroupMessage> messages) {
     runtime.peers[message.message.from] = {runtime.env.Now(), message.low_space};
     const auto* append = std::get_if<AppendEntries>(&message.message.body);
     if (runtime.space.full && append != nullptr && !append->entries.empty()) {
-      PROBE("raft.host.append-dropped-on-full-disk");
+      PROBE("raft host: append dropped on full disk");
       runtime.metrics.refused.Add();
       continue;
     }
@@ -195,7 +195,7 @@ void Host::OnSnapshotChunk(SnapshotChunk chunk) {
   Runtime& runtime = rep_->runtime;
   // Installed, it waits in memory to be flushed. The sender comes again.
   if (runtime.space.full || runtime.store.OverBound()) {
-    PROBE("raft.host.snapshot-chunk-dropped");
+    PROBE("raft host: snapshot chunk dropped");
     runtime.metrics.refused.Add();
     return;
   }

@@ -229,7 +229,7 @@ Recovered Recover(GroupId group, Stored stored, const std::optional<Configuratio
   if (!out.quarantine.empty()) return out;
 
   if (!LogHas(state, applied, out.meta.applied_term)) {
-    PROBE("raft.host.recovered-state-ahead-of-log");
+    PROBE("raft host: recovered state ahead of log");
     state.snapshot.index = applied;
     state.snapshot.term = out.meta.applied_term;
     state.entries.clear();

@@ -48,7 +48,7 @@ void Proposals::Applied(LogIndex index, Term term, ApplyResult result) {
     if (waiter_term == term) {
       answers_.Give(std::move(waiter), Proposed{index, term, std::move(result)});
     } else {
-      PROBE("raft.host.proposal-replaced");
+      PROBE("raft host: proposal replaced");
       answers_.Give(std::move(waiter),
                     Status(Code::kNotLeader, "another leader's entry took its place"));
     }
@@ -62,7 +62,7 @@ void Proposals::EndOlder(Term term) {
       ++it;
       continue;
     }
-    PROBE("raft.host.proposal-outlived");
+    PROBE("raft host: proposal outlived");
     Waiter waiter = std::move(it->second);
     it = waiters_.erase(it);
     gather_->Ended();
@@ -73,7 +73,7 @@ void Proposals::EndOlder(Term term) {
 
 void Proposals::Covered(LogIndex index) {
   while (!waiters_.empty() && waiters_.begin()->first.first <= index) {
-    PROBE("raft.host.proposal-covered-by-snapshot");
+    PROBE("raft host: proposal covered by snapshot");
     Waiter waiter = TakeFirst();
     answers_.Give(std::move(waiter),
                   Unavailable("a snapshot jumped over the entry; it may have been applied"));

@@ -43,7 +43,7 @@ void SnapshotSender::OnAck(const SnapshotAck& ack) {
   } else if (ack.next_sequence == 0 && acked_ > 0) {
     // The receiver forgot everything. A late ack of the first chunks looks the same and only makes
     // us send again what the receiver will skip.
-    PROBE("raft.host.snapshot-stream-restarted");
+    PROBE("raft host: snapshot stream restarted");
     acked_ = next_ = 0;
   }
   Arm(Duration(0));
@@ -56,7 +56,7 @@ void SnapshotSender::Pump() {
   if (now - progress_at_ >= kStreamTimeout) return Finish(false);
   const uint64_t count = image_->chunks.size();
   if (next_ > acked_ && now - sent_at_ >= kStreamRetry) {
-    PROBE("raft.host.snapshot-chunk-resent");
+    PROBE("raft host: snapshot chunk resent");
     next_ = acked_;
   }
   // All arrived, and no verdict: the last one is sent again until the receiver has installed.

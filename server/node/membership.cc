@@ -100,7 +100,7 @@ Status Membership::Load() {
                     path));
   }
   bootstrap_ = std::move(request);
-  if (!member()) PROBE("membership.identity_repaired");
+  if (!member()) PROBE("membership: identity repaired");
   const Status assigned =
       directory_.Assign(bootstrap_->cluster_id(), NodeId(bootstrap_->node_id()));
   if (assigned.code() == Code::kNoSpace) {

@@ -93,8 +93,8 @@ TEST_F(WalTest, ACrashOnAFullDiskLosesNothingThatWasAcknowledged) {
 
 TEST_F(WalTest, SegmentsAreReusedAndOldGroupsCopiedForward) {
   Open();
-  const uint64_t recycled = Probe::Report()["wal segment recycled"];
-  const uint64_t copied = Probe::Report()["wal copied forward"];
+  const uint64_t recycled = Probe::Report()["wal: segment recycled"];
+  const uint64_t copied = Probe::Report()["wal: copied forward"];
   WalRecord idle = Entries(1, 1, {"idle", "group"});
   idle.hard_state = {4, 1, 2};
   Write(std::move(idle));
@@ -105,8 +105,8 @@ TEST_F(WalTest, SegmentsAreReusedAndOldGroupsCopiedForward) {
   }
   EXPECT_LE(disk_.Paths().size(), 10u);
   EXPECT_FALSE(files_->Exists(kFirst).value());
-  EXPECT_GT(Probe::Report()["wal segment recycled"] - recycled, 15u);
-  EXPECT_GT(Probe::Report()["wal copied forward"] - copied, 0u);
+  EXPECT_GT(Probe::Report()["wal: segment recycled"] - recycled, 15u);
+  EXPECT_GT(Probe::Report()["wal: copied forward"] - copied, 0u);
   Reopen();
   EXPECT_EQ(Payloads(1), (Strings{"idle", "group"}));
   EXPECT_EQ(wal_->recovered().at(GroupId(1)).hard_state, (WalHardState{4, 1, 2}));
@@ -202,13 +202,13 @@ TEST_F(WalTest, AGroupThatLagsIsCopiedInSteps) {
   state.hard_state = {4, 2, 283};
   Write(std::move(state));
   disk_.ForgetLargestWrite();
-  const uint64_t copied = Probe::Report()["wal copied forward"];
+  const uint64_t copied = Probe::Report()["wal: copied forward"];
   for (uint64_t i = 1; i <= 4000 && (files_->Exists(kFirst).value() || i < 10); ++i) {
     ASSERT_NO_FATAL_FAILURE(Write(Entries(2, i, {payload})));
     ASSERT_NO_FATAL_FAILURE(Write(Marked(2, i)));
   }
   EXPECT_FALSE(files_->Exists(kFirst).value());
-  EXPECT_EQ(Probe::Report()["wal copied forward"] - copied, 281u);
+  EXPECT_EQ(Probe::Report()["wal: copied forward"] - copied, 281u);
   EXPECT_LE(disk_.largest_write(), copy_step_bytes_ + 4 * payload.size());
   Reopen();
   ASSERT_EQ(Payloads(1).size(), 283u);

@@ -176,12 +176,12 @@ TEST_F(WalTest, ARecordsNumberWrapsAround) {
 TEST_F(WalTest, NothingBlockingIsCalledOnTheExecutorsThread) {
   Open();
   const uint64_t before = disk_.blocking_calls();
-  const uint64_t recycled = Probe::Report()["wal segment recycled"];
+  const uint64_t recycled = Probe::Report()["wal: segment recycled"];
   for (uint64_t i = 1; i <= 300; ++i) {
     Write(Entries(1, i, {std::string(4000, 'x')}));
     if (i % 60 == 0) Write(Marked(1, i));
   }
-  EXPECT_GT(Probe::Report()["wal segment recycled"], recycled);
+  EXPECT_GT(Probe::Report()["wal: segment recycled"], recycled);
   EXPECT_EQ(disk_.blocking_calls(), before);
 }
 

@@ -69,6 +69,8 @@ WORLD_FILES = ("base/real_", "storage/posix_file", "storage/lmdb_", "server/wire
                "client/route/grpc_", "cli/", "client/example/", "tests/sim/main", "tests/support/script",
                "tests/integration/", "tests/bench/")
 
+# "wal: torn tail cut": who, and what happened to it.
+PROBE = re.compile(r'\bPROBE\("(?![a-z][a-z ]*: [^"]+"\))')
 HASH_ITERATION = re.compile(r"for \([^;]*:\s*(\w+_)\)")
 LINES_MAX = {".h": 500, ".cc": 700}
 FUNCTION_MAX = 70
@@ -148,6 +150,8 @@ def check(root):
             if not path.startswith("tests/"):
                 if GRPC.search(line) and not path.startswith(GRPC_FILES):
                     breaches.append(f"{where}: gRPC outside client/route/grpc_channel and server/wire/")
+                if PROBE.search(line):
+                    breaches.append(f"{where}: a probe is named as in PROBE(\"wal: torn tail cut\")")
                 if ASIO.search(line) and not path.startswith(ASIO_FILES):
                     breaches.append(f"{where}: Asio outside the real executor and the HTTP server")
             if path in PUBLIC and re.search(r"grpc|\.pb\.h", line, re.I):
@@ -196,6 +200,7 @@ SELF_TEST = {
     "base/bad.cc": ("// " + "x" * 120 + "\n", "123 columns"),
     "raft/core/bad.cc": ('#include "quorate/v1/raft.pb.h"\n', "raft/core may not include"),
     "tests/bad.cc": ("\n" * 701, "701 lines"),
+    "raft/core/probe.cc": ('PROBE("raft.truncate");\n', "a probe is named"),
     "base/loop.cc": ("int F(\n    int a) {\n" + "  a;\n" * 69 + "}\n", "a function of 71 lines"),
     "txn/nobodys.h": ("\n", "nobody includes it"),
     "txn/unnamed.cc": ("\n", "no CMakeLists.txt names it"),
@@ -203,5 +208,5 @@ SELF_TEST = {
 }
 
 if __name__ == "__main__":
-    fine = {"CMakeLists.txt": "bad.cc loop.cc"}  # so that nothing else is wrong with them
+    fine = {"CMakeLists.txt": "bad.cc loop.cc probe.cc"}  # so that nothing else is wrong with them
     rules.main(__doc__, check, [(path, body, fine, said) for path, (body, said) in SELF_TEST.items()], "breaches")

@@ -220,11 +220,11 @@ TEST(HostSnapshot, AStateThatIsTooLargeIsNotSent) {
   const int leader = cluster.WaitForLeader();
   const int follower = Other(leader);
   cluster.Isolate(follower);
-  const uint64_t before = Hits("raft.host.snapshot-too-large");
+  const uint64_t before = Hits("raft host: snapshot too large");
   Write(&cluster, 200, "k", 20000);
   cluster.Heal();
   cluster.RunFor(60s);
-  EXPECT_EQ(Hits("raft.host.snapshot-too-large") - before, 1u);
+  EXPECT_EQ(Hits("raft host: snapshot too large") - before, 1u);
   EXPECT_TRUE(cluster.machine(follower).installed.empty());
   Write(&cluster, 5, "after");
 }
@@ -260,7 +260,7 @@ TEST(HostSnapshot, ResumesOverALossyNetwork) {
     ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 120s)) << "seed " << seed;
     EXPECT_GE(cluster.machine(follower).installed.size(), 1u);
   }
-  EXPECT_GT(Hits("raft.host.snapshot-chunk-resent"), 0u);
+  EXPECT_GT(Hits("raft host: snapshot chunk resent"), 0u);
 }
 
 TEST(HostSnapshot, KeepsToItsRate) {
@@ -330,7 +330,7 @@ TEST(HostSnapshot, OnlySoManyAreInMemoryAtOnce) {
   cluster.Crash(3, Loss::kPower);
   write_all("late");
   cluster.Start(3);
-  const uint64_t before = Hits("raft.host.snapshot-waits");
+  const uint64_t before = Hits("raft host: snapshot waits");
   ASSERT_TRUE(cluster.RunUntil([&] {
     for (int g = 1; g <= 6; ++g) {
       if (!cluster.Agree(GroupId(g))) return false;
@@ -338,13 +338,13 @@ TEST(HostSnapshot, OnlySoManyAreInMemoryAtOnce) {
     return true;
   }));
   for (int g = 1; g <= 6; ++g) EXPECT_FALSE(cluster.machine(3, GroupId(g)).installed.empty());
-  EXPECT_GT(Hits("raft.host.snapshot-waits"), before);
+  EXPECT_GT(Hits("raft host: snapshot waits"), before);
 }
 
 // The receiver loses power at many moments from the arrival of the first chunk to well after the
 // installation; it must always come back to the others' state.
 TEST(HostSnapshot, SurvivesACrashOfTheReceiverAtAnyMoment) {
-  const uint64_t ahead_before = Hits("raft.host.recovered-state-ahead-of-log");
+  const uint64_t ahead_before = Hits("raft host: recovered state ahead of log");
   for (int moment = 0; moment < 60; ++moment) {
     MiniCluster cluster(ShortLog(1 + moment));
     const int follower = Other(cluster.WaitForLeader());
@@ -362,7 +362,7 @@ TEST(HostSnapshot, SurvivesACrashOfTheReceiverAtAnyMoment) {
     ASSERT_EQ(cluster.machine(follower).Dump().size(), 55u);
     EXPECT_FALSE(cluster.metrics(follower).GetGauge("quorate_raft_quarantined_groups", "").Value());
   }
-  EXPECT_GT(Hits("raft.host.recovered-state-ahead-of-log"), ahead_before)
+  EXPECT_GT(Hits("raft host: recovered state ahead of log"), ahead_before)
       << "no moment hit the window between the store's flush and the log's reset";
 }
 
@@ -465,7 +465,7 @@ TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
   cluster.Start(victim);
   EXPECT_EQ(Quarantined(&cluster, victim), 1);
   ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
-  EXPECT_GT(Hits("raft.host.snapshot-for-quarantined"), 0u);
+  EXPECT_GT(Hits("raft host: snapshot for quarantined"), 0u);
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
   // From now on it counts again: with one of the others gone, there is a quorum.
   cluster.Crash(leader, Loss::kProcess);
