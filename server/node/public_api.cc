@@ -16,6 +16,7 @@
 #include "server/node/member.h"
 #include "server/node/node.h"
 #include "txn/errors.h"
+#include "txn/id.h"
 
 namespace quorate::server {
 
@@ -73,6 +74,19 @@ bool IsOneOfMany(const Request&) {
 bool IsOneOfMany(const v1::ExecuteRequest& request) { return !request.txn_id().empty(); }
 bool IsOneOfMany(const v1::SessionCommitRequest&) { return true; }
 bool IsOneOfMany(const v1::GetOutcomeRequest&) { return true; }
+
+// Of what a caller names as its transaction, what can be said back: what none can have may be as
+// long as a request.
+v1::TxnRef ReferenceIn(const v1::TxnRef& named) {
+  v1::TxnRef txn;
+  if (named.txn_id().size() > TxnId::kBytes || named.anchor_key().size() > limits::kKeyBytesMax) {
+    return txn;
+  }
+  txn.set_txn_id(named.txn_id());
+  txn.set_start_ts(named.start_ts());
+  txn.set_anchor_key(named.anchor_key());
+  return txn;
+}
 
 // What a session keeps of it at most: of a key that is read both ends of a range are kept.
 size_t BytesRead(const v1::SessionReadRequest& request) {
@@ -435,11 +449,12 @@ Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest reque
     co_return response;
   }
   const std::string own((*session)->session->handle().txn_id.bytes());
-  if (!request.txn().txn_id().empty() && request.txn().txn_id() != own) {
+  const std::string_view named = request.txn().txn_id();
+  if (!named.empty() && named != own) {
     FillRefusal(
         InvalidArgument(fmt::format("txn_id {} is not that of session {}, which Begin gave: "
                                     "{}; nothing was done, and the session goes on",
-                                    ToHex(request.txn().txn_id()), id, ToHex(own))),
+                                    ToHex(named.substr(0, TxnId::kBytes)), id, ToHex(own))),
         response.mutable_error());
     co_return response;
   }
@@ -486,8 +501,8 @@ Task<v1::SessionCommitResponse> PublicApi::CommitAgain(v1::SessionCommitRequest 
   if (found.response && IsFact(found.response->error())) co_return *std::move(found.response);
   v1::SessionCommitResponse response;
   // By its name: as this node knew it, or as the caller does.
-  v1::TxnRef txn = found.response ? found.response->txn() : request.txn();
-  if (txn.anchor_key().empty()) txn = request.txn();
+  v1::TxnRef txn = found.response ? found.response->txn() : ReferenceIn(request.txn());
+  if (txn.anchor_key().empty()) txn = ReferenceIn(request.txn());
   *response.mutable_txn() = txn;
   std::string why;
   if (found.known && !found.response) {

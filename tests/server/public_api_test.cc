@@ -450,6 +450,24 @@ TEST_F(PublicApiTest, ACommitUnderAnotherTransactionsNameIsRefusedAndTheSessionG
   EXPECT_EQ(*cluster.Get(kLow), "s");
 }
 
+TEST_F(PublicApiTest, WhatIsTooLongForAReferenceIsNotSaidBack) {
+  const uint64_t session = BeginSession();
+  EXPECT_EQ(Write(session, kLow, "s"), v1::OK);
+  v1::SessionCommitRequest request;
+  request.mutable_txn()->set_txn_id(std::string(2 << 20, 'v'));
+  request.mutable_txn()->set_anchor_key(std::string(2 << 20, 'k'));
+  request.set_session_id(session + 1);
+  const v1::SessionCommitResponse nobodys = Run(api->Commit(request, 10s));
+  EXPECT_EQ(nobodys.error().code(), v1::UNKNOWN_OUTCOME) << "it says nothing of the session";
+  EXPECT_FALSE(nobodys.error().no_effect());
+  EXPECT_LT(nobodys.ByteSizeLong(), 1000u);
+  request.set_session_id(session);
+  const v1::SessionCommitResponse anothers = Run(api->Commit(request, 10s));
+  EXPECT_EQ(anothers.error().code(), v1::INVALID_ARGUMENT);
+  EXPECT_LT(anothers.ByteSizeLong(), 1000u);
+  EXPECT_EQ(Commit(session).error().code(), v1::OK);
+}
+
 TEST_F(PublicApiTest, WhatIsCertainToHaveHadNoEffectSaysSo) {
   const v1::BeginResponse begun = Run(api->Begin({}, 10s));
   PublicApi other(cluster.at(3).process()->env(), cluster.node(3));
