@@ -109,10 +109,9 @@ class LmdbCheck {
   // Puts a leaf with one pair of nobody's in the place of a damaged one, durably. LMDB is not open.
   Status Excise(const LeafRange& leaf) const;
 
-  // Nothing that was written to the file since Open, by whatever descriptor of this process, was
-  // lost on its way to the disk: the kernel tells each descriptor once that it could not write
-  // back.
-  // IO_ERROR: something was, or may have been.
+  // OK: what was written to the file since Open is on the disk, whoever wrote it, for the kernel
+  // tells each descriptor once that it could not write back. IO_ERROR: some of it may be lost, and
+  // the next Sync need not say so again.
   Status Sync() const;
 
  private:

@@ -60,7 +60,8 @@ struct LmdbStore::Rep {
   Duration ScrubPause() const;
   void Run();
   Status Apply(const Overlay& overlay);
-  // After an I/O error of a commit: nothing was synced, and the commit may be tried again.
+  // After an I/O error of a commit: a write ended short and no sync failed, so that the commit may
+  // be tried again.
   bool EndedShort();
   int TryApply(const std::vector<const Overlay::Op*>& ops);
   Status EnsureRoom(const std::vector<const Overlay::Op*>& ops);

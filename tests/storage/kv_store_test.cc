@@ -8,7 +8,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <thread>
 
 #include "base/coding.h"
 #include "base/probe.h"
@@ -222,34 +221,40 @@ TEST(LmdbStore, AWriteThatEndsShortIsTriedAgainUntilItIsHopeless) {
   auto opened = LmdbStore::Open(real.env, {.directory = directory.path(), .map_bytes = 1 << 20});
   ASSERT_TRUE(opened.ok());
   const auto store = std::move(*opened);
-  const auto commit = [&](std::string key, const std::function<void()>& meanwhile) {
+  std::optional<Status> answer;
+  const auto commit = [&](std::string_view key) {
+    answer.reset();
     WriteBatch batch;
     batch.Put(MakeKey(key), std::string(500'000, 'x'));
-    std::optional<Status> answer;
     store->Commit(std::move(batch), [&](Status status) { answer = std::move(status); });
-    meanwhile();
-    real.executor.RunUntil([&] { return answer.has_value(); });
-    return *answer;
   };
+  const auto answered = [&] { return answer.has_value(); };
   signal(SIGXFSZ, SIG_IGN);
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const rlimit small{100'000, before.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-  EXPECT_EQ(commit("a",
-                   [&] {
-                     while (!store->waits_for_space()) std::this_thread::yield();
-                     ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
-                   })
-                .ToString(),
-            "OK");
+  const auto limit_files = [&](rlim_t bytes) {
+    const rlimit limit{bytes, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  };
+  limit_files(100'000);
+  commit("a");
+  const std::function<void()> look = [&] {
+    if (!answered() && !store->waits_for_space()) real.executor.Post(look);
+  };
+  look();
+  real.executor.RunUntil([&] { return answered() || store->waits_for_space(); });
+  limit_files(before.rlim_cur);
+  ASSERT_FALSE(answered()) << answer->ToString();
+  real.executor.RunUntil(answered);
+  EXPECT_TRUE(answer->ok()) << answer->ToString();
   EXPECT_FALSE(store->waits_for_space());
   EXPECT_EQ(ScanAll(*store, {}, {}, 100).size(), 1u);
 
-  const rlimit for_good{700'000, before.rlim_max};
-  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &for_good), 0);
-  EXPECT_EQ(commit("b", [] {}).code(), Code::kIoError);
-  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  limit_files(700'000);
+  commit("b");
+  real.executor.RunUntil(answered);
+  limit_files(before.rlim_cur);
+  EXPECT_EQ(answer->code(), Code::kIoError);
   EXPECT_EQ(ScanAll(*store, {}, {}, 100).size(), 1u);
 }
 
