@@ -29,6 +29,9 @@ void TestNode::Restart() {
   scope_.Clear();
   api_.reset();
   node_.reset();
+  // What the process had under way is lost with it: of the flush, any beginning stays.
+  store_.Crash(world_.random);
+  disk_.Kill();
   Start();
   world_.executor.RunFor(5s);
   CHECK(node_->ready(), "a node that does not come back");

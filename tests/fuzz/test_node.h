@@ -58,7 +58,7 @@ class TestNode {
     CHECK(result->has_value(), "a request without an answer");
     return std::move(**result);
   }
-  // Ends the node as a crash does, and starts it on what it had written.
+  // Ends the node as a kill does, with a flush under way or not, and starts it on what is left.
   void Restart();
   // A write through the public service: what was sent before must not have spoilt it.
   void CheckServes();
