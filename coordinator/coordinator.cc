@@ -65,7 +65,7 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
   bool here = false;
   while (true) {
     if (env_.Now() >= anchor.deadline) {
-      FillError(Code::kDeadlineExceeded, NameOf(request, anchor.txn), &response);
+      FillError(Code::kDeadlineExceeded, name, &response);
       co_return response;
     }
     shard::Shard* shard = directory_.FindServing(request.anchor_key());
@@ -88,7 +88,9 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
     PROBE("commit: copy joins");
     const Finding finding = co_await registry_.Join(anchor.txn, anchor.shard, anchor.term,
                                                     JoinUntil::kFact, anchor.deadline);
-    if (FillFound(finding, NameOf(request, anchor.txn), &response)) co_return response;
+    if (FillFound(finding, name, &response)) {
+      co_return co_await AskIfOthers(given, name, std::move(response), deadline);
+    }
     co_await Sleep(env_.executor, pause.Next(env_.random));
   }
   if (here) {
@@ -96,15 +98,11 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
   } else {
     response = co_await CommitAcross(std::move(request), anchor);
   }
-  // Another attempt of the name came first, or it was closed: that is looked up only now, for what
-  // refused this one may be at another participant.
-  if (given.given() && response.error().code() == v1::ALREADY_EXISTS) {
-    response = co_await AskName(given, name, deadline);
-  }
   if (response.error().code() == v1::ABORTED) {
     const Finding* why = registry_.WhyAborted(anchor.txn, anchor.shard);
     if (why != nullptr) FillFound(*why, name, &response);
   }
+  response = co_await AskIfOthers(given, name, std::move(response), deadline);
   latency_.Record(static_cast<uint64_t>((env_.Now() - begun) / 1us));
   Count(response);
   co_return response;
@@ -139,13 +137,15 @@ Task<v1::CommitResponse> Coordinator::AskRecovery(shard::TxnName name, Anchor an
   co_return response;
 }
 
-Task<v1::CommitResponse> Coordinator::AskName(GivenName given, shard::TxnName name,
-                                              Instant deadline) {
+// What refused this attempt may be at another participant, so that it is looked up only now.
+Task<v1::CommitResponse> Coordinator::AskIfOthers(GivenName given, shard::TxnName name,
+                                                  v1::CommitResponse response, Instant deadline) {
+  if (!given.given() || response.error().code() != v1::ALREADY_EXISTS) co_return response;
   v1::PushRequest ask;
   ask.set_name(std::string(given.bytes()));
   ask.set_key(name.anchor_key);
   const v1::PushResponse answer = co_await recovery_.HandlePush(std::move(ask), deadline);
-  v1::CommitResponse response;
+  response.Clear();
   if (answer.state() == v1::COMMITTED) {
     FillByName({shard::NameStanding::State::kCommitted, Timestamp(answer.commit_ts())}, name,
                &response);

@@ -86,8 +86,10 @@ class Coordinator {
   Task<Result<Timestamp>> MinTimestamp(Timestamp start_ts, bool has_reads, Instant deadline);
   // What recovery makes of a transaction that somebody staged before.
   Task<v1::CommitResponse> AskRecovery(shard::TxnName name, Anchor anchor);
-  // What stands for a name whose attempt was refused because of it.
-  Task<v1::CommitResponse> AskName(GivenName given, shard::TxnName name, Instant deadline);
+  // `response`, or what stands for the name if that is what its attempt was refused for: another
+  // attempt came first, or the name was closed.
+  Task<v1::CommitResponse> AskIfOthers(GivenName given, shard::TxnName name,
+                                       v1::CommitResponse response, Instant deadline);
   Task<Standing> DecideOnce(shard::TxnName txn, Anchor anchor, CommitMachine::Action decide);
 
   void Perform(const LivePtr& live);

@@ -78,6 +78,27 @@ TEST_F(NamesTest, AnAttemptUnderWayIsWaitedFor) {
   EXPECT_EQ(nodes.Read("x"), "2");
 }
 
+// It comes when the Resolve of another attempt is logged, and is refused where that is applied.
+TEST_F(NamesTest, EveryCopyOfAnAttemptThatCameTooLateIsToldWhatWasCommitted) {
+  auto first = nodes.Commit(1, Attempt('1'));
+  ASSERT_EQ(nodes.RoundsUntil(first), 1);
+  nodes.Round();
+  const v1::CommitRequest again = Attempt('2', {{"a", "3"}, {"x", "4"}});
+  auto second = nodes.Commit(1, again);
+  nodes.Quiet();
+  ASSERT_FALSE(second->has_value());
+  auto copy = nodes.Commit(1, again);
+  ASSERT_TRUE(Done(second) && Done(copy));
+  nodes.Settle();
+  auto late = nodes.Commit(1, again);
+  ASSERT_TRUE(Done(late));
+  for (const auto& answer : {second, copy, late}) {
+    EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
+    EXPECT_EQ((*answer)->commit_ts(), (*first)->commit_ts());
+    EXPECT_TRUE((*answer)->earlier());
+  }
+}
+
 TEST_F(NamesTest, OneShardToo) {
   ASSERT_EQ(nodes.RoundsUntil(nodes.Commit(1, Attempt('1', {{"a", "1"}}))), 1);
   auto second = nodes.Commit(1, Attempt('2', {{"a", "2"}}));
