@@ -21,27 +21,6 @@ namespace {
 constexpr Duration kHold = 10ms;
 constexpr size_t kHeldBytesMax = kStreamWindowBytes / 16;
 
-// The other end of `fd` as gRPC names it; empty if it is no connected TCP socket.
-std::string PeerOf(int fd) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
-  char text[INET6_ADDRSTRLEN] = "";
-  if (address.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
-    ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
-    return fmt::format("ipv4:{}:{}", text, ntohs(v4.sin_port));
-  }
-  if (address.ss_family != AF_INET6) return "";
-  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
-  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
-    ::inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text, sizeof text);
-    return fmt::format("ipv4:{}:{}", text, ntohs(v6.sin6_port));
-  }
-  ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
-  return fmt::format("ipv6:[{}]:{}", text, ntohs(v6.sin6_port));
-}
-
 std::vector<int> OpenFiles() {
   std::vector<int> files;
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir("/proc/self/fd"), ::closedir);
@@ -75,9 +54,32 @@ int FindSocket(const std::string& peer) {
 
 }  // namespace
 
+std::string PeerOf(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return "";
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+    return fmt::format("ipv4:{}:{}", text, ntohs(v4.sin_port));
+  }
+  if (address.ss_family != AF_INET6) return "";
+  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+    ::inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text, sizeof text);
+    return fmt::format("ipv4:{}:{}", text, ntohs(v6.sin6_port));
+  }
+  ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+  return fmt::format("ipv6:[{}]:{}", text, ntohs(v6.sin6_port));
+}
+
+std::string PlainPeer(const std::string& peer) {
+  return absl::StrReplaceAll(peer, {{"%5B", "["}, {"%5D", "]"}});
+}
+
 SocketCork::SocketCork(Executor& executor, const std::string& peer)
-    : executor_(executor),
-      socket_(FindSocket(absl::StrReplaceAll(peer, {{"%5B", "["}, {"%5D", "]"}}))) {}
+    : executor_(executor), socket_(FindSocket(PlainPeer(peer))) {}
 
 SocketCork::~SocketCork() {
   executor_.Cancel(timer_);

@@ -27,6 +27,11 @@ namespace quorate::client {
 // to that much in each round trip.
 inline constexpr int kStreamWindowBytes = 1 << 20;
 
+// The other end of `fd`, in gRPC's words; empty if it is no connected TCP socket.
+std::string PeerOf(int fd);
+// As PeerOf writes what gRPC calls `peer`: it may have escaped the brackets of an address.
+std::string PlainPeer(const std::string& peer);
+
 class SocketCork {
  public:
   // `peer`: the other end as gRPC names it, e.g. ipv4:127.0.0.1:7400.

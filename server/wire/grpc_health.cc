@@ -18,9 +18,8 @@ class HealthService::Watcher {
     auto* watcher = new Watcher(owner);
     watcher->Begin();
     watcher->context_.AsyncNotifyWhenDone(&watcher->done_);
-    owner->service_.RequestWatch(&watcher->context_, &watcher->request_, &watcher->writer_,
-                                 owner->core_->hub.queue, owner->core_->hub.queue,
-                                 &watcher->accept_);
+    owner->service_.Accept("Watch", &watcher->context_, &watcher->stream_, owner->core_->hub.queue,
+                           &watcher->accept_);
   }
 
   void Send() {
@@ -31,7 +30,7 @@ class HealthService::Watcher {
     Response response;
     response.set_status(status);
     Begin();
-    writer_.Write(response, &write_);
+    stream_.Write(response, &write_);
   }
 
  private:
@@ -45,8 +44,22 @@ class HealthService::Watcher {
     if (ok) {
       Begin();  // OnDone will come
       Accept(owner_);
+      arriving_.Begin(&core_->arriving, context_.peer(), [this] {
+        core_->cut_requests.Add();
+        context_.TryCancel();
+      });
+      Begin();
+      stream_.Read(&request_, &read_);
+    }
+    End();
+  }
+  void OnRead(bool ok) {
+    arriving_.Whole();
+    if (ok && !ended_) {
       owner_->watchers_.push_back(this);
       Send();
+    } else if (!ended_) {
+      context_.TryCancel();
     }
     End();
   }
@@ -68,7 +81,7 @@ class HealthService::Watcher {
   }
   void Finish() {
     Begin();
-    writer_.Finish(grpc::Status::OK, &finish_);
+    stream_.Finish(grpc::Status::OK, &finish_);
   }
   void OnFinished(bool) { End(); }
 
@@ -77,12 +90,14 @@ class HealthService::Watcher {
   const std::shared_ptr<void> alive_ = core_->alive;
   grpc::ServerContext context_;
   health::HealthCheckRequest request_;
-  grpc::ServerAsyncWriter<Response> writer_{&context_};
+  grpc::ServerAsyncReaderWriter<Response, health::HealthCheckRequest> stream_{&context_};
+  ArrivingRequests::Request arriving_;
   std::optional<Response::ServingStatus> sent_;
   bool writing_ = false;
   bool ended_ = false;
   int operations_ = 0;
   client::GrpcOperation<Watcher, &Watcher::OnAccepted> accept_{this};
+  client::GrpcOperation<Watcher, &Watcher::OnRead> read_{this};
   client::GrpcOperation<Watcher, &Watcher::OnWritten> write_{this};
   client::GrpcOperation<Watcher, &Watcher::OnDone> done_{this};
   client::GrpcOperation<Watcher, &Watcher::OnFinished> finish_{this};
@@ -97,11 +112,7 @@ HealthService::Response::ServingStatus HealthService::StatusOf(const std::string
 
 void HealthService::Serve() {
   Check::Serve(
-      core_,
-      [this](auto* context, auto* request, auto* writer, auto* queue, void* tag) {
-        service_.RequestCheck(context, request, writer, queue, queue, tag);
-      },
-      [this](health::HealthCheckRequest request, Check::Answer answer) {
+      core_, &service_, "Check", [this](health::HealthCheckRequest request, Check::Answer answer) {
         Response response;
         response.set_status(StatusOf(request.service()));
         if (response.status() == Response::SERVICE_UNKNOWN) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "server/wire/grpc_methods.h"
 #include "server/wire/grpc_streams.h"
 
 namespace quorate::server {
@@ -34,7 +35,7 @@ class HealthService {
 
   const std::shared_ptr<GrpcCore> core_;
   const std::vector<std::string> services_;
-  grpc::health::v1::Health::AsyncService service_;
+  GrpcMethods service_{grpc::health::v1::Health::service_full_name()};
   bool serving_ = false;
   std::vector<Watcher*> watchers_;
 };

@@ -11,14 +11,13 @@ namespace {
 // One call, from waiting for it until gRPC has let go of it. Owns itself.
 class ScanCall final : public PageSink {
  public:
-  static void Accept(std::shared_ptr<GrpcCore> core, PublicApi* api,
-                     v1::Quorate::AsyncService* service) {
+  static void Accept(std::shared_ptr<GrpcCore> core, PublicApi* api, GrpcMethods* service) {
     if (core->closed) return;
     auto* scan = new ScanCall(std::move(core), api, service);
     scan->Begin();
     scan->context_.AsyncNotifyWhenDone(&scan->gone_);
-    service->RequestScanAll(&scan->context_, &scan->request_, &scan->writer_,
-                            scan->core_->hub.queue, scan->core_->hub.queue, &scan->accept_);
+    service->Accept("ScanAll", &scan->context_, &scan->stream_, scan->core_->hub.queue,
+                    &scan->accept_);
   }
 
   Task<bool> Write(v1::ScanAllResponse page) override {
@@ -28,7 +27,7 @@ class ScanCall final : public PageSink {
     Begin();
     const Promise<bool> left(core_->env.executor);
     left_ = left;
-    writer_.Write(page, &write_);  // serialised here
+    stream_.Write(page, &write_);  // serialised here
     page = v1::ScanAllResponse();
     unread_.Begin(&core_->unread, [this] { context_.TryCancel(); });
     co_return co_await left.future();
@@ -51,7 +50,7 @@ class ScanCall final : public PageSink {
     bool done_ = false;
   };
 
-  ScanCall(std::shared_ptr<GrpcCore> core, PublicApi* api, v1::Quorate::AsyncService* service)
+  ScanCall(std::shared_ptr<GrpcCore> core, PublicApi* api, GrpcMethods* service)
       : core_(std::move(core)), api_(api), service_(service) {}
 
   static Task<void> Run(ScanCall* scan, std::unique_ptr<Ending> ending) {
@@ -73,15 +72,30 @@ class ScanCall final : public PageSink {
     End();
   }
   void Accepted() {
-    call_ = CallOf(&context_);
+    call_.client = context_.peer();
     core_->calls.Add();
     if (place_.Open(core_->places, call_.client); !place_.Grow(1)) {
       core_->overloaded.Add();
       Finish(TooManyCalls(&context_));
       return;
     }
-    auto ending = std::make_unique<Ending>(this);
-    if (!core_->closed) core_->scope.Spawn(Run(this, std::move(ending)));
+    arriving_.Begin(&core_->arriving, call_.client, [this] {
+      core_->cut_requests.Add();
+      Finish(TooMuchArriving(&context_));
+    });
+    Begin();
+    stream_.Read(&request_, &read_);
+  }
+  void OnRead(bool ok) {
+    arriving_.Whole();
+    if (!ok && !ending_) {
+      Finish(NoRequest());
+    } else if (!ending_) {
+      call_.timeout = TimeLeft(context_);
+      auto ending = std::make_unique<Ending>(this);
+      if (!core_->closed) core_->scope.Spawn(Run(this, std::move(ending)));
+    }
+    End();
   }
   void OnWritten(bool ok) {
     writing_ = false;
@@ -97,7 +111,7 @@ class ScanCall final : public PageSink {
       context_.TryCancel();
       return;
     }
-    writer_.Finish(*ending_, &finish_);
+    stream_.Finish(*ending_, &finish_);
     unread_.Begin(&core_->unread, [this] { context_.TryCancel(); });
   }
   void OnFinished(bool) {
@@ -113,18 +127,20 @@ class ScanCall final : public PageSink {
   const std::shared_ptr<GrpcCore> core_;
   const std::shared_ptr<void> alive_ = core_->alive;
   PublicApi* const api_;
-  v1::Quorate::AsyncService* const service_;
+  GrpcMethods* const service_;
   grpc::ServerContext context_;
   v1::ScanAllRequest request_;
-  grpc::ServerAsyncWriter<v1::ScanAllResponse> writer_{&context_};
+  grpc::ServerAsyncReaderWriter<v1::ScanAllResponse, v1::ScanAllRequest> stream_{&context_};
   PublicCall call_{Duration(0)};
   Holding place_;
+  ArrivingRequests::Request arriving_;
   UnreadAnswers::Answer unread_;
   std::optional<Promise<bool>> left_;
   std::optional<grpc::Status> ending_;
   bool writing_ = false;
   int operations_ = 0;
   client::GrpcOperation<ScanCall, &ScanCall::OnAccepted> accept_{this};
+  client::GrpcOperation<ScanCall, &ScanCall::OnRead> read_{this};
   client::GrpcOperation<ScanCall, &ScanCall::OnWritten> write_{this};
   client::GrpcOperation<ScanCall, &ScanCall::OnFinished> finish_{this};
   client::GrpcOperation<ScanCall, &ScanCall::OnGone> gone_{this};
@@ -132,8 +148,7 @@ class ScanCall final : public PageSink {
 
 }  // namespace
 
-void ServeScanAll(std::shared_ptr<GrpcCore> core, PublicApi& api,
-                  v1::Quorate::AsyncService* service) {
+void ServeScanAll(std::shared_ptr<GrpcCore> core, PublicApi& api, GrpcMethods* service) {
   ScanCall::Accept(std::move(core), &api, service);
 }
 

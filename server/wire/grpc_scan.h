@@ -4,14 +4,13 @@
 
 #include <memory>
 
-#include "quorate/v1/client.grpc.pb.h"
 #include "server/node/public_api.h"
+#include "server/wire/grpc_methods.h"
 #include "server/wire/grpc_streams.h"
 
 namespace quorate::server {
 
 // Serves it until the server shuts down.
-void ServeScanAll(std::shared_ptr<GrpcCore> core, PublicApi& api,
-                  v1::Quorate::AsyncService* service);
+void ServeScanAll(std::shared_ptr<GrpcCore> core, PublicApi& api, GrpcMethods* service);
 
 }  // namespace quorate::server

@@ -16,6 +16,7 @@
 #include "server/node/public_api.h"
 #include "server/wire/grpc_health.h"
 #include "server/wire/grpc_hub.h"
+#include "server/wire/grpc_methods.h"
 #include "server/wire/grpc_options.h"
 #include "server/wire/grpc_reflection.h"
 #include "server/wire/grpc_scan.h"
@@ -45,38 +46,29 @@ Task<void> RunCall(PublicApi* api, Method<Request, Response> method, Request req
   answer.Done(co_await (api->*method)(std::move(request), answer.call()));
 }
 
-template <class Request, class Response, class Listen>
-void ServeMethod(const std::shared_ptr<GrpcCore>& core, PublicApi& api, Listen listen,
-                 Method<Request, Response> method) {
+template <class Request, class Response>
+void ServeMethod(const std::shared_ptr<GrpcCore>& core, PublicApi& api, GrpcMethods* service,
+                 const char* name, Method<Request, Response> method) {
   UnaryCall<Request, Response>::Serve(
-      core, std::move(listen),
+      core, service, name,
       [scope = &core->scope, api = &api, method](Request request, auto answer) {
         scope->Spawn(
             RunCall<Request, Response>(api, method, std::move(request), std::move(answer)));
       });
 }
 
-void ServePublic(const std::shared_ptr<GrpcCore>& core, PublicApi& api,
-                 v1::Quorate::AsyncService* service) {
+void ServePublic(const std::shared_ptr<GrpcCore>& core, PublicApi& api, GrpcMethods* service) {
   core->short_of_memory = [&api] { return api.held() > api.held_max() / 2; };
-#define QUORATE_METHOD(name)                                                          \
-  ServeMethod(                                                                        \
-      core, api,                                                                      \
-      [service](auto* context, auto* request, auto* writer, auto* queue, void* tag) { \
-        service->Request##name(context, request, writer, queue, queue, tag);          \
-      },                                                                              \
-      &PublicApi::name)
-  QUORATE_METHOD(Execute);
-  QUORATE_METHOD(Begin);
-  QUORATE_METHOD(Read);
-  QUORATE_METHOD(Scan);
-  QUORATE_METHOD(Write);
-  QUORATE_METHOD(Commit);
-  QUORATE_METHOD(Rollback);
-  QUORATE_METHOD(GetOutcome);
-  QUORATE_METHOD(Init);
-  QUORATE_METHOD(Status);
-#undef QUORATE_METHOD
+  ServeMethod(core, api, service, "Execute", &PublicApi::Execute);
+  ServeMethod(core, api, service, "Begin", &PublicApi::Begin);
+  ServeMethod(core, api, service, "Read", &PublicApi::Read);
+  ServeMethod(core, api, service, "Scan", &PublicApi::Scan);
+  ServeMethod(core, api, service, "Write", &PublicApi::Write);
+  ServeMethod(core, api, service, "Commit", &PublicApi::Commit);
+  ServeMethod(core, api, service, "Rollback", &PublicApi::Rollback);
+  ServeMethod(core, api, service, "GetOutcome", &PublicApi::GetOutcome);
+  ServeMethod(core, api, service, "Init", &PublicApi::Init);
+  ServeMethod(core, api, service, "Status", &PublicApi::Status);
   ServeScanAll(core, api, service);
 }
 
@@ -89,12 +81,13 @@ struct GrpcServer::Rep {
 
   std::shared_ptr<GrpcCore> core;
   v1::Node::AsyncService node_service;
-  v1::Quorate::AsyncService public_service;
+  GrpcMethods public_service{v1::Quorate::service_full_name()};
   grpc::reflection::v1alpha::ServerReflection::AsyncService reflection_service;
   HealthService health;
   // Takes a connection over from the listener, on the executor's thread.
   void Take(Descriptor connection) {
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+    core->connections.Add(connection.get());
     parameters.fd = connection.Release();
     door->HandleNewConnection(&parameters);
   }
@@ -128,7 +121,8 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::Start(Env& env, GrpcHub& hub, No
   builder.RegisterService(&rep->public_service);
   builder.RegisterService(&rep->reflection_service);
   builder.RegisterService(rep->health.service());
-  // What gRPC itself holds for calls whose requests have not arrived whole; beyond, it ends some.
+  // What gRPC itself holds of what has not arrived whole; beyond, it ends some of anybody's. Little
+  // of it is left to clients (server/wire/arriving.h).
   grpc::ResourceQuota quota("quorate");
   quota.Resize(limits::kGrpcBytesMax);
   builder.SetResourceQuota(quota);

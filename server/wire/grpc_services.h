@@ -11,7 +11,7 @@
 // Bounds: connections (there), those without a call (ended after minutes) or without a first frame
 // (after seconds), requests in flight (beyond: OVERLOADED), unsent answers per stream (beyond: the
 // stream is ended); public calls and the bytes held for them until their answers have left
-// (server/node/shared_bound.h).
+// (server/node/shared_bound.h); requests that have not come whole (arriving.h).
 #pragma once
 
 #include <functional>

@@ -267,7 +267,11 @@ GrpcCore::GrpcCore(Env& e, GrpcHub& h, Node& n, GrpcTransport& t)
       cut_streams(
           e.metrics.GetCounter("quorate_call_streams_cut_total",
                                "Call streams ended: answers not read, or a batch too large")),
+      cut_requests(e.metrics.GetCounter(
+          "quorate_requests_cut_total",
+          "Public requests ended before they were whole: too much of them, or too late")),
       unread(e, [this] { return places->used() > places->total() / 2 || short_of_memory(); }),
+      arriving(e, [this](const std::string& client) { return connections.Received(client); }),
       scope(e.executor) {}
 
 void ServeNode(std::shared_ptr<GrpcCore> core, v1::Node::AsyncService* service) {

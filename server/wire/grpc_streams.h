@@ -12,6 +12,8 @@
 #include "quorate/v1/rpc.grpc.pb.h"
 #include "server/node/node.h"
 #include "server/node/shared_bound.h"
+#include "server/wire/arriving.h"
+#include "server/wire/connections.h"
 #include "server/wire/grpc_hub.h"
 #include "server/wire/grpc_transport.h"
 #include "server/wire/unread.h"
@@ -29,10 +31,13 @@ struct GrpcCore {
   Counter& calls;
   Counter& overloaded;
   Counter& cut_streams;
+  Counter& cut_requests;
   // Of unary calls and scans, shared by clients.
   std::shared_ptr<SharedBound> places = std::make_shared<SharedBound>(limits::kPublicCallsMax);
   std::function<bool()> short_of_memory = [] { return false; };  // for what clients hold
   UnreadAnswers unread;
+  Connections connections;
+  ArrivingRequests arriving;
   bool closed = false;  // Shutdown began: nothing is handed to the node any more
   std::shared_ptr<void> alive = std::make_shared<int>();  // held by what gRPC still has of ours
   TaskScope scope;                                        // last: its frames use what stands above

@@ -29,7 +29,7 @@ SLOWER_MAX = 3
 LONG = 120
 # Where a step takes less than this alone, the hundredth of them is what the machine does beside.
 FAST = 0.010
-FIGURES = ("quorate_calls_overloaded_total", "quorate_call_streams_cut_total",
+FIGURES = ("quorate_calls_overloaded_total", "quorate_call_streams_cut_total", "quorate_requests_cut_total",
            "quorate_peer_parts_dropped_total", "quorate_client_connections_lost_total",
            "quorate_connections_evicted_total", "quorate_connections_refused_total",
            "quorate_raft_elections_total")

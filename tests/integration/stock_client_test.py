@@ -11,6 +11,7 @@ import grpc
 
 import harness
 import stubs
+from hostile.http2 import Http2
 
 TIMEOUT = 20
 MIB = 1 << 20
@@ -289,6 +290,42 @@ class StockClient(unittest.TestCase):
             self.assertGreater(told.error.retry_after_ms, 0)
             self.ok(self.execute(self.pb.Operation(put=self.txn_pb.Write(key=b"me", value=b"1"))))
             self.begin()
+
+    def cut(self):
+        page = self.cluster.get_http(0, "/metrics")[1]
+        return int(page.split("\nquorate_requests_cut_total ")[1].split("\n")[0])
+
+    def test_requests_that_never_come_whole_are_given_up_and_slow_ones_are_not(self):
+        put = self.pb.Operation(put=self.txn_pb.Write(key=b"slow", value=b"1"))
+        message = self.pb.ExecuteRequest(operations=[put]).SerializeToString()
+        method = b"/quorate.v1.Quorate/Execute"
+        slow = Http2(self.cluster.addresses[0], 65535)
+        stream = slow.call(method, message[:5], len(message), end=False)
+        before = self.cut()
+        crowd = [Http2(self.cluster.addresses[0], 65535) for _ in range(4)]
+        for connection in crowd:
+            for _ in range(16):
+                connection.call(method, b"", 16 * MIB, end=False)
+
+        def given_up():
+            for connection in crowd:
+                slow.answer_pings()
+                connection.answer_pings()
+                for each in set(range(1, 33, 2)) - connection.ended:
+                    connection.send_body(each, MIB)
+            return self.cut() > before
+        harness.wait_for("unfinished requests to be given up", given_up, 60)
+        self.assertNotIn(stream, slow.ended)
+        slow.send_rest(stream, message[5:])
+
+        def answered():
+            slow.answer_pings()
+            return stream in slow.ended
+        harness.wait_for("the slow one's answer", answered, 60)
+        response = self.pb.ExecuteResponse.FromString(slow.answers[stream][5:])
+        self.ok(response)
+        for connection in crowd + [slow]:
+            connection.socket.close()
 
     def test_more_calls_at_once_than_a_connection_may_have_wait_their_turn(self):
         get = self.pb.ExecuteRequest(operations=[self.pb.Operation(get=b"alive")])

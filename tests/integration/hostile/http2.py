@@ -11,6 +11,8 @@ class Http2:
         self.socket = socket.create_connection((host, int(port)), timeout=5)
         self.next_stream = 1
         self.windows = {}
+        self.answers = {}  # bytes, by stream
+        self.ended = set()  # streams of which nothing more comes
         self.first_window = 65535
         self.rest = b""
         settings = b"\x00\x04" + window.to_bytes(4, "big")  # INITIAL_WINDOW_SIZE
@@ -37,6 +39,10 @@ class Http2:
                             self.frame(0, 1 if end else 0, stream, data))
         return stream
 
+    def send_rest(self, stream, data):
+        """Of a request."""
+        self.socket.sendall(self.frame(0, 1, stream, data))
+
     def send_body(self, stream, count):
         """Of a request, as much of `count` bytes as the node has opened windows for."""
         windows = self.windows.setdefault(stream, self.first_window)
@@ -49,7 +55,7 @@ class Http2:
         return max(count, 0)
 
     def answer_pings(self):
-        """Stays alive without taking a byte of an answer."""
+        """Stays alive, and takes what has come: nothing of an answer, if no window was opened."""
         if not select.select([self.socket], [], [], 0)[0]:
             return
         try:
@@ -64,6 +70,10 @@ class Http2:
                 kind, flags = self.rest[3], self.rest[4]
                 stream = int.from_bytes(self.rest[5:9], "big")
                 payload, self.rest = self.rest[9:9 + length], self.rest[9 + length:]
+                if kind == 0:
+                    self.answers[stream] = self.answers.get(stream, b"") + payload
+                if kind == 3 or kind in (0, 1) and flags & 1:
+                    self.ended.add(stream)
                 if kind == 6 and not flags & 1:
                     self.socket.sendall(self.frame(6, 1, 0, payload))
                 elif kind == 4 and not flags & 1:
