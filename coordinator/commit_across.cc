@@ -68,7 +68,7 @@ Task<v1::CommitResponse> Coordinator::CommitAcross(v1::CommitRequest request, An
   // A record of a start_ts above every slot would never be collected.
   const bool wild = NeedsFreshSlot(live->name.start_ts, slots_.newest());
   if (verdict == Admission::Verdict::kDrop || (verdict == Admission::Verdict::kAbort && wild)) {
-    FillError(Code::kUnavailable, live->name, &response);
+    FillNoRoom(live->name, &response);
     co_return response;
   }
   if (verdict == Admission::Verdict::kAbort) {

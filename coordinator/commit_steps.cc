@@ -46,6 +46,13 @@ void FillError(Code code, const shard::TxnName& txn, v1::CommitResponse* respons
   error->mutable_txn()->set_anchor_key(txn.anchor_key);
 }
 
+void FillNoRoom(const shard::TxnName& txn, v1::CommitResponse* response) {
+  FillError(Code::kUnavailable, txn, response);
+  response->mutable_error()->set_message(
+      "too many transactions in flight on this node: this sending was not begun, send it again "
+      "later");
+}
+
 shard::TxnName NameOf(const v1::CommitRequest& request, const TxnId& id) {
   return {id, Timestamp(request.start_ts()), request.anchor_key()};
 }

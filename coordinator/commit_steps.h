@@ -16,6 +16,8 @@ class PrepareRequest;
 
 namespace quorate::coordinator {
 
+// This sending was not begun: the node has no room for it. UNAVAILABLE, for others may have been.
+void FillNoRoom(const shard::TxnName& txn, v1::CommitResponse* response);
 shard::TxnName NameOf(const v1::CommitRequest& request, const TxnId& id);
 
 // Codes that leave the outcome open carry the transaction's name, to ask about it.

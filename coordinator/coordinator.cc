@@ -185,7 +185,7 @@ Task<v1::CommitResponse> Coordinator::CommitHere(v1::CommitRequest request, Anch
   v1::CommitResponse response;
   const shard::TxnName name = NameOf(request, anchor.txn);
   if (ticket.verdict() == Admission::Verdict::kDrop) {
-    FillError(Code::kUnavailable, name, &response);
+    FillNoRoom(name, &response);
     co_return response;
   }
   Timestamp min_ts;

@@ -114,6 +114,10 @@ TEST_F(CoordinatorTest, ANodeWithoutRoomLeavesNoRecordAboveEverySlot) {
     EXPECT_EQ(nodes.group(N::kA).pending().size(), pending) << "nothing is logged";
     ASSERT_TRUE(answer->has_value());
     EXPECT_NE((*answer)->error().code(), v1::OVERLOADED);
+    const bool judged = (*answer)->error().code() == v1::INVALID_ARGUMENT;
+    const char* const why = judged ? "above every slot" : "too many transactions in flight";
+    EXPECT_NE((*answer)->error().message().find(why), std::string::npos)
+        << (*answer)->error().message();
   }
   nodes.Settle();
 }
