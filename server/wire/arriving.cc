@@ -44,7 +44,10 @@ uint64_t ArrivingRequests::HeldFor(const std::string& client,
     if ((*request)->from_) break;
     (*request)->from_ = received;
   }
-  return *received - *oldest_first.front()->from_;
+  uint64_t& from = *oldest_first.front()->from_;
+  // Another connection has come from the same address: it may hold all that it has brought.
+  if (*received < from) from = 0;
+  return *received - from;
 }
 
 void ArrivingRequests::GiveUp(Request* request) {

@@ -72,6 +72,22 @@ TEST_F(ArrivingRequestsTest, WhatIsWholeHoldsNothing) {
   EXPECT_FALSE(env.executor.Step()) << "nobody looks when there is nothing to see";
 }
 
+// Its end has not been heard of yet.
+TEST_F(ArrivingRequestsTest, AConnectionThatTakesTheNameOfAnotherIsJudgedByItself) {
+  received = {{"a", 5000}, {"b", 0}};
+  Begin("a", 1);
+  Begin("b", 2);
+  Look();
+  received["a"] = 400;
+  received["b"] = 500;
+  Begin("a", 3);
+  Look();
+  EXPECT_TRUE(given_up.empty()) << "900 are not too many";
+  received["b"] = 700;
+  Look();
+  EXPECT_EQ(given_up, std::vector<int>{2});
+}
+
 TEST_F(ArrivingRequestsTest, WhatNeverComesWholeEnds) {
   Begin("unknown", 1);
   env.executor.RunFor(limits::kRequestTimeoutMax - 1s);
