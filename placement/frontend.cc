@@ -2,53 +2,14 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/status_macros.h"
+#include "txn/judge.h"
 
 namespace quorate::placement {
-
-namespace {
-
-constexpr size_t kAddressBytesMax = 256;
-constexpr size_t kTextBytesMax = 256;
-constexpr int kLocalityLabelsMax = 16;
-constexpr size_t kStorageIdDigits = 32;
-
-bool IsHex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-}
-
-}  // namespace
-
-Status Frontend::Validate(const v1::NodeInfo& node) {
-  const std::string& address = node.address();
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0 || colon + 1 == address.size() ||
-      address.size() > kAddressBytesMax) {
-    return InvalidArgument("a node's address must be HOST:PORT, at most 256 bytes");
-  }
-  if (node.storage_id().size() != kStorageIdDigits || !IsHex(node.storage_id())) {
-    return InvalidArgument("a node's storage id must be 32 hex digits");
-  }
-  if (node.locality_size() > kLocalityLabelsMax) {
-    return InvalidArgument(fmt::format("a node has {} locality labels; the limit is {}",
-                                       node.locality_size(), kLocalityLabelsMax));
-  }
-  bool long_text =
-      node.version().size() > kTextBytesMax || node.http_address().size() > kAddressBytesMax;
-  for (const auto& [key, value] : node.locality()) {
-    long_text |= key.empty() || key.size() > kTextBytesMax || value.size() > kTextBytesMax;
-  }
-  if (long_text) {
-    return InvalidArgument("a node's labels, version and addresses are at most 256 bytes each");
-  }
-  return Status::Ok();
-}
 
 Status Frontend::Validate(const v1::ShardDescriptor& shard) {
   if (shard.shard_id() <= 1) return InvalidArgument("shard ids begin at 2");
@@ -86,7 +47,7 @@ Task<Frontend::Applied> Frontend::RaiseCeiling(raft::Term term, Timestamp ceilin
 }
 
 Task<Frontend::Applied> Frontend::PutNode(v1::NodeInfo node) {
-  CO_RETURN_IF_ERROR(Validate(node));
+  CO_RETURN_IF_ERROR(CheckNode(node));
   v1::PlacementCommand command;
   *command.mutable_put_node()->mutable_node() = std::move(node);
   co_return co_await Propose(std::move(command), group_->soft_state().term);

@@ -25,7 +25,6 @@ class Frontend {
   Task<Applied> PutNode(v1::NodeInfo node);
   Task<Applied> PutShards(std::vector<v1::ShardDescriptor> shards);
 
-  static Status Validate(const v1::NodeInfo& node);
   static Status Validate(const v1::ShardDescriptor& shard);
 
  private:

@@ -13,10 +13,12 @@ void Heartbeats::Reset(Instant now) {
   leaders_.clear();
 }
 
-void Heartbeats::Record(const v1::HeartbeatRequest& heartbeat, Instant now) {
+void Heartbeats::Record(const v1::HeartbeatRequest& heartbeat, const ShardMap& map, Instant now) {
   const NodeId node(heartbeat.node().node_id());
   heard_[node] = {now, static_cast<int64_t>(heartbeat.wall_ms())};
   for (const v1::ShardReport& report : heartbeat.led_shards()) {
+    const v1::ShardDescriptor* known = map.Find(report.shard().from());
+    if (known == nullptr || known->shard_id() != report.shard().shard_id()) continue;
     Leader& leader = leaders_[ShardId(report.shard().shard_id())];
     if (report.term() >= leader.term) leader = {report.term(), node};
   }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/strong_type.h"
+#include "placement/shard_map.h"
 #include "quorate/v1/placement.pb.h"
 
 namespace quorate::placement {
@@ -18,7 +19,9 @@ class Heartbeats {
   static constexpr Duration kDownAfter = 5s;
 
   void Reset(Instant now);
-  void Record(const v1::HeartbeatRequest& heartbeat, Instant now);
+  // Of shards that are not in `map` (yet) nothing is kept: whoever reports them decides their
+  // number.
+  void Record(const v1::HeartbeatRequest& heartbeat, const ShardMap& map, Instant now);
 
   // NODE_STATE_NONE: it has not been heard of in this term, which is too young to judge.
   v1::NodeState StateOf(NodeId node, Instant now) const;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace quorate::placement {
@@ -54,6 +55,12 @@ void NodeTable::Load(v1::NodeInfo node) {
 const v1::NodeInfo* NodeTable::Find(NodeId id) const {
   const auto it = nodes_.find(id);
   return it == nodes_.end() ? nullptr : &it->second;
+}
+
+bool NodeTable::Knows(std::string_view storage_id) const {
+  return std::any_of(nodes_.begin(), nodes_.end(), [storage_id](const auto& entry) {
+    return entry.second.storage_id() == storage_id;
+  });
 }
 
 bool NodeTable::Differs(const v1::NodeInfo& node) const {

@@ -26,6 +26,7 @@ class NodeTable {
   void Clear() { nodes_.clear(); }
 
   const v1::NodeInfo* Find(NodeId id) const;
+  bool Knows(std::string_view storage_id) const;
   // Whether Put(node) would change anything.
   bool Differs(const v1::NodeInfo& node) const;
   const std::map<NodeId, v1::NodeInfo>& nodes() const { return nodes_; }

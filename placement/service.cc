@@ -10,14 +10,21 @@
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "txn/errors.h"
+#include "txn/judge.h"
 
 namespace quorate::placement {
 
 namespace {
 
 constexpr Duration kRetryStart = 20ms;
+constexpr size_t kShardPiecesMax = 2 * kShardsMax;  // of the map
 
 }  // namespace
+
+Placement::Counted Placement::Count(size_t* number) {
+  ++*number;
+  return {number, [](size_t* counted) { --*counted; }};
+}
 
 Placement::Placement(Env& env, storage::OrderedStore& store, NodeId self,
                      const v1::BootstrapRequest* seed)
@@ -204,8 +211,16 @@ Task<v1::RegisterNodeResponse> Placement::RegisterNode(v1::RegisterNodeRequest r
         response.mutable_error());
     co_return response;
   }
+  if (!machine_.nodes().Knows(request.node().storage_id()) &&
+      machine_.nodes().nodes().size() + registering_ >= kNodesMax) {
+    PROBE("placement: no more nodes");
+    StatusToError(Status(Code::kFailedPrecondition,
+                         fmt::format("the cluster has {} nodes, as many as it can", kNodesMax)),
+                  response.mutable_error());
+    co_return response;
+  }
   const Frontend::Applied applied = co_await WithDeadline(
-      env_, scope_, frontend_.PutNode(std::move(*request.mutable_node())), deadline);
+      env_, scope_, PutNode(std::move(*request.mutable_node()), Count(&registering_)), deadline);
   const Status& status = applied.status();
   if (status.ok()) {
     response.set_node_id(applied->node_id());
@@ -215,6 +230,11 @@ Task<v1::RegisterNodeResponse> Placement::RegisterNode(v1::RegisterNodeRequest r
     StatusToError(status, response.mutable_error());
   }
   co_return response;
+}
+
+// Counted until it is applied or never will be, which may be later than its caller's deadline.
+Task<Frontend::Applied> Placement::PutNode(v1::NodeInfo node, Counted /*counted*/) {
+  co_return co_await frontend_.PutNode(std::move(node));
 }
 
 v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) {
@@ -232,7 +252,7 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
         response.mutable_error());
     return response;
   }
-  heartbeats_.Record(request, env_.Now());
+  heartbeats_.Record(request, machine_.map(), env_.Now());
   const int64_t wall_ms = env_.clock.WallMillis();
   if ((!wall_trusted_ || guard_.refused() > 0) &&
       heartbeats_.ConfirmsWall(self_, wall_ms, env_.Now())) {
@@ -247,7 +267,10 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
   for (const v1::ShardReport& report : request.led_shards()) {
     if (machine_.map().Newer(report.shard())) newer.push_back(report.shard());
   }
-  if (!newer.empty() && !recording_shards_) {
+  // A change makes at most two pieces more. What the map cannot hold goes on without it: requests
+  // find its leader by asking.
+  const bool fits = machine_.map().pieces().size() + 2 * newer.size() <= kShardPiecesMax;
+  if (!newer.empty() && fits && !recording_shards_) {
     recording_shards_ = true;
     scope_.Spawn(RecordShards(std::move(newer)));
   }

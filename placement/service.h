@@ -61,6 +61,10 @@ class Placement final : private StateMachine::Observer {
 
   Task<void> StartTerm(raft::Term term);
   Task<void> RenewCeiling(raft::Term term);
+  // Part of a number for as long as it lives.
+  using Counted = std::unique_ptr<size_t, void (*)(size_t*)>;
+  static Counted Count(size_t* number);
+  Task<Frontend::Applied> PutNode(v1::NodeInfo node, Counted counted);
   Task<void> RecordNode(v1::NodeInfo node);
   Task<void> RecordShards(std::vector<v1::ShardDescriptor> shards);
   // Wakes everyone who waits for the oracle to move on.
@@ -88,6 +92,7 @@ class Placement final : private StateMachine::Observer {
   bool renewing_ = false;
   std::set<NodeId> recording_;  // nodes whose changes are being proposed
   bool recording_shards_ = false;
+  size_t registering_ = 0;  // proposals that may become new nodes
   std::vector<Promise<bool>> waiters_;
   TaskScope scope_;
 };

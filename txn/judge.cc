@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/address.h"
 #include "base/bytes.h"
 #include "base/limits.h"
 #include "base/mutant.h"
@@ -29,6 +30,24 @@ Status CheckText(std::string_view text, std::string_view what) {
   if (text.size() <= kTextBytesMax) return Status::Ok();
   return InvalidArgument(
       fmt::format("{} of {} bytes: the limit is {} bytes", what, text.size(), kTextBytesMax));
+}
+
+// Text that is shown to people and written to logs as it is: one line of printable ASCII.
+Status CheckLabel(std::string_view text, std::string_view what) {
+  RETURN_IF_ERROR(CheckText(text, what));
+  const bool printable =
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c <= '~'; });
+  if (printable) return Status::Ok();
+  return InvalidArgument(
+      fmt::format("{} \"{}\": only printable ASCII may be in it", what, Printable(text)));
+}
+
+Status CheckAddress(std::string_view address, std::string_view what) {
+  RETURN_IF_ERROR(CheckLabel(address, what));
+  if (const auto parsed = ParseHostPort(address); !parsed.ok()) {
+    return InvalidArgument(fmt::format("{}: {}", what, parsed.status().message()));
+  }
+  return Status::Ok();
 }
 
 // What an oracle gave: with bits below it, a timestamp would leave commits no room in its slot.
@@ -106,19 +125,6 @@ Status CheckResolutions(const google::protobuf::RepeatedPtrField<v1::Resolution>
   return Status::Ok();
 }
 
-Status CheckNode(const v1::NodeInfo& node) {
-  RETURN_IF_ERROR(CheckText(node.address(), "address"));
-  RETURN_IF_ERROR(CheckText(node.http_address(), "http_address"));
-  RETURN_IF_ERROR(CheckText(node.storage_id(), "storage_id"));
-  RETURN_IF_ERROR(CheckText(node.version(), "version"));
-  RETURN_IF_ERROR(CheckCount(static_cast<int>(node.locality_size()), kLocalityMax, "localities"));
-  for (const auto& [name, value] : node.locality()) {
-    RETURN_IF_ERROR(CheckText(name, "locality"));
-    RETURN_IF_ERROR(CheckText(value, "locality"));
-  }
-  return Status::Ok();
-}
-
 Status CheckShard(const v1::ShardDescriptor& shard) {
   RETURN_IF_ERROR(CheckSpan(shard.from(), shard.to()));
   RETURN_IF_ERROR(CheckCount(shard.replicas_size(), kReplicasMax, "replicas of a shard"));
@@ -166,6 +172,34 @@ Status Check(const v1::BootstrapRequest& request) {
 }
 
 }  // namespace
+
+Status CheckLocality(const std::map<std::string, std::string>& locality) {
+  RETURN_IF_ERROR(CheckCount(static_cast<int>(locality.size()), kLocalityMax, "localities"));
+  size_t bytes = 0;
+  for (const auto& [name, value] : locality) {
+    if (name.empty() || value.empty()) return InvalidArgument("locality: an empty name or value");
+    RETURN_IF_ERROR(CheckLabel(name, "locality"));
+    RETURN_IF_ERROR(CheckLabel(value, "locality"));
+    bytes += name.size() + value.size();
+  }
+  if (bytes <= kLocalityBytesMax) return Status::Ok();
+  return InvalidArgument(fmt::format("localities of {} bytes together: the limit is {} bytes",
+                                     bytes, kLocalityBytesMax));
+}
+
+Status CheckNode(const v1::NodeInfo& node) {
+  RETURN_IF_ERROR(CheckAddress(node.address(), "address"));
+  if (!node.http_address().empty()) {
+    RETURN_IF_ERROR(CheckAddress(node.http_address(), "http_address"));
+  }
+  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  if (node.storage_id().size() != kStorageIdDigits ||
+      !std::all_of(node.storage_id().begin(), node.storage_id().end(), is_hex)) {
+    return InvalidArgument(fmt::format("storage_id has {} hex digits", kStorageIdDigits));
+  }
+  RETURN_IF_ERROR(CheckLabel(node.version(), "version"));
+  return CheckLocality({node.locality().begin(), node.locality().end()});
+}
 
 Status CheckTxnId(std::string_view txn_id) {
   const auto id = TxnId::FromBytes(txn_id);

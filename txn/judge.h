@@ -21,6 +21,7 @@ namespace quorate::v1 {
 class CommitRequest;
 class EarlyOutcomeRequest;
 class LockRequest;
+class NodeInfo;
 class NodeRequest;
 class PrepareRequest;
 class PushRequest;
@@ -38,8 +39,10 @@ inline constexpr size_t kResolutionsMax = 1024;  // in one request, and in one e
 inline constexpr size_t kAdvisoryKeysMax = 1000;
 inline constexpr size_t kTextBytesMax = 256;  // addresses, versions, localities
 inline constexpr size_t kLocalityMax = 16;
+inline constexpr size_t kLocalityBytesMax = 512;  // of one node: names and values together
+inline constexpr size_t kStorageIdDigits = 32;
 inline constexpr size_t kReplicasMax = 16;
-inline constexpr size_t kNodesMax = 1000;
+inline constexpr size_t kNodesMax = 1000;  // of a cluster: the map with all of them is one message
 inline constexpr size_t kShardsMax = 100'000;
 
 template <class Request>
@@ -62,6 +65,9 @@ class Judged {
 // 16 bytes, not all 0.
 Status CheckTxnId(std::string_view txn_id);
 Status CheckMarker(std::string_view marker_key);
+// What a node says of itself; where it is, which its operator wrote.
+Status CheckNode(const v1::NodeInfo& node);
+Status CheckLocality(const std::map<std::string, std::string>& locality);
 Status Check(const v1::CommitRequest& request);
 Status Check(const v1::EarlyOutcomeRequest& request);
 Status Check(const v1::LockRequest& request);

@@ -10,6 +10,7 @@
 #include "placement/frontend.h"
 #include "placement/shard_map.h"
 #include "txn/errors.h"
+#include "txn/judge.h"
 
 namespace quorate::server {
 
@@ -122,7 +123,7 @@ Status CheckBootstrap(const v1::BootstrapRequest& bootstrap) {
   std::set<uint64_t> ids;
   std::set<std::string> disks;
   for (const v1::NodeInfo& node : bootstrap.nodes()) {
-    RETURN_IF_ERROR(placement::Frontend::Validate(node));
+    RETURN_IF_ERROR(CheckNode(node));
     if (node.node_id() == 0 || !ids.insert(node.node_id()).second) {
       return InvalidArgument(fmt::format("node id {} is zero or given twice", node.node_id()));
     }

@@ -11,6 +11,7 @@
 #include "base/address.h"
 #include "base/status_macros.h"
 #include "base/stderr_logger.h"
+#include "txn/judge.h"
 
 namespace quorate::server {
 namespace {
@@ -149,6 +150,7 @@ Result<NodeConfig> MakeConfig(const Settings& flags, const Settings& file) {
     RETURN_IF_ERROR(CheckReachable("join", address, "name the address that the node has there"));
   }
   ASSIGN_OR_RETURN(config.node.locality, ParseLocality(get("locality")));
+  RETURN_IF_ERROR(CheckLocality(config.node.locality));
   if (const auto level = get("log-level"); !level.empty()) {
     auto parsed = ParseLogLevel(level);
     if (!parsed) {

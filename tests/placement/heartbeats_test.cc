@@ -20,7 +20,7 @@ TEST(Heartbeats, ANodeNotHeardOfSinceTheElectionIsNotDownAtOnce) {  // PL23
   heartbeats.Reset(At(100s));
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(104s)), v1::NODE_STATE_NONE) << "nor known to be up";
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(106s)), v1::NODE_DOWN);
-  heartbeats.Record(From(1), At(106s));
+  heartbeats.Record(From(1), ShardMap(), At(106s));
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(107s)), v1::NODE_UP);
   heartbeats.Reset(At(200s));
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(201s)), v1::NODE_STATE_NONE);
@@ -28,28 +28,34 @@ TEST(Heartbeats, ANodeNotHeardOfSinceTheElectionIsNotDownAtOnce) {  // PL23
 
 TEST(Heartbeats, TheReportOfTheHighestTermNamesTheLeader) {
   Heartbeats heartbeats;
-  const auto report = [&](uint64_t node, uint64_t term) {
+  v1::ShardDescriptor all;
+  all.set_shard_id(5);
+  ShardMap map;
+  map.Load(all);
+  const auto report = [&](uint64_t node, uint64_t term, uint64_t shard = 5) {
     v1::HeartbeatRequest heartbeat = From(node);
     v1::ShardReport* led = heartbeat.add_led_shards();
-    led->mutable_shard()->set_shard_id(5);
+    led->mutable_shard()->set_shard_id(shard);
     led->set_term(term);
-    heartbeats.Record(heartbeat, At(1s));
+    heartbeats.Record(heartbeat, map, At(1s));
   };
   EXPECT_FALSE(heartbeats.LeaderOf(ShardId(5)));
   report(1, 4);
   report(2, 6);
   report(1, 4);  // late
   EXPECT_EQ(heartbeats.LeaderOf(ShardId(5)), NodeId(2));
+  report(1, 7, 6);
+  EXPECT_FALSE(heartbeats.LeaderOf(ShardId(6))) << "kept of a shard that nobody knows";
 }
 
 TEST(Heartbeats, OnlyAnotherNodesClockConfirmsTheWallClock) {
   Heartbeats heartbeats;
   heartbeats.Reset(At(0s));
-  heartbeats.Record(From(1, kWall), At(1s));
+  heartbeats.Record(From(1, kWall), ShardMap(), At(1s));
   EXPECT_FALSE(heartbeats.ConfirmsWall(NodeId(1), kWall, At(1s)));
-  heartbeats.Record(From(2, kWall - 3'600'000), At(1s));
+  heartbeats.Record(From(2, kWall - 3'600'000), ShardMap(), At(1s));
   EXPECT_FALSE(heartbeats.ConfirmsWall(NodeId(1), kWall, At(1s)));
-  heartbeats.Record(From(2, kWall + 20'000), At(1s));
+  heartbeats.Record(From(2, kWall + 20'000), ShardMap(), At(1s));
   EXPECT_TRUE(heartbeats.ConfirmsWall(NodeId(1), kWall + 10'000, At(11s)));
 }
 

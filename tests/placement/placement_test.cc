@@ -1,9 +1,11 @@
 // The service over a group whose leadership the test decides (fake_group.h). Over real Raft:
 // tests/server.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "placement/service.h"
 #include "tests/placement/fake_group.h"
+#include "txn/judge.h"
 
 namespace quorate::placement {
 namespace {
@@ -149,6 +151,36 @@ TEST(Placement, RegistersANodeOnce) {
   EXPECT_EQ(cluster.Register(3, node).node_id(), 4u);
   node.set_address("no port");
   EXPECT_EQ(cluster.Register(3, node).error().code(), v1::INVALID_ARGUMENT);
+}
+
+// Whoever registers decides what every node keeps and what is in every answer about the cluster.
+TEST(Placement, ThereAreAsManyNodesAsTheMapCanName) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  v1::NodeInfo node = MakeNode(0);
+  node.set_address(std::string(200, 'h') + ":65535");
+  node.set_http_address(node.address());
+  node.set_version(std::string(kTextBytesMax, 'v'));
+  for (int i = 0; i < 4; ++i) {
+    (*node.mutable_locality())["label" + std::to_string(i)] = std::string(100, 'x');
+  }
+  v1::RegisterNodeResponse last;
+  for (size_t i = 3; i < kNodesMax; ++i) {
+    node.set_storage_id(fmt::format("{:032x}", 1000 + i));
+    last = cluster.Register(1, node);
+    ASSERT_EQ(last.error().code(), v1::OK) << last.error().message();
+  }
+  node.set_storage_id(std::string(32, 'e'));
+  const v1::RegisterNodeResponse refused = cluster.Register(1, node);
+  EXPECT_EQ(refused.error().code(), v1::FAILED_PRECONDITION);
+  EXPECT_EQ(refused.error().message(), "the cluster has 1000 nodes, as many as it can");
+  node.set_storage_id(fmt::format("{:032x}", 1003));
+  EXPECT_EQ(cluster.Register(1, node).error().code(), v1::OK) << "a known one is not refused";
+  v1::HeartbeatRequest heartbeat;
+  *heartbeat.mutable_node() = MakeNode(2);
+  const v1::RoutesResponse map = cluster.Beat(1, heartbeat).map();
+  EXPECT_EQ(map.nodes_size(), static_cast<int>(kNodesMax));
+  EXPECT_LT(map.ByteSizeLong(), limits::kAnswerBytesMax / 2);
 }
 
 TEST(Placement, HeartbeatsBringTheMapUpToDate) {

@@ -177,19 +177,42 @@ TEST(Judge, OutcomesAndQuestionsAboutThem) {
                 });
 }
 
+v1::NodeInfo SomeNode() {
+  v1::NodeInfo node;
+  node.set_address("n1:7400");
+  node.set_storage_id(std::string(32, 'a'));
+  return node;
+}
+
 TEST(Judge, MembersAndMap) {
   Request enrolment;
-  enrolment.mutable_register_node()->mutable_node()->set_address("n1:7400");
-  Refuses(enrolment,
-          {
-              [](Request* r) { r->mutable_register_node()->mutable_node()->set_address(kText); },
-              [](Request* r) { r->mutable_register_node()->mutable_node()->set_version(kText); },
-              [](Request* r) { r->mutable_register_node()->set_cluster_id(kText); },
-              [](Request* r) {
-                (*r->mutable_register_node()->mutable_node()->mutable_locality())["zone"] = kText;
-              },
-          });
+  *enrolment.mutable_register_node()->mutable_node() = SomeNode();
+  Refuses(
+      enrolment,
+      {
+          [](Request* r) { r->mutable_register_node()->mutable_node()->set_address(kText); },
+          [](Request* r) { r->mutable_register_node()->mutable_node()->set_version(kText); },
+          [](Request* r) { r->mutable_register_node()->set_cluster_id(kText); },
+          [](Request* r) {
+            r->mutable_register_node()->mutable_node()->set_address("n1:7400\nn2:7400");
+          },
+          [](Request* r) {
+            r->mutable_register_node()->mutable_node()->set_http_address("nowhere");
+          },
+          [](Request* r) { r->mutable_register_node()->mutable_node()->set_version("1\x1b[2J"); },
+          [](Request* r) { r->mutable_register_node()->mutable_node()->set_storage_id("no hex"); },
+          [](Request* r) {
+            for (char name = 'a'; name < 'a' + 3; ++name) {
+              (*r->mutable_register_node()->mutable_node()->mutable_locality())[{name}] =
+                  std::string(200, 'x');
+            }
+          },
+          [](Request* r) {
+            (*r->mutable_register_node()->mutable_node()->mutable_locality())["zone"] = kText;
+          },
+      });
   Request heartbeat;
+  *heartbeat.mutable_heartbeat()->mutable_node() = SomeNode();
   heartbeat.mutable_heartbeat()->add_led_shards()->mutable_shard()->set_from("k");
   Refuses(
       heartbeat,
@@ -214,7 +237,7 @@ TEST(Judge, MembersAndMap) {
                     [](Request* r) { r->mutable_init()->add_addresses(kText); },
                 });
   Request bootstrap;
-  bootstrap.mutable_bootstrap()->add_nodes();
+  *bootstrap.mutable_bootstrap()->add_nodes() = SomeNode();
   Refuses(bootstrap,
           {
               [](Request* r) { Times(kNodesMax, r->mutable_bootstrap()->mutable_nodes()); },
