@@ -47,6 +47,7 @@ Verdict VerdictOf(Code code, bool from_coordinator) {
       return Verdict::kAborted;
     // From the coordinator, likewise facts: it aborts before it answers.
     case Code::kOverloaded:
+      from_coordinator |= MUTANT("client-refusal-is-a-fact");
       return from_coordinator ? Verdict::kAborted : Verdict::kSendAgain;
     case Code::kNoSpace:
       return from_coordinator ? Verdict::kAborted : Verdict::kAsk;

@@ -196,6 +196,20 @@ void DescriptorsOut(Injector& in, const Fault& fault) {
   }
 }
 
+// A node refuses requests before it looks at them; copies of the same requests, which the network
+// still holds, find it at leisure. What was refused may yet be done.
+void RefusedAtTheDoor(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  if (!node.up()) return;
+  in.Count(fault);
+  LinkRule rule;
+  rule.to = node.address();
+  rule.duplicate_soon = 0.5;
+  rule.duplicate_late = 0.05;
+  rule.refuse_request = fault.strength;
+  in.Rule(fault, rule);
+}
+
 }  // namespace
 
 std::vector<FaultKind> ClusterFaults() {
@@ -224,6 +238,8 @@ std::vector<FaultKind> ClusterFaults() {
        {0.5, 15}, {}, DescriptorsOut},
       {"flood", kCluster, "hundreds of requests to one node in one moment", 0.1, {10, 60}, {}, {50,
        1000}, Flood},
+      {"refused-at-the-door", kCluster, "requests are refused unseen, and copies of them are not",
+       0.2, {4, 30}, {1, 20}, {0.02, 0.5}, RefusedAtTheDoor},
   };
   // clang-format on
 }

@@ -109,6 +109,7 @@ const std::vector<Mutant>& AllMutants() {
       // ---- the client
       {"client-unknown-retried-anew", "an unanswered Commit is tried again under a new id"},
       {"client-unknown-is-failed", "an unanswered Commit is reported as failed"},
+      {"client-refusal-is-a-fact", "what a busy node refused unseen is called aborted"},
       {"client-reads-at-several-timestamps", "each read takes a timestamp of its own"},
       {"client-own-writes-not-seen", "a transaction does not see its own writes"},
       {"client-ranges-not-guarded", "a scanned range is no part of the reads"},

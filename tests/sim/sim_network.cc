@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "quorate/v1/node.pb.h"
+#include "txn/errors.h"
 
 namespace quorate::sim {
 
@@ -35,9 +36,9 @@ void AddUp(const LinkRule& rule, LinkRule* sum) {
   sum->tail_max = std::max(sum->tail_max, rule.tail_max);
   for (double LinkRule::*p :
        {&LinkRule::loss, &LinkRule::duplicate_soon, &LinkRule::duplicate_late, &LinkRule::reorder,
-        &LinkRule::tail, &LinkRule::reset_call, &LinkRule::reset_message, &LinkRule::bit_flip,
-        &LinkRule::truncate, &LinkRule::oversize, &LinkRule::flip_chunk, &LinkRule::stray_garbage,
-        &LinkRule::stray_cluster, &LinkRule::stray_node}) {
+        &LinkRule::tail, &LinkRule::reset_call, &LinkRule::reset_message, &LinkRule::refuse_request,
+        &LinkRule::bit_flip, &LinkRule::truncate, &LinkRule::oversize, &LinkRule::flip_chunk,
+        &LinkRule::stray_garbage, &LinkRule::stray_cluster, &LinkRule::stray_node}) {
     sum->*p = std::max(sum->*p, rule.*p);
   }
 }
@@ -45,6 +46,14 @@ void AddUp(const LinkRule& rule, LinkRule* sum) {
 // No draw for what cannot happen, so that most messages cost one.
 bool Chance(Random& random, double probability) {
   return probability > 0 && random.Chance(probability);
+}
+
+std::string RefusedAtTheDoor(Random& random) {
+  v1::NodeResponse response;
+  StatusToError(random.Chance(0.5) ? Status(Code::kOverloaded, "no room for one more request")
+                                   : Internal("it failed before it looked at the request"),
+                response.mutable_error());
+  return response.SerializeAsString();
 }
 
 }  // namespace
@@ -353,6 +362,10 @@ Task<Result<std::string>> SimNetwork::Exchange(Process* process, std::string fro
       [this, &link, request = std::make_shared<Request>(std::move(request)), answer,
        alive = guard.alive(), arrived](Endpoint& endpoint) mutable {
         if (!endpoint.serve || (arrived && std::exchange(*arrived, true))) return;
+        // Each copy by itself: the next one may be looked at.
+        if (!arrived && Chance(random_, link.rule.refuse_request)) {
+          return Answer(BackOf(link), RefusedAtTheDoor(random_), answer, alive);
+        }
         endpoint.process->Post([this, &link, serve = endpoint.serve, request = std::move(request),
                                 answer, alive]() mutable {
           serve(TakeOrCopy(std::move(request)), [this, &link, answer, alive](std::string response) {

@@ -54,8 +54,9 @@ struct LinkRule {
   double reorder = 0;         // overtaken by what is sent in the next 20 ms
   double tail = 0;            // up to `tail_max`
   Duration tail_max{0};
-  double reset_call = 0;     // a call fails early though the other side may act
-  double reset_message = 0;  // the connection breaks in the middle of it
+  double reset_call = 0;      // a call fails early though the other side may act
+  double reset_message = 0;   // the connection breaks in the middle of it
+  double refuse_request = 0;  // the node is too busy, or has failed, before it looks at a request
   double bit_flip = 0;
   double truncate = 0;
   double oversize = 0;
