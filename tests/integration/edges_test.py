@@ -388,6 +388,7 @@ class Status(unittest.TestCase):
             self.assertFalse(lost["answers"])
             self.assertNotEqual(cluster.quorate("status").returncode, DONE)
             self.assertEqual({n["version"] for n in nodes.values()}, {nodes[1]["version"]})
+            self.assertRegex(nodes[1]["version"], "^[0-9]+[.][0-9]+")
 
 
 if __name__ == "__main__":

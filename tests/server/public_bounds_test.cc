@@ -110,6 +110,11 @@ TEST_F(PublicTimeTest, ASessionIsUsableAgainRightAfterACallsTimeout) {
   EXPECT_EQ(late.error().code(), v1::DEADLINE_EXCEEDED);
   EXPECT_TRUE(late.error().no_effect());
   EXPECT_LT(cluster.world().now() - begin, Duration(400ms));
+  v1::SessionScanRequest scan;
+  scan.set_session_id(session);
+  scan.set_timeout_ms(300);
+  EXPECT_EQ(Run(api->Scan(scan, 10s)).error().code(), v1::DEADLINE_EXCEEDED);
+  EXPECT_LT(cluster.world().now() - begin, Duration(800ms));
   ASSERT_TRUE(cluster.at(2).Start(cluster.addresses()).ok());
   ASSERT_TRUE(cluster.at(3).Start(cluster.addresses()).ok());
   EXPECT_EQ(Read(session, kLow).error().code(), v1::OK) << "once there is a majority again";
