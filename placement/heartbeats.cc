@@ -36,6 +36,12 @@ NodeId Heartbeats::LeaderOf(ShardId shard) const {
   return it == leaders_.end() ? NodeId() : it->second.node;
 }
 
+bool Heartbeats::Alone(NodeId self, Instant now) const {
+  return now - since_ > kDownAfter && std::all_of(heard_.begin(), heard_.end(), [self](auto& each) {
+           return each.first == self;
+         });
+}
+
 bool Heartbeats::ConfirmsWall(NodeId self, int64_t wall_ms, Instant now) const {
   const int64_t bound = ToMillis(limits::kTsoJumpMax);
   return std::any_of(heard_.begin(), heard_.end(), [&](const auto& entry) {

@@ -27,6 +27,8 @@ class Heartbeats {
   v1::NodeState StateOf(NodeId node, Instant now) const;
   // 0: nobody reported to lead it. The report of the highest term counts.
   NodeId LeaderOf(ShardId shard) const;
+  // Whether no other node has been heard of, in a term that is old enough to have heard of one.
+  bool Alone(NodeId self, Instant now) const;
   // Whether another node's wall clock agrees with ours, within kTsoJumpMax.
   bool ConfirmsWall(NodeId self, int64_t wall_ms, Instant now) const;
 

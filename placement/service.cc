@@ -254,8 +254,12 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
   }
   heartbeats_.Record(request, machine_.map(), env_.Now());
   const int64_t wall_ms = env_.clock.WallMillis();
+  // The only voter waits for no second opinion from nodes that are gone: it would issue slots of
+  // the time of its last stop for ever, and names of today would be refused as of the future.
+  const bool nobody_to_ask =
+      machine_.root().placement_nodes().size() == 1 && heartbeats_.Alone(self_, env_.Now());
   if ((!wall_trusted_ || guard_.refused() > 0) &&
-      heartbeats_.ConfirmsWall(self_, wall_ms, env_.Now())) {
+      (nobody_to_ask || heartbeats_.ConfirmsWall(self_, wall_ms, env_.Now()))) {
     guard_.Adopt(wall_ms, env_.Now());
     wall_trusted_ = true;
   }

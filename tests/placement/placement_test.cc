@@ -135,6 +135,27 @@ TEST(Placement, AfterALongStopTheClockIsAdoptedOnceAnotherNodeConfirmsIt) {
             static_cast<uint64_t>(kWallBase + 3'600'000));
 }
 
+TEST(Placement, AfterALongStopTheOnlyVoterDoesNotWaitForNodesThatAreGone) {
+  FakeCluster cluster(1);
+  cluster.Elect(1);
+  cluster.Slot(1);
+  v1::NodeInfo gone = MakeNode(0);
+  gone.set_address("gone:7400");
+  gone.set_storage_id(std::string(32, 'f'));
+  ASSERT_EQ(cluster.Register(1, gone).error().code(), v1::OK);
+  cluster.SetWallOffset(1, 3'600'000);
+  cluster.Elect(1);
+  v1::HeartbeatRequest own;
+  *own.mutable_node() = MakeNode(1);
+  own.set_wall_ms(static_cast<uint64_t>(kWallBase + 3'600'000));
+  const auto slot_ms = [&cluster] { return Timestamp(cluster.Slot(1).slot()).physical_ms(); };
+  cluster.Beat(1, own);
+  EXPECT_LT(slot_ms(), static_cast<uint64_t>(kWallBase + 60'000)) << "others may still be heard of";
+  cluster.executor().RunFor(6s);
+  cluster.Beat(1, own);
+  EXPECT_GE(slot_ms(), static_cast<uint64_t>(kWallBase + 3'600'000));
+}
+
 TEST(Placement, RegistersANodeOnce) {
   FakeCluster cluster(3);
   cluster.Elect(1);
