@@ -500,9 +500,15 @@ Task<v1::SessionCommitResponse> PublicApi::CommitAgain(v1::SessionCommitRequest 
   }
   if (found.response && IsFact(found.response->error())) co_return *std::move(found.response);
   v1::SessionCommitResponse response;
-  // By its name: as this node knew it, or as the caller does.
-  v1::TxnRef txn = found.response ? found.response->txn() : ReferenceIn(request.txn());
-  if (txn.anchor_key().empty()) txn = ReferenceIn(request.txn());
+  // By its name: as this node knew it, or as the caller does. A key of the caller's may be none
+  // that was written.
+  v1::TxnRef txn = found.response ? found.response->txn() : v1::TxnRef();
+  const bool own_key = !txn.anchor_key().empty();
+  if (!own_key) {
+    v1::TxnRef told = ReferenceIn(request.txn());
+    if (!txn.txn_id().empty()) told.set_txn_id(txn.txn_id());
+    txn = std::move(told);
+  }
   *response.mutable_txn() = txn;
   std::string why;
   if (found.known && !found.response) {
@@ -514,7 +520,18 @@ Task<v1::SessionCommitResponse> PublicApi::CommitAgain(v1::SessionCommitRequest 
         "one written key as anchor_key, or ask GetOutcome";
   } else {
     const Duration left = std::max<Duration>(deadline - env_.Now(), 1ms);
+    const std::string key = txn.anchor_key();
     const Result<client::Outcome> outcome = co_await Ask(std::move(txn), left);
+    if (outcome.ok() && *outcome == client::Outcome::kAborted && !own_key) {
+      // A fact of the session only if it wrote the key, which the caller knows.
+      StatusToError(
+          quorate::Status(Code::kAborted,
+                          fmt::format("the session did not write \"{}\", and never will: if that "
+                                      "is a key of its writes it did not commit, else ask with one",
+                                      Printable(key))),
+          response.mutable_error());
+      co_return response;
+    }
     if (outcome.ok()) {
       if (*outcome == client::Outcome::kAborted) {
         FillRefusal(quorate::Status(Code::kAborted, "the session did not commit, and never will"),

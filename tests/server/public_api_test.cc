@@ -235,6 +235,23 @@ TEST_F(PublicApiTest, ASessionsCommitRepeatedElsewhereFindsItsOutcome) {
   EXPECT_EQ(Run(other.Commit(request, 10s)).error().code(), v1::OK);
 }
 
+TEST_F(PublicApiTest, AKeyThatASessionDidNotWriteSaysNothingOfTheSession) {
+  const v1::BeginResponse begun = Run(api->Begin({}, 10s));
+  EXPECT_EQ(Write(begun.session_id(), kLow, "s"), v1::OK);
+  ASSERT_EQ(Commit(begun.session_id()).error().code(), v1::OK);
+  PublicApi other(cluster.at(3).process()->env(), cluster.node(3));
+  v1::SessionCommitRequest request;
+  request.set_session_id(begun.session_id());
+  *request.mutable_txn() = begun.txn();
+  request.mutable_txn()->set_anchor_key("\xf0not written");  // in another shard
+  const v1::Error error = Run(other.Commit(request, 10s)).error();
+  EXPECT_EQ(error.code(), v1::ABORTED);
+  EXPECT_FALSE(error.no_effect());
+  EXPECT_NE(error.message().find("\\xf0not written"), std::string::npos) << error.message();
+  request.mutable_txn()->set_anchor_key(kLow);
+  EXPECT_EQ(Run(other.Commit(request, 10s)).error().code(), v1::OK) << "nor is it remembered";
+}
+
 // Of a node that has started again since, or of another one: it kept nothing of the session.
 TEST_F(PublicApiTest, ARepeatedCommitIsNeverToldThatNothingHappenedWithoutAFact) {
   const v1::BeginResponse begun = Run(api->Begin({}, 10s));
@@ -477,7 +494,8 @@ TEST_F(PublicApiTest, WhatIsCertainToHaveHadNoEffectSaysSo) {
   request.mutable_txn()->set_anchor_key(kHigh);
   const v1::Error aborted = Run(other.Commit(request, 10s)).error();
   EXPECT_EQ(aborted.code(), v1::ABORTED) << "asking has closed its name";
-  EXPECT_TRUE(aborted.no_effect());
+  EXPECT_FALSE(aborted.no_effect())
+      << "if the key is one of its writes, which only the caller knows";
   v1::InitRequest init;
   init.set_shards(4);
   init.set_replication_factor(3);
