@@ -99,18 +99,32 @@ class Connection : public std::enable_shared_from_this<Connection> {
     parser_->header_limit(kRequestBytesMax);
     parser_->body_limit(kRequestBytesMax);
     stream_.expires_after(kConnectionTimeout);
-    http::async_read(stream_, buffer_, *parser_,
-                     [self = shared_from_this()](beast::error_code error, size_t) {
-                       if (error) return;
-                       self->Heard();
-                       self->Route();
-                     });
+    http::async_read(
+        stream_, buffer_, *parser_, [self = shared_from_this()](beast::error_code error, size_t) {
+          if (error == http::error::end_of_stream) return;
+          if (error.category() == beast::error_code(http::error::end_of_stream).category()) {
+            return self->Refuse(error);
+          }
+          if (error) return;
+          self->Heard();
+          self->Route();
+        });
   }
 
  private:
   void Heard() {
     auto& connections = context_->connections;
     connections.splice(connections.end(), connections, place_);
+  }
+
+  // What the parser did not understand, nobody reads on from.
+  void Refuse(beast::error_code why) {
+    const http::status status =
+        why == http::error::header_limit || why == http::error::buffer_overflow
+            ? http::status::request_header_fields_too_large
+        : why == http::error::body_limit ? http::status::payload_too_large
+                                         : http::status::bad_request;
+    Write(status, fmt::format("no HTTP request that is served here: {}\n", why.message()), false);
   }
 
   void Route() {
@@ -152,12 +166,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
     if (std::exchange(asked_, false)) Write(status, std::move(body));
   }
 
-  void Write(http::status status, std::string body) {
+  void Write(http::status status, std::string body, bool understood = true) {
     const auto& request = parser_->get();
-    response_ = {status, request.version()};
+    response_ = {status, understood ? request.version() : 11};
     response_.set(http::field::server, "quorate");
     response_.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
-    response_.keep_alive(request.keep_alive());
+    response_.keep_alive(understood && request.keep_alive());
     response_.body() = std::move(body);
     response_.prepare_payload();
     if (request.method() == http::verb::head) response_.body().clear();

@@ -91,6 +91,18 @@ class Node(contextlib.AbstractContextManager):
 
 
 class Connections(unittest.TestCase):
+    def test_who_speaks_no_http_is_told_so(self):
+        with Node() as node:
+            node.init()
+            for sent, status in ((b"hello\r\n\r\n", b"400"),
+                                 (b"GET /metrics HTTP/9.9\r\n\r\n", b"400"),
+                                 (b"POST /metrics HTTP/1.1\r\nContent-Length: 2\r\n\r\nab", b"405"),
+                                 (b"GET / HTTP/1.1\r\nA: " + b"a" * 20000 + b"\r\n\r\n", b"431")):
+                with connect(node.http) as connection:
+                    connection.settimeout(30)
+                    connection.sendall(sent)
+                    self.assertEqual(connection.recv(100)[:12], b"HTTP/1.1 " + status, sent[:40])
+
     def test_idle_and_slow_http_connections_starve_nobody(self):
         with Node() as node:
             node.init()
