@@ -200,7 +200,13 @@ void Group::Step(Message message) {
   if (quarantined()) return StepQuarantined(message);
   const Instant now = rt_.env.Now();
   if (message.from == soft_.leader) HeardOfLeader(now);
+  const bool refused =
+      std::holds_alternative<AppendEntriesResponse>(message.body) && message.term > node_->term();
+  const bool led = node_->leader();
   node_->Step(now, std::move(message));
+  // One replica in a later term makes no other leader: whether there is one, the others tell, and
+  // if not, nobody has to miss a leader for an election timeout.
+  if (led && refused) node_->Campaign(now);
   rt_.MarkDirty(this);
 }
 
@@ -339,7 +345,11 @@ void Group::OnSoftState(const SoftState& state) {
     rt_.metrics.leader_groups.Set(rt_.leaders);
   }
   if (state.role == Role::kCandidate && soft_.role != Role::kCandidate) rt_.metrics.elections.Add();
-  if (!leads || state.term != soft_.term) StopSnapshots();
+  if (leads) {
+    for (const auto& [to, sender] : senders_) sender->Continue(state.term);
+  } else if (state.leader) {
+    StopSnapshots();
+  }
   if (state.leader && (state.leader != soft_.leader || state.term != soft_.term)) {
     HeardOfLeader(rt_.env.Now());
   }

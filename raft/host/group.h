@@ -56,7 +56,7 @@ struct Runtime {
         wal(w),
         store(s),
         transport(t),
-        limiter(o.snapshot_bytes_per_second),
+        limiter(e, o.snapshot_bytes_per_second),
         gather(e),
         answers(e.executor),
         metrics(e.metrics) {}

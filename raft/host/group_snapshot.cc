@@ -88,9 +88,13 @@ void Group::CopyTurn() {
   const auto image = copy_->Take();
   const auto receivers = std::exchange(copy_for_, {});
   EndCopy();
-  image_ = image;
-  rt_.images.push_back(image);
-  for (const auto& [to, stream_id] : receivers) StartStream(to, stream_id, image);
+  if (node_->leader()) {  // still, or again
+    image_ = image;
+    rt_.images.push_back(image);
+    for (const auto& [to, stream_id] : receivers) StartStream(to, stream_id, image);
+  } else {
+    TrimLater();
+  }
   ResumeApply();
 }
 
@@ -209,8 +213,9 @@ void Group::OnChunk(const SnapshotChunk& chunk) {
   // that it never made.
   if (lifting_) return;
   const Term newest = quarantined() ? quarantine_term_ : node_->term();
-  const bool stale = chunk.term < newest || (receiver_ && chunk.term < receiver_->term());
-  if (stale || (quarantined() && chunk.stream_id != wanted_stream_)) {
+  // Of a leader that is none any more, or was elected anew and sends it again in the later term.
+  if (chunk.term < newest || (receiver_ && chunk.term < receiver_->term())) return;
+  if (quarantined() && chunk.stream_id != wanted_stream_) {
     ack.refused = true;
     return Answer(chunk, ack);
   }
@@ -368,7 +373,7 @@ void Group::TickQuarantined() {
   if (!heard_from_ || lifting_ || ++quiet_ticks_ < kWantTicks) return;
   quiet_ticks_ = 0;
   const Instant now = rt_.env.Now();
-  const bool given_up = now - wanted_since_ >= kStreamTimeout;
+  const bool given_up = now - wanted_since_ >= kReceiverTimeout;
   if (wanted_stream_ == 0 || given_up || MUTANT("raft-snapshot-given-up-half-way")) {
     receiver_.reset();
     wanted_stream_ = rt_.env.random.Next() | 1;

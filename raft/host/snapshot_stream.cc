@@ -8,12 +8,28 @@
 
 namespace quorate::raft {
 
-Duration RateLimiter::Reserve(Instant now, size_t bytes) {
-  if (free_at_ > now) return free_at_ - now;
-  free_at_ =
-      now + Duration(static_cast<int64_t>(1e9 * static_cast<double>(bytes) /
-                                          static_cast<double>(std::max<uint64_t>(rate_, 1))));
-  return Duration(0);
+uint64_t RateLimiter::Ask(Turn turn) {
+  waiting_.emplace(++last_ticket_, std::move(turn));
+  Arm();
+  return last_ticket_;
+}
+
+void RateLimiter::Leave(uint64_t ticket) { waiting_.erase(ticket); }
+
+void RateLimiter::Arm() {
+  env_.executor.Cancel(std::exchange(timer_, 0));
+  if (waiting_.empty()) return;
+  timer_ = env_.executor.After(std::max(Duration(0), free_at_ - env_.Now()), [this] { Serve(); });
+}
+
+void RateLimiter::Serve() {
+  timer_ = 0;
+  if (waiting_.empty()) return;
+  auto first = waiting_.extract(waiting_.begin());
+  const double bytes = static_cast<double>(first.mapped()());
+  const double rate = static_cast<double>(std::max<uint64_t>(rate_, 1));
+  free_at_ = env_.Now() + Duration(static_cast<int64_t>(1e9 * bytes / rate));
+  Arm();
 }
 
 SnapshotSender::SnapshotSender(Env& env, Transport& transport, RateLimiter& limiter, Route route,
@@ -24,12 +40,15 @@ SnapshotSender::SnapshotSender(Env& env, Transport& transport, RateLimiter& limi
       route_(route),
       image_(std::move(image)),
       done_(std::move(done)),
-      progress_at_(env.Now()),
+      silent_since_(env.Now()),
       sent_at_(env.Now()) {
   Arm(Duration(0));
 }
 
-SnapshotSender::~SnapshotSender() { env_.executor.Cancel(timer_); }
+SnapshotSender::~SnapshotSender() {
+  limiter_.Leave(ticket_);
+  env_.executor.Cancel(timer_);
+}
 
 void SnapshotSender::OnAck(const SnapshotAck& ack) {
   if (ack.stream_id != route_.stream_id || ack.from != route_.to || outcome_) return;
@@ -38,8 +57,8 @@ void SnapshotSender::OnAck(const SnapshotAck& ack) {
   if (ack.next_sequence > acked_) {
     acked_ = ack.next_sequence;
     next_ = std::max(next_, acked_);
-    progress_at_ = env_.Now();
-    held_since_.reset();
+    tries_ = 0;
+    silent_since_ = env_.Now();
   } else if (ack.next_sequence == 0 && acked_ > 0) {
     // The receiver forgot everything. A late ack of the first chunks looks the same and only makes
     // us send again what the receiver will skip.
@@ -49,31 +68,32 @@ void SnapshotSender::OnAck(const SnapshotAck& ack) {
   Arm(Duration(0));
 }
 
+bool SnapshotSender::MaySend() const {
+  return !outcome_ && next_ < image_->chunks.size() && next_ < First() + kStreamWindow;
+}
+
 void SnapshotSender::Pump() {
   const Instant now = env_.Now();
-  if (held_since_ && !MUTANT("raft-snapshot-held-counts")) progress_at_ += now - *held_since_;
-  held_since_.reset();
-  if (now - progress_at_ >= kStreamTimeout) return Finish(false);
-  const uint64_t count = image_->chunks.size();
+  const bool tried = tries_ >= kStreamTries || MUTANT("raft-snapshot-held-counts");
+  if (tried && now - silent_since_ >= kStreamTimeout) return Finish(false);
   if (next_ > acked_ && now - sent_at_ >= kStreamRetry) {
     PROBE("raft host: snapshot chunk resent");
     next_ = acked_;
   }
   // All arrived, and no verdict: the last one is sent again until the receiver has installed.
-  const uint64_t from = std::min(acked_, count - 1);
-  if (acked_ == count && now - sent_at_ >= kStreamRetry) next_ = from;
-  while (next_ < count && next_ < from + kStreamWindow) {
-    const Duration wait = limiter_.Reserve(now, image_->chunks[next_].size());
-    if (wait > Duration(0)) {
-      held_since_ = now;
-      return Arm(wait);
-    }
-    SendOne();
+  if (acked_ == image_->chunks.size() && now - sent_at_ >= kStreamRetry) next_ = First();
+  if (MaySend() && ticket_ == 0) {
+    ticket_ = limiter_.Ask([this] {
+      ticket_ = 0;
+      const size_t bytes = MaySend() ? SendOne() : 0;  // or it was acknowledged meanwhile
+      Arm(Duration(0));
+      return bytes;
+    });
   }
   Arm(kStreamRetry);
 }
 
-void SnapshotSender::SendOne() {
+size_t SnapshotSender::SendOne() {
   SnapshotChunk chunk;
   chunk.group = route_.group;
   chunk.from = route_.from;
@@ -85,9 +105,12 @@ void SnapshotSender::SendOne() {
   chunk.last = next_ + 1 == image_->chunks.size();
   chunk.data = image_->chunks[next_];
   chunk.crc32c = Crc32c(chunk.data);
-  ++next_;
   sent_at_ = env_.Now();
+  if (next_ == First() && tries_++ == 0) silent_since_ = sent_at_;
+  ++next_;
+  const size_t bytes = chunk.data.size();
   transport_.SendChunk(route_.to, std::move(chunk));
+  return bytes;
 }
 
 void SnapshotSender::Arm(Duration delay) {
@@ -113,11 +136,11 @@ SnapshotReceiver::SnapshotReceiver(const SnapshotChunk& first, const StateMachin
       meta_(first.meta) {}
 
 bool SnapshotReceiver::Matches(const SnapshotChunk& chunk) const {
-  return chunk.from == from_ && chunk.stream_id == stream_id_ && chunk.term == term_ &&
-         chunk.meta == meta_;
+  return chunk.from == from_ && chunk.stream_id == stream_id_ && chunk.meta == meta_;
 }
 
 SnapshotReceiver::Verdict SnapshotReceiver::Add(const SnapshotChunk& chunk) {
+  term_ = std::max(term_, chunk.term);
   if (chunk.sequence != next_) return Verdict::kMore;
   const auto understood = [this](std::string_view key, std::string_view value) {
     return machine_.Understands(key, value);

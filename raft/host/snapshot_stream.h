@@ -7,13 +7,17 @@
 //                         ◄───────────────   ack {installed} or {refused}
 //
 // A lost chunk or a broken connection resumes at next_sequence; a receiver that restarted says 0.
-// All streams of a node share one rate. A sender without progress for kStreamTimeout gives up; the
-// time in which it may not send, since others have the rate, does not count. Nor does a receiver
-// give up what it has while chunks arrive, however slowly; a follower forgets it when none did for
-// kReceiverTimeout, or when the log was faster.
+// All streams of a node share one rate, a chunk each in turn. A sender gives up a receiver that was
+// sent the same chunk kStreamTries times within kStreamTimeout or longer, and said nothing; while
+// it waits for its turn with a chunk that was not sent yet, nobody is silent. Nor does a receiver
+// give up what it has while chunks arrive, however slowly; it forgets it when none did for
+// kReceiverTimeout, or when the log was faster. A stream outlives an election that its sender wins:
+// it goes on in the new term.
 // Both are owned by their group; the rules of when to start and install are group.h's.
 #pragma once
 
+#include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -26,21 +30,38 @@ namespace quorate::raft {
 
 inline constexpr uint64_t kStreamWindow = 8;     // chunks under way per stream
 inline constexpr Duration kStreamRetry = 500ms;  // without an ack: resend from the last one
-inline constexpr Duration kStreamTimeout = 10s;  // without progress: failed
-// A follower that receives forgets what it has of a stream without progress for so long. A sender
-// waits its turn for the rate meanwhile, but not a minute.
+inline constexpr Duration kStreamTimeout = 10s;  // without progress: failed,
+inline constexpr int kStreamTries = 3;           // but not before so many sendings
+// A receiver forgets what it has of a stream without progress for so long. The sender waits for its
+// turn meanwhile.
 inline constexpr Duration kReceiverTimeout = 60s;
 
-// A token bucket of one burst: bytes per second over all streams of a node.
+// The rate of a node's streams. Who waits gets it in the order of asking and for one chunk: nobody,
+// and least of all a stream whose receiver is gone, has more than its turn.
 class RateLimiter {
  public:
-  explicit RateLimiter(uint64_t bytes_per_second) : rate_(bytes_per_second) {}
-  // Zero: `bytes` may be sent now and are accounted for. Else: ask again after that long.
-  Duration Reserve(Instant now, size_t bytes);
+  // Returns how many bytes were sent. May ask again, and leave.
+  using Turn = absl::AnyInvocable<size_t()>;
+
+  RateLimiter(Env& env, uint64_t bytes_per_second) : env_(env), rate_(bytes_per_second) {}
+  RateLimiter(const RateLimiter&) = delete;
+  ~RateLimiter() { env_.executor.Cancel(timer_); }
+
+  // `turn` runs once, never inside this call, unless it leaves before.
+  uint64_t Ask(Turn turn);
+  // Nothing if it had its turn.
+  void Leave(uint64_t ticket);
 
  private:
-  uint64_t rate_;
+  void Arm();
+  void Serve();
+
+  Env& env_;
+  const uint64_t rate_;
   Instant free_at_{};
+  uint64_t last_ticket_ = 0;
+  std::map<uint64_t, Turn> waiting_;
+  TimerId timer_ = 0;
 };
 
 class SnapshotSender {
@@ -61,26 +82,32 @@ class SnapshotSender {
   ~SnapshotSender();
 
   void OnAck(const SnapshotAck& ack);
+  // Its group's leadership was won anew.
+  void Continue(Term term) { route_.term = term; }
   const Route& route() const { return route_; }
   const SnapshotMeta& meta() const { return image_->meta; }
 
  private:
+  // The chunk that the receiver waits for.
+  uint64_t First() const { return std::min<uint64_t>(acked_, image_->chunks.size() - 1); }
+  bool MaySend() const;
   void Pump();
-  void SendOne();
+  size_t SendOne();
   void Arm(Duration delay);
   void Finish(bool installed);
 
   Env& env_;
   Transport& transport_;
   RateLimiter& limiter_;
-  const Route route_;
+  Route route_;
   const std::shared_ptr<const SnapshotImage> image_;
   Done done_;
-  uint64_t acked_ = 0;  // the receiver has everything below
-  uint64_t next_ = 0;   // to be sent
-  Instant progress_at_;
+  uint64_t acked_ = 0;    // the receiver has everything below
+  uint64_t next_ = 0;     // to be sent
+  int tries_ = 0;         // sendings of First() without progress,
+  Instant silent_since_;  // since the first of them
   Instant sent_at_;
-  std::optional<Instant> held_since_;  // by the rate
+  uint64_t ticket_ = 0;  // 0: waits for no turn
   TimerId timer_ = 0;
   std::optional<bool> outcome_;
 };
@@ -95,6 +122,7 @@ class SnapshotReceiver {
   // Repeated and too early chunks change nothing.
   Verdict Add(const SnapshotChunk& chunk);
 
+  // Whether the chunk is of this stream, in whatever term.
   bool Matches(const SnapshotChunk& chunk) const;
   ReplicaId from() const { return from_; }
   Term term() const { return term_; }
@@ -106,7 +134,7 @@ class SnapshotReceiver {
  private:
   const StateMachine& machine_;
   const ReplicaId from_;
-  const Term term_;
+  Term term_;  // of the newest chunk
   const uint64_t stream_id_;
   const SnapshotMeta meta_;
   uint64_t next_ = 0;

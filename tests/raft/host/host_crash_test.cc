@@ -5,51 +5,10 @@
 #include "base/crc32c.h"
 #include "base/probe.h"
 #include "raft/host/snapshot_stream.h"
-#include "tests/raft/host/mini_cluster.h"
+#include "tests/raft/host/cluster_calls.h"
 
 namespace quorate::raft {
 namespace {
-
-constexpr GroupId kGroup = MiniCluster::kGroup;
-using Loss = MiniCluster::Loss;
-
-uint64_t Hits(const std::string& probe) {
-  const auto report = Probe::Report();
-  const auto it = report.find(probe);
-  return it == report.end() ? 0 : it->second;
-}
-
-int Other(int node) { return node % 3 + 1; }
-
-int64_t Quarantined(MiniCluster* cluster, int node) {
-  return cluster->metrics(node).GetGauge("quorate_raft_quarantined_groups", "").Value();
-}
-
-// Proposes until `count` are acknowledged, whoever leads.
-void Write(MiniCluster* cluster, int count, const std::string& prefix, size_t value_bytes = 10) {
-  for (int i = 0; i < count; ++i) {
-    const std::string payload = fmt::format(
-        "{}{}={}", prefix, i, std::string(value_bytes, static_cast<char>('a' + i % 26)));
-    std::shared_ptr<Outcome> outcome;
-    ASSERT_TRUE(cluster->RunUntil([&] {
-      if (outcome != nullptr && outcome->ok()) return true;
-      if (outcome != nullptr && !outcome->status) return false;
-      const int leader = cluster->Leader();
-      if (leader != 0) outcome = cluster->Propose(leader, payload);
-      return false;
-    })) << payload;
-  }
-}
-
-// A log that keeps little, so that who was away needs a snapshot.
-MiniCluster::Options ShortLog(uint64_t seed = 1) {
-  MiniCluster::Options options;
-  options.seed = seed;
-  options.host.log_keep_entries = 8;
-  options.host.wal_keep_entries = 4;
-  options.store.flush_interval = 20ms;
-  return options;
-}
 
 TEST(HostCrash, RestartOfAllKeepsEverythingAcknowledged) {
   MiniCluster cluster({});
@@ -276,6 +235,56 @@ TEST(HostSnapshot, KeepsToItsRate) {
   EXPECT_GT(cluster.world().now() - begun, Duration(4s));  // about 5 MB at 1 MiB/s
 }
 
+// Two followers need a snapshot, and one of them is gone when the chunks come.
+TEST(HostSnapshot, ASilentReceiverDoesNotKeepTheRateFromOthers) {
+  for (const bool first : {true, false}) {
+    MiniCluster::Options options = ShortLog();
+    options.nodes = 5;
+    options.host.snapshot_bytes_per_second = 100 << 10;
+    MiniCluster cluster(options);
+    const int leader = cluster.WaitForLeader();
+    std::vector<int> behind;
+    for (int node = 1; node <= 5 && behind.size() < 2; ++node) {
+      if (node != leader) behind.push_back(node);
+    }
+    cluster.Crash(behind[0], Loss::kPower);
+    cluster.Crash(behind[1], Loss::kPower);
+    Write(&cluster, 100, "k", 10'000);
+    for (const int node : behind) cluster.Start(node);
+    cluster.RunFor(1s);
+    const int gone = behind[first ? 0 : 1];
+    const int other = behind[first ? 1 : 0];
+    cluster.Crash(gone, Loss::kPower);
+    EXPECT_TRUE(cluster.machine(other).installed.empty());
+    EXPECT_TRUE(cluster.RunUntil([&] { return !cluster.machine(other).installed.empty(); }, 40s));
+  }
+}
+
+TEST(HostSnapshot, GoesOnWhenItsLeaderIsElectedAnew) {
+  MiniCluster::Options options = ShortLog();
+  options.host.snapshot_bytes_per_second = 1 << 20;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  const int follower = Other(leader);
+  cluster.Crash(follower, Loss::kPower);
+  Write(&cluster, 100, "k", 50'000);    // 5 s at that rate
+  cluster.RunFor(kStreamTimeout + 2s);  // what was begun before the leader noticed is given up
+  cluster.Start(follower);
+  cluster.RunFor(4s);
+  ASSERT_TRUE(cluster.machine(follower).installed.empty());
+  const uint64_t failed = cluster.Count(leader, "quorate_raft_snapshots_failed_total");
+  const Term term = cluster.group(leader)->soft_state().term;
+  const int third = 6 - leader - follower;
+  Message refusal{NodeId(third), NodeId(leader), term + 5, AppendEntriesResponse{}};
+  cluster.host(leader).OnMessages({{kGroup, refusal}});
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Leader() == leader; }, 100ms));
+  EXPECT_GT(cluster.group(leader)->soft_state().term, term + 5);
+  EXPECT_TRUE(
+      cluster.RunUntil([&] { return cluster.machine(follower).installed.size() == 1; }, 3s));
+  EXPECT_EQ(cluster.Count(leader, "quorate_raft_snapshots_failed_total"), failed);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+}
+
 TEST(HostSnapshot, WritesGoOnWhileItIsCopiedAndSent) {
   MiniCluster::Options options = ShortLog();
   options.host.snapshot_bytes_per_second = 4 << 20;
@@ -441,209 +450,6 @@ TEST(HostLog, IsNeverTruncatedBeyondWhatIsFlushed) {
 }
 
 // ---- damage -------------------------------------------------------------------------------------
-
-// Flips bytes in the middle of what the node's log holds. Its last record stays, as proof that this
-// is no torn tail.
-void DamageLog(MiniCluster* cluster, int node) {
-  for (const std::string& path : cluster->disk(node).Paths()) {
-    std::string* bytes = cluster->disk(node).Find(path);
-    const size_t used = bytes->find_last_not_of('\0');
-    if (path.find("wal-") == std::string::npos || used == std::string::npos || used < 4096)
-      continue;
-    for (size_t i = used / 2; i < used / 2 + 600; ++i) (*bytes)[i] ^= 0x5a;
-  }
-  cluster->disk(node).SettleAll();
-}
-
-TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
-  MiniCluster cluster({});
-  const int leader = cluster.WaitForLeader();
-  const int victim = Other(leader);
-  Write(&cluster, 60, "k", 500);
-  cluster.Crash(victim, Loss::kProcess);
-  DamageLog(&cluster, victim);
-  cluster.Start(victim);
-  EXPECT_EQ(Quarantined(&cluster, victim), 1);
-  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
-  EXPECT_GT(Hits("raft host: snapshot for quarantined"), 0u);
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-  // From now on it counts again: with one of the others gone, there is a quorum.
-  cluster.Crash(leader, Loss::kProcess);
-  Write(&cluster, 5, "after");
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-  EXPECT_EQ(cluster.machine(victim).Dump().size(), 65u);
-  // And for good: the damage is not found again.
-  cluster.Crash(victim, Loss::kPower);
-  cluster.Start(victim);
-  EXPECT_EQ(Quarantined(&cluster, victim), 0);
-  cluster.Start(leader);
-  Write(&cluster, 1, "end");
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-}
-
-TEST(HostDamage, OnlyReplicasWithKeysInALostRangeAreFetchedAgain) {
-  MiniCluster::Options options;
-  options.groups = 2;
-  options.store.flush_interval = 20ms;
-  MiniCluster cluster(options);
-  const int leader = cluster.WaitForLeader();
-  cluster.WaitForLeader(GroupId(2));
-  Write(&cluster, 60, "k", 500);
-  cluster.RunFor(1s);
-  const int victim = Other(leader);
-  const auto spans = cluster.machine(victim).Spans();
-  cluster.Crash(victim, Loss::kProcess);
-  cluster.LoseRange(victim, spans[0].first, spans[0].second);
-  cluster.Start(victim);
-  EXPECT_EQ(Quarantined(&cluster, victim), 1) << "of two";
-  // Until it is out, every start finds it so.
-  cluster.Crash(victim, Loss::kPower);
-  cluster.Start(victim);
-  EXPECT_EQ(Quarantined(&cluster, victim), 1);
-  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree() && cluster.Agree(GroupId(2)); }));
-  EXPECT_EQ(cluster.machine(victim).Dump().size(), 60u);
-  cluster.Crash(victim, Loss::kPower);
-  cluster.Start(victim);
-  EXPECT_EQ(Quarantined(&cluster, victim), 0) << "and then no more";
-}
-
-// A chunk takes longer than the replica waits before it asks again.
-TEST(HostDamage, AHalfReceivedSnapshotIsKeptWhileChunksArrive) {
-  MiniCluster::Options options;
-  options.host.snapshot_bytes_per_second = 100 << 10;
-  MiniCluster cluster(options);
-  const int leader = cluster.WaitForLeader();
-  const int victim = Other(leader);
-  Write(&cluster, 100, "k", 10'000);
-  cluster.Crash(victim, Loss::kProcess);
-  DamageLog(&cluster, victim);
-  cluster.Start(victim);
-  ASSERT_EQ(Quarantined(&cluster, victim), 1);
-  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }, 30s));
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-}
-
-// And what it has is given up when its leader is another.
-TEST(HostDamage, AHalfReceivedSnapshotOfAnEarlierLeaderIsNotWaitedFor) {
-  MiniCluster::Options options;
-  options.host.snapshot_bytes_per_second = 100 << 10;
-  MiniCluster cluster(options);
-  const int leader = cluster.WaitForLeader();
-  const int victim = Other(leader);
-  Write(&cluster, 100, "k", 10'000);
-  cluster.Crash(victim, Loss::kProcess);
-  DamageLog(&cluster, victim);
-  cluster.Start(victim);
-  cluster.RunFor(4s);
-  ASSERT_EQ(Quarantined(&cluster, victim), 1);
-  const int next = 6 - leader - victim;
-  ASSERT_TRUE(cluster.group(leader)->TransferLeadership(NodeId(next)).ok());
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Leader() == next; }));
-  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }, 30s));
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-}
-
-TEST(HostDamage, AQuarantinedReplicaIsNoPartOfAQuorum) {
-  MiniCluster cluster({});
-  const int leader = cluster.WaitForLeader();
-  const int victim = Other(leader);
-  Write(&cluster, 60, "k", 500);
-  for (int node = 1; node <= 3; ++node) cluster.Crash(node, Loss::kProcess);
-  DamageLog(&cluster, victim);
-  cluster.Start(victim);
-  cluster.Start(leader);
-  cluster.RunFor(20s);
-  EXPECT_EQ(cluster.Leader(), 0) << "one sound replica of three cannot lead";
-  EXPECT_EQ(Quarantined(&cluster, victim), 1);
-  EXPECT_EQ(cluster.group(victim)->soft_state().term, Term()) << "its core is not fed";
-  cluster.Start(Other(victim));
-  cluster.WaitForLeader();
-  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-  EXPECT_EQ(cluster.machine(victim).Dump().size(), 60u);
-}
-
-TEST(HostDamage, AQuarantinedReplicaTakesOnlyTheSnapshotItAskedFor) {
-  // Any other may have been made before entries that this replica helped to commit.
-  MiniCluster cluster({});
-  const int leader = cluster.WaitForLeader();
-  const int victim = Other(leader);
-  Write(&cluster, 60, "k", 500);
-  cluster.Crash(victim, Loss::kProcess);
-  DamageLog(&cluster, victim);
-  cluster.Isolate(victim);
-  cluster.Start(victim);
-  SnapshotChunk chunk;
-  chunk.group = kGroup;
-  chunk.from = NodeId(leader);
-  chunk.to = NodeId(victim);
-  chunk.term = Term(1000);
-  chunk.meta = {LogIndex(1000), Term(1000), {{NodeId(1), NodeId(2), NodeId(3)}, {}, {}}};
-  chunk.stream_id = 5;
-  chunk.last = true;
-  chunk.data = std::string(1, '\0');
-  chunk.crc32c = Crc32c(chunk.data);
-  cluster.host(victim).OnSnapshotChunk(chunk);
-  cluster.RunFor(2s);
-  EXPECT_TRUE(cluster.machine(victim).installed.empty());
-  EXPECT_EQ(Quarantined(&cluster, victim), 1);
-  cluster.Heal();
-  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
-}
-
-TEST(HostDamage, ALeaderInAnOlderTermStepsDownForAQuarantinedReplica) {
-  // The victim voted in a term that failed and is gone from everyone else's memory: without a word
-  // of it the leader would be refused for ever.
-  MiniCluster cluster({});
-  const int leader = cluster.WaitForLeader();
-  const int victim = Other(leader);
-  Write(&cluster, 60, "k", 500);
-  const Term term = cluster.group(leader)->soft_state().term;
-  Message vote{NodeId(Other(victim)), NodeId(victim), term + 7, RequestVote{}};
-  std::get<RequestVote>(vote.body).leadership_transfer = true;
-  cluster.Isolate(victim);
-  cluster.host(victim).OnMessages({{kGroup, vote}});
-  cluster.RunFor(50ms);
-  cluster.Crash(victim, Loss::kProcess);
-  DamageLog(&cluster, victim);
-  cluster.Start(victim);
-  ASSERT_EQ(Quarantined(&cluster, victim), 1);
-  cluster.Heal();
-  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-  EXPECT_GE(cluster.group(cluster.Leader())->soft_state().term, term + 7);
-}
-
-TEST(HostDamage, ALoneDamagedReplicaStaysUnavailable) {
-  MiniCluster::Options options;
-  options.nodes = 1;
-  MiniCluster cluster(options);
-  Write(&cluster, 60, "k", 500);
-  cluster.Crash(1, Loss::kProcess);
-  DamageLog(&cluster, 1);
-  cluster.Start(1);
-  cluster.RunFor(20s);
-  EXPECT_EQ(cluster.Leader(), 0);
-  const auto outcome = cluster.Propose(1, "a=1");
-  ASSERT_TRUE(cluster.RunUntil([&] { return outcome->status.has_value(); }));
-  EXPECT_EQ(outcome->status->code(), Code::kNotLeader);
-}
-
-TEST(HostDamage, AStoreBehindItsLogsMarkIsFetchedAgain) {
-  // Somebody removed the store's files: the log alone no longer holds the state.
-  MiniCluster cluster(ShortLog());
-  const int victim = Other(cluster.WaitForLeader());
-  Write(&cluster, 60, "k");
-  cluster.RunFor(500ms);
-  cluster.Crash(victim, Loss::kProcess);
-  cluster.WipeStore(victim);
-  cluster.Start(victim);
-  EXPECT_EQ(Quarantined(&cluster, victim), 1);
-  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
-  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-  EXPECT_EQ(cluster.machine(victim).Dump().size(), 60u);
-}
 
 }  // namespace
 }  // namespace quorate::raft

@@ -140,16 +140,38 @@ TEST_F(SnapshotTest, RefusesPairsThatTheMachineDoesNotUnderstand) {
   EXPECT_EQ(judged, 10u);
 }
 
-TEST(RateLimiter, GrantsItsRate) {
-  RateLimiter limiter(1000);
-  Instant now{};
+TEST_F(SnapshotTest, ARateIsKeptTo) {
+  RateLimiter limiter(env_.env, 1000);
   size_t sent = 0;
-  while (now < Instant(Duration(10s))) {
-    const Duration wait = limiter.Reserve(now, 250);
-    if (wait == Duration(0)) sent += 250;
-    now += wait;
-  }
+  std::function<size_t()> turn = [&]() -> size_t {
+    sent += 250;
+    limiter.Ask(turn);
+    return 250;
+  };
+  limiter.Ask(turn);
+  EXPECT_EQ(sent, 0u) << "never inside the call";
+  env_.executor.RunFor(9999ms);
   EXPECT_EQ(sent, 10'000u);
+}
+
+TEST_F(SnapshotTest, ARateIsSharedInTurns) {
+  RateLimiter limiter(env_.env, 1000);
+  std::map<int, int> turns;
+  std::vector<std::function<size_t()>> turn(3);
+  std::vector<uint64_t> tickets(3);
+  for (int i = 0; i < 3; ++i) {
+    turn[i] = [&, i]() -> size_t {
+      ++turns[i];
+      tickets[i] = limiter.Ask(turn[i]);
+      return 500;
+    };
+    tickets[i] = limiter.Ask(turn[i]);
+  }
+  env_.executor.RunFor(5900ms);
+  EXPECT_EQ(turns, (std::map<int, int>{{0, 4}, {1, 4}, {2, 4}}));
+  limiter.Leave(tickets[1]);
+  env_.executor.RunFor(2s);
+  EXPECT_EQ(turns, (std::map<int, int>{{0, 6}, {1, 4}, {2, 6}}));
 }
 
 // A sender and the messages it made.
@@ -170,14 +192,15 @@ class StreamTest : public SnapshotTest, public Transport {
     image_ = Copy(1 << 20);
     ASSERT_GE(image_->chunks.size(), chunks_min);
     sender_ = std::make_unique<SnapshotSender>(
-        env_.env, *this, limiter_,
+        env_.env, *this, *limiter_,
         SnapshotSender::Route{GroupId(1), NodeId(1), NodeId(2), Term(6), 77}, image_,
         [this](bool installed) { outcome_ = installed; });
     env_.executor.RunFor(1ms);
   }
   SnapshotAck Ack(uint64_t next) { return {GroupId(1), NodeId(2), NodeId(1), 77, next}; }
 
-  RateLimiter limiter_{uint64_t{1} << 40};
+  std::unique_ptr<RateLimiter> limiter_ =
+      std::make_unique<RateLimiter>(env_.env, uint64_t{1} << 40);
   std::shared_ptr<const SnapshotImage> image_;
   std::vector<SnapshotChunk> chunks_;
   std::optional<bool> outcome_;
@@ -242,9 +265,8 @@ TEST_F(StreamTest, GivesUpWithoutProgressAndWhenRefused) {
 
 // Other streams have the rate for longer than the patience with a silent receiver.
 TEST_F(StreamTest, WaitingForTheRateIsNotSilence) {
-  limiter_ = RateLimiter(1000);
-  const Duration first = limiter_.Reserve(env_.env.Now(), 30'000);
-  ASSERT_EQ(first, Duration(0));  // the rate is taken for 30 s
+  limiter_ = std::make_unique<RateLimiter>(env_.env, 1000);
+  limiter_->Ask([] { return size_t{30'000}; });  // the rate is taken for 30 s
   StartSender();
   env_.executor.RunFor(29s);
   EXPECT_TRUE(chunks_.empty());
@@ -254,6 +276,40 @@ TEST_F(StreamTest, WaitingForTheRateIsNotSilence) {
   sender_->OnAck(Ack(1));
   env_.executor.RunFor(60s);  // a chunk takes minutes
   EXPECT_FALSE(outcome_.has_value());
+}
+
+// Nor does silence hide behind it: each chunk takes longer than the patience.
+TEST_F(StreamTest, SilenceIsNoticedHoweverSlowTheRate) {
+  limiter_ = std::make_unique<RateLimiter>(env_.env, 10'000);  // a chunk takes half a minute
+  StartSender();
+  env_.executor.RunFor(50s);
+  EXPECT_EQ(chunks_.size(), 2u);
+  EXPECT_FALSE(outcome_.has_value()) << "a chunk can be lost";
+  env_.executor.RunFor(50s);
+  EXPECT_EQ(outcome_, false);
+  EXPECT_EQ(chunks_.size(), static_cast<size_t>(kStreamTries));
+  for (const SnapshotChunk& chunk : chunks_) EXPECT_EQ(chunk.sequence, 0u);
+}
+
+TEST_F(StreamTest, GoesOnInALaterTerm) {
+  StartSender();
+  const KvMachine machine(GroupId(1), store_);
+  SnapshotReceiver receiver(chunks_[0], machine);
+  EXPECT_EQ(receiver.Add(chunks_[0]), SnapshotReceiver::Verdict::kMore);
+  EXPECT_EQ(receiver.term(), Term(6));
+  sender_->Continue(Term(9));
+  chunks_.clear();
+  sender_->OnAck(Ack(1));
+  env_.executor.RunFor(kStreamRetry + 1ms);
+  ASSERT_FALSE(chunks_.empty());
+  const auto next = std::find_if(chunks_.begin(), chunks_.end(),
+                                 [](const SnapshotChunk& chunk) { return chunk.sequence == 1; });
+  ASSERT_NE(next, chunks_.end());
+  EXPECT_EQ(next->term, Term(9));
+  EXPECT_TRUE(receiver.Matches(*next));
+  EXPECT_EQ(receiver.Add(*next), SnapshotReceiver::Verdict::kMore);
+  EXPECT_EQ(receiver.next_sequence(), 2u);
+  EXPECT_EQ(receiver.term(), Term(9));
 }
 
 TEST_F(StreamTest, IsOverWhenRefused) {
