@@ -72,6 +72,7 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
   lost_state_ = recovered.lost_state;
   rt_.lost_state += lost_state_ ? 1 : 0;
   if (quarantined()) {
+    may_forget_ = true;
     rt_.metrics.quarantined_groups.Set(++rt_.quarantined);
     rt_.env.log.Error("raft group {}: replica is quarantined until its leader sends a snapshot: {}",
                       id_, quarantine_);

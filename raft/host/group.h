@@ -14,8 +14,14 @@
 // follower's match: so the snapshot holds everything that was committed with this replica's help.
 // Once it is durable a new core starts from it, its vote in the leader's term given to that leader.
 // A quarantined voter counts as a failed one: a group with a majority of them, or of one replica,
-// stays unavailable, loudly. The bound of this: while the log is damaged, the group must not lose
-// another replica's memory of the newest term.
+// stays unavailable, loudly.
+//
+// What a replica voted and acknowledged before its log was damaged may still be on its way, or
+// counted by a candidate, when it has forgotten it. So it refuses the first leader that it hears
+// with a term far above: that leader is elected anew, without this replica, and all of that is of
+// an earlier term and void. The bound of this (kForgottenTermsMax): between the term of that first
+// leader and the newest one there were fewer elections than that. A heartbeat that was under way
+// while another replica of the group was damaged and came back is the only one so old.
 #pragma once
 
 #include <map>
@@ -242,7 +248,8 @@ class Group final : public GroupHandle {
   std::string stuck_;           // why the next entry cannot be applied; to be quarantined
   std::string quarantine_;      // why; empty: not
   bool lost_state_ = false;     // to a damaged page of the store
-  Term quarantine_term_;        // the newest term this replica is known to have seen
+  Term quarantine_term_;        // only a leader in this term or a later one lifts it
+  bool may_forget_ = false;     // that it voted or acknowledged in later ones
   bool lifting_ = false;        // what was asked for is installed, and not durable yet
   ReplicaId heard_from_;        // whoever leads, as far as can be told
   uint64_t wanted_stream_ = 0;  // 0: to be drawn

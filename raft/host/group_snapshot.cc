@@ -14,6 +14,8 @@ namespace {
 // which the leader sends what is missing or, if it does not know it, all. Chunks of a node whose
 // rate many streams share may be further apart.
 constexpr int kWantTicks = 20;
+// How far above the first leader's term a damaged replica may have voted (group.h).
+constexpr uint64_t kForgottenTermsMax = uint64_t{1} << 20;
 constexpr Duration kTrimDelay = 2s;
 // A state that was too large for a snapshot is not copied again, to find that out, for so long.
 constexpr Duration kTooLargePause = 10min;
@@ -353,9 +355,15 @@ void Group::StepQuarantined(const Message& message) {
                          std::holds_alternative<AppendEntries>(message.body) ||
                          std::holds_alternative<InstallSnapshot>(message.body);
   if (!of_leader) return;
+  if (may_forget_ && message.term >= quarantine_term_) {
+    PROBE("raft host: quarantined in a term of its own");
+    may_forget_ = false;
+    quarantine_term_ = message.term + kForgottenTermsMax;
+  }
   if (message.term < quarantine_term_) {
-    // It leads in a term older than one this replica voted or wrote in, and would not learn of that
-    // from anyone who stays silent. A rejection acknowledges nothing and makes it step down.
+    // It leads in a term older than one this replica voted or wrote in, or may have, and would not
+    // learn of that from anyone who stays silent. A rejection acknowledges nothing and makes it
+    // step down.
     rt_.metrics.sent.Add();
     Message reply{rt_.options.self, message.from, quarantine_term_, AppendEntriesResponse{}};
     rt_.transport.Send(message.from, {id_, std::move(reply)});

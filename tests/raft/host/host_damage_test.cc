@@ -10,13 +10,14 @@ namespace {
 
 // Flips bytes in the middle of what the node's log holds. Its last record stays, as proof that this
 // is no torn tail.
-void DamageLog(MiniCluster* cluster, int node) {
+void DamageLog(MiniCluster* cluster, int node, size_t sound_end = 0) {
   for (const std::string& path : cluster->disk(node).Paths()) {
     std::string* bytes = cluster->disk(node).Find(path);
     const size_t used = bytes->find_last_not_of('\0');
     if (path.find("wal-") == std::string::npos || used == std::string::npos || used < 4096)
       continue;
-    for (size_t i = used / 2; i < used / 2 + 600; ++i) (*bytes)[i] ^= 0x5a;
+    const size_t end = sound_end == 0 ? used / 2 + 600 : used - sound_end;
+    for (size_t i = used / 2; i < end; ++i) (*bytes)[i] ^= 0x5a;
   }
   cluster->disk(node).SettleAll();
 }
@@ -183,6 +184,93 @@ TEST(HostDamage, ALeaderInAnOlderTermStepsDownForAQuarantinedReplica) {
   ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
   EXPECT_GE(cluster.group(cluster.Leader())->soft_state().term, term + 7);
+}
+
+// What a replica promised or acknowledged before its log was damaged may still be on its way, and
+// it does not know of it any more: whoever lifts it leads in a term above all that.
+TEST(HostDamage, AReplicaVotesInNoTermInWhichItMayHaveForgottenItsVote) {
+  MiniCluster::Options options;
+  options.groups = 2;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  cluster.WaitForLeader(GroupId(2));
+  const int victim = Other(leader);
+  Write(&cluster, 60, "k", 500);
+  cluster.RunFor(1s);
+  const Term term = cluster.group(leader)->soft_state().term;
+  cluster.Isolate(victim);
+  const auto vote_in = [&](GroupId group, Term voted) {
+    Message vote{NodeId(Other(victim)), NodeId(victim), voted, RequestVote{}};
+    auto& request = std::get<RequestVote>(vote.body);
+    request.leadership_transfer = true;
+    request.last_log_index = LogIndex(1000);
+    request.last_log_term = voted;
+    cluster.host(victim).OnMessages({{group, vote}});
+    cluster.RunFor(10ms);
+  };
+  vote_in(kGroup, term + 7);
+  for (uint64_t i = 0; i < 40; ++i) vote_in(GroupId(2), term + 10 + i);
+  cluster.Crash(victim, Loss::kProcess);
+  DamageLog(&cluster, victim, 600);
+  cluster.Start(victim);
+  ASSERT_EQ(Quarantined(&cluster, victim), 2);
+  cluster.Heal();
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  EXPECT_GT(cluster.group(victim)->soft_state().term, term + 7);
+  EXPECT_GT(cluster.group(cluster.Leader())->soft_state().term, term + 7);
+}
+
+// Its leader leads in a term above that, and is not missed for long meanwhile.
+TEST(HostDamage, AQuarantinedReplicaCostsItsGroupNoWholeElectionTimeout) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int victim = Other(leader);
+  Write(&cluster, 60, "k", 500);
+  const Term term = cluster.group(leader)->soft_state().term;
+  cluster.Crash(victim, Loss::kProcess);
+  DamageLog(&cluster, victim);
+  cluster.Start(victim);
+  Instant led = cluster.world().now();
+  Duration longest{0};
+  for (int turn = 0; turn < 2000 && Quarantined(&cluster, victim) != 0; ++turn) {
+    cluster.RunFor(5ms);
+    if (cluster.Leader() == 0) continue;
+    longest = std::max<Duration>(longest, cluster.world().now() - led);
+    led = cluster.world().now();
+  }
+  EXPECT_EQ(Quarantined(&cluster, victim), 0);
+  EXPECT_EQ(cluster.Leader(), leader);
+  EXPECT_GT(cluster.group(leader)->soft_state().term, term);
+  EXPECT_LT(longest, 100ms);
+}
+
+// One that comes back again and again, damaged, delays nobody else's repair.
+TEST(HostDamage, AnothersStreamGoesOnBesideAReplicaThatIsDamagedAgainAndAgain) {
+  MiniCluster::Options options = ShortLog();
+  options.nodes = 5;
+  options.host.snapshot_bytes_per_second = 1 << 20;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  const int behind = leader % 5 + 1;
+  const int victim = behind % 5 + 1;
+  cluster.Crash(behind, Loss::kPower);
+  Write(&cluster, 100, "k", 50'000);    // 5 s at that rate
+  cluster.RunFor(kStreamTimeout + 2s);  // what was begun before the leader noticed is given up
+  cluster.Crash(victim, Loss::kPower);
+  DamageLog(&cluster, victim);
+  const Term term = cluster.group(leader)->soft_state().term;
+  cluster.Start(behind);
+  for (int time = 0; time < 8; ++time) {
+    cluster.Start(victim);
+    ASSERT_EQ(Quarantined(&cluster, victim), 1);
+    cluster.RunFor(1s);
+    if (!cluster.machine(behind).installed.empty()) break;
+    cluster.Crash(victim, Loss::kProcess);
+  }
+  EXPECT_EQ(cluster.machine(behind).installed.size(), 1u);
+  EXPECT_GT(cluster.group(leader)->soft_state().term, term + 4 * (uint64_t{1} << 20));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 60s));
 }
 
 TEST(HostDamage, ALoneDamagedReplicaStaysUnavailable) {
