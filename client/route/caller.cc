@@ -24,10 +24,21 @@ constexpr Duration kPatienceAgain = 250ms;
 constexpr Duration kPlacementPatience = 250ms;
 constexpr Duration kAvoidSilent = 2s;
 constexpr Duration kPatienceMax = 8s;
+// What is large takes longer to be moved, logged and applied by a majority, and to send it again
+// meanwhile would only be in its own way, and in that of others.
+constexpr size_t kSmallBytes = 64 << 10;
+constexpr size_t kBytesPerSecond = 4 << 20;
 // A process that has never seen a map gives up this early: its addresses are probably wrong.
 constexpr Duration kFirstMapTimeout = 1s;
 
 const Route kNoRoute;
+
+// On top of the patience with a small one.
+Duration PatienceFor(const v1::NodeRequest& request) {
+  const size_t bytes = request.ByteSizeLong();
+  if (bytes <= kSmallBytes) return Duration(0);
+  return Duration(1s) * bytes / kBytesPerSecond;
+}
 
 uint32_t MillisLeft(Duration left) {
   return static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(left)));
@@ -145,8 +156,9 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       v1::NodeRequest request =
           walk->fill(walk->key.has_value() ? *routes_.Find(*walk->key) : kNoRoute);
       if (request.timeout_ms() == 0) request.set_timeout_ms(MillisLeft(left));
+      const Duration patience = walk->patience + PatienceFor(request);
       Result<v1::NodeResponse> result =
-          co_await channel_.Call(stop->address, std::move(request), std::min(left, walk->patience));
+          co_await channel_.Call(stop->address, std::move(request), std::min(left, patience));
       auto answer = Judge(*walk, *stop, std::move(result));
       if (!answer.has_value()) continue;
       // A version that errors do not repair: only the map can.

@@ -3,10 +3,11 @@
 //
 // Every request of the protocol is harmless when it arrives twice, so silence and broken
 // connections are answered by sending again: to the leader if it is known, else to each replica in
-// turn, with growing patience and, after each round of replicas, a pause and a fresh map.
-// NOT_LEADER and STALE_EPOCH repair the route cache. All within the deadline. A replica that knows
-// no leader keeps a request for a moment, since there may soon be one (server/node/handlers.h): a
-// search is rather a wait at one replica after the other than a hail of requests.
+// turn, with growing patience (the more the larger the request is) and, after each round of
+// replicas, a pause and a fresh map. NOT_LEADER and STALE_EPOCH repair the route cache. All within
+// the deadline. A replica that knows no leader keeps a request for a moment, since there may soon
+// be one (server/node/handlers.h): a search is rather a wait at one replica after the other than a
+// hail of requests.
 #pragma once
 
 #include <functional>

@@ -3,6 +3,7 @@
 #include <absl/container/btree_map.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -94,7 +95,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
     InFlight(const InFlight&) = delete;
     ~InFlight() {
       peer_->env_.executor.Cancel(timer_);
-      peer_->waiting_.erase(id_);
+      if (peer_->waiting_.erase(id_) > 0) peer_->Unqueue(id_);
     }
 
    private:
@@ -148,7 +149,8 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
   }
 
   void OnWritable() override {
-    if (stream_ != nullptr && stream_->writable() && !queue_.empty()) stream_->Write(NextBatch());
+    if (stream_ == nullptr || !stream_->writable()) return;
+    if (const v1::CallBatch batch = NextBatch(); batch.calls_size() > 0) stream_->Write(batch);
   }
 
   void OnEnd(const grpc::Status& status) override {
@@ -166,6 +168,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
     uint64_t id;
     v1::NodeRequest request;
     size_t bytes;
+    bool forgotten = false;
   };
 
   void Expire(uint64_t id) {
@@ -173,12 +176,23 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
     if (it == waiting_.end()) return;
     const Promise<NodeResult> promise = it->second;
     waiting_.erase(it);
+    Unqueue(id);
     promise.Set(NodeResult(DeadlineExceeded(fmt::format("{} did not answer in time", address_))));
     if (stream_ != nullptr && env_.Now() - last_heard_ > kSilenceMax) {
       PROBE("grpc channel: silent stream");
       Shutdown();
       Break("it has been silent for too long");
     }
+  }
+
+  // Nobody waits for it: if it has not left yet, it never does, and holds nothing.
+  void Unqueue(uint64_t id) {
+    const auto it = std::lower_bound(queue_.begin(), queue_.end(), id,
+                                     [](const Queued& call, uint64_t i) { return call.id < i; });
+    if (it == queue_.end() || it->id != id) return;
+    it->request = v1::NodeRequest();
+    it->bytes = 0;
+    it->forgotten = true;
   }
 
   // Moves what is queued, as much as one frame takes.
@@ -189,6 +203,10 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
     while (!queue_.empty() && bytes < kBatchBytes &&
            static_cast<size_t>(batch.calls_size()) < kBatchCallsMax) {
       Queued& call = queue_.front();
+      if (call.forgotten) {
+        queue_.pop_front();
+        continue;
+      }
       if (bytes > 0 && bytes + call.bytes > kRequestBytesMax) break;
       bytes += call.bytes;
       v1::Call* out = batch.add_calls();
@@ -224,7 +242,7 @@ class GrpcChannel::Peer final : public std::enable_shared_from_this<Peer>,
   std::string last_error_;
   bool heard_ = false;  // anything, on stream_
   Stream* stream_ = nullptr;
-  std::deque<Queued> queue_;                                // not yet written to stream_
+  std::deque<Queued> queue_;                                // not yet written to stream_; by id
   absl::btree_map<uint64_t, Promise<NodeResult>> waiting_;  // all on stream_
   Instant last_heard_;
   bool flush_posted_ = false;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
 #include "tests/client/fake_cluster.h"
 
 namespace quorate::client {
@@ -228,6 +229,23 @@ TEST_F(CallerTest, ASilentLeaderIsAskedAgainAndNotForgotten) {
 }
 
 // A stopped process keeps its connections and never answers.
+TEST_F(CallerTest, WhatIsLargeIsNotSentAgainBeforeItCanHaveBeenDone) {
+  channel_.Listen("n1:1", [](const v1::NodeRequest&) { return Answer(std::nullopt); });
+  Caller::Fill fill = [](const Route& route) {
+    v1::NodeRequest request;
+    SetRoute(route, request.mutable_commit()->mutable_route());
+    for (int i = 0; i < 12; ++i) {
+      request.mutable_commit()->add_writes()->set_value(std::string(limits::kValueBytesMax, 'v'));
+    }
+    return request;
+  };
+  scope_.Spawn(Store(caller_.CallShard("a", fill, world_.env.Now() + 10s)));
+  world_.executor.RunFor(3s);
+  EXPECT_THAT(channel_.log, ElementsAre("n1:1 commit"));
+  world_.executor.RunFor(2s);
+  EXPECT_GT(channel_.log.size(), 1u) << "it may have been lost";
+}
+
 TEST_F(CallerTest, FindsTheSuccessorOfASilentLeaderSoonAfterItsElection) {
   cluster_.before = [](uint64_t node, const v1::NodeRequest&) -> std::optional<Answer> {
     if (node == 1) return Answer(std::nullopt);

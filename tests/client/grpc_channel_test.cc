@@ -20,13 +20,15 @@
 namespace quorate::client {
 namespace {
 
-// Answers every slot request with the number it finds in timeout_ms; a read request never.
+// Answers every slot request with the number it finds in timeout_ms; a read request never. Reads
+// nothing while it is held.
 class EchoService final : public v1::Node::Service {
  public:
   grpc::Status Calls(grpc::ServerContext*,
                      grpc::ServerReaderWriter<v1::CallBatch, v1::CallBatch>* stream) override {
     ++streams;
     v1::CallBatch batch;
+    hold.wait(true);
     while (stream->Read(&batch)) {
       ++batches;
       most = std::max(most.load(), batch.calls_size());
@@ -44,6 +46,7 @@ class EchoService final : public v1::Node::Service {
     }
     return grpc::Status::OK;
   }
+  std::atomic<bool> hold{false};
   std::atomic<int> streams{0};
   std::atomic<int> batches{0};
   std::atomic<int> most{0};  // calls in one batch
@@ -202,6 +205,23 @@ Task<bool> CallAndForget(Channel* channel, Executor* executor, std::string addre
     co_await Sleep(*executor, 5ms);
   }
   co_return true;
+}
+
+TEST_F(GrpcChannelTest, WhatNobodyWaitsForIsNotSent) {
+  service_.hold = true;
+  v1::NodeRequest large;
+  for (int i = 0; i < 20; ++i) {
+    large.mutable_commit()->add_writes()->set_value(std::string(limits::kValueBytesMax, 'v'));
+  }
+  // It is under way for as long as nobody reads, and the others wait behind it.
+  EXPECT_EQ(Call(large, 20ms).status().code(), Code::kDeadlineExceeded);
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(Call(large, 20ms).status().code(), Code::kDeadlineExceeded);
+  }
+  service_.hold = false;
+  service_.hold.notify_all();
+  EXPECT_EQ(Call(Echo(1), 60s)->slot().slot(), 1u);
+  EXPECT_EQ(service_.calls, 2);
 }
 
 TEST_F(GrpcChannelTest, CallsDieWithTheFramesThatWait) {
