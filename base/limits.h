@@ -13,6 +13,7 @@ inline constexpr size_t kKeyBytesMax = 480;
 inline constexpr size_t kValueBytesMax = 1 << 20;
 inline constexpr size_t kTxnBytesMax = 16 << 20;  // keys and values written, and keys read
 inline constexpr size_t kTxnKeysMax = 50'000;     // written keys plus read keys and ranges
+inline constexpr size_t kTxnRangesMax = 1024;     // read ranges that are no single keys
 inline constexpr size_t kScanRowsMax = 10'000;    // rows in one answer; a longer scan goes on
 inline constexpr size_t kScanBytesMax = 4 << 20;
 
@@ -64,6 +65,8 @@ inline constexpr size_t kPublicCallsMax = 8'000;    // on one node; shared like 
 inline constexpr size_t kCallsInFlightMax = 50'000;  // requests being handled on one node
 inline constexpr size_t kLiveTxnsMax = 20'000;       // coordinators on one node
 inline constexpr size_t kShardWaitersMax = 20'000;   // requests waiting for locks in one shard
+inline constexpr size_t kShardPlacesMax = 1 << 20;   // and the keys and ranges that they wait for
+inline constexpr size_t kShardRangesMax = 1 << 16;   // ranges guarded, or waited for, in one shard
 // Names remembered by one shard, about 100 bytes of memory each; beyond: no new ones (OVERLOADED).
 inline constexpr size_t kShardNamesMax = 1 << 19;
 inline constexpr size_t kSessionAnswersMax = 100'000;  // of one node: some 30 MB
@@ -79,6 +82,8 @@ inline constexpr size_t kWalRecordBytesMax = 24 << 20;
 
 static_assert(kKeyBytesMax + kStoreKeyOverhead <= kLmdbKeyBytesMax);
 static_assert(kValueBytesMax < kTxnBytesMax);
+static_assert(kTxnRangesMax < kTxnKeysMax && kTxnRangesMax < kShardRangesMax);
+static_assert(kTxnKeysMax < kShardPlacesMax, "whoever is alone may wait");
 static_assert(kValueBytesMax + kKeyBytesMax + 1024 < kAnswerBytesMax, "any row fits one answer");
 static_assert(kTxnBytesMax + (1 << 20) < kWalRecordBytesMax, "a whole transaction fits one record");
 static_assert(kWalRecordBytesMax < kFrameBytesMax, "a record fits one message");

@@ -70,18 +70,16 @@ Task<Result<std::vector<std::optional<std::string>>>> Attempt::GetMany(
   std::vector<std::optional<std::string>> values(keys.size());
   auto wanted = std::make_shared<std::vector<std::string>>();
   std::vector<size_t> places;
-  std::vector<Span> spans;
   for (size_t i = 0; i < keys.size(); ++i) {
     if (const auto* own = writes_.Find(keys[i])) {
       values[i] = *own;
       continue;
     }
-    spans.push_back(Span::OfKey(keys[i]));
     wanted->push_back(std::move(keys[i]));
     places.push_back(i);
   }
   if (wanted->empty()) co_return values;
-  CO_RETURN_IF_ERROR(NoteReads(std::move(spans)));
+  CO_RETURN_IF_ERROR(NoteKeys(*wanted));
   auto read = co_await reader_.GetMany(std::move(wanted), spec_.deadline);
   // Too much for one answer: nothing of it was seen, so nothing can rest on it.
   if (read.status().code() == Code::kInvalidArgument) co_return read.status();
@@ -192,41 +190,49 @@ Status Attempt::WriteAll(std::vector<BufferedWrite> writes) {
     if (write.value) RETURN_IF_ERROR(CheckValue(*write.value));
     sizes[write.key] = TxnSize::OfWrite(write.key, write.value.value_or(std::string()));
   }
-  size_t bytes = reads_.bytes() + writes_.bytes();
-  size_t keys = reads_.size() + writes_.keys();
+  size_t bytes = writes_.bytes();
+  size_t keys = writes_.keys();
   for (const auto& [key, size] : sizes) {
     bytes = bytes + size - writes_.BytesOf(key);
     keys += writes_.Adds(key) ? 1 : 0;
   }
-  RETURN_IF_ERROR(CheckTxnSize(bytes, keys));
+  RETURN_IF_ERROR(CheckSize(reads_.size(), bytes, keys));
   for (BufferedWrite& write : writes) writes_.Set(std::move(write.key), std::move(write.value));
   return Status::Ok();
 }
 
 Status Attempt::Write(std::string key, std::optional<std::string> value) {
   RETURN_IF_ERROR(CheckWritable(key));
-  RETURN_IF_ERROR(CheckTxnSize(reads_.bytes() + writes_.BytesWith(key, value),
-                               writes_.keys() + reads_.size() + (writes_.Adds(key) ? 1 : 0)));
+  RETURN_IF_ERROR(CheckSize(reads_.size(), writes_.BytesWith(key, value),
+                            writes_.keys() + (writes_.Adds(key) ? 1 : 0)));
   writes_.Set(std::move(key), std::move(value));
   return Status::Ok();
 }
 
-Status Attempt::NoteRead(Span span) {
-  std::vector<Span> spans;
-  spans.push_back(std::move(span));
-  return NoteReads(std::move(spans));
+Status Attempt::CheckSize(const ReadSet::Size& reads, size_t written_bytes, size_t written_keys) {
+  return CheckTxnSize(reads.bytes + written_bytes, reads.spans + written_keys, reads.ranges);
 }
 
-Status Attempt::NoteReads(std::vector<Span> spans) {
+Status Attempt::NoteRead(Span span) {
+  if (spec_.read_only || reads_.Has(span)) return Status::Ok();
+  RETURN_IF_ERROR(CheckSize(reads_.SizeWith(span), writes_.bytes(), writes_.keys()));
+  reads_.Add(std::move(span));
+  return Status::Ok();
+}
+
+Status Attempt::NoteKeys(std::vector<std::string> keys) {
   if (spec_.read_only) return Status::Ok();
-  std::sort(spans.begin(), spans.end());
-  spans.erase(std::unique(spans.begin(), spans.end()), spans.end());
-  std::erase_if(spans, [this](const Span& span) { return reads_.Has(span); });
-  if (spans.empty()) return Status::Ok();
-  size_t bytes = writes_.bytes() + reads_.bytes();
-  for (const Span& span : spans) bytes += TxnSize::OfRead(span.from, span.to);
-  RETURN_IF_ERROR(CheckTxnSize(bytes, writes_.keys() + reads_.size() + spans.size()));
-  for (Span& span : spans) reads_.Add(std::move(span));
+  std::sort(keys.begin(), keys.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  std::erase_if(keys, [this](const std::string& key) { return reads_.Has(Span::OfKey(key)); });
+  ReadSet::Size size = reads_.size();
+  size.spans += keys.size();
+  for (const std::string& key : keys) {
+    const Span span = Span::OfKey(key);
+    size.bytes += TxnSize::OfRead(span.from, span.to);
+  }
+  RETURN_IF_ERROR(CheckSize(size, writes_.bytes(), writes_.keys()));
+  for (const std::string& key : keys) reads_.Add(Span::OfKey(key));
   return Status::Ok();
 }
 

@@ -71,7 +71,8 @@ class Attempt final : public Transaction {
   const GivenName& name() const { return spec_.name; }
   const WriteBuffer& writes() const { return writes_; }
   Database::Session::Size size() const {
-    return {reads_.bytes(), reads_.size(), writes_.bytes(), writes_.keys()};
+    const ReadSet::Size& reads = reads_.size();
+    return {reads.bytes, reads.spans, writes_.bytes(), writes_.keys()};
   }
   std::vector<std::string> WrittenKeys() const;
   TxnHandle handle() const;
@@ -82,8 +83,10 @@ class Attempt final : public Transaction {
   Status CheckOpen() const;
   Status CheckWritable(const std::string& key) const;
   Status NoteRead(Span span);
-  // All or none.
-  Status NoteReads(std::vector<Span> spans);
+  // Single keys. All or none.
+  Status NoteKeys(std::vector<std::string> keys);
+  // Whether this much may be read, and so many bytes written to so many keys.
+  static Status CheckSize(const ReadSet::Size& reads, size_t written_bytes, size_t written_keys);
   Status Write(std::string key, std::optional<std::string> value);
   Status Doom(Status status);
   Status CheckAge() const;

@@ -1,8 +1,9 @@
 // Transaction: what the closure given to Database::Transact works with. Reads see one snapshot plus
 // the transaction's own buffered writes; nothing is sent to be written before commit.
 //
-// Keys 1..480 bytes, values up to 1 MiB, a transaction up to 16 MiB and 50,000 keys: beyond,
-// INVALID_ARGUMENT with the limit, and nothing is buffered.
+// Keys 1..480 bytes, values up to 1 MiB, a transaction up to 16 MiB and 50,000 keys, and 1,024
+// scanned ranges unless it is read-only (scans that overlap, or go on where one ended, count as
+// one range): beyond, INVALID_ARGUMENT with the limit, and nothing is buffered.
 //
 // The coroutine forms run on the library's executor (or the caller's, see Database::Open); the sync
 // forms of SyncTransaction wrap them and must not be called on it.

@@ -1,6 +1,7 @@
 #include "client/write_buffer.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "txn/txn_size.h"
 
@@ -69,9 +70,73 @@ std::vector<Row> WriteBuffer::Overlay(std::vector<Row> stored, const Span& span,
   return seen;
 }
 
+// ---- what was read ------------------------------------------------------------------------------
+
+namespace {
+
+void Count(const Span& span, ReadSet::Size* size) {
+  size->bytes += TxnSize::OfRead(span.from, span.to);
+  size->spans += 1;
+  size->ranges += span.single() ? 0 : 1;
+}
+
+// Keys that touch stay keys: there may be many of them, and few ranges.
+bool AreOne(const Span& a, const Span& b) {
+  if (a.Overlaps(b)) return true;
+  const bool touch = (!a.to.empty() && a.to == b.from) || (!b.to.empty() && b.to == a.from);
+  return touch && !a.single() && !b.single();
+}
+
+}  // namespace
+
+std::pair<ReadSet::Ends::const_iterator, ReadSet::Ends::const_iterator> ReadSet::Met(
+    const Span& span) const {
+  const auto meets = [&span](const auto& entry) {
+    return AreOne({entry.first, entry.second}, span);
+  };
+  auto first = ends_.upper_bound(span.from);
+  auto last = first;
+  if (first != ends_.begin() && meets(*std::prev(first))) --first;
+  while (last != ends_.end() && meets(*last)) ++last;
+  return {first, last};
+}
+
+bool ReadSet::Has(const Span& span) const {
+  const auto behind = ends_.upper_bound(span.from);
+  if (behind == ends_.begin()) return false;
+  const auto& [from, to] = *std::prev(behind);
+  return Span{from, to}.Contains(span);
+}
+
+ReadSet::Size ReadSet::SizeWith(const Span& span) const {
+  if (Has(span)) return size_;
+  Size gone;
+  Span joined = span;
+  const auto [first, last] = Met(span);
+  for (auto it = first; it != last; ++it) {
+    const Span met{it->first, it->second};
+    joined = joined.Join(met);
+    Count(met, &gone);
+  }
+  Size size = size_;
+  Count(joined, &size);
+  return {size.bytes - gone.bytes, size.spans - gone.spans, size.ranges - gone.ranges};
+}
+
 void ReadSet::Add(Span span) {
-  const size_t bytes = TxnSize::OfRead(span.from, span.to);
-  if (spans_.insert(std::move(span)).second) bytes_ += bytes;
+  if (Has(span)) return;
+  size_ = SizeWith(span);
+  const auto [first, last] = Met(span);
+  for (auto it = first; it != last; ++it) span = span.Join({it->first, it->second});
+  ends_.erase(first, last);
+  ends_.insert_or_assign(std::move(span.from), std::move(span.to));
+}
+
+std::vector<Span> ReadSet::spans() const {
+  std::vector<Span> spans;
+  spans.reserve(ends_.size());
+  for (const auto& [from, to] : ends_) spans.push_back({from, to});
+  return spans;
 }
 
 }  // namespace quorate::client

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <absl/container/btree_map.h>
-#include <absl/container/btree_set.h>
 
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -46,18 +46,33 @@ class WriteBuffer {
   size_t bytes_ = 0;
 };
 
+// Disjoint spans: a range takes in what it overlaps, and ranges that touch are one, so that who
+// reads on where the last page ended has read one range.
 class ReadSet {
  public:
+  // As TxnSize counts it.
+  struct Size {
+    size_t bytes = 0;
+    size_t spans = 0;   // keys and ranges
+    size_t ranges = 0;  // of them, those that are no single keys
+    friend bool operator==(const Size&, const Size&) = default;
+  };
+
   void Add(Span span);
-  bool Has(const Span& span) const { return spans_.contains(span); }
-  const absl::btree_set<Span>& spans() const { return spans_; }
-  bool empty() const { return spans_.empty(); }
-  size_t size() const { return spans_.size(); }
-  size_t bytes() const { return bytes_; }
+  // size() after Add.
+  Size SizeWith(const Span& span) const;
+  bool Has(const Span& span) const;
+  std::vector<Span> spans() const;  // in order
+  bool empty() const { return ends_.empty(); }
+  const Size& size() const { return size_; }
 
  private:
-  absl::btree_set<Span> spans_;
-  size_t bytes_ = 0;
+  using Ends = absl::btree_map<std::string, std::string>;  // by start
+  // Those that are united with `span`.
+  std::pair<Ends::const_iterator, Ends::const_iterator> Met(const Span& span) const;
+
+  Ends ends_;
+  Size size_;
 };
 
 }  // namespace quorate::client

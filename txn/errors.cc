@@ -117,7 +117,7 @@ Status CheckSpan(std::string_view from, std::string_view to) {
 }
 Status CheckSpan(const Span& span) { return CheckSpan(span.from, span.to); }
 
-Status CheckTxnSize(size_t bytes, size_t keys) {
+Status CheckTxnSize(size_t bytes, size_t keys, size_t ranges) {
   if (bytes > limits::kTxnBytesMax) {
     return InvalidArgument(
         fmt::format("transaction of {} bytes: the limit is {} bytes", bytes, limits::kTxnBytesMax));
@@ -125,6 +125,12 @@ Status CheckTxnSize(size_t bytes, size_t keys) {
   if (keys > limits::kTxnKeysMax) {
     return InvalidArgument(fmt::format("transaction of {} keys and ranges: the limit is {}", keys,
                                        limits::kTxnKeysMax));
+  }
+  if (ranges > limits::kTxnRangesMax) {
+    return InvalidArgument(
+        fmt::format("transaction that reads {} ranges apart from each other: the limit is {}; scan "
+                    "larger ranges, read single keys, or use several transactions",
+                    ranges, limits::kTxnRangesMax));
   }
   return Status::Ok();
 }

@@ -38,7 +38,8 @@ Status CheckValue(std::string_view value);
 Status CheckSpan(const Span& span);
 Status CheckSpan(std::string_view from, std::string_view to);
 // `bytes`: keys and values written, and keys read. `keys`: written keys plus read keys and ranges.
-Status CheckTxnSize(size_t bytes, size_t keys);
+// `ranges`: those of them that are no single keys.
+Status CheckTxnSize(size_t bytes, size_t keys, size_t ranges);
 
 // A timestamp named by a client must not be above every slot issued (T1: it would raise commit
 // timestamps above future slots). Up to this far above the newest slot known here it is taken as a

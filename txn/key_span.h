@@ -7,6 +7,11 @@
 
 namespace quorate {
 
+// Whether [from, to) is exactly one key.
+inline bool IsSingleKey(std::string_view from, std::string_view to) {
+  return to.size() == from.size() + 1 && to.back() == '\0' && to.substr(0, from.size()) == from;
+}
+
 struct Span {
   std::string from;
   std::string to;
@@ -27,10 +32,7 @@ struct Span {
   }
   bool empty() const { return !to.empty() && from >= to; }
   // Whether this is exactly one key, OfKey(from).
-  bool single() const {
-    return to.size() == from.size() + 1 && to.back() == '\0' &&
-           std::string_view(to).substr(0, from.size()) == from;
-  }
+  bool single() const { return IsSingleKey(from, to); }
   // What is left of this span behind `key`, which is in it: above it, or below it if `reverse`;
   // nullopt if there is nothing.
   std::optional<Span> Behind(std::string_view key, bool reverse) const;

@@ -4,6 +4,6 @@
 
 namespace quorate {
 
-Status TxnSize::Check() const { return CheckTxnSize(bytes_, keys_); }
+Status TxnSize::Check() const { return CheckTxnSize(bytes_, keys_, ranges_); }
 
 }  // namespace quorate

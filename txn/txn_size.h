@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/status.h"
+#include "txn/key_span.h"
 
 namespace quorate {
 
@@ -21,7 +22,10 @@ class TxnSize {
   }
 
   void AddWrite(std::string_view key, std::string_view value) { Add(OfWrite(key, value)); }
-  void AddRead(std::string_view from, std::string_view to) { Add(OfRead(from, to)); }
+  void AddRead(std::string_view from, std::string_view to) {
+    Add(OfRead(from, to));
+    ranges_ += IsSingleKey(from, to) ? 0 : 1;
+  }
   // INVALID_ARGUMENT that names the limit, or OK.
   Status Check() const;
 
@@ -32,6 +36,7 @@ class TxnSize {
   }
   size_t bytes_ = 0;
   size_t keys_ = 0;
+  size_t ranges_ = 0;
 };
 
 }  // namespace quorate

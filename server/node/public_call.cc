@@ -30,7 +30,7 @@ Status CheckWrite(const v1::Write& write, const std::string& what, size_t* bytes
   RETURN_IF_ERROR(CheckKey(write.key(), what));
   RETURN_IF_ERROR(CheckValue(write.value()));
   *bytes += write.key().size() + write.value().size();
-  return CheckTxnSize(*bytes, 0);
+  return CheckTxnSize(*bytes, 0, 0);
 }
 
 Status CheckCondition(const v1::Condition& condition, int index) {

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/limits.h"
+#include "base/status_macros.h"
 #include "tests/client/library_test.h"
 
 namespace quorate::client {
@@ -140,6 +141,36 @@ TEST_F(TransactionTest, TheNumberOfKeysIsBounded) {
   EXPECT_EQ(result.status.code(), Code::kFailedPrecondition);
   EXPECT_EQ(result.attempts, 1) << "a closure's own error is final";
   EXPECT_TRUE(cluster_.commits.empty());
+}
+
+// A scan that touches none before it, and one that goes on where the last one ended.
+Task<Status> ScanInSteps(Transaction& txn, size_t scans, bool apart, Status* last) {
+  CO_RETURN_IF_ERROR(txn.Put("written", "1"));
+  for (size_t i = 0; i < scans && last->ok(); ++i) {
+    *last = (co_await txn.Scan(fmt::format("k{:06}", 2 * i),
+                               fmt::format("k{:06}", 2 * i + (apart ? 1 : 2)), {}))
+                .status();
+  }
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, TheNumberOfRangesIsBoundedAndPagesAreOneRange) {
+  Status last;
+  EXPECT_TRUE(Transact([&](Transaction& txn) {
+                return ScanInSteps(txn, 2 * limits::kTxnRangesMax, false, &last);
+              }).ok());
+  EXPECT_TRUE(last.ok()) << last.ToString();
+  ASSERT_EQ(cluster_.commits.size(), 1u);
+  EXPECT_EQ(cluster_.commits[0].reads_size(), 1);
+
+  // Whoever goes on without what it was refused has not seen it.
+  EXPECT_TRUE(Transact([&](Transaction& txn) {
+                return ScanInSteps(txn, 2 * limits::kTxnRangesMax, true, &last);
+              }).ok());
+  EXPECT_EQ(last.code(), Code::kInvalidArgument);
+  EXPECT_THAT(last.message(), HasSubstr("reads 1025 ranges apart from each other"));
+  ASSERT_EQ(cluster_.commits.size(), 2u);
+  EXPECT_EQ(cluster_.commits[1].reads_size(), static_cast<int>(limits::kTxnRangesMax));
 }
 
 Task<Status> WriteInSnapshot(Transaction& txn) { co_return txn.Put("a", "1"); }

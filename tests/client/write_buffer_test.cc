@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "base/random.h"
 
@@ -76,8 +77,75 @@ TEST(ReadSet, CountsASpanOnce) {
   reads.Add(Span::OfKey("key"));
   reads.Add(Span::OfKey("key"));
   reads.Add({"a", "bb"});
-  EXPECT_EQ(reads.size(), 2u);
-  EXPECT_EQ(reads.bytes(), 10u);
+  reads.Add({"aa", "b"});
+  reads.Add(Span::OfKey("ab"));
+  EXPECT_EQ(reads.size(), (ReadSet::Size{.bytes = 10, .spans = 2, .ranges = 1}));
+}
+
+TEST(ReadSet, PagesAreOneRangeInEitherDirection) {
+  ReadSet reads;
+  for (char c = 'b'; c < 'f'; ++c) reads.Add({std::string(1, c), std::string(1, c + 1)});
+  for (char c = 'y'; c > 'r'; --c) reads.Add({std::string(1, c), std::string(1, c + 1)});
+  EXPECT_THAT(reads.spans(), testing::ElementsAre(Span{"b", "f"}, Span{"s", "z"}));
+  // The end of all keys does not touch their beginning.
+  reads.Add({"z", ""});
+  reads.Add({"", "a"});
+  EXPECT_THAT(reads.spans(), testing::ElementsAre(Span{"", "a"}, Span{"b", "f"}, Span{"s", ""}));
+  reads.Add({"a", "s"});
+  EXPECT_THAT(reads.spans(), testing::ElementsAre(Span::All()));
+  EXPECT_EQ(reads.size(), (ReadSet::Size{.bytes = 0, .spans = 1, .ranges = 1}));
+}
+
+TEST(ReadSet, KeysThatTouchStayKeys) {
+  ReadSet reads;
+  std::string key = "k";
+  for (int i = 0; i < 5; ++i) {
+    reads.Add(Span::OfKey(key));
+    key.push_back('\0');
+  }
+  EXPECT_EQ(reads.size().spans, 5u);
+  EXPECT_EQ(reads.size().ranges, 0u);
+}
+
+// What is read, key by key, over keys of one letter and those right behind them.
+TEST(ReadSet, CoversExactlyWhatWasAddedAndCountsWhatItHolds) {
+  Random random(4);
+  for (int run = 0; run < 500; ++run) {
+    ReadSet reads;
+    std::set<std::string> read;
+    std::vector<std::string> universe;
+    for (char c = 'a'; c < 'k'; ++c) {
+      universe.emplace_back(1, c);
+      universe.push_back(std::string(1, c) + '\0');
+      universe.push_back(std::string(1, c) + "m");
+    }
+    const auto key = [&] { return universe[random.Below(universe.size())]; };
+    for (uint64_t i = random.Below(20); i > 0; --i) {
+      Span span = random.Chance(0.5)
+                      ? Span::OfKey(key())
+                      : Span{random.Chance(0.1) ? "" : key(), random.Chance(0.1) ? "" : key()};
+      if (span.empty()) continue;
+      const ReadSet::Size with = reads.SizeWith(span);
+      reads.Add(span);
+      ASSERT_EQ(reads.size(), with);
+      ASSERT_TRUE(reads.Has(span));
+      for (const std::string& k : universe) {
+        if (span.Contains(k)) read.insert(k);
+      }
+    }
+    ReadSet::Size counted;
+    const std::vector<Span> spans = reads.spans();
+    for (size_t i = 0; i < spans.size(); ++i) {
+      counted.bytes += spans[i].from.size() + spans[i].to.size();
+      ++counted.spans;
+      counted.ranges += spans[i].single() ? 0 : 1;
+      if (i > 0) ASSERT_TRUE(!spans[i - 1].to.empty() && spans[i - 1].to <= spans[i].from);
+    }
+    ASSERT_EQ(reads.size(), counted);
+    for (const std::string& k : universe) {
+      ASSERT_EQ(reads.Has(Span::OfKey(k)), read.contains(k)) << "run " << run << " key " << k;
+    }
+  }
 }
 
 TEST(TxnHandle, SurvivesItsText) {

@@ -39,9 +39,12 @@ TEST(Errors, LimitsAreNamed) {
   EXPECT_TRUE(CheckSpan(Span::OfKey(std::string(limits::kKeyBytesMax, 'k'))).ok());
   EXPECT_FALSE(CheckSpan(Span{"b", "b"}).ok());
   EXPECT_TRUE(CheckSpan(Span::All()).ok());
-  EXPECT_TRUE(CheckTxnSize(limits::kTxnBytesMax, limits::kTxnKeysMax).ok());
-  EXPECT_FALSE(CheckTxnSize(limits::kTxnBytesMax + 1, 1).ok());
-  EXPECT_FALSE(CheckTxnSize(1, limits::kTxnKeysMax + 1).ok());
+  EXPECT_TRUE(CheckTxnSize(limits::kTxnBytesMax, limits::kTxnKeysMax, limits::kTxnRangesMax).ok());
+  EXPECT_FALSE(CheckTxnSize(limits::kTxnBytesMax + 1, 1, 0).ok());
+  EXPECT_FALSE(CheckTxnSize(1, limits::kTxnKeysMax + 1, 0).ok());
+  const Status ranges = CheckTxnSize(1, limits::kTxnRangesMax + 1, limits::kTxnRangesMax + 1);
+  EXPECT_EQ(ranges.code(), Code::kInvalidArgument);
+  EXPECT_NE(ranges.message().find("reads 1025 ranges"), std::string::npos) << ranges.message();
 }
 
 TEST(Errors, ATimestampFarAboveTheNewestKnownSlotIsChecked) {

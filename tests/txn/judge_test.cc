@@ -24,6 +24,16 @@ const std::string kId(16, 'i');
 const std::string kLong(limits::kKeyBytesMax + 2, 'k');
 const std::string kText(kTextBytesMax + 1, 't');
 
+// Ranges that do not touch.
+template <class Spans>
+void AddRanges(size_t n, Spans* spans) {
+  for (size_t i = 0; i < n; ++i) {
+    v1::KeySpan* span = spans->Add();
+    span->set_from(fmt::format("r{:06}", 2 * i));
+    span->set_to(fmt::format("r{:06}", 2 * i + 1));
+  }
+}
+
 void Refuses(const Request& good, const std::vector<Change>& changes) {
   EXPECT_TRUE(Check(good).ok()) << Check(good).ToString();
   for (size_t i = 0; i < changes.size(); ++i) {
@@ -73,6 +83,45 @@ TEST(Judge, Commit) {
               [](Request* r) { r->mutable_commit()->mutable_reads(0)->set_from(kLong); },
               [](Request* r) { r->mutable_commit()->set_name("no name"); },
           });
+}
+
+TEST(Judge, RangesAreBoundedMoreTightlyThanKeys) {
+  v1::CommitRequest commit;
+  commit.set_txn_id(kId);
+  commit.set_start_ts(kStart);
+  commit.mutable_priority()->set_txn_id(kId);
+  commit.mutable_priority()->set_start_ts(kStart);
+  commit.set_anchor_key("b");
+  commit.add_writes()->set_key("b");
+  AddRanges(limits::kTxnRangesMax, commit.mutable_reads());
+  for (size_t i = 0; i < 2 * limits::kTxnRangesMax; ++i) {
+    const Span key = Span::OfKey(fmt::format("k{}", i));
+    v1::KeySpan* read = commit.add_reads();
+    read->set_from(key.from);
+    read->set_to(key.to);
+  }
+  EXPECT_TRUE(Check(commit).ok()) << Check(commit).ToString();
+  commit.add_reads()->set_from("z");
+  EXPECT_EQ(Check(commit).code(), Code::kInvalidArgument);
+  EXPECT_NE(Check(commit).message().find("the limit is 1024"), std::string::npos);
+
+  v1::PrepareRequest prepare;
+  prepare.set_txn_id(kId);
+  prepare.set_start_ts(kStart);
+  prepare.mutable_priority()->set_txn_id(kId);
+  prepare.set_anchor_key("z");
+  prepare.set_marker_key("r000000");
+  AddRanges(limits::kTxnRangesMax, prepare.mutable_guards());
+  const auto name = [&prepare] {
+    std::vector<Span> guards;
+    for (const v1::KeySpan& guard : prepare.guards()) guards.push_back({guard.from(), guard.to()});
+    prepare.set_digest(DigestOf("r000000", {}, guards).value());
+  };
+  name();
+  EXPECT_TRUE(Check(prepare).ok()) << Check(prepare).ToString();
+  prepare.add_guards()->set_from("z");
+  name();
+  EXPECT_EQ(Check(prepare).code(), Code::kInvalidArgument);
 }
 
 TEST(Judge, Prepare) {
