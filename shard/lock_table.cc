@@ -23,6 +23,7 @@ class LockTable::Judgement {
   Judgement(const LockAsk& ask, Instant now, WaiterId self) : ask_(ask), now_(now), self_(self) {}
 
   void Against(const PreparedLock& lock) {
+    ++looked_at_;
     if (lock.owner == ask_.owner || lock.resolve_proposed) return;
     const Contention c = AgainstHolder(ask_.asker, ask_.priority, KindOf(lock), lock.priority);
     Weigh(c);
@@ -48,6 +49,7 @@ class LockTable::Judgement {
   // `writes`: the ask is for a write, which shares with nobody.
   void Against(const std::vector<Queued>& queue, bool writes) {
     for (const Queued& queued : queue) {
+      ++looked_at_;
       if (!(queued.waiter->priority < ask_.priority)) return;  // and so are all behind it
       if (!writes && !queued.exclusive) continue;
       if (!Passed(*queued.waiter)) continue;
@@ -56,6 +58,7 @@ class LockTable::Judgement {
     }
   }
 
+  size_t looked_at() const { return looked_at_; }
   LockVerdict Take() {
     switch (worst_) {
       case Contention::kWound:
@@ -83,6 +86,7 @@ class LockTable::Judgement {
   WaiterId self_;
   Contention worst_ = Contention::kWound;  // nothing in the way weighs as little
   LockVerdict verdict_;
+  size_t looked_at_ = 0;
 };
 
 LockVerdict LockTable::Judge(const LockAsk& ask, Instant now, WaiterId self) const {
@@ -94,21 +98,19 @@ LockVerdict LockTable::Judge(const LockAsk& ask, Instant now, WaiterId self) con
       if (it->second.advisory) judgement.Against(*it->second.advisory);
       judgement.Against(it->second.queue, true);
     }
-    for (const auto& [span, lock] : range_guards_) {
-      if (span.Contains(key)) judgement.Against(*lock);
-    }
-    for (const auto& [span, waiter] : range_waiters_) {
-      if (span.Contains(key)) judgement.Against(*waiter);
-    }
   }
-  if (ask.guards == nullptr) return judgement.Take();
+  const auto against = [&](const auto& in_the_way) { judgement.Against(in_the_way); };
+  looked_at_ += ask.writes.size() + range_guards_.Visit(ask.writes, against) +
+                range_waiters_.Visit(ask.writes, against);
+  static const std::vector<Span> kNone;
   // Guards share with guards, and an advisory lock announces a write that a guard does not hinder;
   // but an older waiter for the key is not passed, or readers could starve it.
   auto against_writers = [&](const KeyLocks& locks) {
+    ++looked_at_;
     for (const PreparedLock* lock : locks.writers) judgement.Against(*lock);
     judgement.Against(locks.queue, false);
   };
-  for (const Span& guard : *ask.guards) {
+  for (const Span& guard : ask.guards == nullptr ? kNone : *ask.guards) {
     if (guard.single()) {
       if (const auto it = keys_.find(guard.from); it != keys_.end()) against_writers(it->second);
       continue;
@@ -117,6 +119,7 @@ LockVerdict LockTable::Judge(const LockAsk& ask, Instant now, WaiterId self) con
       against_writers(it->second);
     }
   }
+  looked_at_ += judgement.looked_at();
   return judgement.Take();
 }
 
@@ -140,7 +143,15 @@ std::string LockTable::Explain(const LockAsk& ask, Instant now) const {
       return describe(key, "locked", advisory->txn, advisory->since);
     }
   }
-  return "an older transaction waits for one of the keys";
+  std::string read;
+  range_guards_.Visit(ask.writes, [&](const PreparedLock& lock) {
+    if (!read.empty() || lock.owner == ask.owner || lock.resolve_proposed) return;
+    read = fmt::format(
+        "a range around one of the keys is read by transaction {}, which has been "
+        "committing for {} ms",
+        lock.owner.txn_id, ToMillis(now - lock.since));
+  });
+  return read.empty() ? "an older transaction waits for one of the keys" : read;
 }
 
 LockTable::Keys::const_iterator LockTable::From(std::string_view key) const {
@@ -150,6 +161,7 @@ LockTable::Keys::const_iterator LockTable::From(std::string_view key) const {
 void LockTable::Add(PreparedLock lock) {
   auto owned = std::make_unique<PreparedLock>(std::move(lock));
   PreparedLock* added = owned.get();
+  added->sequence = next_lock_++;
   CHECK(prepared_.emplace(added->owner, std::move(owned)).second, "a lock is evaluated once");
   for (const std::string& key : added->writes) {
     KeyLocks& locks = keys_[key];
@@ -163,7 +175,7 @@ void LockTable::Add(PreparedLock lock) {
     if (guard.single()) {
       keys_[guard.from].guards.push_back(added);
     } else {
-      range_guards_.emplace_back(guard, added);
+      range_guards_.Insert(guard, added->sequence, added);
     }
   }
   ReleaseAdvisory(added->owner.txn_id);
@@ -211,8 +223,9 @@ void LockTable::MarkResolveProposed(const Owner& owner, bool proposed) {
   if (lock->resolve_proposed == proposed) return;
   lock->resolve_proposed = proposed;
   if (!proposed) return;
-  for (const std::string& key : lock->writes) WakeKey(key);
-  for (const Span& guard : lock->guards) WakeSpan(guard);
+  for (const std::string& key : lock->writes) WakeKey(key, Woken::kAll);
+  WakeRangesAround(lock->writes);
+  for (const Span& guard : lock->guards) WakeWritersIn(guard);
 }
 
 void LockTable::MarkPushing(const Owner& owner, bool pushing) { Mutable(owner)->pushing = pushing; }
@@ -226,14 +239,19 @@ void LockTable::Release(const Owner& owner) {
   auto drop = [&](auto& list) { list.erase(std::find(list.begin(), list.end(), lock.get())); };
   for (const std::string& key : lock->writes) {
     drop(keys_.find(key)->second.writers);
-    WakeKey(key);
+    WakeKey(key, Woken::kAll);
     DropIfEmpty(key);
   }
-  std::erase_if(range_guards_, [&](const auto& entry) { return entry.second == lock.get(); });
+  WakeRangesAround(lock->writes);
   for (const Span& guard : lock->guards) {
-    if (guard.single()) drop(keys_.find(guard.from)->second.guards);
-    WakeSpan(guard);
-    if (guard.single()) DropIfEmpty(guard.from);
+    if (guard.single()) {
+      drop(keys_.find(guard.from)->second.guards);
+      WakeKey(guard.from, Woken::kWriters);
+      DropIfEmpty(guard.from);
+    } else {
+      range_guards_.Erase(guard, lock->sequence);
+      WakeWritersIn(guard);
+    }
   }
   WakeObservers(lock.get());
   for (WaiterId id : lock->observers) observers_.erase(id);
@@ -301,7 +319,7 @@ void LockTable::TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
       DropAdvisory(key);
     }
     if (!locks.advisory) {
-      advisory_keys_[txn].emplace_back(key);
+      advisory_keys_[txn].emplace(key);
       ++advisory_count_;
     }
     locks.advisory = Advisory{txn, priority, since, expiry};
@@ -312,7 +330,7 @@ void LockTable::TakeAdvisory(const TxnId& txn, const TxnPriority& priority,
 void LockTable::DropAdvisory(std::string_view key) {
   KeyLocks& locks = keys_.find(key)->second;
   const auto it = advisory_keys_.find(locks.advisory->txn);
-  std::erase(it->second, key);
+  it->second.erase(std::string(key));
   if (it->second.empty()) advisory_keys_.erase(it);
   locks.advisory.reset();
   --advisory_count_;
@@ -321,12 +339,12 @@ void LockTable::DropAdvisory(std::string_view key) {
 void LockTable::ReleaseAdvisory(const TxnId& txn) {
   const auto it = advisory_keys_.find(txn);
   if (it == advisory_keys_.end()) return;
-  const std::vector<std::string> keys = std::move(it->second);
+  const absl::btree_set<std::string> keys = std::move(it->second);
   advisory_keys_.erase(it);
   advisory_count_ -= keys.size();
   for (const std::string& key : keys) {
     keys_.find(key)->second.advisory.reset();
-    WakeKey(key);
+    WakeKey(key, Woken::kWriters);
     DropIfEmpty(key);
   }
 }
@@ -345,7 +363,7 @@ size_t LockTable::ExpireAdvisory(Instant now) {
   }
   for (const std::string& key : ended) {
     DropAdvisory(key);
-    WakeKey(key);
+    WakeKey(key, Woken::kWriters);
     DropIfEmpty(key);
   }
   return left;
@@ -380,7 +398,8 @@ WaiterId LockTable::Enqueue(const LockAsk& ask) {
   if (ask.guards != nullptr) owned->guards = *ask.guards;
   const Waiter* waiter = owned.get();
   waiters_.emplace(id, std::move(owned));
-  waiters_of_[waiter->owner].push_back(id);
+  waiters_of_[waiter->owner].insert(id);
+  places_ += waiter->writes.size() + waiter->guards.size();
 
   auto queue_at = [&](const std::string& key, bool exclusive) {
     std::vector<Queued>& queue = keys_[key].queue;
@@ -394,7 +413,7 @@ WaiterId LockTable::Enqueue(const LockAsk& ask) {
     if (guard.single()) {
       queue_at(guard.from, false);
     } else {
-      range_waiters_.emplace_back(guard, waiter);
+      range_waiters_.Insert(guard, id, waiter);
     }
   }
   return id;
@@ -402,7 +421,7 @@ WaiterId LockTable::Enqueue(const LockAsk& ask) {
 
 WaiterId LockTable::Observe(const Owner& owner) {
   const WaiterId id = next_waiter_++;
-  Mutable(owner)->observers.push_back(id);
+  Mutable(owner)->observers.insert(id);
   observers_.emplace(id, owner);
   return id;
 }
@@ -410,7 +429,7 @@ WaiterId LockTable::Observe(const Owner& owner) {
 void LockTable::Dequeue(WaiterId id) {
   if (const auto it = observers_.find(id); it != observers_.end()) {
     if (const auto lock = prepared_.find(it->second); lock != prepared_.end()) {
-      std::erase(lock->second->observers, id);
+      lock->second->observers.erase(id);
     }
     observers_.erase(it);
     return;
@@ -420,34 +439,38 @@ void LockTable::Dequeue(WaiterId id) {
   const std::unique_ptr<Waiter> waiter = std::move(it->second);
   waiters_.erase(it);
   const auto copies = waiters_of_.find(waiter->owner);
-  copies->second.erase(std::find(copies->second.begin(), copies->second.end(), id));
+  copies->second.erase(id);
   if (copies->second.empty()) waiters_of_.erase(copies);
-  auto leave = [&](const std::string& key) {
-    std::erase_if(keys_.find(key)->second.queue,
-                  [&](const Queued& queued) { return queued.waiter == waiter.get(); });
-    WakeKey(key);
+  places_ -= waiter->writes.size() + waiter->guards.size();
+  auto leave = [&](const std::string& key, Woken who) {
+    std::vector<Queued>& queue = keys_.find(key)->second.queue;
+    looked_at_ += queue.size();
+    std::erase_if(queue, [&](const Queued& queued) { return queued.waiter == waiter.get(); });
+    WakeKey(key, who);
     DropIfEmpty(key);
   };
-  std::erase_if(range_waiters_, [&](const auto& entry) { return entry.second == waiter.get(); });
   // A key both written and guarded is left twice; the second time finds its entry or makes none.
-  for (const std::string& key : waiter->writes) leave(key);
+  for (const std::string& key : waiter->writes) leave(key, Woken::kAll);
+  WakeRangesAround(waiter->writes);
   for (const Span& guard : waiter->guards) {
     if (!guard.single()) {
-      WakeSpan(guard);
+      range_waiters_.Erase(guard, id);
+      WakeWritersIn(guard);
     } else if (keys_.contains(guard.from)) {
-      leave(guard.from);
+      leave(guard.from, Woken::kWriters);
     }
   }
 }
 
 // All that no strictly older one for a write is in the way of: equal priorities do not block each
 // other.
-void LockTable::WakeQueue(const KeyLocks& locks) {
+void LockTable::WakeQueue(const KeyLocks& locks, Woken who) {
   const Waiter* oldest_writer = nullptr;
   for (const Queued& queued : locks.queue) {
+    ++looked_at_;
     if (oldest_writer != nullptr && oldest_writer->priority < queued.waiter->priority) return;
-    woken_.push_back(queued.waiter->id);
     if (queued.exclusive && oldest_writer == nullptr) oldest_writer = queued.waiter;
+    if (queued.exclusive || who == Woken::kAll) woken_.push_back(queued.waiter->id);
   }
 }
 
@@ -457,22 +480,23 @@ void LockTable::WakeCopies(const PreparedLock& lock) {
   if (it != waiters_of_.end()) woken_.insert(woken_.end(), it->second.begin(), it->second.end());
 }
 
-void LockTable::WakeKey(std::string_view key) {
+void LockTable::WakeKey(std::string_view key, Woken who) {
   if (waiters_.empty()) return;
-  if (const auto it = keys_.find(key); it != keys_.end()) WakeQueue(it->second);
-  for (const auto& [span, waiter] : range_waiters_) {
-    if (span.Contains(key)) woken_.push_back(waiter->id);
+  ++looked_at_;
+  if (const auto it = keys_.find(key); it != keys_.end()) WakeQueue(it->second, who);
+}
+
+void LockTable::WakeWritersIn(const Span& span) {
+  if (waiters_.empty()) return;
+  for (auto it = From(span.from); it != keys_.end() && span.Contains(it->first); ++it) {
+    ++looked_at_;
+    WakeQueue(it->second, Woken::kWriters);
   }
 }
 
-void LockTable::WakeSpan(const Span& span) {
-  if (waiters_.empty()) return;
-  for (auto it = From(span.from); it != keys_.end() && span.Contains(it->first); ++it) {
-    WakeQueue(it->second);
-  }
-  for (const auto& [range, waiter] : range_waiters_) {
-    if (range.Overlaps(span)) woken_.push_back(waiter->id);
-  }
+void LockTable::WakeRangesAround(const std::vector<std::string>& keys) {
+  looked_at_ +=
+      range_waiters_.Visit(keys, [this](const Waiter& waiter) { woken_.push_back(waiter.id); });
 }
 
 std::vector<WaiterId> LockTable::TakeWoken() {

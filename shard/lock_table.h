@@ -12,12 +12,17 @@
 // it once the Resolve is proposed (log order then puts them behind it).
 //
 // Wake-ups: a waiter is woken when it may have become able to go on; it stays queued until it takes
-// itself out, so nobody passes it meanwhile. No wake-up is lost: what blocks a waiter is a holder,
+// out, so nobody passes it meanwhile. No wake-up is lost: what blocks a waiter is a holder,
 // or an older waiter, at one of its keys, and whenever either goes the oldest ones at its keys are
-// woken.
+// woken. A guard (and an advisory lock) is in the way of writes only, so only they are woken when
+// it goes.
+//
+// What a call costs grows with what is asked, plus what is held and waited for there, but not with
+// their product; looked_at() counts it. What may be waited for is bounded in base/limits.h.
 #pragma once
 
 #include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/inlined_vector.h>
 
@@ -29,6 +34,7 @@
 
 #include "base/clock.h"
 #include "shard/keys.h"
+#include "shard/span_index.h"
 #include "txn/conflict.h"
 #include "txn/id.h"
 #include "txn/key_span.h"
@@ -53,13 +59,15 @@ struct PreparedLock {
   Timestamp commit_ts;
   bool resolve_proposed = false;  // and behind it nobody has to wait
   bool pushing = false;           // somebody is finding out what became of it
-  std::vector<WaiterId> observers;
+  absl::btree_set<WaiterId> observers;
+  uint64_t sequence = 0;  // the lock table's
 };
 // The prepare_ts of a lock whose reads are still being validated: no read has to wait for it, since
 // it will be evaluated above whatever is read meanwhile.
 inline constexpr Timestamp kUndecided(~0ull);
 
-// What somebody wants to lock. The views live during the call; the spans too.
+// What somebody wants to lock. The views live during the call; the spans too. Whoever asks for much
+// asks for keys in order.
 struct LockAsk {
   Asker asker = Asker::kAdvisory;
   Owner owner;  // digest 0 and no key for advisory locks
@@ -131,8 +139,15 @@ class LockTable {
   std::vector<WaiterId> TakeWoken();
   bool any_woken() const { return !woken_.empty(); }
   size_t waiting() const { return waiters_.size() + observers_.size(); }
+  // Keys and ranges at which somebody stands in a queue, once for each who does.
+  size_t places() const { return places_; }
+  // Ranges (not single keys) that are guarded, or waited for.
+  size_t ranges() const { return range_guards_.size() + range_waiters_.size(); }
   // Whether `id` stands in a queue (and does not merely observe a lock).
   bool queued(WaiterId id) const { return waiters_.contains(id); }
+
+  // Entries looked at so far, by all calls.
+  uint64_t looked_at() const { return looked_at_; }
 
  private:
   struct Waiter {
@@ -164,13 +179,18 @@ class LockTable {
   };
   using Keys = absl::btree_map<std::string, KeyLocks, std::less<>>;
   class Judgement;
+  // Who is woken at a key: what goes was in the way of writes only, or of everybody.
+  enum class Woken : uint8_t { kWriters, kAll };
 
   PreparedLock* Mutable(const Owner& owner);
   Keys::const_iterator From(std::string_view key) const;
   void DropIfEmpty(std::string_view key);
-  void WakeKey(std::string_view key);
-  void WakeSpan(const Span& span);
-  void WakeQueue(const KeyLocks& locks);
+  // Wakes at one key, not who waits for a range around it.
+  void WakeKey(std::string_view key, Woken who);
+  void WakeQueue(const KeyLocks& locks, Woken who);
+  void WakeWritersIn(const Span& span);
+  // Who waits for a range around one of `keys`, which a write has left.
+  void WakeRangesAround(const std::vector<std::string>& keys);
   void WakeCopies(const PreparedLock& lock);
   void WakeObservers(PreparedLock* lock);
   void DropAdvisory(std::string_view key);
@@ -178,15 +198,18 @@ class LockTable {
   std::map<Owner, std::unique_ptr<PreparedLock>> prepared_;
   size_t committed_ = 0;
   Keys keys_;
-  std::vector<std::pair<Span, PreparedLock*>> range_guards_;
-  std::map<TxnId, std::vector<std::string>> advisory_keys_;
+  SpanIndex<PreparedLock> range_guards_;
+  uint64_t next_lock_ = 1;
+  std::map<TxnId, absl::btree_set<std::string>> advisory_keys_;
   size_t advisory_count_ = 0;
   std::map<WaiterId, std::unique_ptr<Waiter>> waiters_;
-  absl::flat_hash_map<Owner, absl::InlinedVector<WaiterId, 1>> waiters_of_;  // looked up only
-  std::vector<std::pair<Span, const Waiter*>> range_waiters_;
+  absl::flat_hash_map<Owner, absl::btree_set<WaiterId>> waiters_of_;  // looked up only
+  SpanIndex<const Waiter> range_waiters_;
+  size_t places_ = 0;
   std::map<WaiterId, Owner> observers_;
   WaiterId next_waiter_ = 1;
   std::vector<WaiterId> woken_;
+  mutable uint64_t looked_at_ = 0;
 };
 
 }  // namespace quorate::shard

@@ -7,6 +7,16 @@
 
 namespace quorate::shard {
 
+Status CheckRangeRoom(const LockTable& locks, const std::vector<Span>& guards) {
+  const auto more = static_cast<size_t>(std::count_if(
+      guards.begin(), guards.end(), [](const Span& guard) { return !guard.single(); }));
+  if (more == 0 || locks.ranges() + more <= limits::kShardRangesMax) return Status::Ok();
+  return Status(Code::kOverloaded,
+                fmt::format("transactions that commit have read {} ranges of this shard, and this "
+                            "one {}: the limit is {} at once",
+                            locks.ranges(), more, limits::kShardRangesMax));
+}
+
 LockWait::LockWait(Shard::Rep& rep, std::shared_ptr<Leadership> under, Instant deadline)
     : rep_(rep),
       under_(std::move(under)),
@@ -14,20 +24,31 @@ LockWait::LockWait(Shard::Rep& rep, std::shared_ptr<Leadership> under, Instant d
       push_at_(rep.Now() + rep.settings.push_after),
       place_(under_) {}
 
-Status LockWait::RoomForOneMore() const {
-  if (under_->locks().waiting() < limits::kShardWaitersMax) return Status::Ok();
-  return Status(Code::kOverloaded, "too many requests wait for locks");
+Status LockWait::CheckRoom(size_t places) const {
+  const LockTable& locks = under_->locks();
+  if (locks.waiting() >= limits::kShardWaitersMax ||
+      locks.places() + places > limits::kShardPlacesMax) {
+    return Status(Code::kOverloaded,
+                  fmt::format("{} requests wait for locks on {} keys and ranges of this shard",
+                              locks.waiting(), locks.places()));
+  }
+  return Status::Ok();
 }
 
 Status LockWait::Queue(const LockAsk& ask) {
   if (under_->locks().queued(place_.id())) return Status::Ok();
-  RETURN_IF_ERROR(RoomForOneMore());
+  size_t places = ask.writes.size();
+  if (ask.guards != nullptr) {
+    places += ask.guards->size();
+    RETURN_IF_ERROR(CheckRangeRoom(under_->locks(), *ask.guards));
+  }
+  RETURN_IF_ERROR(CheckRoom(places));
   place_.Take(under_->locks().Enqueue(ask));
   return Status::Ok();
 }
 
 Status LockWait::Observe(const Owner& owner) {
-  RETURN_IF_ERROR(RoomForOneMore());
+  RETURN_IF_ERROR(CheckRoom(0));
   place_.Take(under_->locks().Observe(owner));
   return Status::Ok();
 }

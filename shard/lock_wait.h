@@ -11,6 +11,10 @@
 
 namespace quorate::shard {
 
+// Whether the ranges among `guards` may be guarded, or waited for, beside those that are.
+// OVERLOADED.
+Status CheckRangeRoom(const LockTable& locks, const std::vector<Span>& guards);
+
 class LockWait {
  public:
   LockWait(Shard::Rep& rep, std::shared_ptr<Leadership> under, Instant deadline);
@@ -28,7 +32,8 @@ class LockWait {
   Task<Status> Wait(std::optional<Owner> blocker, std::optional<Instant> recheck);
 
  private:
-  Status RoomForOneMore() const;
+  // For one more who waits at so many keys and ranges.
+  Status CheckRoom(size_t places) const;
 
   Shard::Rep& rep_;
   const std::shared_ptr<Leadership> under_;

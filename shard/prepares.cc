@@ -174,6 +174,8 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
           continue;
         }
         wait.Leave();
+        if (ranges) waits = CheckRangeRoom(under->locks(), ask.guards);
+        if (!waits.ok()) co_return RefusedWith(std::move(waits));
         co_return co_await ValidateAndPropose(under, ask, *std::move(request),
                                               std::move(participants), deadline);
       case PrepareVerdict::Kind::kJoin:
@@ -182,7 +184,7 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
       case PrepareVerdict::Kind::kWait:
         prepare_waits.Add();
         waits = wait.Queue(LocksOf(ask));
-        if (kind == PrepareKind::kParticipant) break;
+        if (!waits.ok() || kind == PrepareKind::kParticipant) break;
         if (Now() >= explain_at) {
           lock_conflicts.Add();
           waits = Status(Code::kLockConflict, under->locks().Explain(LocksOf(ask), Now()));

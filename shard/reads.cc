@@ -136,6 +136,8 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
   ask.priority = {Timestamp(request->priority().start_ts()),
                   *TxnId::FromBytes(request->priority().txn_id())};
   ask.writes.assign(request->keys().begin(), request->keys().end());
+  std::sort(ask.writes.begin(), ask.writes.end());
+  ask.writes.erase(std::unique(ask.writes.begin(), ask.writes.end()), ask.writes.end());
   const Duration ttl = request->ttl_ms() == 0
                            ? kAdvisoryTtlDefault
                            : std::min<Duration>(kAdvisoryTtlMax, request->ttl_ms() * 1ms);

@@ -230,6 +230,111 @@ TEST_F(LockTableTest, JudgesAsTheRulesSayAndLosesNoWakeUp) {
   EXPECT_GT(waited, 10'000u);
 }
 
+std::string Numbered(size_t n) { return fmt::format("{:06}", n); }
+
+// n ranges, each with its own key right behind it, and n keys inside them (or the keys behind
+// them).
+std::vector<Span> Ranges(size_t n) {
+  std::vector<Span> spans;
+  for (size_t i = 0; i < n; ++i) spans.push_back({Numbered(10 * i), Numbered(10 * i + 5)});
+  return spans;
+}
+std::vector<std::string> Keys(size_t n, size_t offset) {
+  std::vector<std::string> keys;
+  for (size_t i = 0; i < n; ++i) keys.push_back(Numbered(10 * i + offset));
+  return keys;
+}
+
+class LockTableCostTest : public LockTableTest {
+ protected:
+  static constexpr size_t kMany = 10'000;
+  // Far below kMany * kMany = 100,000,000; a treap is about 2 ln n deep, twice that for two ends.
+  static constexpr uint64_t kStepsMax = 100 * kMany;
+
+  static Ask AskOf(uint64_t txn, std::vector<std::string> writes, std::vector<Span> guards) {
+    return {Asker::kPrepareAtAnchor,
+            {Id(txn), Digest(1)},
+            {Timestamp::FromParts(txn, 0), Id(txn)},
+            std::move(writes),
+            std::move(guards)};
+  }
+  template <class Call>
+  uint64_t StepsOf(Call call) {
+    const uint64_t before = table_.looked_at();
+    call();
+    return table_.looked_at() - before;
+  }
+  Kind Judged(const Ask& ask) { return table_.Judge(ask.View(), Instant(), 0).kind; }
+};
+
+TEST_F(LockTableCostTest, ManyKeysBesideManyRangesOfOneTransaction) {
+  Take(AskOf(1, {}, Ranges(kMany)));
+  Kind kind = Kind::kDie;
+  EXPECT_LT(StepsOf([&] { kind = Judged(AskOf(2, Keys(kMany, 7), {})); }), kStepsMax);
+  EXPECT_EQ(kind, Kind::kGo);
+  EXPECT_LT(StepsOf([&] { kind = Judged(AskOf(2, Keys(kMany, 3), {})); }), kStepsMax);
+  EXPECT_EQ(kind, Kind::kWait);
+  EXPECT_EQ(table_.ranges(), kMany);
+  table_.Release({Id(1), Digest(1)});
+  EXPECT_EQ(table_.ranges(), 0u);
+}
+
+TEST_F(LockTableCostTest, ManyKeysInsideOfManyTransactionsRanges) {
+  for (size_t i = 0; i < kMany; ++i) Take(AskOf(i + 1, {}, {{Numbered(i), ""}}));
+  Kind kind = Kind::kDie;
+  EXPECT_LT(StepsOf([&] { kind = Judged(AskOf(kMany + 2, Keys(kMany, 7), {})); }), kStepsMax);
+  EXPECT_EQ(kind, Kind::kWait);
+}
+
+TEST_F(LockTableCostTest, ManyWhoWaitForRangesAroundManyKeys) {
+  const Ask writer = AskOf(1, Keys(kMany, 3), {});
+  Take(writer);
+  std::vector<WaiterId> ids;
+  for (size_t i = 0; i < kMany; ++i) {
+    ids.push_back(table_.Enqueue(AskOf(i + 2, {}, {Span::All()}).View()));
+  }
+  EXPECT_EQ(table_.places(), kMany);
+  EXPECT_LT(StepsOf([&] { table_.Release(writer.owner); }), kStepsMax);
+  EXPECT_EQ(table_.TakeWoken(), ids);
+  // Those who only read are in nobody's way who reads: each that goes wakes nobody.
+  EXPECT_LT(StepsOf([&] {
+              for (WaiterId id : ids) table_.Dequeue(id);
+            }),
+            kStepsMax);
+  EXPECT_FALSE(table_.any_woken());
+  EXPECT_EQ(table_.places(), 0u);
+  EXPECT_EQ(table_.ranges(), 0u);
+}
+
+TEST_F(LockTableCostTest, ManyRangesLeftByWhoWaitedBesideManyOthers) {
+  const Ask writer = AskOf(1, Keys(kMany, 3), {});
+  Take(writer);
+  const WaiterId many = table_.Enqueue(AskOf(2, {}, Ranges(kMany)).View());
+  for (size_t i = 0; i < kMany; ++i) table_.Enqueue(AskOf(i + 3, {}, {Span::All()}).View());
+  EXPECT_LT(StepsOf([&] { table_.Dequeue(many); }), kStepsMax);
+}
+
+TEST_F(LockTableCostTest, ManyAdvisoryLocksOfOneTransactionEnd) {
+  const Ask ask = AskOf(1, Keys(kMany, 0), {});
+  table_.TakeAdvisory(ask.owner.txn_id, ask.priority, ask.View().writes, Instant(),
+                      Instant() + 1ms);
+  for (size_t i = 0; i < kMany; ++i) table_.Enqueue(AskOf(i + 2, {}, {Span::All()}).View());
+  // Nobody who reads waits for them.
+  EXPECT_LT(StepsOf([&] { EXPECT_EQ(table_.ExpireAdvisory(Instant() + 1ms), 0u); }), kStepsMax);
+  EXPECT_FALSE(table_.any_woken());
+}
+
+TEST_F(LockTableTest, TellsWhoseRangeIsInTheWay) {
+  const Ask reader{
+      Asker::kPrepareAtAnchor, {Id(1), Digest(1)}, {Timestamp(1), Id(1)}, {}, {{"c", "e"}}};
+  Take(reader);
+  const Ask writer{Asker::kPrepareAtAnchor, {Id(2), Digest(1)}, {Timestamp(2), Id(2)}, {"d"}, {}};
+  EXPECT_EQ(table_.Explain(writer.View(), table_.Find(reader.owner)->since + 7ms),
+            fmt::format("a range around one of the keys is read by transaction {}, which has been "
+                        "committing for 7 ms",
+                        Id(1)));
+}
+
 TEST_F(LockTableTest, AnEmptyTableKeepsNothing) {
   Ask ask = DrawAsk();
   ask.asker = Asker::kPrepareAtAnchor;

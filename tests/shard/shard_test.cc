@@ -64,6 +64,68 @@ TEST_F(ShardTest, WhatItCannotUnderstandItDoesNotPassOver) {
   }
 }
 
+// What others wait for is found again at every release: its sum is bounded beside its number.
+TEST_F(ShardTest, RefusesMoreRangesThanOneShardGuards) {
+  const auto ranges = [this](size_t shift) {
+    v1::PrepareRequest request = Part("k", NextSlot().bits());
+    std::vector<Span> guards;
+    for (size_t i = 0; i < limits::kTxnRangesMax; ++i) {
+      guards.push_back({fmt::format("g{:06}{}", i, shift), fmt::format("g{:06}{}x", i, shift)});
+      v1::KeySpan* guard = request.add_guards();
+      guard->set_from(guards.back().from);
+      guard->set_to(guards.back().to);
+    }
+    request.clear_writes();
+    request.set_marker_key(guards.front().from);
+    request.set_digest(DigestOf(request.marker_key(), {}, guards).value());
+    return request;
+  };
+  constexpr size_t kFit = limits::kShardRangesMax / limits::kTxnRangesMax;
+  for (size_t i = 0; i < kFit; ++i) {
+    const auto answer = Start(leader().Prepare(ranges(i), Deadline()));
+    Commit();
+    ASSERT_TRUE(answer->has_value());
+    ASSERT_EQ((*answer)->state(), v1::PREPARED) << i << (*answer)->error().message();
+  }
+  const auto refused = Start(leader().Prepare(ranges(kFit), Deadline()));
+  ASSERT_TRUE(refused->has_value());
+  EXPECT_EQ((*refused)->error().code(), v1::OVERLOADED);
+  EXPECT_NE((*refused)->error().message().find("65536"), std::string::npos);
+  EXPECT_EQ(leader().prepared_count(), kFit);
+  EXPECT_TRUE(group_->pending().empty());
+  // Who read no range has nothing to do with it.
+  const auto other = Start(leader().Prepare(Part("k", NextSlot().bits()), Deadline()));
+  Commit();
+  EXPECT_EQ((*other)->state(), v1::PREPARED);
+}
+
+TEST_F(ShardTest, RefusesMoreWaitersThanFitTheirKeys) {
+  const auto all_keys = [this] {
+    v1::PrepareRequest request = Part("k", NextSlot().bits());
+    request.clear_writes();
+    std::vector<std::string> keys;
+    for (size_t i = 0; i < limits::kTxnKeysMax; ++i) keys.push_back(fmt::format("k{:05}", i));
+    for (const std::string& key : keys) request.add_writes()->set_key(key);
+    request.set_marker_key(keys.front());
+    request.set_digest(DigestOf(keys.front(), {keys.begin(), keys.end()}, {}).value());
+    return request;
+  };
+  const auto held = Start(leader().Prepare(all_keys(), Deadline()));
+  Commit();
+  ASSERT_EQ((*held)->state(), v1::PREPARED);
+  // Older than the holder, so that it waits.
+  v1::PrepareRequest older = all_keys();
+  older.mutable_priority()->set_start_ts(1);
+  constexpr size_t kFit = limits::kShardPlacesMax / limits::kTxnKeysMax;
+  for (size_t i = 0; i <= kFit; ++i) {
+    older.set_txn_id(std::string(TxnId::Make(env_.random).bytes()));
+    const auto answer = Start(leader().Prepare(older, Deadline()));
+    ASSERT_EQ(answer->has_value(), i == kFit) << i;
+    if (i == kFit) EXPECT_EQ((*answer)->error().code(), v1::OVERLOADED);
+  }
+  EXPECT_EQ(leader().in_memory().waiting, kFit);
+}
+
 TEST_F(ShardTest, RefusesWhatBreaksALimitWithoutAnyEffect) {
   const uint64_t start = NextSlot().bits();
   std::vector<v1::PrepareRequest> bad;
