@@ -15,6 +15,11 @@ Holder KindOf(const PreparedLock& lock) {
   return lock.one_phase || lock.committed ? Holder::kEnding : Holder::kPrepared;
 }
 
+const std::vector<Span>& GuardsOf(const LockAsk& ask) {
+  static const std::vector<Span> kNone;
+  return ask.guards == nullptr ? kNone : *ask.guards;
+}
+
 }  // namespace
 
 // Weighs everything in the way of one ask.
@@ -46,13 +51,11 @@ class LockTable::Judgement {
     if (Passed(waiter)) Weigh(AgainstOlderWaiter(ask_.asker));
   }
 
-  // `writes`: the ask is for a write, which shares with nobody.
-  void Against(const std::vector<Queued>& queue, bool writes) {
-    for (const Queued& queued : queue) {
+  void Against(const Queue& queue) {
+    for (const Waiter* waiter : queue) {
       ++looked_at_;
-      if (!(queued.waiter->priority < ask_.priority)) return;  // and so are all behind it
-      if (!writes && !queued.exclusive) continue;
-      if (!Passed(*queued.waiter)) continue;
+      if (!(waiter->priority < ask_.priority)) return;  // and so are all behind it
+      if (!Passed(*waiter)) continue;
       Weigh(AgainstOlderWaiter(ask_.asker));
       return;
     }
@@ -96,21 +99,21 @@ LockVerdict LockTable::Judge(const LockAsk& ask, Instant now, WaiterId self) con
       for (const PreparedLock* lock : it->second.writers) judgement.Against(*lock);
       for (const PreparedLock* lock : it->second.guards) judgement.Against(*lock);
       if (it->second.advisory) judgement.Against(*it->second.advisory);
-      judgement.Against(it->second.queue, true);
+      judgement.Against(it->second.to_write);
+      judgement.Against(it->second.to_guard);
     }
   }
   const auto against = [&](const auto& in_the_way) { judgement.Against(in_the_way); };
   looked_at_ += ask.writes.size() + range_guards_.Visit(ask.writes, against) +
                 range_waiters_.Visit(ask.writes, against);
-  static const std::vector<Span> kNone;
   // Guards share with guards, and an advisory lock announces a write that a guard does not hinder;
   // but an older waiter for the key is not passed, or readers could starve it.
   auto against_writers = [&](const KeyLocks& locks) {
     ++looked_at_;
     for (const PreparedLock* lock : locks.writers) judgement.Against(*lock);
-    judgement.Against(locks.queue, false);
+    judgement.Against(locks.to_write);
   };
-  for (const Span& guard : ask.guards == nullptr ? kNone : *ask.guards) {
+  for (const Span& guard : GuardsOf(ask)) {
     if (guard.single()) {
       if (const auto it = keys_.find(guard.from); it != keys_.end()) against_writers(it->second);
       continue;
@@ -129,12 +132,17 @@ std::string LockTable::Explain(const LockAsk& ask, Instant now) const {
     return fmt::format("key {} is {} by transaction {} since {} ms", Printable(key), held, txn,
                        ToMillis(now - since));
   };
+  const auto holder = [&](const auto& locks) -> const PreparedLock* {
+    for (const PreparedLock* lock : locks) {
+      if (lock->owner != ask.owner && !lock->resolve_proposed) return lock;
+    }
+    return nullptr;
+  };
   for (std::string_view key : ask.writes) {
     const auto it = keys_.find(key);
     if (it == keys_.end()) continue;
     for (const auto* locks : {&it->second.writers, &it->second.guards}) {
-      for (const PreparedLock* lock : *locks) {
-        if (lock->owner == ask.owner || lock->resolve_proposed) continue;
+      if (const PreparedLock* lock = holder(*locks)) {
         return describe(key, "being committed", lock->owner.txn_id, lock->since);
       }
     }
@@ -143,15 +151,24 @@ std::string LockTable::Explain(const LockAsk& ask, Instant now) const {
       return describe(key, "locked", advisory->txn, advisory->since);
     }
   }
-  std::string read;
+  const PreparedLock* reads = nullptr;
   range_guards_.Visit(ask.writes, [&](const PreparedLock& lock) {
-    if (!read.empty() || lock.owner == ask.owner || lock.resolve_proposed) return;
-    read = fmt::format(
-        "a range around one of the keys is read by transaction {}, which has been "
-        "committing for {} ms",
-        lock.owner.txn_id, ToMillis(now - lock.since));
+    if (reads == nullptr && lock.owner != ask.owner && !lock.resolve_proposed) reads = &lock;
   });
-  return read.empty() ? "an older transaction waits for one of the keys" : read;
+  if (reads != nullptr) {
+    return fmt::format(
+        "a range around one of the keys is read by transaction {}, which has been committing for "
+        "{} ms",
+        reads->owner.txn_id, ToMillis(now - reads->since));
+  }
+  for (const Span& guard : GuardsOf(ask)) {
+    for (auto it = From(guard.from); it != keys_.end() && guard.Contains(it->first); ++it) {
+      if (const PreparedLock* lock = holder(it->second.writers)) {
+        return describe(it->first, "being committed", lock->owner.txn_id, lock->since);
+      }
+    }
+  }
+  return "an older transaction waits for one of the keys";
 }
 
 LockTable::Keys::const_iterator LockTable::From(std::string_view key) const {
@@ -373,9 +390,10 @@ bool LockTable::AdvisoryAwaited(const TxnId& txn) const {
   const auto held = advisory_keys_.find(txn);
   if (held == advisory_keys_.end()) return false;
   return std::any_of(held->second.begin(), held->second.end(), [&](const std::string& key) {
-    const auto& queue = keys_.find(key)->second.queue;
+    // Who waits to guard it does not wait for an advisory lock.
+    const Queue& queue = keys_.find(key)->second.to_write;
     return std::any_of(queue.begin(), queue.end(),
-                       [&](const Queued& queued) { return queued.waiter->owner.txn_id != txn; });
+                       [&](const Waiter* waiter) { return waiter->owner.txn_id != txn; });
   });
 }
 
@@ -395,23 +413,16 @@ WaiterId LockTable::Enqueue(const LockAsk& ask) {
   owned->owner = ask.owner;
   owned->priority = ask.priority;
   owned->writes.assign(ask.writes.begin(), ask.writes.end());
-  if (ask.guards != nullptr) owned->guards = *ask.guards;
+  owned->guards = GuardsOf(ask);
   const Waiter* waiter = owned.get();
   waiters_.emplace(id, std::move(owned));
   waiters_of_[waiter->owner].insert(id);
   places_ += waiter->writes.size() + waiter->guards.size();
 
-  auto queue_at = [&](const std::string& key, bool exclusive) {
-    std::vector<Queued>& queue = keys_[key].queue;
-    const auto place = std::upper_bound(
-        queue.begin(), queue.end(), waiter,
-        [](const Waiter* w, const Queued& q) { return w->priority < q.waiter->priority; });
-    queue.insert(place, {waiter, exclusive});
-  };
-  for (const std::string& key : waiter->writes) queue_at(key, true);
+  for (const std::string& key : waiter->writes) keys_[key].to_write.insert(waiter);
   for (const Span& guard : waiter->guards) {
     if (guard.single()) {
-      queue_at(guard.from, false);
+      keys_[guard.from].to_guard.insert(waiter);
     } else {
       range_waiters_.Insert(guard, id, waiter);
     }
@@ -442,22 +453,20 @@ void LockTable::Dequeue(WaiterId id) {
   copies->second.erase(id);
   if (copies->second.empty()) waiters_of_.erase(copies);
   places_ -= waiter->writes.size() + waiter->guards.size();
-  auto leave = [&](const std::string& key, Woken who) {
-    std::vector<Queued>& queue = keys_.find(key)->second.queue;
-    looked_at_ += queue.size();
-    std::erase_if(queue, [&](const Queued& queued) { return queued.waiter == waiter.get(); });
-    WakeKey(key, who);
+  for (const std::string& key : waiter->writes) {
+    keys_.find(key)->second.to_write.erase(waiter.get());
+    WakeKey(key, Woken::kAll);
     DropIfEmpty(key);
-  };
-  // A key both written and guarded is left twice; the second time finds its entry or makes none.
-  for (const std::string& key : waiter->writes) leave(key, Woken::kAll);
+  }
   WakeRangesAround(waiter->writes);
   for (const Span& guard : waiter->guards) {
-    if (!guard.single()) {
+    if (guard.single()) {
+      keys_.find(guard.from)->second.to_guard.erase(waiter.get());
+      WakeKey(guard.from, Woken::kWriters);
+      DropIfEmpty(guard.from);
+    } else {
       range_waiters_.Erase(guard, id);
       WakeWritersIn(guard);
-    } else if (keys_.contains(guard.from)) {
-      leave(guard.from, Woken::kWriters);
     }
   }
 }
@@ -465,13 +474,16 @@ void LockTable::Dequeue(WaiterId id) {
 // All that no strictly older one for a write is in the way of: equal priorities do not block each
 // other.
 void LockTable::WakeQueue(const KeyLocks& locks, Woken who) {
-  const Waiter* oldest_writer = nullptr;
-  for (const Queued& queued : locks.queue) {
-    ++looked_at_;
-    if (oldest_writer != nullptr && oldest_writer->priority < queued.waiter->priority) return;
-    if (queued.exclusive && oldest_writer == nullptr) oldest_writer = queued.waiter;
-    if (queued.exclusive || who == Woken::kAll) woken_.push_back(queued.waiter->id);
-  }
+  const Waiter* oldest_writer = locks.to_write.empty() ? nullptr : *locks.to_write.begin();
+  const auto wake = [&](const Queue& queue) {
+    for (const Waiter* waiter : queue) {
+      ++looked_at_;
+      if (oldest_writer != nullptr && oldest_writer->priority < waiter->priority) return;
+      woken_.push_back(waiter->id);
+    }
+  };
+  if (who == Woken::kAll) wake(locks.to_guard);
+  wake(locks.to_write);
 }
 
 // Copies of a request need not wait for its outcome: it is their own past now.

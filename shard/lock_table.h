@@ -12,7 +12,7 @@
 // it once the Resolve is proposed (log order then puts them behind it).
 //
 // Wake-ups: a waiter is woken when it may have become able to go on; it stays queued until it takes
-// out, so nobody passes it meanwhile. No wake-up is lost: what blocks a waiter is a holder,
+// itself out, so nobody passes it meanwhile. No wake-up is lost: what blocks a waiter is a holder,
 // or an older waiter, at one of its keys, and whenever either goes the oldest ones at its keys are
 // woken. A guard (and an advisory lock) is in the way of writes only, so only they are woken when
 // it goes.
@@ -30,6 +30,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/clock.h"
@@ -66,8 +67,8 @@ struct PreparedLock {
 // it will be evaluated above whatever is read meanwhile.
 inline constexpr Timestamp kUndecided(~0ull);
 
-// What somebody wants to lock. The views live during the call; the spans too. Whoever asks for much
-// asks for keys in order.
+// What somebody wants to lock: keys in order, each once, and disjoint spans. The views live during
+// the call; the spans too.
 struct LockAsk {
   Asker asker = Asker::kAdvisory;
   Owner owner;  // digest 0 and no key for advisory locks
@@ -164,17 +165,20 @@ class LockTable {
     Instant since;
     Instant expiry;
   };
-  struct Queued {
-    const Waiter* waiter;
-    bool exclusive;
+  struct Older {
+    bool operator()(const Waiter* a, const Waiter* b) const {
+      return std::tie(a->priority, a->id) < std::tie(b->priority, b->id);
+    }
   };
+  using Queue = absl::btree_set<const Waiter*, Older>;  // oldest first
   struct KeyLocks {
     absl::InlinedVector<PreparedLock*, 2> writers;
     absl::InlinedVector<PreparedLock*, 2> guards;
     std::optional<Advisory> advisory;
-    std::vector<Queued> queue;  // oldest first
+    Queue to_write, to_guard;  // who waits for the key
     bool empty() const {
-      return writers.empty() && guards.empty() && !advisory.has_value() && queue.empty();
+      return writers.empty() && guards.empty() && !advisory.has_value() && to_write.empty() &&
+             to_guard.empty();
     }
   };
   using Keys = absl::btree_map<std::string, KeyLocks, std::less<>>;

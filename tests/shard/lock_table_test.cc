@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "txn/footprint.h"
 
 namespace quorate::shard {
 namespace {
@@ -114,8 +115,9 @@ class LockTableTest : public ::testing::Test {
       ask.owner.digest = Digest(1 + random_.Below(2));
       for (uint64_t i = random_.Below(3); i > 0; --i) {
         Span span = random_.Chance(0.6) ? Span::OfKey(Key()) : Span{Key(), Key()};
-        if (!span.empty()) ask.guards.push_back(span);
+        ask.guards.push_back(span);
       }
+      ask.guards = NormalizeSpans(std::move(ask.guards));
     }
     if (writes.empty() && ask.guards.empty()) writes.insert(Key());
     ask.writes.assign(writes.begin(), writes.end());
@@ -306,6 +308,28 @@ TEST_F(LockTableCostTest, ManyWhoWaitForRangesAroundManyKeys) {
   EXPECT_EQ(table_.ranges(), 0u);
 }
 
+TEST_F(LockTableCostTest, ManyWhoWaitToReadOneKeyAndAWriterBehindThem) {
+  Take(AskOf(1, {"k"}, {}));
+  const std::vector<Span> key{Span::OfKey("k")};
+  std::vector<WaiterId> ids;
+  for (size_t i = 0; i < kMany; ++i) ids.push_back(table_.Enqueue(AskOf(i + 2, {}, key).View()));
+  const WaiterId writer = table_.Enqueue(AskOf(kMany + 2, {"k"}, {}).View());
+  EXPECT_LT(StepsOf([&] { table_.Release({Id(1), Digest(1)}); }), kStepsMax);
+  std::vector<WaiterId> all = ids;
+  all.push_back(writer);
+  EXPECT_EQ(table_.TakeWoken(), all);
+  // Each looks again, and nobody who reads looks at the others; what it leaves wakes the writer.
+  EXPECT_LT(StepsOf([&] {
+              for (size_t i = 0; i < kMany; ++i) {
+                const Ask ask = AskOf(i + 2, {}, key);
+                ASSERT_EQ(table_.Judge(ask.View(), Instant(), ids[i]).kind, Kind::kGo);
+                table_.Dequeue(ids[i]);
+              }
+            }),
+            kStepsMax);
+  EXPECT_EQ(table_.TakeWoken(), std::vector<WaiterId>{writer});
+}
+
 TEST_F(LockTableCostTest, ManyRangesLeftByWhoWaitedBesideManyOthers) {
   const Ask writer = AskOf(1, Keys(kMany, 3), {});
   Take(writer);
@@ -333,6 +357,18 @@ TEST_F(LockTableTest, TellsWhoseRangeIsInTheWay) {
             fmt::format("a range around one of the keys is read by transaction {}, which has been "
                         "committing for 7 ms",
                         Id(1)));
+}
+
+TEST_F(LockTableTest, TellsWhoWritesInARangeThatIsRead) {
+  const Ask writer{Asker::kPrepareAtAnchor, {Id(1), Digest(1)}, {Timestamp(1), Id(1)}, {"d"}, {}};
+  Take(writer);
+  const std::string told =
+      fmt::format("key d is being committed by transaction {} since 7 ms", Id(1));
+  for (const Span& read : {Span{"c", "e"}, Span::OfKey("d")}) {
+    const Ask reader{
+        Asker::kPrepareAtAnchor, {Id(2), Digest(1)}, {Timestamp(2), Id(2)}, {"x"}, {read}};
+    EXPECT_EQ(table_.Explain(reader.View(), table_.Find(writer.owner)->since + 7ms), told);
+  }
 }
 
 TEST_F(LockTableTest, AnEmptyTableKeepsNothing) {
