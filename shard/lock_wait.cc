@@ -13,7 +13,7 @@ Status CheckRangeRoom(const LockTable& locks, const std::vector<Span>& guards) {
   if (more == 0 || locks.ranges() + more <= limits::kShardRangesMax) return Status::Ok();
   return Status(Code::kOverloaded,
                 fmt::format("transactions that commit have read {} ranges of this shard, and this "
-                            "one {}: the limit is {} at once",
+                            "one {}: the limit is {} at once; try again later",
                             locks.ranges(), more, limits::kShardRangesMax));
 }
 
@@ -26,13 +26,16 @@ LockWait::LockWait(Shard::Rep& rep, std::shared_ptr<Leadership> under, Instant d
 
 Status LockWait::CheckRoom(size_t places) const {
   const LockTable& locks = under_->locks();
-  if (locks.waiting() >= limits::kShardWaitersMax ||
-      locks.places() + places > limits::kShardPlacesMax) {
-    return Status(Code::kOverloaded,
-                  fmt::format("{} requests wait for locks on {} keys and ranges of this shard",
-                              locks.waiting(), locks.places()));
+  if (locks.waiting() < limits::kShardWaitersMax &&
+      locks.places() + places <= limits::kShardPlacesMax) {
+    return Status::Ok();
   }
-  return Status::Ok();
+  return Status(
+      Code::kOverloaded,
+      fmt::format("{} requests wait for locks on {} keys and ranges of this shard, and this one "
+                  "would on {}: the limits are {} requests and {} keys and ranges; try again later",
+                  locks.waiting(), locks.places(), places, limits::kShardWaitersMax,
+                  limits::kShardPlacesMax));
 }
 
 Status LockWait::Queue(const LockAsk& ask) {
