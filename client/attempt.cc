@@ -128,7 +128,7 @@ Task<Result<std::vector<Row>>> Attempt::Scan(std::string from, std::string to,
     }
   }
   if (!depends.empty() && !MUTANT("client-ranges-not-guarded")) {
-    CO_RETURN_IF_ERROR(NoteRead(std::move(depends)));
+    CO_RETURN_IF_ERROR(NoteRead(depends));
   }
   co_return rows;
 }
@@ -213,10 +213,10 @@ Status Attempt::CheckSize(const ReadSet::Size& reads, size_t written_bytes, size
   return CheckTxnSize(reads.bytes + written_bytes, reads.spans + written_keys, reads.ranges);
 }
 
-Status Attempt::NoteRead(Span span) {
+Status Attempt::NoteRead(const Span& span) {
   if (spec_.read_only || reads_.Has(span)) return Status::Ok();
   RETURN_IF_ERROR(CheckSize(reads_.SizeWith(span), writes_.bytes(), writes_.keys()));
-  reads_.Add(std::move(span));
+  reads_.Add(span);
   return Status::Ok();
 }
 

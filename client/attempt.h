@@ -82,7 +82,7 @@ class Attempt final : public Transaction {
 
   Status CheckOpen() const;
   Status CheckWritable(const std::string& key) const;
-  Status NoteRead(Span span);
+  Status NoteRead(const Span& span);
   // Single keys. All or none.
   Status NoteKeys(std::vector<std::string> keys);
   // Whether this much may be read, and so many bytes written to so many keys.

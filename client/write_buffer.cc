@@ -89,16 +89,24 @@ bool AreOne(const Span& a, const Span& b) {
 
 }  // namespace
 
-std::pair<ReadSet::Ends::const_iterator, ReadSet::Ends::const_iterator> ReadSet::Met(
-    const Span& span) const {
-  const auto meets = [&span](const auto& entry) {
-    return AreOne({entry.first, entry.second}, span);
-  };
-  auto first = ends_.upper_bound(span.from);
-  auto last = first;
-  if (first != ends_.begin() && meets(*std::prev(first))) --first;
-  while (last != ends_.end() && meets(*last)) ++last;
-  return {first, last};
+ReadSet::Union ReadSet::UnionWith(const Span& span) const {
+  Union all{ends_.upper_bound(span.from), {}, span, {}};
+  if (all.first != ends_.begin()) {
+    const auto& [from, to] = *std::prev(all.first);
+    if (AreOne({from, to}, span)) --all.first;
+  }
+  Size gone;
+  for (all.last = all.first; all.last != ends_.end(); ++all.last) {
+    const Span met{all.last->first, all.last->second};
+    if (!AreOne(met, span)) break;
+    all.joined = all.joined.Join(met);
+    Count(met, &gone);
+  }
+  all.size = size_;
+  Count(all.joined, &all.size);
+  all.size = {all.size.bytes - gone.bytes, all.size.spans - gone.spans,
+              all.size.ranges - gone.ranges};
+  return all;
 }
 
 bool ReadSet::Has(const Span& span) const {
@@ -109,27 +117,15 @@ bool ReadSet::Has(const Span& span) const {
 }
 
 ReadSet::Size ReadSet::SizeWith(const Span& span) const {
-  if (Has(span)) return size_;
-  Size gone;
-  Span joined = span;
-  const auto [first, last] = Met(span);
-  for (auto it = first; it != last; ++it) {
-    const Span met{it->first, it->second};
-    joined = joined.Join(met);
-    Count(met, &gone);
-  }
-  Size size = size_;
-  Count(joined, &size);
-  return {size.bytes - gone.bytes, size.spans - gone.spans, size.ranges - gone.ranges};
+  return Has(span) ? size_ : UnionWith(span).size;
 }
 
-void ReadSet::Add(Span span) {
+void ReadSet::Add(const Span& span) {
   if (Has(span)) return;
-  size_ = SizeWith(span);
-  const auto [first, last] = Met(span);
-  for (auto it = first; it != last; ++it) span = span.Join({it->first, it->second});
-  ends_.erase(first, last);
-  ends_.insert_or_assign(std::move(span.from), std::move(span.to));
+  Union all = UnionWith(span);
+  size_ = all.size;
+  ends_.erase(all.first, all.last);
+  ends_.emplace(std::move(all.joined.from), std::move(all.joined.to));
 }
 
 std::vector<Span> ReadSet::spans() const {

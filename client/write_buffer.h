@@ -8,7 +8,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -58,7 +57,7 @@ class ReadSet {
     friend bool operator==(const Size&, const Size&) = default;
   };
 
-  void Add(Span span);
+  void Add(const Span& span);
   // size() after Add.
   Size SizeWith(const Span& span) const;
   bool Has(const Span& span) const;
@@ -68,8 +67,12 @@ class ReadSet {
 
  private:
   using Ends = absl::btree_map<std::string, std::string>;  // by start
-  // Those that are united with `span`.
-  std::pair<Ends::const_iterator, Ends::const_iterator> Met(const Span& span) const;
+  struct Union {
+    Ends::const_iterator first, last;  // what is united with the new span
+    Span joined;
+    Size size;  // of all
+  };
+  Union UnionWith(const Span& span) const;
 
   Ends ends_;
   Size size_;

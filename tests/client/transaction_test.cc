@@ -173,6 +173,51 @@ TEST_F(TransactionTest, TheNumberOfRangesIsBoundedAndPagesAreOneRange) {
   EXPECT_EQ(cluster_.commits[1].reads_size(), static_cast<int>(limits::kTxnRangesMax));
 }
 
+// Page after page of [a, z), beside own writes.
+Task<Status> ReadOnAndOn(Transaction& txn, ScanOptions options, size_t* seen) {
+  CO_RETURN_IF_ERROR(txn.Put("bb", "own"));
+  CO_RETURN_IF_ERROR(txn.Delete("d"));
+  std::optional<Span> rest = Span{"a", "z"};
+  while (rest) {
+    CO_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                        co_await txn.Scan(rest->from, rest->to, options));
+    if (rows.empty()) break;
+    *seen += rows.size();
+    rest = rest->Behind(rows.back().key, options.reverse);
+  }
+  co_return Status::Ok();
+}
+
+TEST_F(TransactionTest, WhoReadsOnAndOnHasReadOneRangeWhateverItAsksFor) {
+  for (char c = 'a'; c < 'i'; ++c) cluster_.Write(std::string(1, c), "value");
+  for (const bool reverse : {false, true}) {
+    for (const bool keys_only : {false, true}) {
+      for (const bool by_bytes : {false, true}) {
+        const ScanOptions options{.limit = by_bytes ? 0u : 1u,
+                                  .reverse = reverse,
+                                  .keys_only = keys_only,
+                                  .limit_bytes = by_bytes ? 5u : 0u};
+        size_t seen = 0;
+        EXPECT_TRUE(
+            Transact([&](Transaction& txn) { return ReadOnAndOn(txn, options, &seen); }).ok());
+        EXPECT_EQ(seen, 8u);
+        const v1::CommitRequest& commit = cluster_.commits.back();
+        std::vector<Span> reads;
+        for (const v1::KeySpan& read : commit.reads()) reads.push_back({read.from(), read.to()});
+        cluster_.Write("d", "value");
+        cluster_.Write("bb", std::nullopt);
+        // A page of one row that begins at that row has read one key.
+        const bool first_is_key = !reverse && !(by_bytes && keys_only);
+        if (first_is_key) {
+          EXPECT_THAT(reads, ElementsAre(Span::OfKey("a"), Span{Span::OfKey("a").to, "z"}));
+        } else {
+          EXPECT_THAT(reads, ElementsAre(Span{"a", "z"}));
+        }
+      }
+    }
+  }
+}
+
 Task<Status> WriteInSnapshot(Transaction& txn) { co_return txn.Put("a", "1"); }
 
 TEST_F(TransactionTest, ASnapshotRefusesWrites) {
