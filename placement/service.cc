@@ -17,7 +17,7 @@ namespace quorate::placement {
 namespace {
 
 constexpr Duration kRetryStart = 20ms;
-constexpr size_t kShardPiecesMax = 2 * kShardsMax;  // of the map
+constexpr size_t kShardPiecesMax = 2 * limits::kShardsMax;  // of the map
 
 }  // namespace
 
@@ -212,11 +212,12 @@ Task<v1::RegisterNodeResponse> Placement::RegisterNode(v1::RegisterNodeRequest r
     co_return response;
   }
   if (!machine_.nodes().Knows(request.node().storage_id()) &&
-      machine_.nodes().nodes().size() + registering_ >= kNodesMax) {
+      machine_.nodes().nodes().size() + registering_ >= limits::kNodesMax) {
     PROBE("placement: no more nodes");
-    StatusToError(Status(Code::kFailedPrecondition,
-                         fmt::format("the cluster has {} nodes, as many as it can", kNodesMax)),
-                  response.mutable_error());
+    StatusToError(
+        Status(Code::kFailedPrecondition,
+               fmt::format("the cluster has {} nodes, as many as it can", limits::kNodesMax)),
+        response.mutable_error());
     co_return response;
   }
   const Frontend::Applied applied = co_await WithDeadline(

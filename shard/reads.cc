@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
@@ -13,8 +14,6 @@ namespace quorate::shard {
 namespace {
 
 constexpr Duration kAdvisoryTtlDefault = 5s;
-constexpr Duration kAdvisoryTtlMax = 30s;
-constexpr size_t kAdvisoryLocksMax = 100'000;  // in one shard
 
 Task<void> RunBarrier(raft::GroupHandle* group, Promise<Status> done) {
   done.Set(co_await group->ReadBarrier());
@@ -140,7 +139,7 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
   ask.writes.erase(std::unique(ask.writes.begin(), ask.writes.end()), ask.writes.end());
   const Duration ttl = request->ttl_ms() == 0
                            ? kAdvisoryTtlDefault
-                           : std::min<Duration>(kAdvisoryTtlMax, request->ttl_ms() * 1ms);
+                           : std::min<Duration>(limits::kAdvisoryTtlMax, request->ttl_ms() * 1ms);
 
   if (request->idle()) {
     under->locks().TakeAdvisory(txn_id, ask.priority, ask.writes, Now(), Now() + ttl);
@@ -159,8 +158,13 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
           ask.writes.begin(), ask.writes.end(),
           [&](std::string_view key) { return under->locks().HoldsAdvisory(txn_id, key, Now()); });
       const size_t more = ask.writes.size() - static_cast<size_t>(held);
-      if (more > 0 && under->locks().advisory_count() + more > kAdvisoryLocksMax) {
-        co_return Status(Code::kOverloaded, "too many advisory locks");
+      if (more > 0 && under->locks().advisory_count() + more > limits::kShardAdvisoryMax) {
+        co_return Status(
+            Code::kOverloaded,
+            fmt::format(
+                "transactions hold {} advisory locks of this shard: the limit is {}; try again "
+                "later",
+                under->locks().advisory_count(), limits::kShardAdvisoryMax));
       }
       under->locks().TakeAdvisory(txn_id, ask.priority, ask.writes, Now(), Now() + ttl);
       under->Wake();

@@ -14,7 +14,6 @@ namespace {
 
 constexpr Duration kSlotTimeout = 2s;
 constexpr Duration kPushTimeout = 5s;
-constexpr size_t kPushesMax = 64;  // of one shard at a time
 constexpr Duration kUpkeepInterval = 1s;
 // Looks at names that only wait for their end, in the time that they are kept.
 constexpr int kNameLooks = 60;
@@ -77,7 +76,7 @@ void Shard::Rep::StartPush(const std::shared_ptr<Leadership>& under, const Owner
   const PreparedLock* lock = under->locks().Find(owner);
   // In flight: its end is this shard's own log.
   if (lock == nullptr || !lock->applied || lock->pushing || lock->one_phase) return;
-  if (under->pushes >= kPushesMax) return;
+  if (under->pushes >= limits::kShardPushesMax) return;
   under->locks().MarkPushing(owner, true);
   ++under->pushes;
   pushes.Add();

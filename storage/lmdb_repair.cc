@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/limits.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
 #include "storage/lmdb_damage.h"
@@ -132,7 +133,7 @@ Status LmdbStore::Rep::CompactIfMostlyFree() {
   if (::stat(file.c_str(), &info) != 0) return Failed("stat", options.directory, errno);
   const uint64_t size = static_cast<uint64_t>(info.st_size);
   if (size < options.compact_file_bytes_min || reusable < size / 2 ||
-      size - reusable > kCompactBytesMax || !damaged.empty()) {
+      size - reusable > limits::kCompactBytesMax || !damaged.empty()) {
     return Status::Ok();
   }
   // LMDB copies what pages say: they are verified first, and damage is for another start.

@@ -39,10 +39,7 @@ namespace quorate::storage {
 // The scrubber's rate: at first, when every read has to verify its page, and then.
 inline constexpr uint64_t kScrubFirstBytesPerSecond = 64 << 20;
 inline constexpr uint64_t kScrubBytesPerSecond = 4 << 20;
-// A store of up to so many bytes in use is rewritten at a start if most of its file, which is at
-// least so large, is unused.
-inline constexpr uint64_t kCompactBytesMax = 1 << 30;
-inline constexpr uint64_t kCompactFileBytesMin = 64 << 20;
+inline constexpr uint64_t kCompactFileBytesMin = 64 << 20;  // a smaller file is never rewritten
 
 class LmdbStore final : public KvStore {
  public:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
@@ -10,7 +11,6 @@ namespace quorate::storage {
 namespace {
 
 constexpr uint64_t kReserveBytesMin = 1 << 20;
-constexpr uint64_t kReserveBytesMax = 64 << 20;
 
 std::string PathIn(const std::string& directory) { return directory + "/" + kReserveFile; }
 
@@ -21,7 +21,7 @@ uint64_t LowSpace::Watermark(uint64_t total_bytes, uint64_t min_free_bytes) {
 }
 
 uint64_t LowSpace::ReserveBytes(uint64_t min_free_bytes) {
-  return std::clamp(min_free_bytes / 4, kReserveBytesMin, kReserveBytesMax);
+  return std::clamp(min_free_bytes / 4, kReserveBytesMin, limits::kDiskReserveBytesMax);
 }
 
 bool RemoveReserve(FileSystem& files, const std::string& directory) {

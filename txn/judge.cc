@@ -142,7 +142,7 @@ Status Check(const v1::RegisterNodeRequest& request) {
 }
 
 Status Check(const v1::HeartbeatRequest& request) {
-  RETURN_IF_ERROR(CheckCount(request.led_shards_size(), kShardsMax, "shards"));
+  RETURN_IF_ERROR(CheckCount(request.led_shards_size(), limits::kShardsMax, "shards"));
   for (const v1::ShardReport& report : request.led_shards()) {
     RETURN_IF_ERROR(CheckShard(report.shard()));
   }
@@ -150,8 +150,8 @@ Status Check(const v1::HeartbeatRequest& request) {
 }
 
 Status Check(const v1::InitRequest& request) {
-  RETURN_IF_ERROR(CheckCount(request.split_keys_size(), kShardsMax, "split keys"));
-  RETURN_IF_ERROR(CheckCount(request.addresses_size(), kNodesMax, "addresses"));
+  RETURN_IF_ERROR(CheckCount(request.split_keys_size(), limits::kShardsMax, "split keys"));
+  RETURN_IF_ERROR(CheckCount(request.addresses_size(), limits::kNodesMax, "addresses"));
   for (const std::string& key : request.split_keys()) {
     RETURN_IF_ERROR(CheckKey(key, "split key"));
   }
@@ -163,9 +163,9 @@ Status Check(const v1::InitRequest& request) {
 
 Status Check(const v1::BootstrapRequest& request) {
   RETURN_IF_ERROR(CheckText(request.cluster_id(), "cluster_id"));
-  RETURN_IF_ERROR(CheckCount(request.nodes_size(), kNodesMax, "nodes"));
-  RETURN_IF_ERROR(CheckCount(request.placement_nodes_size(), kNodesMax, "placement nodes"));
-  RETURN_IF_ERROR(CheckCount(request.shards_size(), kShardsMax, "shards"));
+  RETURN_IF_ERROR(CheckCount(request.nodes_size(), limits::kNodesMax, "nodes"));
+  RETURN_IF_ERROR(CheckCount(request.placement_nodes_size(), limits::kNodesMax, "placement nodes"));
+  RETURN_IF_ERROR(CheckCount(request.shards_size(), limits::kShardsMax, "shards"));
   for (const v1::NodeInfo& node : request.nodes()) RETURN_IF_ERROR(CheckNode(node));
   for (const v1::ShardDescriptor& shard : request.shards()) RETURN_IF_ERROR(CheckShard(shard));
   return Status::Ok();

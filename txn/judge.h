@@ -42,8 +42,6 @@ inline constexpr size_t kLocalityMax = 16;
 inline constexpr size_t kLocalityBytesMax = 512;  // of one node: names and values together
 inline constexpr size_t kStorageIdDigits = 32;
 inline constexpr size_t kReplicasMax = 16;
-inline constexpr size_t kNodesMax = 1000;  // of a cluster: the map with all of them is one message
-inline constexpr size_t kShardsMax = 100'000;
 
 template <class Request>
 class Judged {

@@ -27,6 +27,7 @@
 #include <string>
 
 #include "base/env.h"
+#include "base/limits.h"
 #include "base/task.h"
 #include "raft/core/node.h"
 #include "raft/host/state_machine.h"
@@ -116,7 +117,7 @@ class Host : public TransportReceiver {
     // Copies of states in memory, being made or sent; who needs another one waits.
     size_t snapshots_max = 4;
     // A state that is larger is not sent.
-    size_t snapshot_bytes_max = kSnapshotBytesMax;
+    size_t snapshot_bytes_max = limits::kSnapshotBytesMax;
   };
   // All references outlive the host. Recovers groups from `wal.recovered()`.
   Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& store,

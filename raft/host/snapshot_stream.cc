@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
+#include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 
@@ -146,7 +147,7 @@ SnapshotReceiver::Verdict SnapshotReceiver::Add(const SnapshotChunk& chunk) {
     return machine_.Understands(key, value);
   };
   if (Crc32c(chunk.data) != chunk.crc32c || !load_.Add(chunk.data, understood) ||
-      load_.bytes() > kSnapshotBytesMax) {
+      load_.bytes() > limits::kSnapshotBytesMax) {
     return Verdict::kMalformed;
   }
   ++next_;

@@ -19,9 +19,6 @@ struct GroupMessage {
   bool low_space = false;  // of the sender's disk
 };
 
-// Of all chunks of a stream; a receiver refuses more.
-inline constexpr size_t kSnapshotBytesMax = size_t{4} << 30;
-
 // One piece of a snapshot on the bulk lane.
 struct SnapshotChunk {
   GroupId group;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "base/status_macros.h"
 #include "placement/frontend.h"
 #include "placement/shard_map.h"
@@ -31,9 +32,9 @@ std::string Tolerance(size_t replicas) {
 
 Result<uint32_t> ReplicationFactor(const v1::InitRequest& request, size_t nodes) {
   const uint32_t wanted = WantedReplicas(request);
-  if (wanted > kReplicationFactorMax) {
-    return InvalidArgument(
-        fmt::format("{} replicas asked; a shard has at most {}", wanted, kReplicationFactorMax));
+  if (wanted > limits::kReplicationFactorMax) {
+    return InvalidArgument(fmt::format("{} replicas asked; a shard has at most {}", wanted,
+                                       limits::kReplicationFactorMax));
   }
   if (wanted <= nodes) return wanted;
   return Status(
@@ -55,9 +56,9 @@ Result<std::vector<std::string>> SplitKeys(const v1::InitRequest& request) {
   std::vector<std::string> keys(request.split_keys().begin(), request.split_keys().end());
   if (keys.empty()) {
     const uint32_t shards = std::max<uint32_t>(request.shards(), 1);
-    if (shards > kInitialShardsMax) {
+    if (shards > limits::kInitialShardsMax) {
       return InvalidArgument(fmt::format("{} shards asked; a cluster begins with at most {}",
-                                         shards, kInitialShardsMax));
+                                         shards, limits::kInitialShardsMax));
     }
     for (uint32_t i = 1; i < shards; ++i) {
       const uint32_t point = (uint32_t{i} << 16) / shards;
@@ -67,10 +68,10 @@ Result<std::vector<std::string>> SplitKeys(const v1::InitRequest& request) {
     }
     return keys;
   }
-  if (keys.size() >= kInitialShardsMax) {
+  if (keys.size() >= limits::kInitialShardsMax) {
     return InvalidArgument(
         fmt::format("{} split keys given; a cluster begins with at most {} shards", keys.size(),
-                    kInitialShardsMax));
+                    limits::kInitialShardsMax));
   }
   for (size_t i = 0; i < keys.size(); ++i) {
     RETURN_IF_ERROR(CheckKey(keys[i], "split key"));

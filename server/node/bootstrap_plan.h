@@ -9,8 +9,6 @@
 
 namespace quorate::server {
 
-inline constexpr uint32_t kInitialShardsMax = 4096;
-inline constexpr uint32_t kReplicationFactorMax = 7;
 inline constexpr uint32_t kReplicationFactorDefault = 3;
 // Shard ids are group ids; group 1 is the placement group.
 inline constexpr uint64_t kFirstShardId = 2;

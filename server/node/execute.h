@@ -18,13 +18,10 @@
 
 namespace quorate::server {
 
-// Being written at once for all clients; a larger transaction is written alone.
-inline constexpr size_t kWriteBytesMax = 4 << 20;
-
 // Of large reads, and of transactions that write much, which may take a while to get through the
 // logs.
 struct PublicTurns {
-  explicit PublicTurns(Env& env) : reads(env), writes(env, kWriteBytesMax) {}
+  explicit PublicTurns(Env& env) : reads(env), writes(env, limits::kWriteBytesMax) {}
   FetchTurns reads;
   FetchTurns writes;
 };

@@ -26,10 +26,6 @@
 
 namespace quorate::server {
 
-// Being fetched at once for all clients: what is on its way between nodes, and what any other
-// answer may have to wait behind.
-inline constexpr size_t kFetchBytesMax = 3 << 19;
-
 // Fetching takes so long at most, or waits for a shard that has no leader.
 inline constexpr Duration kFetchPatience = 2s;
 inline constexpr Duration kLockedFetchPatience = 50ms;
@@ -62,7 +58,7 @@ class FetchTurns {
   };
 
   // `env` outlives the object, which outlives its turns.
-  explicit FetchTurns(Env& env, size_t bytes_max = kFetchBytesMax)
+  explicit FetchTurns(Env& env, size_t bytes_max = limits::kFetchBytesMax)
       : env_(env), bytes_max_(bytes_max) {}
   FetchTurns(const FetchTurns&) = delete;
 

@@ -13,12 +13,6 @@
 namespace quorate::server {
 namespace {
 
-// A page with the row that reaches its bound, and a few bytes around each row, fits one answer.
-constexpr size_t kPageBytesMax = 2 << 20;
-static_assert(kPageBytesMax + limits::kValueBytesMax + limits::kKeyBytesMax +
-                  20 * limits::kScanRowsMax <
-              limits::kAnswerBytesMax);
-
 Status CheckCount(size_t count, const char* what) {
   if (count <= limits::kTxnKeysMax) return Status::Ok();
   return InvalidArgument(
@@ -110,9 +104,9 @@ Status CheckRequest(const v1::SessionWriteRequest& request) {
 
 Status CheckRequest(const v1::ScanAllRequest& request) {
   RETURN_IF_ERROR(CheckSpan(request.from(), request.to()));
-  if (request.page_bytes() <= kPageBytesMax) return Status::Ok();
-  return InvalidArgument(
-      fmt::format("page_bytes of {}: the limit is {}", request.page_bytes(), kPageBytesMax));
+  if (request.page_bytes() <= limits::kScanPageBytesMax) return Status::Ok();
+  return InvalidArgument(fmt::format("page_bytes of {}: the limit is {}", request.page_bytes(),
+                                     limits::kScanPageBytesMax));
 }
 
 Status CheckRequest(const v1::GetOutcomeRequest& request) {

@@ -16,25 +16,20 @@ namespace {
 
 // A batch of answers is closed at this size; what comes after it on the stream waits for it.
 constexpr size_t kBatchBytes = 512 << 10;
-// Reads under way at once, of all streams, and answers that were not sent yet.
-constexpr size_t kReadBytesMax = 8 << 20;
-constexpr size_t kUnsentBytesMax = 64 << 20;
-// Requests of more than kSmallBytes that are being handled, shared by streams.
-constexpr size_t kCallBytesMax = 256 << 20;
-constexpr size_t kSmallBytes = 64 << 10;
+constexpr size_t kSmallBytes = 64 << 10;  // limits::kPeerCallBytesMax counts what is larger
 
 struct CallsStream;
 
 // The Calls streams of a server.
 struct Calls {
-  explicit Calls(Env& env) : reads(env, kReadBytesMax) {}
+  explicit Calls(Env& env) : reads(env, limits::kPeerReadBytesMax) {}
 
   size_t unsent_bytes = 0;  // answers of all
   std::set<CallsStream*> streams;
   FetchTurns reads;
   uint64_t opened = 0;
   // Their large requests that are being handled, shared by streams.
-  std::shared_ptr<SharedBound> requests = std::make_shared<SharedBound>(kCallBytesMax);
+  std::shared_ptr<SharedBound> requests = std::make_shared<SharedBound>(limits::kPeerCallBytesMax);
 };
 
 // A Calls stream. Outlives gRPC's side of it while answers are still being made; `stream` is null
@@ -186,7 +181,7 @@ bool CallsStream::MakeRoom(size_t bytes) {
     End(grpc::StatusCode::RESOURCE_EXHAUSTED, "answers are not read");
     return false;
   }
-  while (all->unsent_bytes > 0 && all->unsent_bytes + bytes > kUnsentBytesMax) {
+  while (all->unsent_bytes > 0 && all->unsent_bytes + bytes > limits::kPeerUnsentBytesMax) {
     CallsStream* longest = this;
     for (CallsStream* other : all->streams) {
       if (other->writing_bytes == 0) continue;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "base/limits.h"
 #include "placement/service.h"
 #include "tests/placement/fake_group.h"
 #include "txn/judge.h"
@@ -186,7 +187,7 @@ TEST(Placement, ThereAreAsManyNodesAsTheMapCanName) {
     (*node.mutable_locality())["label" + std::to_string(i)] = std::string(100, 'x');
   }
   v1::RegisterNodeResponse last;
-  for (size_t i = 3; i < kNodesMax; ++i) {
+  for (size_t i = 3; i < limits::kNodesMax; ++i) {
     node.set_storage_id(fmt::format("{:032x}", 1000 + i));
     last = cluster.Register(1, node);
     ASSERT_EQ(last.error().code(), v1::OK) << last.error().message();
@@ -200,7 +201,7 @@ TEST(Placement, ThereAreAsManyNodesAsTheMapCanName) {
   v1::HeartbeatRequest heartbeat;
   *heartbeat.mutable_node() = MakeNode(2);
   const v1::RoutesResponse map = cluster.Beat(1, heartbeat).map();
-  EXPECT_EQ(map.nodes_size(), static_cast<int>(kNodesMax));
+  EXPECT_EQ(map.nodes_size(), static_cast<int>(limits::kNodesMax));
   EXPECT_LT(map.ByteSizeLong(), limits::kAnswerBytesMax / 2);
 }
 

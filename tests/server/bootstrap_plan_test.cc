@@ -40,7 +40,7 @@ TEST(SplitKeys, SpreadTheLeadingBytesEvenly) {
 
 TEST(SplitKeys, RefuseWhatCannotBeMeant) {
   v1::InitRequest request;
-  request.set_shards(kInitialShardsMax + 1);
+  request.set_shards(limits::kInitialShardsMax + 1);
   EXPECT_EQ(SplitKeys(request).status().code(), Code::kInvalidArgument);
   request.Clear();
   request.add_split_keys("b");

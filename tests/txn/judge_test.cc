@@ -289,7 +289,7 @@ TEST(Judge, MembersAndMap) {
   *bootstrap.mutable_bootstrap()->add_nodes() = SomeNode();
   Refuses(bootstrap,
           {
-              [](Request* r) { Times(kNodesMax, r->mutable_bootstrap()->mutable_nodes()); },
+              [](Request* r) { Times(limits::kNodesMax, r->mutable_bootstrap()->mutable_nodes()); },
               [](Request* r) { r->mutable_bootstrap()->add_shards()->set_from(kLong); },
           });
 }
