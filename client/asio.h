@@ -105,64 +105,50 @@ class AsioDatabase {
   template <class Token>
   auto AsyncTransact(Database::Closure closure, TransactOptions options, Token&& token) {
     return Initiate<Committed>(
-        [closure = std::move(closure)](Database& db, TransactOptions all, auto done) mutable {
-          db.TransactAsync(std::move(closure), std::move(all), std::move(done));
-        },
-        std::move(options), std::forward<Token>(token));
+        [](Database& db, auto... all) { db.TransactAsync(std::move(all)...); },
+        std::forward<Token>(token), std::move(options), std::move(closure));
   }
   template <class Token>
   auto AsyncSnapshot(Database::Closure closure, TransactOptions options, Token&& token) {
     return Initiate<Committed>(
-        [closure = std::move(closure)](Database& db, TransactOptions all, auto done) mutable {
-          db.SnapshotAsync(std::move(closure), std::move(all), std::move(done));
-        },
-        std::move(options), std::forward<Token>(token));
+        [](Database& db, auto... all) { db.SnapshotAsync(std::move(all)...); },
+        std::forward<Token>(token), std::move(options), std::move(closure));
   }
   template <class Token>
   auto AsyncPut(std::string key, std::string value, TransactOptions options, Token&& token) {
-    return Initiate<Committed>(
-        [key = std::move(key), value = std::move(value)](Database& db, TransactOptions all,
-                                                         auto done) mutable {
-          db.PutAsync(std::move(key), std::move(value), std::move(all), std::move(done));
-        },
-        std::move(options), std::forward<Token>(token));
+    return Initiate<Committed>([](Database& db, auto... all) { db.PutAsync(std::move(all)...); },
+                               std::forward<Token>(token), std::move(options), std::move(key),
+                               std::move(value));
   }
   template <class Token>
   auto AsyncDelete(std::string key, TransactOptions options, Token&& token) {
-    return Initiate<Committed>(
-        [key = std::move(key)](Database& db, TransactOptions all, auto done) mutable {
-          db.DeleteAsync(std::move(key), std::move(all), std::move(done));
-        },
-        std::move(options), std::forward<Token>(token));
+    return Initiate<Committed>([](Database& db, auto... all) { db.DeleteAsync(std::move(all)...); },
+                               std::forward<Token>(token), std::move(options), std::move(key));
   }
   template <class Token>
   auto AsyncGet(std::string key, TransactOptions options, Token&& token) {
-    return Initiate<void(Value)>(
-        [key = std::move(key)](Database& db, TransactOptions all, auto done) mutable {
-          db.GetAsync(std::move(key), std::move(all), std::move(done));
-        },
-        std::move(options), std::forward<Token>(token));
+    return Initiate<void(Value)>([](Database& db, auto... all) { db.GetAsync(std::move(all)...); },
+                                 std::forward<Token>(token), std::move(options), std::move(key));
   }
   template <class Token>
   auto AsyncOutcome(TxnHandle txn, TransactOptions options, Token&& token) {
     return Initiate<void(Result<Outcome>)>(
-        [txn = std::move(txn)](Database& db, TransactOptions all, auto done) mutable {
-          db.OutcomeAsync(std::move(txn), std::move(all), std::move(done));
-        },
-        std::move(options), std::forward<Token>(token));
+        [](Database& db, auto... all) { db.OutcomeAsync(std::move(all)...); },
+        std::forward<Token>(token), std::move(options), std::move(txn));
   }
 
  private:
-  template <class Signature, class Call, class Token>
-  auto Initiate(Call call, TransactOptions options, Token&& token) {
+  // `call`: of the database's, with `of_call`, the options and what is called with the result.
+  template <class Signature, class Call, class Token, class... Args>
+  auto Initiate(Call call, Token&& token, TransactOptions options, Args... of_call) {
     return boost::asio::async_initiate<Token, Signature>(
-        [database = database_, executor = executor_, call = std::move(call),
-         options = std::move(options)](auto handler) mutable {
+        [database = database_, executor = executor_, call](auto handler, TransactOptions all,
+                                                           Args... args) {
           using Handler = std::decay_t<decltype(handler)>;
           auto operation =
               std::make_shared<asio_internal::Operation<Handler>>(std::move(handler), executor);
-          options.stop = operation->Listen(options.stop);
-          call(*database, std::move(options), [operation](auto result) {
+          all.stop = operation->Listen(all.stop);
+          call(*database, std::move(args)..., std::move(all), [operation](auto result) {
             if constexpr (std::is_same_v<decltype(result), CommitResult>) {
               std::exception_ptr exception = std::exchange(result.exception, nullptr);
               operation->Complete(std::move(exception), std::move(result));
@@ -171,7 +157,7 @@ class AsioDatabase {
             }
           });
         },
-        token);
+        token, std::move(options), std::move(of_call)...);
   }
 
   Database* database_;
