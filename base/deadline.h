@@ -7,6 +7,7 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "base/task.h"
+#include "base/timer_guard.h"
 
 namespace quorate {
 
@@ -27,11 +28,10 @@ Task<T> WithDeadline(Env& env, TaskScope& scope, Task<T> task, Instant deadline)
   Promise<T> promise(env.executor);
   scope.Spawn(task_internal::FulfilLater<T>(std::move(task), promise));
   const Duration left = std::max(deadline - env.Now(), Duration(0));
-  const TimerId timer = env.executor.After(
-      left, [promise] { promise.Set(T(DeadlineExceeded("no answer by the deadline"))); });
-  T result = co_await promise.future();
-  env.executor.Cancel(timer);
-  co_return result;
+  const TimerGuard timer(env.executor, left, [promise] {
+    promise.Set(T(DeadlineExceeded("no answer by the deadline")));
+  });
+  co_return co_await promise.future();
 }
 
 }  // namespace quorate

@@ -2,26 +2,9 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/timer_guard.h"
 
 namespace quorate::coordinator {
-namespace {
-
-// Ends a wait by its deadline; gone with the frame that waits.
-class Expiry {
- public:
-  Expiry(Executor& executor, Duration left, Promise<Finding> promise)
-      : executor_(executor), timer_(executor.After(left, [promise = std::move(promise)] {
-          promise.Set({.kind = Finding::Kind::kTimeout});
-        })) {}
-  Expiry(const Expiry&) = delete;
-  ~Expiry() { executor_.Cancel(timer_); }
-
- private:
-  Executor& executor_;
-  TimerId timer_;
-};
-
-}  // namespace
 
 bool Registry::Has(const TxnId& txn, ShardId shard, raft::Term term) const {
   const auto it = entries_.find({txn, shard});
@@ -38,7 +21,8 @@ Task<Finding> Registry::Join(TxnId txn, ShardId shard, raft::Term term, JoinUnti
   if (left <= Duration(0)) co_return Finding{.kind = Finding::Kind::kTimeout};
   Promise<Finding> promise(env_.executor);
   (fact ? entry->waiters_ : entry->end_waiters_).push_back(promise);
-  const Expiry expiry(env_.executor, left, promise);
+  const TimerGuard timer(env_.executor, left,
+                         [promise] { promise.Set({.kind = Finding::Kind::kTimeout}); });
   co_return co_await promise.future();
 }
 

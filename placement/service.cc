@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/timer_guard.h"
 #include "txn/errors.h"
 #include "txn/judge.h"
 
@@ -189,10 +190,8 @@ Task<bool> Placement::WaitForChange(Instant deadline) {
   if (left <= Duration(0)) co_return false;
   Promise<bool> woken(env_.executor);
   waiters_.push_back(woken);
-  const TimerId timer = env_.executor.After(left, [woken] { woken.Set(false); });
-  const bool changed = co_await woken.future();
-  env_.executor.Cancel(timer);
-  co_return changed;
+  const TimerGuard timer(env_.executor, left, [woken] { woken.Set(false); });
+  co_return co_await woken.future();
 }
 
 // ---- nodes and the map --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/steps.h"
+#include "base/timer_guard.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/applied.h"
 
@@ -147,7 +148,7 @@ Task<void> Leadership::Wait(std::shared_ptr<Leadership> lead, WaiterId id, Insta
   CHECK(lead->waiters_.emplace(id, woken).second, "a waiter waits once");
   const Registration registration{lead, id};
   const Duration delay = std::max(Duration(0), until - lead->env_.Now());
-  const TimerGuard timer(executor, executor.After(delay, [woken] { woken.Set(false); }));
+  const TimerGuard timer(executor, delay, [woken] { woken.Set(false); });
   co_await woken.future();
 }
 
@@ -157,7 +158,7 @@ Task<void> Leadership::WaitServing(std::shared_ptr<Leadership> lead, Instant unt
   Promise<bool> done(executor);
   lead->start_waiters_.push_back(done);
   const Duration delay = std::max(Duration(0), until - lead->env_.Now());
-  const TimerGuard timer(executor, executor.After(delay, [done] { done.Set(false); }));
+  const TimerGuard timer(executor, delay, [done] { done.Set(false); });
   co_await done.future();
 }
 

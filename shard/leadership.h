@@ -97,16 +97,4 @@ class QueuePlace {
   WaiterId id_ = 0;
 };
 
-// Cancels its timer when it goes out of scope.
-class TimerGuard {
- public:
-  TimerGuard(Executor& executor, TimerId timer) : executor_(executor), timer_(timer) {}
-  TimerGuard(const TimerGuard&) = delete;
-  ~TimerGuard() { executor_.Cancel(timer_); }
-
- private:
-  Executor& executor_;
-  TimerId timer_;
-};
-
 }  // namespace quorate::shard

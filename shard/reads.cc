@@ -6,6 +6,7 @@
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
+#include "base/timer_guard.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/lock_wait.h"
 #include "shard/rep.h"
@@ -107,9 +108,9 @@ Task<Status> Shard::Rep::ConfirmLeadership(std::shared_ptr<Leadership> under, In
   PROBE("shard: a read without a lease");
   const Promise<Status> done(deps.env.executor);
   const Duration left = std::max(Duration(0), deadline - Now());
-  const TimerGuard timer(deps.env.executor, deps.env.executor.After(left, [done] {
+  const TimerGuard timer(deps.env.executor, left, [done] {
     done.Set(DeadlineExceeded("leadership was not confirmed in time"));
-  }));
+  });
   // Owned by this frame, so that it goes with its caller.
   TaskScope barrier(deps.env.executor);
   barrier.Spawn(RunBarrier(group, done));

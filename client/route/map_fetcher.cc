@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/backoff.h"
+#include "base/timer_guard.h"
 #include "client/route/answer.h"
 #include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
@@ -23,23 +24,6 @@ MapFetcher::MapFetcher(Env& env, Channel& channel, RouteCache& routes)
       refreshes_(env.metrics.GetCounter("quorate_client_map_refreshes_total",
                                         "Times that nodes were asked for the shard map.")),
       scope_(env.executor) {}
-
-namespace {
-
-// Tells a waiter at its deadline; gone with the frame that waits.
-class Alarm {
- public:
-  Alarm(Executor& executor, Duration timeout, Closure fn)
-      : executor_(executor), timer_(executor.After(timeout, std::move(fn))) {}
-  Alarm(const Alarm&) = delete;
-  ~Alarm() { executor_.Cancel(timer_); }
-
- private:
-  Executor& executor_;
-  TimerId timer_;
-};
-
-}  // namespace
 
 Status MapFetcher::OutOfTime() const {
   const std::string tried = current_ ? current_->tried : "";
@@ -62,7 +46,7 @@ Task<Status> MapFetcher::Refresh(Span span, Instant deadline) {
     next_.emplace(Wanted{std::move(span), {waiter}, {}});
     if (!current_) scope_.Spawn(AskForAll());
   }
-  const Alarm alarm(env_.executor, left, [this, promise] { promise.Set(OutOfTime()); });
+  const TimerGuard timer(env_.executor, left, [this, promise] { promise.Set(OutOfTime()); });
   co_return co_await promise.future();
 }
 

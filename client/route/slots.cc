@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/mutant.h"
+#include "base/timer_guard.h"
 #include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 
@@ -10,25 +11,6 @@ namespace quorate::client {
 
 Slots::Slots(Env& env, Caller& caller) : env_(env), caller_(caller), scope_(env.executor) {}
 Slots::~Slots() = default;
-
-namespace {
-
-// Ends a wait by its deadline; gone with the frame that waits.
-class Expiry {
- public:
-  Expiry(Executor& executor, Duration timeout, Promise<Result<Timestamp>> promise)
-      : executor_(executor), timer_(executor.After(timeout, [promise = std::move(promise)] {
-          promise.Set(Result<Timestamp>(DeadlineExceeded("no timestamp slot in time")));
-        })) {}
-  Expiry(const Expiry&) = delete;
-  ~Expiry() { executor_.Cancel(timer_); }
-
- private:
-  Executor& executor_;
-  TimerId timer_;
-};
-
-}  // namespace
 
 Task<Result<Timestamp>> Slots::Fetch(Duration timeout) {
   timeout = std::max(timeout, Duration(0));
@@ -41,7 +23,9 @@ Task<Result<Timestamp>> Slots::Fetch(Duration timeout) {
     fetching_ = true;
     scope_.Spawn(FetchLoop());
   }
-  const Expiry expiry(env_.executor, timeout, promise);
+  const TimerGuard timer(env_.executor, timeout, [promise] {
+    promise.Set(Result<Timestamp>(DeadlineExceeded("no timestamp slot in time")));
+  });
   co_return co_await promise.future();
 }
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/timer_guard.h"
+
 namespace quorate::server {
 
 LocalChannel::LocalChannel(Env& env, client::Channel& remote, std::string own_address,
@@ -30,12 +32,10 @@ Task<Result<v1::NodeResponse>> LocalChannel::Call(std::string address, v1::NodeR
   }
   Promise<Result<v1::NodeResponse>> promise(env_.executor);
   scope_.Spawn(ServeInto(serve_(std::move(request)), promise));
-  const TimerId timer = env_.executor.After(timeout, [promise] {
+  const TimerGuard timer(env_.executor, timeout, [promise] {
     promise.Set(Result<v1::NodeResponse>(DeadlineExceeded("no answer of this node in time")));
   });
-  Result<v1::NodeResponse> result = co_await promise.future();
-  env_.executor.Cancel(timer);
-  co_return result;
+  co_return co_await promise.future();
 }
 
 }  // namespace quorate::server

@@ -7,6 +7,7 @@
 
 #include "base/limits.h"
 #include "base/status_macros.h"
+#include "base/timer_guard.h"
 #include "base/version.h"
 #include "client/database.h"
 #include "quorate/v1/client.pb.h"
@@ -300,11 +301,9 @@ Task<v1::NodeResponse> Node::Handle(std::string cluster_id, uint64_t to_node,
 Task<bool> Node::Rep::Flush(Instant deadline) {
   Promise<bool> flushed(env.executor);
   store->Flush([flushed](quorate::Status status) { flushed.Set(status.ok()); });
-  const TimerId timer = env.executor.After(std::max(deadline - env.Now(), Duration(0)),
-                                           [flushed] { flushed.Set(false); });
-  const bool done = co_await flushed.future();
-  env.executor.Cancel(timer);
-  co_return done;
+  const TimerGuard timer(env.executor, std::max(deadline - env.Now(), Duration(0)),
+                         [flushed] { flushed.Set(false); });
+  co_return co_await flushed.future();
 }
 
 Task<void> Node::Stop(Duration timeout) {

@@ -7,6 +7,7 @@
 #include "base/deadline.h"
 #include "base/limits.h"
 #include "base/status_macros.h"
+#include "base/timer_guard.h"
 #include "txn/errors.h"
 #include "txn/id.h"
 
@@ -129,12 +130,10 @@ Task<Status> BreakOff(Env& env, std::shared_ptr<ClientGone> gone, Instant deadli
   scope.Spawn(task_internal::FulfilLater<Status>(std::move(step), interrupt));
   gone->Tell(interrupt);
   const Duration left = std::max(deadline - env.Now(), Duration(0));
-  const TimerId timer = env.executor.After(left, [interrupt] {
+  const TimerGuard timer(env.executor, left, [interrupt] {
     interrupt.Set(DeadlineExceeded("the time for this call is over; nothing was changed"));
   });
-  Status status = co_await interrupt.future();
-  env.executor.Cancel(timer);
-  co_return status;
+  co_return co_await interrupt.future();
 }
 
 }  // namespace quorate::server
