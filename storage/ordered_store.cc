@@ -8,6 +8,7 @@
 #include "base/metrics.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "storage/overlay.h"
 
 namespace quorate::storage {
@@ -267,6 +268,7 @@ class OverlayCursor {
     if (immutable != nullptr) older_.emplace(*immutable, from, to);
     Choose();
   }
+  OverlayCursor(const OverlayCursor&) = delete;
 
   bool valid() const { return current_ != nullptr; }
   std::string_view key() const { return current_->op().key; }
@@ -296,6 +298,56 @@ class OverlayCursor {
   bool both_ = false;
 };
 
+// The same from the end: what is below a bound, one by one.
+class OverlayBackCursor {
+ public:
+  OverlayBackCursor(const Overlay& active, const Overlay* immutable, std::string_view from,
+                    std::string_view to)
+      : newer_(active), older_(immutable), from_(from), current_(Before(to)) {}
+
+  bool valid() const { return current_ != nullptr; }
+  std::string_view key() const { return current_->key; }
+  const std::optional<std::string>& value() const { return current_->value; }
+  void Next() { current_ = Before(current_->key); }
+
+ private:
+  const Overlay::Op* Before(std::string_view bound) const {
+    const Overlay::Op* op = newer_.Before(bound);
+    const Overlay::Op* older = older_ != nullptr ? older_->Before(bound) : nullptr;
+    if (older != nullptr && (op == nullptr || CompareKeys(op->key, older->key) < 0)) op = older;
+    const bool within = op != nullptr && (from_.empty() || CompareKeys(op->key, from_) >= 0);
+    return within ? op : nullptr;
+  }
+
+  const Overlay& newer_;
+  const Overlay* older_;
+  const std::string_view from_;
+  const Overlay::Op* current_;
+};
+
+// What is stored, with the overlay over it. `scan(visitor)` goes through the store; `ahead(a, b)`:
+// whether it comes to key a before key b.
+template <class Cursor, class ScanStore, class Ahead>
+Status Merge(Cursor&& overlay, const ScanStore& scan, const Ahead& ahead, ScanVisitor visit) {
+  bool stopped = false;
+  const auto emit_overlay = [&] {
+    if (overlay.value() && !visit(overlay.key(), *overlay.value())) stopped = true;
+    overlay.Next();
+  };
+  RETURN_IF_ERROR(scan([&](std::string_view key, std::string_view value) {
+    while (overlay.valid() && !ahead(key, overlay.key())) {
+      const bool hidden = overlay.key() == key;  // by what comes next, or deleted
+      emit_overlay();
+      if (stopped) return false;
+      if (hidden) return true;
+    }
+    stopped = !visit(key, value);
+    return !stopped;
+  }));
+  while (!stopped && overlay.valid()) emit_overlay();
+  return Status::Ok();
+}
+
 }  // namespace
 
 bool OrderedStore::PrepareScan() const {
@@ -304,59 +356,17 @@ bool OrderedStore::PrepareScan() const {
 }
 
 Status OrderedStore::Scan(std::string_view from, std::string_view to, ScanVisitor visit) const {
-  OverlayCursor overlay(rep_->active, rep_->immutable.get(), from, to);
-  bool stopped = false;
-  const auto emit_overlay = [&] {
-    if (overlay.value() && !visit(overlay.key(), *overlay.value())) stopped = true;
-    overlay.Next();
-  };
-  const Status status =
-      rep_->store.Scan(from, to, [&](std::string_view key, std::string_view value) {
-        while (overlay.valid()) {
-          const int order = CompareKeys(overlay.key(), key);
-          if (order > 0) break;
-          emit_overlay();
-          if (stopped) return false;
-          if (order == 0) return true;  // hidden by what was just visited, or deleted
-        }
-        stopped = !visit(key, value);
-        return !stopped;
-      });
-  if (!status.ok()) return status;
-  while (!stopped && overlay.valid()) emit_overlay();
-  return Status::Ok();
+  return Merge(
+      OverlayCursor(rep_->active, rep_->immutable.get(), from, to),
+      [&](ScanVisitor stored) { return rep_->store.Scan(from, to, stored); },
+      [](std::string_view a, std::string_view b) { return CompareKeys(a, b) < 0; }, visit);
 }
 
 Status OrderedStore::ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const {
-  // Of both overlays, the newer one where both have the key.
-  const auto before = [&](std::string_view bound) {
-    const Overlay::Op* op = rep_->active.Before(bound);
-    const Overlay::Op* older = rep_->immutable ? rep_->immutable->Before(bound) : nullptr;
-    if (older != nullptr && (op == nullptr || CompareKeys(op->key, older->key) < 0)) op = older;
-    const bool within = op != nullptr && (from.empty() || CompareKeys(op->key, from) >= 0);
-    return within ? op : nullptr;
-  };
-  const Overlay::Op* overlay = before(to);
-  bool stopped = false;
-  const auto emit_overlay = [&] {
-    if (overlay->value && !visit(overlay->key, *overlay->value)) stopped = true;
-    overlay = before(overlay->key);
-  };
-  const Status status =
-      rep_->store.ScanBack(from, to, [&](std::string_view key, std::string_view value) {
-        while (overlay != nullptr) {
-          const int order = CompareKeys(overlay->key, key);
-          if (order < 0) break;
-          emit_overlay();
-          if (stopped) return false;
-          if (order == 0) return true;  // hidden by what was just visited, or deleted
-        }
-        stopped = !visit(key, value);
-        return !stopped;
-      });
-  if (!status.ok()) return status;
-  while (!stopped && overlay != nullptr) emit_overlay();
-  return Status::Ok();
+  return Merge(
+      OverlayBackCursor(rep_->active, rep_->immutable.get(), from, to),
+      [&](ScanVisitor stored) { return rep_->store.ScanBack(from, to, stored); },
+      [](std::string_view a, std::string_view b) { return CompareKeys(a, b) > 0; }, visit);
 }
 
 bool OrderedStore::Damaged(GroupId group,
