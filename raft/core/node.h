@@ -57,9 +57,8 @@ class Node {
   Node(const Config& config, InitialState initial, Random random, bool fresh);
   ~Node();
 
-  // ---- feeding. Each may make a Ready.
-  // ----------------------------------------------------------- Passing of one tick
-  // (limits::kTick).
+  // ---- feeding: each may make a Ready -----------------------------------------------------------
+  // One tick (limits::kTick) has passed.
   void Tick(Instant now);
   // A message of this group from a peer. Unknown senders and stale terms are dealt with inside.
   void Step(Instant now, Message message);
@@ -82,8 +81,7 @@ class Node {
   // hold a lease by this replica's promise, for a vote for oneself is a vote too.
   void Campaign(Instant now);
 
-  // ---- feedback from the host
-  // --------------------------------------------------------------------
+  // ---- feedback from the host -------------------------------------------------------------------
   void Persisted(uint64_t persist_id);
   void Applied(LogIndex index);
   // The state at `meta` has been received and installed in the store; false if it is too old to
@@ -97,13 +95,11 @@ class Node {
   // The peer cannot be reached: its pipeline falls back to probing.
   void PeerUnreachable(ReplicaId peer);
 
-  // ---- output
-  // ------------------------------------------------------------------------------------
+  // ---- output -----------------------------------------------------------------------------------
   bool HasReady() const;
   Ready TakeReady();
 
-  // ---- inspection
-  // --------------------------------------------------------------------------------
+  // ---- inspection -------------------------------------------------------------------------------
   SoftState soft_state() const;
   bool leader() const { return soft_state().role == Role::kLeader; }
   Term term() const;
