@@ -378,6 +378,7 @@ Task<Applied> Shard::Decide(TxnName txn, bool commit, Timestamp commit_ts, Times
   decide->set_outcome(commit ? v1::COMMITTED : v1::ABORTED_STATE);
   decide->set_commit_ts(commit_ts.bits());
   decide->set_keep_ts(keep_ts.bits());
+  decide->set_unless_staged(keep_ts != Timestamp());
   co_return co_await rep_->Propose(rep_->lead, std::move(command), std::nullopt, std::nullopt);
 }
 

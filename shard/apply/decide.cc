@@ -23,7 +23,7 @@ Applied ApplyDecide(ApplyContext context, const v1::Decide& command) {
     record->start_ts = std::max(start_ts, Timestamp(command.keep_ts()));
     record->anchor_key = command.anchor_key();
   }
-  if (command.keep_ts() != 0 && record->state == TxnState::kStaged &&
+  if (command.unless_staged() && record->state == TxnState::kStaged &&
       !MUTANT("txn-abort-of-nothing-over-staged")) {
     PROBE("shard: an abort of nothing was applied behind a stage");
     return StandingOf(*record);

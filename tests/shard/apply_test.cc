@@ -303,6 +303,27 @@ TEST_F(ApplyTest, OneIdStagedAtTwoAnchorsIsTwoUnfinishedTransactions) {
   Check();
 }
 
+// Replicas may have applied the same entry under another version: each finds in the entry itself
+// what it is over a STAGED record.
+TEST_F(ApplyTest, AnAbortForWantOfARecordMeansWhatItMeantWhenItWasLogged) {
+  for (const bool unless_staged : {false, true}) {
+    Txn a = Draw();
+    a.writes = {{unless_staged ? "a" : "b", false}};
+    a.staged = true;
+    const uint64_t ts = ++now_;
+    ASSERT_EQ(Prepare(a, ts).state, TxnState::kStaged);
+    v1::ShardCommand decide;
+    decide.mutable_decide()->set_txn_id(std::string(a.id.bytes()));
+    decide.mutable_decide()->set_start_ts(a.start);
+    decide.mutable_decide()->set_anchor_key(a.writes.begin()->first);
+    decide.mutable_decide()->set_outcome(v1::ABORTED_STATE);
+    decide.mutable_decide()->set_keep_ts(++now_);
+    decide.mutable_decide()->set_unless_staged(unless_staged);
+    EXPECT_EQ(Apply(decide).state, unless_staged ? TxnState::kStaged : TxnState::kAborted);
+    Check();
+  }
+}
+
 TEST_F(ApplyTest, WhatNoVersionCouldApplyIsVoid) {
   const std::string id(16, 'x');
   std::vector<v1::ShardCommand> bad;
