@@ -171,6 +171,8 @@ void Reading::AddRow(const ScanAsk& scan, std::string_view key, Timestamp commit
 }
 
 void Reading::Cut(const ScanAsk& scan) {
+  const bool by_bytes = static_cast<size_t>(result_->rows_size()) < scan.limit;
+  if (by_bytes && MUTANT("txn-scan-cut-by-bytes-is-its-end")) return;
   if (scan.reverse) {
     result_->set_resume_key(rest_.to.empty() ? AboveAllKeys() : rest_.to);
   } else {

@@ -21,7 +21,7 @@ void Leadership::Serve(Timestamp floor, const Table& table) {
   if (!MUTANT("txn-no-refloor")) RaiseReadHigh(floor);
   // Who named a timestamp a little above all slots may have raised commits of the term before above
   // the floor. What they read is as they saw it, up to there.
-  if (!MUTANT("txn-floor-below-commits")) RaiseReadHigh(table.newest_commit());
+  RaiseReadHigh(table.newest_commit());
   for (const auto& [owner, record] : table.prepared()) {
     if (MUTANT("txn-locks-not-rebuilt")) break;
     PreparedLock lock;

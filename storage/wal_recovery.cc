@@ -172,7 +172,9 @@ Result<Recovery::Segment> Recovery::Load(uint64_t number) {
   segment.number = number;
   ASSIGN_OR_RETURN(const auto file, files_.Open(Path(number), OpenMode::kMustExist));
   ASSIGN_OR_RETURN(const uint64_t size, file->Size());
-  ASSIGN_OR_RETURN(segment.bytes, file->Read(0, size));
+  Result<std::string> bytes = file->Read(0, size);
+  if (!bytes.ok() && MUTANT("wal-read-error-is-damage")) bytes = std::string(size, '\0');
+  ASSIGN_OR_RETURN(segment.bytes, std::move(bytes));
   if (segment.bytes.size() != size) {
     return IoError(
         fmt::format("read {}: {} of {} bytes", Path(number), segment.bytes.size(), size));

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/mutant.h"
 
 namespace quorate::raft {
 
@@ -120,7 +121,7 @@ std::vector<Entry> Log::TakeUnwritten() {
 }
 
 void Log::MarkStable(LogIndex last_written, uint64_t truncations) {
-  if (truncations != truncations_) return;
+  if (truncations != truncations_ && !MUTANT("raft-truncated-write-counts")) return;
   CHECK(last_written <= written_, "{} is durable, {} was handed out", last_written, written_);
   stable_ = std::max(stable_, last_written);
 }

@@ -269,11 +269,13 @@ void LogStore::Write(const std::optional<HardState>& hard_state, std::vector<Ent
     mark_ = {snapshot->index.value(), snapshot->term.value()};
     item.record.mark = mark_;
     item.record.reset = true;
-    item.state = Item::State::kFlushing;
-    store_.Flush([self = self_, sequence = first_ + items_.size()](Status status) {
-      // After a failed flush nothing is acknowledged any more (OrderedStore::OnFailure).
-      if (*self != nullptr && status.ok()) (*self)->OnItem(sequence, Item::State::kReady);
-    });
+    if (!MUTANT("raft-log-reset-before-flush")) {
+      item.state = Item::State::kFlushing;
+      store_.Flush([self = self_, sequence = first_ + items_.size()](Status status) {
+        // After a failed flush nothing is acknowledged any more (OrderedStore::OnFailure).
+        if (*self != nullptr && status.ok()) (*self)->OnItem(sequence, Item::State::kReady);
+      });
+    }
   }
   Enqueue(std::move(item));
 }

@@ -7,8 +7,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 #include <type_traits>
 
+#include "raft/host/host.h"
+#include "server/node/member.h"
+#include "shard/shard.h"
+#include "storage/wal_format.h"
+#include "storage/wal_reader.h"
 #include "tests/sim/injector.h"
 
 namespace quorate::sim {
@@ -64,8 +71,13 @@ void SyncFails(Injector& in, const Fault& fault) {
 void WriteFails(Injector& in, const Fault& fault) {
   With(in, fault, &DiskFaults::write_failure, fault.strength);
 }
+// Any read, or one of the log's.
 void ReadFails(Injector& in, const Fault& fault) {
-  With(in, fault, &DiskFaults::read_failure, fault.strength);
+  if (fault.draw % 2 == 0) {
+    With(in, fault, &DiskFaults::read_failure, fault.strength);
+  } else {
+    With(in, fault, &DiskFaults::log_reads_until_failure, 1 + fault.draw / 2 % 16);
+  }
   if (in.Node(fault).up()) in.Kill(in.Node(fault), 200ms);
 }
 
@@ -125,9 +137,79 @@ void SlowDisk(Injector& in, const Fault& fault) {
   With(in, fault, &DiskFaults::slower, Duration(static_cast<int64_t>(fault.strength * 1e9)));
 }
 
+constexpr uint64_t kNearlyAll = (64ull << 30) - (128ull << 20);
+
 // Below the watermark: writes are refused, nothing else happens.
 void LowSpace(Injector& in, const Fault& fault) {
-  With(in, fault, &DiskFaults::taken_bytes, (64ull << 30) - (128ull << 20));
+  With(in, fault, &DiskFaults::taken_bytes, kNearlyAll);
+}
+
+bool AllLowBut(Injector& in, SimNode& spare) {
+  const auto& nodes = in.cluster().nodes();
+  return std::all_of(nodes.begin(), nodes.end(), [&](const auto& node) {
+    return node.get() == &spare || (node->up() && !node->node()->Status().accepts_writes());
+  });
+}
+
+// Whether it leads a shard, has just heard of a majority, and would log what grows.
+bool TakesGrowth(SimNode& node) {
+  const server::Member* member = node.up() ? node.node()->member() : nullptr;
+  if (member == nullptr || node.process()->paused()) return false;
+  const auto shards = node.node()->shards();
+  return std::any_of(shards.begin(), shards.end(), [&](const shard::Shard* shard) {
+    const raft::GroupHandle* group = member->FindGroup(GroupId(shard->id().value()));
+    return shard->serving() && group != nullptr && node.process()->Now() < group->lease_until() &&
+           group->CheckRoom(raft::Growth::kGrows).ok();
+  });
+}
+
+constexpr Duration kLook = 250ms;
+constexpr Duration kNoticed = 4s;  // a node has looked at its disk, and others have heard of it
+
+// Every disk but one is below the watermark: once all have heard of it, nobody takes what grows,
+// not even the leader whose own disk has room.
+void LowSpaceButOne(Injector& in, const Fault& fault) {
+  SimNode* spare = in.cluster().BusiestLeader();
+  for (auto& node : in.cluster().nodes()) {
+    if (!node->up() || node->disk().faults().taken_bytes != 0) return;
+  }
+  if (spare == nullptr) return;
+  in.Count(fault);
+  for (auto& node : in.cluster().nodes()) {
+    if (node.get() == spare) continue;
+    node->disk().faults().taken_bytes = kNearlyAll;
+    in.Until(fault, [&disk = node->disk()] { disk.faults().taken_bytes = 0; });
+  }
+  const auto taken_for = std::make_shared<Duration>(0);
+  for (Duration at = kNoticed; at < fault.length; at += kLook) {
+    in.Later(at, [&in, spare, taken_for] {
+      const bool taken = AllLowBut(in, *spare) && TakesGrowth(*spare);
+      *taken_for = taken ? *taken_for + kLook : Duration(0);
+      if (*taken_for != 8 * kLook) return;
+      in.Violation(spare->address() + " takes writes for disks that are nearly full");
+    });
+  }
+}
+
+// A node gives its reserve up soon after its disk is full, and before anything needs it.
+void WatchReserve(Injector& in, const Fault& fault) {
+  SimNode& node = in.Node(fault);
+  struct Kept {
+    int incarnation = 0;
+    Instant since;  // on the node's own clock
+  };
+  const auto kept = std::make_shared<Kept>();
+  for (Duration at = kLook; at < fault.length; at += kLook) {
+    in.Later(at, [&in, &node, kept] {
+      if (!node.up() || node.node()->stopping()) return;
+      const bool keeps = node.disk().free() == 0 && node.disk().Content("data/RESERVE") != nullptr;
+      const bool looks = !node.process()->paused() && kept->incarnation == node.incarnations();
+      if (!keeps || !looks) *kept = {node.incarnations(), node.process()->Now()};
+      if (node.process()->Now() - kept->since < kNoticed) return;
+      in.Violation(node.address() + " keeps its reserve while its disk is full");
+      kept->since = Instant::max();
+    });
+  }
 }
 
 // Not a byte left: what grows a file fails. The node may neither stop nor refuse to start.
@@ -136,6 +218,7 @@ void DiskFull(Injector& in, const Fault& fault) {
   SimDisk& disk = in.Node(fault).disk();
   disk.faults().taken_bytes = DiskOptions().capacity_bytes - disk.used();
   in.Until(fault, [&disk] { disk.faults().taken_bytes = 0; });
+  WatchReserve(in, fault);
 }
 
 // The same on one node while all others have room, and the node is killed and started meanwhile.
@@ -225,6 +308,44 @@ void Garbage(Injector& in, const Fault& fault) {
   DamageLog(in, fault, [](std::string bytes, Random& random) {
     for (char& c : bytes) c = static_cast<char>(random.Next());
     return bytes;
+  });
+}
+
+// Where the last record of each group lies, of those that the newest segment holds none of: only
+// the digest at its start says that there must be one.
+std::map<GroupId, Place> LastRecordsBefore(SimNode& node) {
+  std::map<GroupId, Place> last;
+  const SimDisk& disk = node.disk();
+  for (const std::string& path : disk.Paths(kLogs)) {
+    if (path > disk.last_log_path()) break;
+    const std::string& content = *disk.Content(path);
+    storage::SegmentHeader header;
+    if (storage::DecodeSegmentHeader(content, &header) != storage::HeaderState::kValid) continue;
+    const uint32_t seed = storage::SegmentSeed(header.log_id, header.number);
+    for (const storage::ScanItem& item : storage::ScanSegment(content, seed)) {
+      if (item.kind == storage::ScanItem::Kind::kRecord) {
+        last[item.frame.group] = {path, item.begin, item.end};
+      }
+    }
+  }
+  last.erase(storage::kNoteGroup);
+  std::erase_if(last, [&](const auto& group) { return group.second.path == disk.last_log_path(); });
+  return last;
+}
+
+// Not even its group can be told any more.
+void LostLastRecord(Injector& in, const Fault& fault) {
+  DamageWhileDown(in, fault, [](SimNode& node, Random&) {
+    // The newest of them: what it holds may be in no checkpoint yet.
+    const std::map<GroupId, Place> last = LastRecordsBefore(node);
+    const auto newest =
+        std::max_element(last.begin(), last.end(), [](const auto& a, const auto& b) {
+          return std::tie(a.second.path, a.second.begin) < std::tie(b.second.path, b.second.begin);
+        });
+    if (newest == last.end()) return false;
+    const Place& place = newest->second;
+    node.disk().Damage(place.path, place.begin, std::string(storage::kFrameBytes, '\0'));
+    return true;
   });
 }
 
@@ -381,10 +502,12 @@ std::vector<FaultKind> DiskFaultKinds() {
       {"slow-disk", kDisk, "every sync takes longer", 0.15, {10, 60}, {1, 20}, {5e-3, 0.3},
        SlowDisk},
       {"write-error", kDisk, "a write fails", 0.12, {5, 40}, {0.5, 4}, {1e-3, 0.5}, WriteFails},
-      {"read-error", kDisk, "reads fail while a node starts", 0.12, {10, 60}, {0.5, 4}, {0.01, 1},
+      {"read-error", kDisk, "reads fail while a node starts", 0.2, {10, 60}, {0.5, 4}, {0.01, 1},
        ReadFails},
       {"low-space", kDisk, "free space is below the watermark: writes are refused", 0.12, {10, 60},
        {1, 10}, {}, LowSpace},
+      {"low-space-but-one", kDisk, "free space is below the watermark on all disks but one", 0.2,
+       {10, 60}, {9, 18}, {}, LowSpaceButOne},
       {"disk-full", kDisk, "not a byte is left", 0.1, {10, 60}, {1, 8}, {}, DiskFull},
       {"disk-full-on-one", kDisk, "one disk is full, all others have room, and it starts again",
        0.12, {10, 60}, {2, 12}, {}, DiskFullOnOne},
@@ -393,6 +516,8 @@ std::vector<FaultKind> DiskFaultKinds() {
       {"bit-rot", kDisk, "a bit of the log flips", 0.2, {8, 40}, {0.1, 5}, {}, BitRot},
       {"zeroed-sector", kDisk, "a piece of the log is zeros", 0.12, {8, 40}, {0.1, 5}, {},
        ZeroedSector},
+      {"lost-last-record", kDisk, "the last record of a group is zeros, in an older segment", 0.25,
+       {4, 30}, {0.1, 5}, {}, LostLastRecord},
       {"garbage-sector", kDisk, "a piece of the log is garbage", 0.12, {8, 40}, {0.1, 5}, {},
        Garbage},
       {"misdirected-write", kDisk, "a log write lands elsewhere", 0.12, {8, 40}, {0.5, 3}, {},

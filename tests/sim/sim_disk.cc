@@ -133,6 +133,13 @@ void SimDisk::Synced(Inode& inode, uint64_t up_to) {
   inode.durable_size = inode.content.size();
 }
 
+bool SimDisk::ReadFails(const Inode& inode) {
+  if (faults_.log_reads_until_failure > 0 && IsLog(inode.path)) {
+    return --faults_.log_reads_until_failure == 0;
+  }
+  return random_.Chance(faults_.read_failure);
+}
+
 bool SimDisk::SyncFails(Inode& inode) {
   bool stays_cached = faults_.failed_sync_stays_cached;
   if (faults_.fail_next_log_sync && IsLog(inode.path)) {
@@ -317,7 +324,7 @@ class SimFile final : public storage::File {
   ~SimFile() override { *alive_ = false; }
 
   Result<std::string> Read(uint64_t offset, size_t size) const override {
-    if (disk_.random_.Chance(disk_.faults_.read_failure)) return IoError("simulated read failure");
+    if (disk_.ReadFails(*inode_)) return IoError("simulated read failure");
     if (offset >= inode_->content.size()) return std::string();
     return inode_->content.substr(offset, size);
   }

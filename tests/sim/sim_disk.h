@@ -45,8 +45,9 @@ struct DiskFaults {
   Duration slow_directory{0};       // every sync of a directory
   double write_failure = 0;
   double read_failure = 0;
-  bool misdirect_next_write = false;  // of the log
-  uint64_t taken_bytes = 0;           // by others on the same file system
+  uint64_t log_reads_until_failure = 0;  // one read fails, of the log; 0: none
+  bool misdirect_next_write = false;     // of the log
+  uint64_t taken_bytes = 0;              // by others on the same file system
 };
 
 // Moments at which a process can die: right behind each, nothing else has happened yet.
@@ -85,6 +86,7 @@ class SimDisk {
   void AtPoint(std::function<void(DiskPoint, const std::string& path)> hook);
   uint64_t syncs() const { return syncs_; }
   uint64_t used() const { return Used(); }
+  uint64_t free() const { return Free(); }
   // Told of every byte range that becomes durable; outlives the disk's use of it.
   void Watch(Observer* observer) { observer_ = observer; }
 
@@ -143,6 +145,7 @@ class SimDisk {
   void DropPending(Inode& inode);
   // Whether this sync fails; then it has.
   bool SyncFails(Inode& inode);
+  bool ReadFails(const Inode& inode);
   void UndoDirectoryChanges(size_t keep);
   Duration SyncLatency();
   uint64_t Used() const;

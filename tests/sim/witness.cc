@@ -220,6 +220,8 @@ Task<void> Witness::SendCommit(std::string address, std::shared_ptr<const v1::No
     case v1::READ_CONFLICT:
     case v1::LOCK_CONFLICT:
     case v1::ABORTED:
+    case v1::OVERLOADED:
+    case v1::NO_SPACE:
       record_.Aborted(attempt);
       break;
     default:

@@ -78,6 +78,8 @@ void Durability::OnDurable(const std::string& node, uint64_t offset, std::string
 // Terms and votes that were not synced are no promise, but where they end one.
 void Durability::OnSurvived(const std::string& node, uint64_t offset, std::string_view bytes) {
   for (const auto& [record, flags] : Parse(offset, bytes)) {
+    // They may have replaced entries that were synced.
+    logs_.erase({node, record.group});
     for (const storage::WalEntry& entry : record.entries) OnEntry(node, record.group, entry);
     // What replaced a damaged log was written once its snapshot was synced: it is found, and what
     // it says goes on from there.
@@ -90,6 +92,7 @@ void Durability::OnSurvived(const std::string& node, uint64_t offset, std::strin
 void Durability::OnDiskReplaced(const std::string& node) {
   std::erase_if(hard_states_, [&](const auto& entry) { return entry.first.first == node; });
   std::erase_if(damaged_, [&](const auto& replica) { return replica.first == node; });
+  std::erase_if(logs_, [&](const auto& log) { return log.first.first == node; });
 }
 
 void Durability::OnRecord(const std::string& node, const storage::WalRecord& record,
@@ -106,7 +109,31 @@ void Durability::OnRecord(const std::string& node, const storage::WalRecord& rec
     }
     JudgeHardState(node, record);
   }
+  JudgeLog(node, record, flags);
   for (const storage::WalEntry& entry : record.entries) OnEntry(node, record.group, entry);
+}
+
+void Durability::JudgeLog(const std::string& node, const storage::WalRecord& record,
+                          storage::RecordFlags flags) {
+  if (record.reset || record.destroy || flags.damaged) logs_.erase({node, record.group});
+  if (flags.copied || record.entries.empty()) return;
+  Log& log = logs_[{node, record.group}];
+  for (const storage::WalEntry& entry : record.entries) {
+    const uint64_t end = log.first + log.terms.size();
+    if (entry.index < log.first || entry.index > end) {
+      log = {entry.index, {entry.term}};
+      continue;
+    }
+    const size_t place = entry.index - log.first;
+    if (entry.index < end && log.terms[place] == entry.term) {
+      Violation(
+          fmt::format("{} synced the entry at index {} of term {} of group {} once more: it "
+                      "had forgotten it, and did not call its log damaged",
+                      node, entry.index, entry.term, record.group));
+    }
+    log.terms.resize(place);
+    log.terms.push_back(entry.term);
+  }
 }
 
 void Durability::JudgeHardState(const std::string& node, const storage::WalRecord& record) {

@@ -8,6 +8,8 @@
 //   terms and votes      of a replica never go back in what it has synced, over all crashes. Where
 //                        damage took the newest of them, what is left is said again as damaged: a
 //                        replica that says so promises nothing until a snapshot replaces its log
+//   entries              that a replica has synced it does not write once more, unless others took
+//                        their place meanwhile: it would have forgotten them without saying so
 //
 // What was synced counts, and what survived a power loss by luck, whatever happens to it later; so
 // a bug cannot hide behind a fault.
@@ -63,6 +65,9 @@ class Durability final : public Observer {
   };
 
   void OnEntry(const std::string& node, GroupId group, const storage::WalEntry& entry);
+  // Keeps the replica's log as its records make it.
+  void JudgeLog(const std::string& node, const storage::WalRecord& record,
+                storage::RecordFlags flags);
   void JudgeHardState(const std::string& node, const storage::WalRecord& record);
   // The part that the entry is of; nullptr: none.
   Part* PartOf(const storage::WalEntry& entry);
@@ -79,6 +84,12 @@ class Durability final : public Observer {
   absl::flat_hash_map<EntryName, Entry> entries_;  // looked up only
   std::map<std::pair<std::string, GroupId>, storage::WalHardState> hard_states_;
   std::set<std::pair<std::string, GroupId>> damaged_;  // and not replaced since
+  // The newest part of a replica's log that is synced without a gap: the terms of its entries.
+  struct Log {
+    uint64_t first = 0;
+    std::vector<uint64_t> terms;
+  };
+  std::map<std::pair<std::string, GroupId>, Log> logs_;
   std::vector<std::string> violations_;
   uint64_t judged_ = 0;
 };

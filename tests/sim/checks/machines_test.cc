@@ -183,6 +183,37 @@ TEST_F(DurabilityTest, TwoVotesInOneTerm) {
   EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("voted for replica 2 and then")));
 }
 
+TEST_F(DurabilityTest, AForgottenEntryIsWrittenAgain) {
+  Synced("n1", kGroup, OnePhase(), 2);
+  Synced("n1", kGroup, Prepare(3, {}), 3);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+  Synced("n1", kGroup, Prepare(3, {}), 3);
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("index 3 of term 1 of group")));
+}
+
+TEST_F(DurabilityTest, AnEntryMayTakeThePlaceOfWhatReplacedIt) {
+  const auto write = [&](uint64_t term, storage::RecordFlags flags = {}) {
+    durability_.OnRecord(
+        "n2", {.group = kGroup, .entries = {Entry(2, term, raft::EntryType::kNormal, OnePhase())}},
+        flags);
+  };
+  write(1);
+  write(2);
+  write(1);
+  write(1, {.copied = true});  // from an older segment
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+}
+
+TEST_F(DurabilityTest, WhoseLogIsDamagedOrReplacedMayWriteEntriesAgain) {
+  Synced("n1", kGroup, OnePhase(), 2);
+  durability_.OnRecord("n1", {.group = kGroup, .hard_state = {{1, 0, 0}}},
+                       {.damaged = true, .copied = true});
+  durability_.OnRecord(
+      "n1", {.group = kGroup, .hard_state = {{1, 2, 0}}, .mark = {{1, 1}}, .reset = true});
+  Synced("n1", kGroup, OnePhase(), 2);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+}
+
 TEST_F(DurabilityTest, AnotherDiskMayKnowLess) {
   HardState("n1", 5, 2);
   durability_.OnDiskReplaced("n1");

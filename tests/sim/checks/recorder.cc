@@ -44,8 +44,10 @@ class RecordingTransaction final : public client::Transaction {
     auto rows = co_await inner_.Scan(from, to, options);
     if (!rows.ok()) co_return rows.status();
     CHECK(!options.keys_only, "keys without values are not judged");
-    // One that its bytes may have cut promises nothing beyond its last row.
-    const bool cut = options.limit_bytes != 0 && !rows->empty();
+    // One that its bytes have cut promises nothing beyond its last row; one with fewer is whole.
+    size_t bytes = 0;
+    for (const client::Row& row : *rows) bytes += row.key.size() + row.value.size();
+    const bool cut = options.limit_bytes != 0 && bytes >= options.limit_bytes;
     const size_t limit = cut ? rows->size() : options.limit;
     ReadSeen seen{from, to, limit, options.reverse, {}, {}};
     for (const client::Row& row : *rows) seen.rows.emplace_back(row.key, Keep(row.value));

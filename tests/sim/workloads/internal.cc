@@ -56,6 +56,8 @@ class Internal final : public Workload {
     client::ScanOptions options;
     options.limit = random->Chance(0.5) ? random->Between(1, 5) : 0;
     options.reverse = random->Chance(0.3);
+    // Its own deletions take bytes off a page, its own writes add some.
+    options.limit_bytes = random->Chance(0.5) ? random->Between(1, 200) : 0;
     co_return (co_await txn->Scan(std::move(from), std::move(to), options)).status();
   }
 };
