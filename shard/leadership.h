@@ -24,7 +24,8 @@ struct Applied;
 
 class Leadership {
  public:
-  Leadership(Env& env, raft::Term term) : env_(env), term_(term) {}
+  Leadership(Env& env, raft::Term term)
+      : env_(env), term_(term), locks_(env.random.Fork("locks")) {}
 
   raft::Term term() const { return term_; }
   bool active() const { return active_; }

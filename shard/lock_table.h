@@ -87,6 +87,10 @@ struct LockVerdict {
 
 class LockTable {
  public:
+  // `random`: of the shape of its indexes.
+  explicit LockTable(const Random& random)
+      : range_guards_(random.Fork("guards")), range_waiters_(random.Fork("waiters")) {}
+
   // ---- prepared locks -------------------------------------------------------------------------
   // Whether `ask` may take its locks now. `self`: the waiter that asks again.
   LockVerdict Judge(const LockAsk& ask, Instant now, WaiterId self) const;

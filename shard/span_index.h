@@ -18,6 +18,10 @@ namespace quorate::shard {
 template <class T>
 class SpanIndex {
  public:
+  // `random`: of the tree's shape only. Who can tell its draws in advance can insert spans in such
+  // an order that the tree is a list.
+  explicit SpanIndex(Random random) : random_(random) {}
+
   size_t size() const { return size_; }
 
   // `id`: of whose span it is; it may have several. `value` outlives its entry.
@@ -134,7 +138,7 @@ class SpanIndex {
 
   Tree root_;
   size_t size_ = 0;
-  Random random_{1};  // of the tree's shape only
+  Random random_;
 };
 
 }  // namespace quorate::shard

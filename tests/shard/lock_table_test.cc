@@ -193,7 +193,7 @@ class LockTableTest : public ::testing::Test {
   }
 
   Random random_{11};
-  LockTable table_;
+  LockTable table_{Random(5)};
   Naive naive_;
 };
 

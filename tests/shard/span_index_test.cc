@@ -19,7 +19,7 @@ struct Entry {
 TEST(SpanIndex, FindsWhatMeetsAKeyAsOftenAsAListDoes) {
   Random random(3);
   const auto key = [&] { return std::string(1, static_cast<char>('a' + random.Below(12))); };
-  SpanIndex<const uint64_t> index;
+  SpanIndex<const uint64_t> index(Random(5));
   std::vector<Entry> list;
   std::vector<uint64_t> values(6);
   for (size_t i = 0; i < values.size(); ++i) values[i] = i;
@@ -65,7 +65,7 @@ TEST(SpanIndex, FindsWhatMeetsAKeyAsOftenAsAListDoes) {
 }
 
 TEST(SpanIndex, LooksAtFewOfMany) {
-  SpanIndex<const uint64_t> index;
+  SpanIndex<const uint64_t> index(Random(5));
   const uint64_t value = 0;
   const auto key = [](size_t n) { return fmt::format("{:06}", n); };
   // In order, which is the worst for a tree that is not balanced.
@@ -75,6 +75,28 @@ TEST(SpanIndex, LooksAtFewOfMany) {
   EXPECT_LT(index.Visit(std::vector<std::string>{key(500'003)}, count), 100u);
   EXPECT_EQ(found, 1u);
   EXPECT_LT(index.Visit(std::vector<std::string>{key(500'007)}, count), 100u);
+  EXPECT_EQ(found, 1u);
+}
+
+// Keys ascend where the draws of a generator that is no secret descend.
+TEST(SpanIndex, NobodyChoosesItsShape) {
+  constexpr size_t kSpans = 3000;
+  Random known(1);
+  std::vector<std::pair<uint64_t, size_t>> draws(kSpans);
+  for (size_t i = 0; i < kSpans; ++i) draws[i] = {known.Next(), i};
+  std::sort(draws.rbegin(), draws.rend());
+  std::vector<size_t> place(kSpans);
+  for (size_t i = 0; i < kSpans; ++i) place[draws[i].second] = i;
+  SpanIndex<const uint64_t> index(Random(5));
+  const uint64_t value = 0;
+  const auto key = [](size_t n) { return fmt::format("{:06}", n); };
+  for (size_t i = 0; i < kSpans; ++i) {
+    index.Insert({key(10 * place[i]), key(10 * place[i] + 5)}, i, &value);
+  }
+  size_t found = 0;
+  EXPECT_LT(index.Visit(std::vector<std::string>{key(10 * (kSpans - 1) + 3)},
+                        [&](uint64_t) { ++found; }),
+            100u);
   EXPECT_EQ(found, 1u);
 }
 
