@@ -363,7 +363,15 @@ void MisdirectedWrite(Injector& in, const Fault& fault) {
   });
 }
 
-// A segment that is not the newest is as it was a while ago.
+// The log that a segment's header names; 0: none.
+uint64_t LogIdOf(const std::string& segment) {
+  storage::SegmentHeader header;
+  const bool valid = storage::DecodeSegmentHeader(segment, &header) == storage::HeaderState::kValid;
+  return valid ? header.log_id : 0;
+}
+
+// A segment that is not the newest is as it was a while ago. Of a log that is gone since, nothing
+// comes back: its files went with it.
 void StaleSegment(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
   const std::string path = node.disk().last_log_path();
@@ -373,6 +381,7 @@ void StaleSegment(Injector& in, const Fault& fault) {
     DamageWhileDown(in, fault, [&](SimNode& node, Random&) {
       const std::string* now = node.disk().Content(path);
       if (now == nullptr || path >= node.disk().last_log_path() || *now == old) return false;
+      if (LogIdOf(*now) != LogIdOf(old)) return false;
       node.disk().ReplaceFile(path, old);
       return true;
     });
