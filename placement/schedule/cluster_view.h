@@ -1,0 +1,157 @@
+// ClusterView: what the schedulers know of nodes and shards. The placement leader's picture, put
+// together from the node table (applied state) and from what was reported in its term (volatile); a
+// report replaces what was known of that shard or node, so it is cheap to keep up to date.
+//
+// Beside what was put in, it keeps what a round would else have to look for: who is on which node,
+// what each node bears, and which shards may need something (`unsettled`). A round over a cluster
+// that is as it should be looks at no shard at all.
+//
+// One thread. Times are the caller's; nothing here reads a clock.
+#pragma once
+
+#include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
+#include <absl/container/inlined_vector.h>
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/strong_type.h"
+#include "placement/schedule/locality.h"
+
+namespace quorate::placement {
+
+enum class Liveness : uint8_t {
+  kNone,  // not heard of in this leader's term, which is too young to judge: neither up nor down
+  kUp,
+  kDown,
+};
+
+struct NodeView {
+  NodeId id;
+  std::map<std::string, std::string> locality;  // zone, rack, host; others are not looked at
+  Liveness liveness = Liveness::kNone;
+  // If down: since when nothing was heard of it, never before the leader's term began. An earlier
+  // leader's judgement does not count (a rolling restart would else cost replicas).
+  Instant down_since;
+  bool draining = false;
+  uint64_t free_bytes = 0;
+  uint64_t total_bytes = 0;  // 0: unknown
+  bool low_space = false;    // takes nothing more
+};
+
+// (version, membership_version) of the shard's descriptor.
+struct ShardEpoch {
+  uint64_t version = 0;
+  uint64_t membership_version = 0;
+  friend auto operator<=>(const ShardEpoch&, const ShardEpoch&) = default;
+};
+
+struct Replica {
+  NodeId node;
+  // The leader's word: it has the log, up to what is on its way. One that has not counts for no
+  // quorum. A leader that cannot tell yet says false for learners and true for voters.
+  bool caught_up = true;
+  friend auto operator<=>(const Replica&, const Replica&) = default;
+};
+using Replicas = absl::InlinedVector<Replica, 3>;
+
+struct ShardView {
+  ShardId id;
+  ShardEpoch epoch;
+  Replicas voters;  // of a joint configuration those that come in; sorted by Put
+  absl::InlinedVector<Replica, 1> learners;
+  bool joint = false;               // a change is under way: nothing else is begun
+  NodeId leader;                    // 0: unknown
+  uint32_t replication_factor = 0;  // 0: that of the settings
+  uint64_t bytes = 0;
+  uint64_t requests_per_second = 0;  // averaged over a minute or more; 0: unknown
+
+  const Replica* Voter(NodeId node) const;
+  const Replica* Learner(NodeId node) const;
+  bool Has(NodeId node) const { return Voter(node) != nullptr || Learner(node) != nullptr; }
+};
+
+// What a node bears, by what shards report.
+struct NodeLoad {
+  int64_t replicas = 0;  // voters and learners
+  int64_t leaders = 0;
+  int64_t bytes = 0;
+  int64_t requests = 0;  // per second, of the shards that it leads
+};
+
+class ClusterView {
+ public:
+  struct Node {
+    NodeView view;
+    Domains domains;
+    NodeLoad load;
+    absl::btree_set<ShardId> shards;  // that have a voter or learner there
+    absl::btree_set<ShardId> led;
+
+    // Whether it may be given something; not whether there is room for it.
+    bool usable() const {
+      return view.liveness == Liveness::kUp && !view.draining && !view.low_space;
+    }
+  };
+
+  // Adds or replaces. Nodes are few; a change of what a node is used for costs its shards.
+  void Put(NodeView node);
+  // A node that is not here is gone for good: what it holds is replaced at once. Shards may name
+  // nodes that were never put; they are gone as well.
+  void Remove(NodeId node);
+  // Adds or replaces. An older epoch than what is known is ignored: false.
+  bool Put(ShardView shard);
+  void Remove(ShardId shard);
+  // Of shards that do not name one of their own; those are found by Refresh().
+  void SetReplicationFactor(uint32_t replication_factor);
+
+  const absl::btree_map<NodeId, Node>& nodes() const { return nodes_; }
+  const absl::btree_map<ShardId, ShardView>& shards() const { return shards_; }
+  const Node* Find(NodeId id) const;
+  const ShardView* Find(ShardId id) const;
+  uint32_t ReplicationFactorOf(const ShardView& shard) const;
+
+  // Shards that are perhaps not as they should be: a learner, a change under way, another number of
+  // voters, one on a node that is gone, down or drained, or a worse spread than nodes allow. Those
+  // that it lacks are as they should be once Refresh() has said so.
+  const absl::btree_set<ShardId>& unsettled() const { return unsettled_; }
+  // Judges again what a change of nodes or settings left to judge, at most `shards_max` shards;
+  // true once all is judged. Before every round.
+  bool Refresh(size_t shards_max);
+  // The least crowded that so many replicas can stand on the nodes that are usable.
+  // `replicas` <= kReplicationFactorMax.
+  Crowding LeastCrowding(uint32_t replicas) const { return least_crowding_[replicas]; }
+  // How voters stand; `without` (if not 0) left out, `with` (if not 0) added. Nodes that are gone
+  // are not counted.
+  Crowding CrowdingOf(const ShardView& shard, NodeId without = {}, NodeId with = {}) const;
+
+ private:
+  bool Settled(const ShardView& shard) const;
+  void Judge(const ShardView& shard);
+  void JudgeShardsOf(const Node& node);
+  void Count(const ShardView& shard, int sign);
+  void Index(const ShardView& shard, bool present);
+  // After the set of usable nodes or their places changed.
+  void PlacesChanged();
+  void ComputeLeastCrowding();
+
+  absl::btree_map<NodeId, Node> nodes_;
+  // What shards say of nodes that are not in `nodes_`: kept, since shards may come first.
+  absl::btree_map<NodeId, Node> strangers_;
+  absl::btree_map<ShardId, ShardView> shards_;
+  absl::btree_set<ShardId> unsettled_;
+  DomainNames names_;
+  std::array<Crowding, limits::kReplicationFactorMax + 1> least_crowding_{};
+  uint32_t replication_factor_ = 3;
+  bool places_changed_ = true;
+  bool judging_ = false;
+  ShardId judged_;  // up to here, if judging_
+};
+
+}  // namespace quorate::placement

@@ -1,0 +1,54 @@
+// Locality: how far apart replicas stand. A node's labels place it in a zone, in a rack of that
+// zone and on a host. Pure.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/strong_type.h"
+
+namespace quorate::placement {
+
+// Numbers for names. Nodes without a zone share one, and nodes of a zone without a rack share one;
+// a node without a host is a host of its own. The same rack in two zones is two racks; a host is
+// one host whatever else is said of it.
+struct Domains {
+  uint32_t zone = 0;
+  uint32_t rack = 0;
+  uint32_t host = 0;
+  friend bool operator==(const Domains&, const Domains&) = default;
+};
+
+class DomainNames {
+ public:
+  Domains Of(NodeId node, const std::map<std::string, std::string>& locality);
+  void Clear() { numbers_.clear(); }
+
+ private:
+  uint32_t NumberOf(std::string name);
+  std::map<std::string, uint32_t, std::less<>> numbers_;
+};
+
+// Pairs of replicas that share a zone, a rack, a host: the fewer the better, zones first. Counting
+// pairs tells 3+1+1 from 2+2+1, where the loss of one zone costs the quorum or does not.
+struct Crowding {
+  uint32_t zone = 0;
+  uint32_t rack = 0;
+  uint32_t host = 0;
+  friend auto operator<=>(const Crowding&, const Crowding&) = default;
+};
+
+// What one more replica in `place` adds to those in [begin, end).
+Crowding Added(const Domains* begin, const Domains* end, const Domains& place);
+inline Crowding operator+(Crowding a, Crowding b) {
+  return {a.zone + b.zone, a.rack + b.rack, a.host + b.host};
+}
+
+// "2 pairs of replicas share a zone, 1 a host", or "no two replicas share a zone, rack or host".
+std::string ToString(const Crowding& crowding);
+
+}  // namespace quorate::placement

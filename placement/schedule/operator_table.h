@@ -1,0 +1,131 @@
+// OperatorTable: the operators under way, what each shard's leader is to do next, and those that
+// ended. The placement leader's, and volatile: a next leader begins with an empty table and derives
+// anew what is needed from the actual members (a learner that an earlier leader began to add is
+// gone on with, or removed).
+//
+//   each round:             RunRound(&view, settings, now, &table)
+//   for a shard's report:   view.Put(shard); order = table.Next(view, settings, shard.id, now)
+//   the order was refused:  table.OrderRefused(order.id, why, now)
+//
+// One thread. Bounded: operators by settings, ended ones and wishes by the limits here.
+#pragma once
+
+#include <absl/container/btree_map.h>
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "placement/schedule/cluster_view.h"
+#include "placement/schedule/operator.h"
+#include "placement/schedule/schedulers.h"
+#include "placement/schedule/settings.h"
+#include "placement/schedule/under_way.h"
+
+namespace quorate::placement {
+
+// To the shard's leader: make this true, if your epoch is still this one.
+struct Order {
+  OperatorId id;
+  ShardId shard;
+  ShardEpoch epoch;
+  Step step;
+};
+
+struct OperatorStatus {
+  Operator op;
+  size_t step = 0;  // the first that is not done; op.steps.size(): all are
+  Instant began;
+  Instant step_began;
+  std::string waits_for;  // a sentence; empty: the step was ordered
+};
+
+enum class Outcome : uint8_t { kDone, kEnded };  // kEnded: before all steps were done; see reason
+
+struct EndedOperator {
+  Operator op;
+  Outcome outcome = Outcome::kDone;
+  std::string reason;  // a sentence; empty if done
+  Instant began;
+  Instant ended;
+};
+
+class OperatorTable {
+ public:
+  static constexpr size_t kEndedMax = 1000;
+  static constexpr size_t kRefusalsMax = 5;  // of one step; then the operator ends
+  static constexpr Duration kAvoidFor = std::chrono::minutes(30);  // a node that did not catch up
+
+  // As with a new term of the placement group. Ids of operators begin at term * 1,000,000, so that
+  // an answer to an earlier leader's order is not taken for one to ours.
+  void Clear(uint64_t term);
+
+  // Admits an operator and gives it its id.
+  //   ALREADY_EXISTS       the shard has one under way
+  //   OVERLOADED           a limit, named
+  //   FAILED_PRECONDITION  the shard's members are not those that it was made for
+  Result<OperatorId> Admit(const ClusterView& view, const Settings& settings, Operator op,
+                           Instant now);
+  // What the shard's leader should do now; nothing: nothing, or wait. To be asked for each report
+  // of a shard; asking twice gives the same order again. Ends the operator if it is done, or if the
+  // members are not those of any of its steps.
+  std::optional<Order> Next(const ClusterView& view, const Settings& settings, ShardId shard,
+                            Instant now);
+  // The leader would not: it is asked again with its next reports, a few times.
+  void OrderRefused(OperatorId id, std::string why, Instant now);
+  // Ends what took too long, what is needed no more, and what cannot end well. Each round.
+  void Sweep(const ClusterView& view, const Settings& settings, Instant now);
+  // NOT_FOUND: no such operator is under way. What was begun is undone by the schedulers.
+  Status Cancel(OperatorId id, std::string reason, Instant now);
+
+  const absl::btree_map<ShardId, OperatorStatus>& under_way() const { return operators_; }
+  const UnderWay& effects() const { return effects_; }
+  // Oldest first.
+  const std::deque<EndedOperator>& ended() const { return ended_; }
+  // How many ended since Clear(), by kind and outcome.
+  uint64_t Ended(OperatorKind kind, Outcome outcome) const;
+
+  // Replaces what was wanted and not possible in the last round.
+  void SetWanted(std::vector<Wanted> wanted) { wanted_ = std::move(wanted); }
+  const std::vector<Wanted>& wanted() const { return wanted_; }
+  ShardId cursor() const { return cursor_; }
+  void set_cursor(ShardId cursor) { cursor_ = cursor; }
+
+  // Sentences. Of a shard: how it stands, what is under way and why, what it waits for, what ended
+  // lately. NOT_FOUND.
+  Result<std::vector<std::string>> Explain(const ClusterView& view, const Settings& settings,
+                                           ShardId shard, Instant now) const;
+  Result<std::vector<std::string>> Explain(OperatorId id, Instant now) const;
+
+ private:
+  void End(absl::btree_map<ShardId, OperatorStatus>::iterator it, Outcome outcome,
+           std::string reason, Instant now);
+
+  uint64_t last_id_ = 0;
+  absl::btree_map<ShardId, OperatorStatus> operators_;
+  absl::btree_map<ShardId, uint32_t> refusals_;
+  UnderWay effects_;
+  std::deque<EndedOperator> ended_;
+  std::map<std::pair<OperatorKind, Outcome>, uint64_t> counts_;
+  std::vector<Wanted> wanted_;
+  ShardId cursor_;
+};
+
+struct RoundReport {
+  std::array<uint32_t, kSchedulers> admitted{};  // by Scheduler
+  size_t wanted = 0;                             // what could not be, up to a bound
+};
+// One round: brings the view's judgement up to date, sweeps, asks each scheduler that is not paused
+// in the order of importance and admits what it proposes. About a millisecond if nothing is to do;
+// bounded by kProposalsMax and kShardsLookedAtMax if much is. The leader runs it every second.
+RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
+                     OperatorTable* table);
+
+}  // namespace quorate::placement

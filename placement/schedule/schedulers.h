@@ -1,0 +1,77 @@
+// The schedulers, in the order of their importance: each a pure function of what is known to what
+// should be done. The same answer for the same input: no clock, no random source, no memory.
+//
+// Each proposes only what the limits leave room for, and at most `kProposalsMax` a round; what is
+// wanted and cannot be is told with the reason.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "placement/schedule/cluster_view.h"
+#include "placement/schedule/operator.h"
+#include "placement/schedule/settings.h"
+#include "placement/schedule/under_way.h"
+
+namespace quorate::placement {
+
+struct Situation {
+  const ClusterView& view;
+  const Settings& settings;
+  Instant now;
+  const UnderWay& under_way;
+  // Where repair and rules go on among unsettled shards: after this one, and around.
+  ShardId after;
+};
+
+// What a shard needs and does not get now.
+struct Wanted {
+  OperatorKind kind = OperatorKind::kRepair;
+  ShardId shard;
+  std::string why_not;  // a sentence
+};
+
+struct Proposals {
+  std::vector<Operator> operators;
+  std::vector<Wanted> wanted;  // at most kWantedMax
+  ShardId reached;             // `after` of the next round
+};
+
+inline constexpr size_t kProposalsMax = 1000;  // of one scheduler in one round
+inline constexpr size_t kWantedMax = 100;
+inline constexpr size_t kShardsLookedAtMax = 2000;  // of one scheduler in one round
+
+// Replaces replicas on nodes that are gone, or down for longer than down_after; adds one where
+// there are too few; removes learners that belong to no operator, and goes on with those that an
+// earlier leader began to add. Operators are of kind kRepair.
+Proposals Repair(const Situation& situation);
+// Never two replicas on one node; removes one where there are too many; spreads them over zones,
+// racks and hosts as far as nodes allow: a move is made only if it makes a shard less crowded.
+Proposals Rules(const Situation& situation);
+// Draining nodes lose their leaders first, then their replicas.
+Proposals Drain(const Situation& situation);
+// By number, then by bytes, in proportion to the nodes' disks. A move is made only if it makes the
+// fuller of both nodes no emptier than the other: the sum of squares falls with each, so moves end.
+Proposals BalanceReplicas(const Situation& situation);
+// By number, then by requests. Only hands leaderships over; copies nothing.
+Proposals BalanceLeaders(const Situation& situation);
+
+// What a person asks for: checked as the schedulers' own, but for limits. INVALID_ARGUMENT or
+// FAILED_PRECONDITION with a sentence; `to` 0: the best node is chosen. Also the --dry-run.
+Result<Operator> PlanMove(const Situation& situation, ShardId shard, NodeId from, NodeId to);
+Result<Operator> PlanTransfer(const Situation& situation, ShardId shard, NodeId to);
+
+// How far the drain of a node is.
+struct DrainState {
+  uint64_t replicas = 0;
+  uint64_t leaders = 0;
+  uint64_t under_way = 0;      // operators
+  std::string standing_still;  // why nothing moves; empty: something does, or it is done
+  bool done() const { return replicas == 0 && leaders == 0; }
+};
+DrainState DrainStateOf(const Situation& situation, NodeId node);
+
+}  // namespace quorate::placement
