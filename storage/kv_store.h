@@ -101,6 +101,36 @@ class KvReader {
 
 using CommitCallback = absl::AnyInvocable<void(Status)>;
 
+// The store as it was when it was pinned, whatever was committed since. While one lives, the pages
+// that later commits free are not used again: LMDB's file grows by what is written meanwhile (and
+// uses it again afterwards). So whoever pins ends, and there are few of them (OrderedStore, and
+// raft::Host::Options::snapshots_max).
+//
+// Executor's thread, like the store, which outlives it. The pages are read on a thread of their
+// own, since they may have to come from the disk.
+class KvView {
+ public:
+  virtual ~KvView() = default;
+  struct Range {
+    std::string from;   // empty: from the first key
+    std::string to;     // empty: to the last one
+    std::string after;  // not empty: only what lies behind this key
+  };
+  struct Run {
+    // key, value, key, value, ... in store order, each length-prefixed (base/coding.h).
+    std::string pairs;
+    std::string last;  // the last key; empty: none
+    bool end = false;  // there is no more in the range
+  };
+  enum class What : uint8_t { kPairs, kKeys };  // kKeys: every value is empty instead
+  using ReadCallback = absl::AnyInvocable<void(Result<Run>)>;
+  // Reads until `bytes` are gathered, at least one pair if there is one; `done` runs in a later
+  // turn, in the order of the calls, unless the view is gone by then. UNAVAILABLE: the view had to
+  // be given up, another one will do. CORRUPTION: a page is damaged, and the store has dealt with
+  // that as if nobody had asked (LmdbStore: as if the scrubber had come by).
+  virtual void Read(Range range, size_t bytes, What what, ReadCallback done) = 0;
+};
+
 class KvStore : public KvReader {
  public:
   // Makes `batch` durable off the executor's thread. After a failure the store refuses everything:
@@ -108,6 +138,8 @@ class KvStore : public KvReader {
   void Commit(WriteBatch batch, CommitCallback done);
   // The same, without a copy. The store may read `ops` on another thread until `done` runs.
   virtual void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) = 0;
+  // What the commits made whose callback has run, and perhaps some after them.
+  virtual Result<std::unique_ptr<KvView>> Pin() = 0;
   // Bytes of the store on disk, for the low-space rule and metrics.
   virtual uint64_t SizeBytes() const = 0;
   // Of them, those that later commits use before the file grows.

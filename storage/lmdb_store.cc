@@ -27,10 +27,6 @@
 namespace quorate::storage {
 namespace {
 
-std::string_view View(const MDB_val& v) { return {static_cast<const char*>(v.mv_data), v.mv_size}; }
-// LMDB does not write through keys and values that it is given.
-MDB_val Val(std::string_view v) { return {v.size(), const_cast<char*>(v.data())}; }
-
 int Compare(const MDB_val* a, const MDB_val* b) { return CompareKeys(View(*a), View(*b)); }
 
 constexpr uint64_t kFullBelowBytes = 4 << 20;
@@ -66,6 +62,13 @@ LmdbStore::Rep::~Rep() {
   }
   wake.notify_one();
   if (thread.joinable()) thread.join();
+  {
+    std::lock_guard lock(views_mutex);
+    views_stopped = true;
+  }
+  views_wake.notify_one();
+  if (views_thread.joinable()) views_thread.join();
+  GiveUpPinned();
   if (cursor != nullptr) mdb_cursor_close(cursor);
   if (reader != nullptr) mdb_txn_abort(reader);
   if (env != nullptr) mdb_env_close(env);
@@ -94,6 +97,7 @@ Status LmdbStore::Rep::Open() {
   mdb_txn_reset(reader);
   RETURN_IF_ERROR(MakeDurable(directory));
   thread = std::thread([this] { Run(); });
+  views_thread = std::thread([this] { RunViews(); });
   return Status::Ok();
 }
 
@@ -283,6 +287,7 @@ Status LmdbStore::Rep::EnsureRoom(const std::vector<const Overlay::Op*>& ops) {
 
 Status LmdbStore::Rep::Grow() {
   std::lock_guard lock(map_mutex);
+  GiveUpPinned();
   const int error = mdb_env_set_mapsize(env, map_bytes * 2);
   if (error != 0) return Failed("grow", options.directory, error);
   map_bytes *= 2;

@@ -10,7 +10,9 @@
 // be tried again, and it needs no space.
 //
 // Reads run on the executor's thread in a read transaction that is renewed for the call and reset
-// before it returns. None is ever left open, since an open one pins every page freed after it.
+// before it returns. Only a pinned view (kv_store.h) leaves one open, and with it every page freed
+// after it; its reads run on a thread of their own. LMDB cannot replace its map under an open
+// transaction: when the map has to grow, all views are given up first.
 //
 // Damage (lmdb_check.h says what is verified when). What leads to the leaves is checked at Open; if
 // that is damaged, the whole file is set aside as data.mdb.damaged and an empty store opened: the
@@ -64,6 +66,7 @@ class LmdbStore final : public KvStore {
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   Status ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
+  Result<std::unique_ptr<KvView>> Pin() override;
   uint64_t SizeBytes() const override;
   uint64_t ReusableBytes() const override;
   bool waits_for_space() const override;
@@ -74,6 +77,7 @@ class LmdbStore final : public KvStore {
 
  private:
   struct Rep;
+  class PinnedView;
   explicit LmdbStore(std::unique_ptr<Rep> rep);
   std::unique_ptr<Rep> rep_;
 };

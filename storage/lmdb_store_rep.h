@@ -22,10 +22,23 @@
 
 namespace quorate::storage {
 
+inline std::string_view View(const MDB_val& v) {
+  return {static_cast<const char*>(v.mv_data), v.mv_size};
+}
+// LMDB does not write through keys and values that it is given.
+inline MDB_val Val(std::string_view v) { return {v.size(), const_cast<char*>(v.data())}; }
+
 struct LmdbStore::Rep {
   struct Job {
     std::shared_ptr<const Overlay> ops;
     CommitCallback done;
+  };
+
+  // A view's transaction. Whoever uses it holds `mutex`.
+  struct Pinned {
+    std::mutex mutex;
+    MDB_txn* txn = nullptr;  // null: ended, or given up
+    LmdbCheck::Meta meta;    // unless all is verified
   };
 
   Rep(Env& env, Options options)
@@ -66,6 +79,13 @@ struct LmdbStore::Rep {
   int TryApply(const std::vector<const Overlay::Op*>& ops);
   Status EnsureRoom(const std::vector<const Overlay::Op*>& ops);
   Status Grow();
+  // ---- views (lmdb_view.cc)
+  Result<std::shared_ptr<Pinned>> PinNewest();
+  void EndPinned(const std::shared_ptr<Pinned>& pinned);
+  void GiveUpPinned();
+  Result<KvView::Run> ReadPinned(Pinned& pinned, const KvView::Range& range, size_t bytes,
+                                 KvView::What what) const;
+  void RunViews();
   void CountReusable();
   // Runs `body(MDB_txn*)` in a read transaction.
   template <class Body>
@@ -116,6 +136,14 @@ struct LmdbStore::Rep {
   std::atomic<uint64_t> reusable_bytes = 0;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
   std::thread thread;
+
+  std::mutex pinned_mutex;  // taken before any Pinned::mutex
+  std::vector<std::shared_ptr<Pinned>> pinned;
+  std::mutex views_mutex;
+  std::condition_variable views_wake;
+  std::deque<Closure> views_queue;
+  bool views_stopped = false;
+  std::thread views_thread;
 };
 
 }  // namespace quorate::storage

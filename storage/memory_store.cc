@@ -3,10 +3,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/coding.h"
 
 namespace quorate::storage {
 
 void MemoryDisk::ApplyFirst() {
+  pinned_.reset();
   in_flight_.front()->ForEach([this](const WriteBatch::Op& op) {
     if (op.value) {
       pairs_.Put(op.key, op.value);
@@ -23,6 +25,7 @@ void MemoryDisk::Lose(const std::string& from, const std::string& to) {
   for (Overlay::Cursor each(pairs_, from, to); each.valid(); each.Next()) {
     keys.push_back(each.op().key);
   }
+  pinned_.reset();
   for (const std::string& key : keys) pairs_.Erase(key);
   lost_.emplace_back(from, to);
 }
@@ -84,6 +87,47 @@ void MemoryStore::CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallba
   disk_.in_flight_.push_back(std::move(ops));
   callbacks_.push_back(std::move(done));
   if (callbacks_.size() == 1) StartNext();
+}
+
+// A read is made at once and told a turn later: the state does not change.
+class MemoryStore::View final : public KvView {
+ public:
+  View(Executor& executor, std::shared_ptr<const Overlay> pairs)
+      : executor_(executor), pairs_(std::move(pairs)) {}
+
+  void Read(Range range, size_t bytes, What what, ReadCallback done) override {
+    Run run;
+    run.end = true;
+    const std::string& first = range.after.empty() ? range.from : range.after;
+    for (Overlay::Cursor at(*pairs_, first, range.to); at.valid(); at.Next()) {
+      if (at.op().key == range.after) continue;
+      if (run.pairs.size() >= bytes && !run.last.empty()) {
+        run.end = false;
+        break;
+      }
+      PutLengthPrefixed(&run.pairs, at.op().key);
+      PutLengthPrefixed(&run.pairs, what == What::kPairs ? *at.op().value : std::string_view());
+      run.last = at.op().key;
+    }
+    executor_.Post([alive = std::weak_ptr<bool>(alive_), done = std::move(done),
+                    run = std::move(run)]() mutable {
+      if (!alive.expired()) done(std::move(run));
+    });
+  }
+
+ private:
+  Executor& executor_;
+  const std::shared_ptr<const Overlay> pairs_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+Result<std::unique_ptr<KvView>> MemoryStore::Pin() {
+  std::shared_ptr<const Overlay> pairs = disk_.pinned_.lock();
+  if (pairs == nullptr) {
+    pairs = std::make_shared<const Overlay>(disk_.pairs_);
+    disk_.pinned_ = pairs;
+  }
+  return std::unique_ptr<KvView>(std::make_unique<View>(env_.executor, std::move(pairs)));
 }
 
 void MemoryStore::StartNext() {

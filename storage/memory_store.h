@@ -35,7 +35,8 @@ class MemoryDisk {
   friend class MemoryStore;
   void ApplyFirst();
 
-  Overlay pairs_;  // over nothing: without deletions
+  Overlay pairs_;                        // over nothing: without deletions
+  std::weak_ptr<const Overlay> pinned_;  // a copy of pairs_, if nothing was changed since
   std::deque<std::shared_ptr<const Overlay>> in_flight_;
   std::optional<Status> failure_;
   std::vector<KvStore::Range> lost_;
@@ -57,11 +58,14 @@ class MemoryStore final : public KvStore {
   Status Scan(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   Status ScanBack(std::string_view from, std::string_view to, ScanVisitor visit) const override;
   void CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallback done) override;
+  // A copy, shared by those who pin the same state.
+  Result<std::unique_ptr<KvView>> Pin() override;
   std::vector<Range> Damaged() const override { return disk_.lost_; }
   void ForgetDamage() override { disk_.lost_.clear(); }
   uint64_t SizeBytes() const override { return disk_.pairs_.bytes(); }
 
  private:
+  class View;
   void StartNext();
   void FinishFirst();
 

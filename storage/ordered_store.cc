@@ -1,5 +1,7 @@
 #include "storage/ordered_store.h"
 
+#include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "base/check.h"
@@ -14,6 +16,8 @@
 namespace quorate::storage {
 namespace {
 
+constexpr Duration kEraseRetry = 1s;  // after a read that failed
+
 std::string AppliedPrefix() { return std::string(1, kStorageTag) + "applied"; }
 
 std::string AppliedKey(GroupId group) {
@@ -22,11 +26,72 @@ std::string AppliedKey(GroupId group) {
   return MakeKey(body);
 }
 
+std::string ErasingPrefix() { return std::string(1, kStorageTag) + "erasing"; }
+
+std::string ErasingKey(GroupId group) {
+  std::string body = ErasingPrefix();
+  PutOrdered64(&body, group.value());
+  return MakeKey(body);
+}
+
+using Spans = OrderedStore::Spans;
+
+bool Touch(std::string_view a_from, std::string_view a_to, std::string_view b_from,
+           std::string_view b_to) {
+  const bool before = !a_to.empty() && !b_from.empty() && CompareKeys(a_to, b_from) <= 0;
+  const bool behind = !b_to.empty() && !a_from.empty() && CompareKeys(b_to, a_from) <= 0;
+  return !before && !behind;
+}
+
+bool Touch(const Spans& a, const Spans& b) {
+  for (const auto& [from, to] : a) {
+    for (const auto& [begin, end] : b) {
+      if (Touch(from, to, begin, end)) return true;
+    }
+  }
+  return false;
+}
+
+// A group whose state is being deleted, to be gone for good or to make room for another one.
+struct Erasure {
+  enum class Kind : uint8_t { kDrop = 1, kReplace = 2 };
+
+  Kind kind = Kind::kReplace;
+  Spans spans;
+  Closure done = nullptr;
+  std::shared_ptr<bool> begun = std::make_shared<bool>(true);  // this one, and no later one
+
+  std::string Encode() const {
+    std::string out(1, static_cast<char>(kind));
+    PutVarint(&out, spans.size());
+    for (const auto& [from, to] : spans) {
+      PutLengthPrefixed(&out, from);
+      PutLengthPrefixed(&out, to);
+    }
+    return out;
+  }
+  bool Decode(std::string_view bytes) {
+    if (bytes.empty()) return false;
+    kind = static_cast<Kind>(bytes.front());
+    bytes.remove_prefix(1);
+    uint64_t count = 0;
+    if (kind != Kind::kDrop && kind != Kind::kReplace) return false;
+    if (!GetVarint(&bytes, &count)) return false;
+    for (; count > 0; --count) {
+      std::string_view from, to;
+      if (!GetLengthPrefixed(&bytes, &from) || !GetLengthPrefixed(&bytes, &to)) return false;
+      spans.emplace_back(from, to);
+    }
+    return bytes.empty();
+  }
+};
+
 }  // namespace
 
 struct OrderedStore::Rep {
-  Rep(Env& env, KvStore& store, Options options)
-      : env(env),
+  Rep(OrderedStore& reader, Env& env, KvStore& store, Options options)
+      : reader(reader),
+        env(env),
         store(store),
         options(options),
         flushes(env.metrics.GetCounter("quorate_overlay_flushes_total", "overlay flushes")),
@@ -42,14 +107,22 @@ struct OrderedStore::Rep {
 
   Status Load();
   void Touch(GroupId group, uint64_t index);
-  void DeleteSpans(const OrderedStore& reader,
-                   const std::vector<std::pair<std::string, std::string>>& spans);
+  Status LoadErasures();
+  // Puts the mark and queues the deletions.
+  void Erase(GroupId group, Erasure::Kind kind, Spans spans, Closure done);
+  void ForgetErasure(GroupId group);
+  void EraseNext();
+  void EraseStep();
+  void Erased(KvView::Run run);
+  void EraseEnds();
+  bool Room();
   void Changed();
   bool Clean() const { return active.empty() && dirty.empty(); }
   void StartFlush();
   void Flushed(Status status, Instant begun);
   void Fail(Status status);
 
+  OrderedStore& reader;
   Env& env;
   KvStore& store;
   const Options options;
@@ -61,6 +134,17 @@ struct OrderedStore::Rep {
   std::map<GroupId, Group> groups;
   std::vector<GroupId> dirty;
   std::vector<std::pair<GroupId, uint64_t>> flushing;  // applied indexes in `immutable`
+
+  std::map<GroupId, Erasure> erasures;
+  std::deque<GroupId> to_erase;  // the first one is under way, if `erasing`
+  struct Erasing {
+    size_t span = 0;
+    std::string after;
+    std::unique_ptr<KvView> view;  // one step's: it must not live long
+    TimerId retry = 0;
+  };
+  std::shared_ptr<Erasing> erasing;  // null: nothing to do; whoever calls back sees that it changed
+  std::vector<Closure> room_waiters;
 
   TimerId timer = 0;
   bool due = false;  // the interval passed, or someone asked, while a flush was running
@@ -91,6 +175,28 @@ Status OrderedStore::Rep::Load() {
           return false;
         }
         groups[GroupId(group)] = {.applied = index, .flushed = index};
+        return true;
+      });
+  if (!read.ok() || !bad.ok()) return read.ok() ? bad : read;
+  return LoadErasures();
+}
+
+Status OrderedStore::Rep::LoadErasures() {
+  const std::string prefix = ErasingPrefix();
+  Status bad = Status::Ok();
+  const Status read =
+      store.Scan(MakeKey(prefix), {}, [&](std::string_view key, std::string_view value) {
+        std::string_view body = KeyBody(key);
+        if (!body.starts_with(prefix)) return false;
+        body.remove_prefix(prefix.size());
+        uint64_t group = 0;
+        Erasure erasure;
+        if (!GetOrdered64(&body, &group) || !erasure.Decode(value)) {
+          bad = Corruption("what the store says of a replaced group does not decode");
+          return false;
+        }
+        if (erasure.kind == Erasure::Kind::kDrop) to_erase.push_back(GroupId(group));
+        erasures[GroupId(group)] = std::move(erasure);
         return true;
       });
   return read.ok() ? bad : read;
@@ -162,6 +268,7 @@ void OrderedStore::Rep::Flushed(Status status, Instant begun) {
   }
   overlay.Set(static_cast<int64_t>(Bytes()));
   const std::weak_ptr<bool> still = alive;
+  for (Closure& fn : std::exchange(room_waiters, {})) env.executor.Post(std::move(fn));
   for (CommitCallback& done : waiters) done(Status::Ok());
   if (!still.expired() && on_flushed) on_flushed();
 }
@@ -179,13 +286,15 @@ void OrderedStore::Rep::Fail(Status status) {
 }
 
 OrderedStore::OrderedStore(Env& env, KvStore& store, Options options)
-    : rep_(std::make_unique<Rep>(env, store, options)) {
+    : rep_(std::make_unique<Rep>(*this, env, store, options)) {
   Status status = rep_->Load();
-  if (status.ok()) return;
+  if (status.ok() && rep_->to_erase.empty()) return;
   // Nobody has registered for failures yet.
   env.executor.Post([rep = rep_.get(), alive = std::weak_ptr<bool>(rep_->alive),
                      status = std::move(status)]() mutable {
-    if (!alive.expired()) rep->Fail(std::move(status));
+    if (alive.expired()) return;
+    if (!status.ok()) return rep->Fail(std::move(status));
+    if (rep->erasing == nullptr) rep->EraseNext();
   });
 }
 
@@ -199,36 +308,201 @@ void OrderedStore::Apply(GroupId group, uint64_t index, WriteBatch batch) {
   rep_->Changed();
 }
 
-// Only what exists needs a tombstone; what exists may be large, but so is the state that replaces
-// it.
-void OrderedStore::Rep::DeleteSpans(const OrderedStore& reader,
-                                    const std::vector<std::pair<std::string, std::string>>& spans) {
+void OrderedStore::Replace(GroupId group, uint64_t index, Spans spans, WriteBatch batch) {
+  CHECK(index > 0);
+  PROBE("storage: store span replaced");
   std::vector<std::string> keys;
   for (const auto& [from, to] : spans) {
-    const Status status = reader.Scan(from, to, [&](std::string_view key, std::string_view) {
+    const Status status = Scan(from, to, [&](std::string_view key, std::string_view) {
       keys.emplace_back(key);
       return true;
     });
-    if (!status.ok()) return Fail(status);
+    if (!status.ok()) return rep_->Fail(status);
   }
-  for (std::string& key : keys) active.Put(std::move(key), std::nullopt);
-}
-
-void OrderedStore::Replace(GroupId group, uint64_t index,
-                           std::vector<std::pair<std::string, std::string>> spans,
-                           WriteBatch batch) {
-  CHECK(index > 0);
-  PROBE("storage: store span replaced");
-  rep_->DeleteSpans(*this, spans);
+  for (std::string& key : keys) rep_->active.Put(std::move(key), std::nullopt);
   for (WriteBatch::Op& op : batch.ops) rep_->active.Put(std::move(op.key), std::move(op.value));
   rep_->Touch(group, index);
   rep_->Changed();
 }
 
-void OrderedStore::Drop(GroupId group, std::vector<std::pair<std::string, std::string>> spans) {
-  rep_->DeleteSpans(*this, spans);
+// ---- whole states
+// --------------------------------------------------------------------------------
+
+void OrderedStore::Rep::Erase(GroupId group, Erasure::Kind kind, Spans spans, Closure done) {
+  Erasure& erasure = erasures[group];
+  for (auto& span : erasure.spans) {
+    if (std::find(spans.begin(), spans.end(), span) == spans.end()) spans.push_back(span);
+  }
+  ForgetErasure(group);
+  erasures[group] = {.kind = kind, .spans = std::move(spans), .done = std::move(done)};
+  if (!MUTANT("store-replaced-without-mark")) {
+    active.Put(ErasingKey(group), erasures[group].Encode());
+  }
+  to_erase.push_back(group);
+  if (erasing == nullptr) EraseNext();
+}
+
+// It has ended, or begins anew.
+void OrderedStore::Rep::ForgetErasure(GroupId group) {
+  erasures.erase(group);
+  const bool under_way = erasing != nullptr && to_erase.front() == group;
+  std::erase(to_erase, group);
+  if (!under_way) return;
+  env.executor.Cancel(erasing->retry);
+  erasing.reset();
+  EraseNext();
+}
+
+void OrderedStore::Rep::EraseNext() {
+  erasing.reset();
+  if (to_erase.empty()) return;
+  erasing = std::make_shared<Erasing>();
+  // The view shows only what is below the overlay.
+  reader.Flush([this, current = std::weak_ptr<Erasing>(erasing)](const Status& status) {
+    if (status.ok() && !current.expired()) EraseStep();
+  });
+}
+
+void OrderedStore::Rep::EraseStep() {
+  const std::weak_ptr<Erasing> current = erasing;
+  const auto again = [this, current] {
+    if (!current.expired()) EraseStep();
+  };
+  const Spans& spans = erasures[to_erase.front()].spans;
+  if (erasing->span == spans.size()) return EraseEnds();
+  if (!Room()) {
+    room_waiters.push_back(again);
+    return;
+  }
+  const auto failed = [this, again](const Status& status) {
+    env.log.Warn("store: group {}: deleting its state: {}; it is tried again", to_erase.front(),
+                 status.ToString());
+    erasing->view.reset();
+    erasing->retry = env.executor.After(kEraseRetry, again);
+  };
+  auto view = store.Pin();
+  if (!view.ok()) return failed(view.status());
+  erasing->view = std::move(*view);
+  const auto& [from, to] = spans[erasing->span];
+  erasing->view->Read({from, to, erasing->after}, options.erase_bytes, KvView::What::kKeys,
+                      [this, current, failed](Result<KvView::Run> run) {
+                        if (current.expired()) return;
+                        if (!run.ok()) return failed(run.status());
+                        Erased(*std::move(run));
+                      });
+}
+
+void OrderedStore::Rep::Erased(KvView::Run run) {
+  std::string_view pairs = run.pairs;
+  std::string_view key, value;
+  while (GetLengthPrefixed(&pairs, &key) && GetLengthPrefixed(&pairs, &value)) {
+    active.Put(std::string(key), std::nullopt);
+  }
+  erasing->after = std::move(run.last);
+  if (run.end) {
+    ++erasing->span;
+    erasing->after.clear();
+  }
+  Changed();
+  // Not within the view's own callback.
+  env.executor.Post([this, current = std::weak_ptr<Erasing>(erasing)] {
+    if (current.expired()) return;
+    erasing->view.reset();
+    EraseStep();
+  });
+}
+
+void OrderedStore::Rep::EraseEnds() {
+  const GroupId group = to_erase.front();
+  to_erase.pop_front();
+  Erasure& erasure = erasures[group];
+  Closure done = std::move(erasure.done);
+  if (erasure.kind == Erasure::Kind::kDrop) {
+    PROBE("storage: group dropped");
+    active.Put(ErasingKey(group), std::nullopt);
+    erasures.erase(group);
+    Changed();
+    reader.Flush([done = std::move(done)](const Status& status) mutable {
+      if (status.ok() && done) done();
+    });
+  } else if (done) {
+    env.executor.Post(
+        [begun = std::weak_ptr<bool>(erasure.begun), done = std::move(done)]() mutable {
+          if (!begun.expired()) done();
+        });
+  }
+  EraseNext();
+}
+
+bool OrderedStore::Rep::Room() {
+  if (active.bytes() >= options.bulk_bytes) StartFlush();
+  return active.bytes() < options.bulk_bytes;
+}
+
+void OrderedStore::Drop(GroupId group, Spans spans, WriteBatch batch, Closure done) {
+  for (WriteBatch::Op& op : batch.ops) rep_->active.Put(std::move(op.key), std::move(op.value));
   rep_->Touch(group, 0);
+  rep_->Erase(group, Erasure::Kind::kDrop, std::move(spans), std::move(done));
   rep_->Changed();
+}
+
+bool OrderedStore::Dropping(const Spans& spans) const {
+  return std::any_of(rep_->erasures.begin(), rep_->erasures.end(), [&](const auto& each) {
+    return each.second.kind == Erasure::Kind::kDrop && storage::Touch(each.second.spans, spans);
+  });
+}
+
+bool OrderedStore::Dropping(GroupId group) const {
+  const auto it = rep_->erasures.find(group);
+  return it != rep_->erasures.end() && it->second.kind == Erasure::Kind::kDrop;
+}
+
+void OrderedStore::BeginReplace(GroupId group, Spans spans, Closure erased) {
+  CHECK(!Dropping(group), "group {} is replaced while it is dropped", group);
+  PROBE("storage: state replaced");
+  rep_->Erase(group, Erasure::Kind::kReplace, std::move(spans), std::move(erased));
+  rep_->Changed();
+}
+
+const OrderedStore::Spans* OrderedStore::Replacing(GroupId group) const {
+  const auto it = rep_->erasures.find(group);
+  const bool found = it != rep_->erasures.end() && it->second.kind == Erasure::Kind::kReplace;
+  return found ? &it->second.spans : nullptr;
+}
+
+void OrderedStore::PutReplaced(GroupId group, WriteBatch batch) {
+  CHECK(Replacing(group) != nullptr, "group {} is not being replaced", group);
+  for (WriteBatch::Op& op : batch.ops) rep_->active.Put(std::move(op.key), std::move(op.value));
+  rep_->Changed();
+}
+
+void OrderedStore::EndReplace(GroupId group, uint64_t index, WriteBatch batch) {
+  CHECK(index > 0);
+  PutReplaced(group, std::move(batch));
+  rep_->active.Put(ErasingKey(group), std::nullopt);
+  rep_->ForgetErasure(group);
+  rep_->Touch(group, index);
+  rep_->Changed();
+}
+
+bool OrderedStore::Room() { return rep_->Room(); }
+
+void OrderedStore::WhenRoom(Closure fn) {
+  if (!Room()) return rep_->room_waiters.push_back(std::move(fn));
+  rep_->env.executor.Post(std::move(fn));
+}
+
+void OrderedStore::Pin(PinCallback done) {
+  Flush([rep = rep_.get(), done = std::move(done)](const Status& status) mutable {
+    if (!status.ok()) return done(status);
+    done(rep->store.Pin());
+  });
+}
+
+std::string OrderedStore::AppliedIndexKey(GroupId group) { return AppliedKey(group); }
+
+bool OrderedStore::ParseAppliedIndex(std::string_view value, uint64_t* index) {
+  return GetFixed64(&value, index) && value.empty();
 }
 
 uint64_t OrderedStore::AppliedIndex(GroupId group) const {
@@ -369,19 +643,14 @@ Status OrderedStore::ScanBack(std::string_view from, std::string_view to, ScanVi
       [](std::string_view a, std::string_view b) { return CompareKeys(a, b) > 0; }, visit);
 }
 
-bool OrderedStore::Damaged(GroupId group,
-                           const std::vector<std::pair<std::string, std::string>>& spans) const {
-  for (const auto& [from, to] : rep_->store.Damaged()) {
-    const auto holds = [&from = from, &to = to](std::string_view key) {
-      return (from.empty() || CompareKeys(from, key) <= 0) &&
-             (to.empty() || CompareKeys(key, to) < 0);
+bool OrderedStore::Damaged(GroupId group, const Spans& spans) const {
+  for (const KvStore::Range& lost : rep_->store.Damaged()) {
+    const auto holds = [&lost](std::string_view key) {
+      return (lost.first.empty() || CompareKeys(lost.first, key) <= 0) &&
+             (lost.second.empty() || CompareKeys(key, lost.second) < 0);
     };
-    if (holds(AppliedKey(group))) return true;
-    for (const auto& [begin, end] : spans) {
-      const bool before = !end.empty() && !from.empty() && CompareKeys(end, from) <= 0;
-      const bool behind = !begin.empty() && !to.empty() && CompareKeys(to, begin) <= 0;
-      if (!before && !behind) return true;
-    }
+    if (holds(AppliedKey(group)) || holds(ErasingKey(group))) return true;
+    if (storage::Touch(Spans{lost}, spans)) return true;
   }
   return false;
 }

@@ -110,6 +110,7 @@ class SimNode::HookedStore final : public storage::KvStore {
     });
     Reached(StorePoint::kCommitBegun);
   }
+  Result<std::unique_ptr<storage::KvView>> Pin() override { return store_.Pin(); }
   uint64_t SizeBytes() const override { return store_.SizeBytes(); }
   std::vector<Range> Damaged() const override { return store_.Damaged(); }
   void ForgetDamage() override { store_.ForgetDamage(); }

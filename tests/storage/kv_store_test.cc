@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "base/coding.h"
 #include "base/probe.h"
@@ -121,6 +122,138 @@ void ApplyTo(const WriteBatch& batch, Model* model) {
       model->erase(Split(op.key));
     }
   }
+}
+
+// All that a view has in the range, read in steps; `step` runs what has to run meanwhile.
+Pairs ReadView(KvView& view, const std::string& from, const std::string& to, size_t bytes,
+               KvView::What what, const std::function<void(const std::function<bool()>&)>& run) {
+  Pairs pairs;
+  KvView::Range range{from, to, {}};
+  for (bool end = false; !end;) {
+    std::optional<Result<KvView::Run>> read;
+    view.Read(range, bytes, what, [&](Result<KvView::Run> result) { read = std::move(result); });
+    EXPECT_FALSE(read.has_value()) << "never within the call";
+    run([&] { return read.has_value(); });
+    EXPECT_TRUE((*read).ok()) << read->status().ToString();
+    if (!read->ok()) break;
+    std::string_view left = (*read)->pairs;
+    std::string_view key, value;
+    size_t count = 0;
+    while (GetLengthPrefixed(&left, &key) && GetLengthPrefixed(&left, &value)) {
+      pairs.emplace_back(key, value);
+      ++count;
+    }
+    EXPECT_TRUE(left.empty());
+    EXPECT_EQ((*read)->last, count == 0 ? "" : pairs.back().first);
+    EXPECT_LE((*read)->pairs.size(), bytes + 64);
+    end = (*read)->end;
+    EXPECT_TRUE(end || count > 0) << "a step goes on";
+    range.after = (*read)->last;
+  }
+  return pairs;
+}
+
+TEST(KvStore, ViewsOfBothShowWhatWasThereWhenTheyWerePinned) {
+  TempDirectory directory;
+  ThreadEnv real;
+  auto opened = LmdbStore::Open(real.env, {.directory = directory.path()});
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  const std::unique_ptr<LmdbStore> lmdb = std::move(*opened);
+  TestEnv world;
+  MemoryDisk disk;
+  MemoryStore memory(world.env, disk);
+  Model model;
+  Random random(3);
+  struct Views {
+    std::unique_ptr<KvView> lmdb, memory;
+    Model model;
+  };
+  std::vector<Views> views;
+  for (int round = 0; round < 150; ++round) {
+    const WriteBatch batch = RandomBatch(random);
+    ApplyTo(batch, &model);
+    int committed = 0;
+    const auto count = [&](const Status& status) { committed += status.ok() ? 1 : 100; };
+    lmdb->Commit(batch, count);
+    memory.Commit(batch, count);
+    real.executor.RunUntil([&] { return committed > 0; });
+    ASSERT_TRUE(world.executor.RunUntil([&] { return committed == 2; }));
+    if (views.size() == 4) views.erase(views.begin() + static_cast<int>(random.Below(4)));
+    views.push_back({lmdb->Pin().value(), memory.Pin().value(), model});
+    for (Views& each : views) {
+      const std::string from = random.Chance(0.3) ? "" : RandomKey(random);
+      const std::string to = random.Chance(0.3) ? "" : RandomKey(random);
+      const size_t bytes = 1 + random.Below(100);
+      const bool keys = random.Chance(0.3);
+      const KvView::What what = keys ? KvView::What::kKeys : KvView::What::kPairs;
+      Pairs want = ScanModel(each.model, from, to, 10'000);
+      if (keys) {
+        for (auto& [key, value] : want) value.clear();
+      }
+      EXPECT_EQ(ReadView(*each.lmdb, from, to, bytes, what,
+                         [&](const auto& done) { real.executor.RunUntil(done); }),
+                want);
+      EXPECT_EQ(ReadView(*each.memory, from, to, bytes, what,
+                         [&](const auto& done) { world.executor.RunUntil(done); }),
+                want);
+    }
+  }
+}
+
+TEST(LmdbStore, GivesViewsUpBeforeItsMapGrows) {
+  TempDirectory directory;
+  ThreadEnv real;
+  auto opened = LmdbStore::Open(real.env, {.directory = directory.path(), .map_bytes = 1 << 20});
+  ASSERT_TRUE(opened.ok());
+  const auto store = std::move(*opened);
+  int committed = 0;
+  const auto commit = [&](const std::string& key, size_t bytes) {
+    WriteBatch batch;
+    batch.Put(MakeKey(key), std::string(bytes, 'x'));
+    store->Commit(std::move(batch), [&](const Status& status) { committed += status.ok(); });
+    real.executor.RunUntil([&, want = committed + 1] { return committed == want; });
+  };
+  const auto read = [&](KvView& view) {
+    std::optional<Status> status;
+    view.Read({}, 1, KvView::What::kPairs,
+              [&](const Result<KvView::Run>& run) { status = run.status(); });
+    real.executor.RunUntil([&] { return status.has_value(); });
+    return *status;
+  };
+  commit("a", 10);
+  const auto view = std::move(store->Pin().value());
+  EXPECT_TRUE(read(*view).ok());
+  commit("b", 3 << 20);
+  EXPECT_EQ(read(*view).code(), Code::kUnavailable);
+  EXPECT_TRUE(read(*store->Pin().value()).ok());
+}
+
+TEST(LmdbStore, AViewThatIsGoneLetsItsPagesBeUsedAgain) {
+  TempDirectory directory;
+  ThreadEnv real;
+  const auto store = std::move(LmdbStore::Open(real.env, {.directory = directory.path()}).value());
+  int committed = 0;
+  const auto churn = [&](int times) {
+    for (int i = 0; i < times; ++i) {
+      WriteBatch batch;
+      batch.Put(MakeKey("a"), std::string(1 << 20, static_cast<char>('a' + i % 26)));
+      store->Commit(std::move(batch), [&](const Status& status) { committed += status.ok(); });
+      real.executor.RunUntil([&, want = committed + 1] { return committed == want; });
+    }
+    return store->SizeBytes();
+  };
+  const uint64_t alone = churn(10);
+  auto view = std::move(store->Pin().value());
+  const uint64_t pinned = churn(20);
+  EXPECT_GT(pinned, alone + (15 << 20));
+  // Its end is asked for, and read behind it.
+  view.reset();
+  bool ended = false;
+  auto last = std::move(store->Pin().value());
+  last->Read({}, 1, KvView::What::kKeys, [&](const auto&) { ended = true; });
+  real.executor.RunUntil([&] { return ended; });
+  last.reset();
+  EXPECT_LE(churn(20), pinned + (2 << 20));
 }
 
 TEST(KvStore, LmdbAndMemoryAgreeWithAMap) {

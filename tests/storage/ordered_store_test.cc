@@ -47,7 +47,12 @@ class OrderedStoreTest : public ::testing::Test {
   OrderedStoreTest() { Build(); }
   void Build() {
     memory_ = std::make_unique<MemoryStore>(world_.env, disk_);
-    store_ = std::make_unique<OrderedStore>(world_.env, *memory_, OrderedStore::Options());
+    store_ = std::make_unique<OrderedStore>(world_.env, *memory_, options_);
+  }
+  void Rebuild() {
+    store_.reset();
+    memory_.reset();
+    Build();
   }
   void Crash() {
     store_.reset();
@@ -71,6 +76,9 @@ class OrderedStoreTest : public ::testing::Test {
     EXPECT_TRUE(status.ok()) << status.ToString();
   }
 
+  const OrderedStore::Spans kSpanA{{MakeKey("a"), MakeKey("b")}};
+
+  OrderedStore::Options options_;
   TestEnv world_;
   MemoryDisk disk_;
   std::unique_ptr<MemoryStore> memory_;
@@ -177,15 +185,190 @@ TEST_F(OrderedStoreTest, DropForgetsTheGroup) {
   Put(kA, 9, "a", "1");
   Put(kB, 3, "b", "2");
   Flush();
-  store_->Drop(kA, {{MakeKey("a"), MakeKey("b")}});
+  Put(kA, 10, "a1", "in the overlay");
+  bool dropped = false;
+  WriteBatch with;
+  with.Put(MakeKey("z"), "kept of it");
+  store_->Drop(kA, kSpanA, std::move(with), [&] { dropped = true; });
   EXPECT_EQ(store_->AppliedIndex(kA), 0u);
+  EXPECT_EQ(Get("z"), "kept of it");
+  EXPECT_FALSE(dropped);
+  EXPECT_TRUE(store_->Dropping(kA));
+  EXPECT_TRUE(store_->Dropping({{MakeKey("a5"), {}}}));
+  EXPECT_FALSE(store_->Dropping({{MakeKey("b"), {}}}));
+  world_.executor.RunFor(1s);
+  EXPECT_TRUE(dropped);
+  EXPECT_FALSE(store_->Dropping(kA));
   EXPECT_EQ(Get("a"), std::nullopt);
-  Flush();
+  EXPECT_EQ(Get("a1"), std::nullopt);
   EXPECT_EQ(store_->Groups(), std::vector<GroupId>{kB});
   Crash();
   EXPECT_EQ(store_->Groups(), std::vector<GroupId>{kB});
+  EXPECT_EQ(Get("a"), std::nullopt);
+  EXPECT_EQ(Get("b"), "2");
+  EXPECT_EQ(disk_.size(), 3u) << "b, z and the applied index of one";
   Put(kA, 1, "a", "again");  // a successor starts from the beginning
   EXPECT_EQ(store_->AppliedIndex(kA), 1u);
+}
+
+// Crashes at many moments: a dropped state goes on going, a replaced one is marked as none.
+class WholeStateTest : public OrderedStoreTest, public ::testing::WithParamInterface<int> {
+ protected:
+  static constexpr uint64_t kPairs = 300;
+  WholeStateTest() {
+    options_ = {.flush_bytes = 20'000, .bulk_bytes = 5'000, .erase_bytes = 100};
+    Rebuild();
+    for (uint64_t i = 1; i <= kPairs; ++i) {
+      Put(kA, i, "a" + std::to_string(i), "old");
+      Put(kB, i, "b" + std::to_string(i), "other");
+    }
+    Flush();
+  }
+  size_t Count(const std::string& letter, const std::string& value) {
+    size_t count = 0;
+    for (const auto& [key, stored] : ScanPairs(*store_, MakeKey("a"))) {
+      count += key[0] == letter[0] && stored == value ? 1 : 0;
+    }
+    return count;
+  }
+  void RunForSome() { world_.executor.RunFor(Duration(500us) * GetParam()); }
+};
+
+TEST_P(WholeStateTest, DropSurvivesCrashes) {
+  bool done = false;
+  store_->Drop(kA, kSpanA, {}, [&] { done = true; });
+  RunForSome();
+  const bool before = done;
+  Crash();
+  if (before) {
+    EXPECT_EQ(Count("a", "old"), 0u);
+  }
+  RunForSome();
+  Crash();
+  const bool begun = store_->AppliedIndex(kA) == 0;
+  if (!begun) {
+    EXPECT_EQ(Count("a", "old"), kPairs) << "all or nothing";
+  }
+  world_.executor.RunFor(5s);
+  EXPECT_EQ(Count("a", "old"), begun ? 0u : kPairs);
+  EXPECT_FALSE(store_->Dropping(kA));
+  EXPECT_EQ(Count("b", "other"), kPairs);
+  EXPECT_EQ(store_->AppliedIndex(kB), kPairs);
+}
+
+TEST_P(WholeStateTest, ReplaceSurvivesCrashes) {
+  uint64_t put = 0;
+  bool ended = false;
+  std::function<void()> more = [&] {
+    if (put == kPairs) {
+      WriteBatch last;
+      last.Put(MakeKey("a-last"), "new");
+      store_->EndReplace(kA, 1000, std::move(last));
+      ended = true;
+      return;
+    }
+    WriteBatch batch;
+    for (uint64_t n = 0; n < 10; ++n) batch.Put(MakeKey("a" + std::to_string(++put)), "new");
+    store_->PutReplaced(kA, std::move(batch));
+    store_->WhenRoom(more);
+  };
+  const auto replace = [&] {
+    put = 0;
+    store_->BeginReplace(kA, kSpanA, [&] {
+      EXPECT_EQ(Count("a", "old") + Count("a", "new"), 0u);
+      more();
+    });
+  };
+  replace();
+  EXPECT_NE(store_->Replacing(kA), nullptr);
+  RunForSome();
+  const bool whole_before = ended;
+  Crash();
+  if (store_->Replacing(kA) == nullptr) {
+    // Nothing happened, or everything.
+    const bool all = store_->AppliedIndex(kA) == 1000;
+    EXPECT_TRUE(!all || whole_before);
+    EXPECT_EQ(Count("a", "old"), all ? 0 : kPairs);
+    EXPECT_EQ(Count("a", "new"), all ? kPairs + 1 : 0);
+  } else {
+    EXPECT_EQ(store_->AppliedIndex(kA), kPairs);
+  }
+  replace();
+  EXPECT_NE(store_->Replacing(kA), nullptr);
+  world_.executor.RunFor(10s);
+  EXPECT_EQ(store_->Replacing(kA), nullptr);
+  Flush();
+  Crash();
+  EXPECT_EQ(store_->Replacing(kA), nullptr);
+  EXPECT_EQ(store_->AppliedIndex(kA), 1000u);
+  EXPECT_EQ(Count("a", "new"), kPairs + 1);
+  EXPECT_EQ(Count("a", "old"), 0u);
+  EXPECT_EQ(Count("b", "other"), kPairs);
+}
+
+INSTANTIATE_TEST_SUITE_P(Moments, WholeStateTest, ::testing::Range(0, 120, 3));
+
+// A stream that broke and was begun anew: what the first one put is not the second one's.
+TEST_F(OrderedStoreTest, AReplacementThatBeginsAnewForgetsTheFirst) {
+  Put(kA, 1, "a1", "old");
+  bool first = false;
+  bool second = false;
+  store_->BeginReplace(kA, kSpanA, [&] { first = true; });
+  store_->BeginReplace(kA, {{MakeKey("c"), MakeKey("d")}}, [&] { second = true; });
+  world_.executor.RunFor(1s);
+  EXPECT_FALSE(first);
+  EXPECT_TRUE(second);
+  EXPECT_EQ(Get("a1"), std::nullopt) << "the spans of both are emptied";
+  WriteBatch some;
+  some.Put(MakeKey("c1"), "of the second");
+  store_->PutReplaced(kA, std::move(some));
+  store_->BeginReplace(kA, kSpanA, [] {});
+  world_.executor.RunFor(1s);
+  EXPECT_EQ(Get("c1"), std::nullopt);
+}
+
+TEST_F(OrderedStoreTest, WholeStatesTakeTurnsAndRoom) {
+  options_ = {.bulk_bytes = 2'000, .erase_bytes = 50};
+  Rebuild();
+  for (uint64_t i = 1; i <= 200; ++i) Put(kA, i, "a" + std::to_string(i), "v");
+  Flush();
+  bool done = false;
+  store_->Drop(kA, kSpanA, {}, [&] { done = true; });
+  size_t most = 0;
+  while (!done) {
+    ASSERT_TRUE(world_.executor.Step());
+    most = std::max(most, store_->OverlayBytes());
+  }
+  EXPECT_LT(most, 7'000u) << "of 20,000 altogether";
+  EXPECT_FALSE(store_->OverBound());
+}
+
+TEST_F(OrderedStoreTest, APinnedViewIsAStateAtItsAppliedIndex) {
+  Put(kA, 1, "a1", "first");
+  std::unique_ptr<KvView> view;
+  store_->Pin([&](Result<std::unique_ptr<KvView>> pinned) { view = std::move(pinned.value()); });
+  EXPECT_EQ(view, nullptr);
+  Put(kA, 2, "a1", "second");
+  world_.executor.RunFor(1s);
+  Flush();
+  ASSERT_NE(view, nullptr);
+  const std::string key = OrderedStore::AppliedIndexKey(kA);
+  const auto value_of = [&](const std::string& wanted) {
+    std::string value;
+    view->Read({wanted, {}, {}}, 1, KvView::What::kPairs, [&](Result<KvView::Run> run) {
+      std::string_view pairs = run.value().pairs;
+      std::string_view found, stored;
+      ASSERT_TRUE(GetLengthPrefixed(&pairs, &found) && GetLengthPrefixed(&pairs, &stored));
+      EXPECT_EQ(found, wanted);
+      value = stored;
+    });
+    world_.executor.RunFor(1ms);
+    return value;
+  };
+  uint64_t index = 0;
+  ASSERT_TRUE(OrderedStore::ParseAppliedIndex(value_of(key), &index));
+  EXPECT_EQ(index, 1u);
+  EXPECT_EQ(value_of(MakeKey("a1")), "first");
 }
 
 TEST_F(OrderedStoreTest, AFullOverlayIsFlushedWithoutWaiting) {
