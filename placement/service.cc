@@ -316,6 +316,8 @@ v1::RoutesResponse Placement::Map() const {
     if (leading_) node->set_state(heartbeats_.StateOf(id, now));
   }
   for (const uint64_t id : machine_.root().placement_nodes()) map.add_placement_nodes(id);
+  for (const uint64_t id : machine_.root().placement_learners()) map.add_placement_learners(id);
+  map.set_placement_members_index(machine_.root().placement_members_index());
   map.set_placement_leader(leader().value());
   return map;
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -208,6 +209,24 @@ raft::ApplyResult StateMachine::ApplyShards(const v1::PutShards& command,
   WriteRoot(batch);
   if (observer_ != nullptr) observer_->OnMapChanged();
   return Done(v1::PlacementApplyResult());
+}
+
+void StateMachine::ApplyMembers(raft::LogIndex index, const raft::Configuration& members,
+                                storage::WriteBatch* batch) {
+  if (!HasState()) return;
+  std::set<uint64_t> voters;
+  for (const raft::ReplicaId id : members.voters) voters.insert(id.value());
+  for (const raft::ReplicaId id : members.voters_outgoing) voters.insert(id.value());
+  root_.clear_placement_nodes();
+  for (const uint64_t id : voters) root_.add_placement_nodes(id);
+  root_.clear_placement_learners();
+  for (const raft::ReplicaId id : members.learners) {
+    if (!voters.contains(id.value())) root_.add_placement_learners(id.value());
+  }
+  root_.set_placement_members_index(index.value());
+  StoreFirstState(batch);
+  WriteRoot(batch);
+  if (observer_ != nullptr) observer_->OnMapChanged();
 }
 
 void StateMachine::WriteRoot(storage::WriteBatch* batch) const {

@@ -58,6 +58,8 @@ class StateMachine final : public raft::StateMachine {
 
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
                           storage::WriteBatch* batch) override;
+  void ApplyMembers(raft::LogIndex index, const raft::Configuration& members,
+                    storage::WriteBatch* batch) override;
   void StoreFirstState(storage::WriteBatch* batch) override;
   void OnSoftState(const raft::SoftState& state) override;
   std::vector<std::pair<std::string, std::string>> Spans() const override;

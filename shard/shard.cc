@@ -241,6 +241,12 @@ raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::strin
   return EncodeApplied(applied);
 }
 
+void Shard::ApplyMembers(raft::LogIndex index, const raft::Configuration& members,
+                         storage::WriteBatch* batch) {
+  rep_->table.SetMembers(index, members, batch);
+  if (rep_->deps.on_descriptor) rep_->deps.on_descriptor();
+}
+
 std::vector<std::pair<std::string, std::string>> Shard::Spans() const {
   return SpansOf(rep_->table);
 }
@@ -259,6 +265,7 @@ void Shard::OnSnapshotInstalled(raft::LogIndex) {
   // A leader has every committed entry and installs none.
   CHECK(!rep_->serving(), "shard {}: a snapshot under a serving leader", rep_->table.id());
   rep_->table.Load();
+  if (rep_->deps.on_descriptor) rep_->deps.on_descriptor();
 }
 
 // ---- facade -----------------------------------------------------------------------------------

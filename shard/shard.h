@@ -118,6 +118,8 @@ class Shard final : public raft::StateMachine {
     ShardObserver& observer;
     // NO_SPACE, naming nodes, while disks leave no room for what grows (or for anything).
     std::function<Status(raft::Growth)> check_room;
+    // The descriptor changed, or came with a snapshot.
+    std::function<void()> on_descriptor = nullptr;
   };
   // `descriptor` is used only if the store holds no state of this shard yet.
   Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);
@@ -182,6 +184,8 @@ class Shard final : public raft::StateMachine {
   // ---- raft::StateMachine ---------------------------------------------------------------------
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
                           storage::WriteBatch* batch) override;
+  void ApplyMembers(raft::LogIndex index, const raft::Configuration& members,
+                    storage::WriteBatch* batch) override;
   void OnSoftState(const raft::SoftState& state) override;
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   bool HasState() const override;

@@ -99,6 +99,34 @@ void Table::StoreScalars(storage::WriteBatch* batch) const {
   batch->Put(ShardStateKey(id_), state.SerializeAsString());
 }
 
+void Table::SetMembers(raft::LogIndex index, const raft::Configuration& members,
+                       storage::WriteBatch* batch) {
+  if (version_ == 0) return;  // it has no state that could tell
+  std::map<uint64_t, v1::Replica> replicas;
+  const auto add = [&](const std::vector<raft::ReplicaId>& ids, v1::ReplicaRole role) {
+    for (const raft::ReplicaId id : ids) {
+      v1::Replica& replica = replicas.try_emplace(id.value()).first->second;
+      if (replica.node_id() != 0) continue;
+      replica.set_node_id(id.value());
+      replica.set_role(role);
+    }
+  };
+  add(members.voters, v1::VOTER);
+  add(members.voters_outgoing, v1::OUTGOING);
+  add(members.learners, v1::LEARNER);
+  bool same = static_cast<size_t>(descriptor_->replicas_size()) == replicas.size();
+  for (const v1::Replica& old : descriptor_->replicas()) {
+    const auto it = replicas.find(old.node_id());
+    same = same && it != replicas.end() && it->second.role() == old.role();
+    if (it != replicas.end()) it->second.set_address(old.address());
+  }
+  if (same) return;  // as the shard began, in its log's first entry
+  descriptor_->clear_replicas();
+  for (auto& [id, replica] : replicas) *descriptor_->add_replicas() = std::move(replica);
+  descriptor_->set_membership_version(index.value());
+  StoreScalars(batch);
+}
+
 void Table::SetHorizon(Timestamp horizon, storage::WriteBatch* batch) {
   CHECK(horizon >= horizon_, "the horizon never goes down");
   horizon_ = horizon;

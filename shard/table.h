@@ -13,6 +13,7 @@
 #include <string>
 #include <utility>
 
+#include "raft/core/types.h"
 #include "shard/keys.h"
 #include "shard/names.h"
 #include "txn/record.h"
@@ -62,6 +63,9 @@ class Table {
   void Break(std::string why);
 
   // ---- changes, in Apply only -----------------------------------------------------------------
+  // The descriptor follows the Raft configuration, which alone decides who the members are.
+  void SetMembers(raft::LogIndex index, const raft::Configuration& members,
+                  storage::WriteBatch* batch);
   void SetHorizon(Timestamp horizon, storage::WriteBatch* batch);
   void SetNamesHorizon(Timestamp horizon, storage::WriteBatch* batch);
   void SetFloor(Timestamp floor, storage::WriteBatch* batch);

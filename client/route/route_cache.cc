@@ -22,6 +22,7 @@ Route FromDescriptor(const v1::ShardDescriptor& descriptor) {
   route.version = descriptor.version();
   route.membership_version = descriptor.membership_version();
   for (const auto& replica : descriptor.replicas()) {
+    if (replica.role() == v1::LEARNER) continue;  // cannot lead
     route.replicas.push_back({NodeId(replica.node_id()), replica.address()});
   }
   return route;

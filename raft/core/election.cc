@@ -141,6 +141,12 @@ void Node::Impl::BecomeLeader() {
 }
 
 void Node::Impl::Handle(ReplicaId from, Term term, const RequestVote& request) {
+  // A replica without members has no log to compare with. It may stand in for one that was
+  // destroyed here, and a majority of members that were replaced long ago must not be made with it.
+  if (log_.configuration().voters.empty() && !MUTANT("raft-empty-replica-votes")) {
+    Send(from, RequestVoteResponse{.pre_vote = request.pre_vote}, Needs::kTermAndVote);
+    return;
+  }
   bool up_to_date = log_.UpToDate(request.last_log_index, request.last_log_term) ||
                     MUTANT("raft-vote-for-shorter-log");
   bool free = vote_ == from || (!vote_ && !leader_) || MUTANT("raft-vote-twice");

@@ -402,6 +402,7 @@ Result<Term> Node::TermAt(LogIndex index) const {
   return NotFound(fmt::format("no entry {} in the log", index));
 }
 const Configuration& Node::configuration() const { return impl_->log().configuration(); }
+LogIndex Node::configuration_index() const { return impl_->log().configuration_index(); }
 Configuration Node::ConfigurationAt(LogIndex index) const {
   return impl_->log().ConfigurationAt(index);
 }

@@ -9,7 +9,8 @@
 //     within kElectionTicksMin of hearing a leader is refused, except by the presumed leader itself
 //     (RC25) or in a leadership transfer. After a start no vote is granted for kElectionTicksMin
 //     (RC31): the node may have supported a lease it no longer remembers;
-//   - learners answer vote requests (RC4) and never count;
+//   - learners answer vote requests (RC4) and never count; a replica that knows no members yet
+//     refuses them: it may stand in for a destroyed one, and an old majority be made with it;
 //   - configurations are joint, entered and left by two entries; the leave is proposed by the
 //   leader,
 //     once, when the joint entry is committed in its own view (RC5, RC7). No change is proposed
@@ -66,7 +67,9 @@ class Node {
   // or the entry's position; it is in the log for good only when it comes back as committed with
   // this very term.
   Result<Entry> Propose(std::string payload);
-  // Enters a joint configuration towards `target`; leaving it is automatic. NOT_LEADER, or
+  // Enters a joint configuration towards these; leaving it is automatic. New voters are learners
+  // that have caught up: a replica without members, as it is before its first snapshot, does not
+  // vote, and a majority that needs it would wait for it. NOT_LEADER, or
   // FAILED_PRECONDITION while another change is under way or before the first commit of the term.
   Status ProposeConfiguration(const std::vector<ReplicaId>& voters,
                               const std::vector<ReplicaId>& learners);
@@ -109,7 +112,8 @@ class Node {
   LogIndex last_index() const;
   // kNotFound if compacted or beyond the end: never a made-up term (RC41).
   Result<Term> TermAt(LogIndex index) const;
-  const Configuration& configuration() const;           // newest in the log
+  const Configuration& configuration() const;           // newest in the log,
+  LogIndex configuration_index() const;                 // which holds from here on, or before
   Configuration ConfigurationAt(LogIndex index) const;  // for a snapshot at `index`
   // Until when this node, if leader, may serve reads by its lease; the epoch if it may not.
   Instant lease_until() const;

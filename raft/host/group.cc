@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "raft/core/membership.h"
 
 namespace quorate::raft {
 namespace {
@@ -16,6 +17,9 @@ static_assert(kPayloadBytesMax >= limits::kTxnBytesMax);
 // Three heartbeats missed, and still well before anyone campaigns.
 constexpr int kLeaderDoubtTicks = 3 * limits::kHeartbeatTicks;
 static_assert(kLeaderDoubtTicks < limits::kElectionTicksMin);
+
+// What a learner may lack, of what is committed, to become a voter: it has it in a moment.
+constexpr uint64_t kCaughtUpEntries = 1'000;
 
 }  // namespace
 
@@ -178,6 +182,34 @@ Instant Group::lease_until() const {
   return rt_.options.read_mode == ReadMode::kQuorum ? Instant() : node_->lease_until();
 }
 
+bool Group::CaughtUp(const ProgressView& peer) const {
+  return peer.active && !peer.needs_snapshot &&
+         peer.match + kCaughtUpEntries >= node_->commit_index();
+}
+
+Status Group::ChangeMembers(const std::vector<ReplicaId>& voters,
+                            const std::vector<ReplicaId>& learners) {
+  if (quarantined()) return Status(Code::kNotLeader, "the replica is quarantined");
+  if (rt_.space.full) {
+    return Status(Code::kOverloaded, "the node's disk is full and nothing can be logged");
+  }
+  if (node_->leader()) {
+    const Configuration now = node_->configuration();
+    const auto peers = node_->progress();
+    for (const ReplicaId voter : voters) {
+      const auto is = [voter](const ProgressView& peer) { return peer.id == voter; };
+      const auto peer = std::find_if(peers.begin(), peers.end(), is);
+      if (voter == rt_.options.self || IsVoter(now, voter)) continue;
+      if (peer != peers.end() && CaughtUp(*peer)) continue;
+      return Status(Code::kFailedPrecondition,
+                    fmt::format("node {} is no learner that has caught up", voter));
+    }
+  }
+  Status status = node_->ProposeConfiguration(voters, learners);
+  rt_.MarkDirty(this);
+  return status;
+}
+
 Status Group::TransferLeadership(ReplicaId target) {
   if (quarantined()) return Status(Code::kNotLeader, "the replica is quarantined");
   Status status = node_->TransferLeadership(target);
@@ -233,6 +265,28 @@ bool Group::HandOver() {
   const Status status = node_->TransferLeadership(best->id);
   if (status.ok()) rt_.MarkDirty(this);
   return true;
+}
+
+Group::Remains Group::End() {
+  Term term = quarantined() ? quarantine_term_ : node_->term();
+  if (may_forget_) term = term + kForgottenTermsMax;
+  Remains remains{{log_.incarnation(), term + 1}, {}};
+  // Without a state it has no range of its own, and no right to delete anything.
+  if (machine_.HasState()) remains.spans = machine_.Spans();
+  if (quarantined()) rt_.metrics.quarantined_groups.Set(--rt_.quarantined);
+  if (std::exchange(lost_state_, false)) {
+    --rt_.lost_state;
+    rt_.ForgetDamage();
+  }
+  ended_ = true;
+  quarantine_ = "the replica was removed from this node";
+  quarantine_term_ = remains.tombstone.term;
+  log_.End();
+  DropCore();
+  WakeLeaderWaiters();
+  const Status gone(Code::kNotLeader, quarantine_);
+  for (Asked& asked : std::exchange(asked_, {})) rt_.answers.Give(std::move(asked.waiter), gone);
+  return remains;
 }
 
 void Runtime::ForgetDamage() {
@@ -411,6 +465,7 @@ bool Group::ApplyOne(const Entry& entry) {
       Configuration configuration;
       CHECK(DecodeConfiguration(entry.payload, &configuration),
             "group {}: entry {} is no configuration", id_, entry.index);
+      machine_.ApplyMembers(entry.index, configuration, &batch);
       meta_.AddChange(entry.index, std::move(configuration), LogIndex(log_.mark().index));
       meta_changed = true;
       break;
@@ -431,6 +486,7 @@ bool Group::ApplyOne(const Entry& entry) {
 // ---- read barriers -----------------------------------------------------------------------------
 
 void Group::Barrier(BarrierDone done) {
+  if (ended_) return done(Status(Code::kNotLeader, quarantine_));
   barriers_asked_.push_back(std::move(done));
   rt_.MarkDirty(this);
 }

@@ -1,6 +1,9 @@
 // Group: carries out what one replica's core wants, in the order of ready.h, and nothing else. What
 // must not be sent, acknowledged or applied too early is decided in the core and in log_store.h.
 //
+// The end. A replica that is no member any more is destroyed (log_store.h); what is left of the
+// object refuses everything until nobody holds it.
+//
 // Snapshots. The core asks for one by InstallSnapshot among its messages: besides being sent, that
 // starts a copy of the state, held at one applied index over several turns, and a stream
 // (snapshot_stream.h). While one is under way the log above its index is kept (RC47). On the other
@@ -38,6 +41,9 @@
 #include "raft/host/snapshot_stream.h"
 
 namespace quorate::raft {
+
+// How far above the first leader's term a damaged replica may have voted (see above).
+inline constexpr uint64_t kForgottenTermsMax = uint64_t{1} << 20;
 
 struct HostMetrics {
   explicit HostMetrics(Metrics& metrics);
@@ -124,8 +130,12 @@ class Group final : public GroupHandle {
   LogIndex applied_index() const override { return applied_; }
   const std::string& quarantine() const override { return quarantine_; }
   Configuration configuration() const override { return node_->configuration(); }
+  LogIndex configuration_index() const override { return node_->configuration_index(); }
+  Status ChangeMembers(const std::vector<ReplicaId>& voters,
+                       const std::vector<ReplicaId>& learners) override;
   Status TransferLeadership(ReplicaId target) override;
   std::vector<ProgressView> progress() const override { return node_->progress(); }
+  bool CaughtUp(const ProgressView& peer) const override;
   Status CheckRoom(Growth growth) const override;
 
   // ---- driven by the host ----------------------------------------------------------------------
@@ -144,6 +154,13 @@ class Group final : public GroupHandle {
   bool HandOver();
   // Hands leadership to a member with room, if a majority has some without this node.
   void LeaveLowDisk();
+  // It is no member any more, and what it has is to be destroyed: from now on it is not fed, asks
+  // and answers nobody, and refuses whoever still calls.
+  struct Remains {
+    Tombstone tombstone;
+    Spans spans;
+  };
+  Remains End();
 
   bool dirty = false;  // in Runtime::dirty
   // Something is applied that Compact has not looked at, or could not let go of yet: it was applied
@@ -201,6 +218,7 @@ class Group final : public GroupHandle {
   void OnInstalled(ReplicaId from, uint64_t stream_id);
   void Answer(const SnapshotChunk& chunk, SnapshotAck ack);
   void Quarantine(std::string why);
+  void DropCore();
   void StepQuarantined(const Message& message);
   void TickQuarantined();
   void DropIdleReceiver();
@@ -249,6 +267,7 @@ class Group final : public GroupHandle {
   std::string quarantine_;      // why; empty: not
   bool lost_state_ = false;     // to a damaged page of the store
   Term quarantine_term_;        // only a leader in this term or a later one lifts it
+  bool ended_ = false;          // to be destroyed; quarantine_ says so
   bool may_forget_ = false;     // that it voted or acknowledged in later ones
   bool lifting_ = false;        // what was asked for is installed, and not durable yet
   ReplicaId heard_from_;        // whoever leads, as far as can be told

@@ -14,8 +14,6 @@ namespace {
 // which the leader sends what is missing or, if it does not know it, all. Chunks of a node whose
 // rate many streams share may be further apart.
 constexpr int kWantTicks = 20;
-// How far above the first leader's term a damaged replica may have voted (group.h).
-constexpr uint64_t kForgottenTermsMax = uint64_t{1} << 20;
 constexpr Duration kTrimDelay = 2s;
 // A state that was too large for a snapshot is not copied again, to find that out, for so long.
 constexpr Duration kTooLargePause = 10min;
@@ -334,6 +332,10 @@ void Group::Quarantine(std::string why) {
   rt_.metrics.quarantined_groups.Set(++rt_.quarantined);
   rt_.env.log.Error("raft group {}: replica is quarantined until its leader sends a snapshot: {}",
                     id_, quarantine_);
+  DropCore();
+}
+
+void Group::DropCore() {
   held_.clear();
   receiver_.reset();
   node_ = MakeNode(InitialState(), false);

@@ -13,6 +13,7 @@ namespace {
 
 // A leader whose disk is low tries to hand over this often.
 constexpr int kLeaveTicks = 10;
+constexpr size_t kUnknownGroupsMax = 1'000;
 
 }  // namespace
 
@@ -23,6 +24,7 @@ struct Host::Rep {
         wal_groups(wal.TakeRecovered()),
         ticker(env, options.tick, [this](Instant now) { Tick(now); }) {
     ReadMetas();
+    ReadTombstones();
     const auto guarded = [alive = runtime.alive](auto action) {
       return [action, alive](auto... args) {
         if (*alive) action(args...);
@@ -79,6 +81,36 @@ struct Host::Rep {
     });
   }
 
+  void ReadTombstones() {
+    const auto [from, to] = TombstoneSpan();
+    const Status status =
+        runtime.store.Scan(from, to, [&](std::string_view key, std::string_view value) {
+          GroupId group;
+          Tombstone tombstone;
+          if (!ParseTombstoneKey(key, &group)) return true;
+          // One that does not decode is a damaged page's, and the group's successor is quarantined.
+          if (Tombstone::Decode(value, &tombstone)) tombstones[group] = tombstone;
+          return true;
+        });
+    if (!status.ok()) return Fail("store", status);
+    for (const auto& [group, tombstone] : tombstones) {
+      const auto wal = wal_groups.find(group);
+      if (wal == wal_groups.end() || wal->second.incarnation > tombstone.incarnation) continue;
+      PROBE("raft host: the log of a destroyed replica was left over");
+      EndLog(group, [] {});
+      wal_groups.erase(wal);
+    }
+  }
+
+  // Its log has no use for anybody any more.
+  void EndLog(GroupId group, Closure done) {
+    storage::WalRecord record;
+    record.group = group;
+    record.incarnation = tombstones.at(group).incarnation;
+    record.destroy = true;
+    runtime.wal.Append(std::move(record), std::move(done));
+  }
+
   Group* Find(GroupId id) {
     const auto it = groups.find(id);
     return it == groups.end() ? nullptr : it->second.get();
@@ -89,6 +121,9 @@ struct Host::Rep {
     if (runtime.failed) return nullptr;
     Group* group = to == runtime.options.self ? Find(id) : nullptr;
     if (group == nullptr) runtime.metrics.refused.Add();
+    if (group == nullptr && to == runtime.options.self && unknown.size() < kUnknownGroupsMax) {
+      unknown.insert(id);
+    }
     return group;
   }
 
@@ -97,6 +132,8 @@ struct Host::Rep {
   std::map<GroupId, storage::WalGroup> wal_groups;
   std::map<GroupId, std::optional<GroupMeta>> metas;
   std::map<GroupId, std::unique_ptr<Group>> groups;
+  std::map<GroupId, Tombstone> tombstones;
+  std::set<GroupId> unknown;
   Ticker ticker;
   int ticks_low = 0;
   std::function<void(Status)> on_fatal;
@@ -118,6 +155,9 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   if (rep_->groups.contains(group)) {
     return Status(Code::kAlreadyExists, fmt::format("group {} is running", group));
   }
+  if (rep_->runtime.store.Dropping(group)) {
+    return Status(Code::kAlreadyExists, fmt::format("group {} is being destroyed", group));
+  }
   Rep& rep = *rep_;
   auto wal = rep.wal_groups.extract(group);
   auto meta = rep.metas.extract(group);
@@ -127,6 +167,9 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   stored.applied = LogIndex(rep.runtime.store.AppliedIndex(group));
   if (!meta.empty()) stored.meta = std::move(meta.mapped());
   stored.state = machine.HasState();
+  if (const auto tombstone = rep.tombstones.find(group); tombstone != rep.tombstones.end()) {
+    stored.tombstone = tombstone->second;
+  }
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
   recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans()) &&
                          !MUTANT("raft-lost-range-ignored");
@@ -149,6 +192,29 @@ std::vector<GroupId> Host::StoredGroups() const {
   for (const auto& [id, wal] : rep_->wal_groups) ids.insert(id);
   for (const auto& [id, meta] : rep_->metas) ids.insert(id);
   return {ids.begin(), ids.end()};
+}
+
+std::unique_ptr<GroupHandle> Host::DestroyReplica(GroupId group, Closure done) {
+  auto found = rep_->groups.extract(group);
+  CHECK(!found.empty(), "group {} is not here", group);
+  std::unique_ptr<Group> replica = std::move(found.mapped());
+  std::erase(rep_->runtime.dirty, replica.get());
+  Group::Remains remains = replica->End();
+  rep_->tombstones[group] = remains.tombstone;
+  storage::WriteBatch batch;
+  batch.Delete(GroupMetaKey(group));
+  batch.Put(TombstoneKey(group), remains.tombstone.Encode());
+  rep_->runtime.store.Drop(
+      group, std::move(remains.spans), std::move(batch),
+      [rep = rep_.get(), alive = rep_->runtime.alive, group, done = std::move(done)]() mutable {
+        if (*alive) rep->EndLog(group, std::move(done));
+      });
+  return replica;
+}
+
+std::vector<GroupId> Host::TakeUnknownGroups() {
+  const std::set<GroupId> unknown = std::exchange(rep_->unknown, {});
+  return {unknown.begin(), unknown.end()};
 }
 
 Task<void> Host::HandOver(Duration timeout) {

@@ -86,8 +86,20 @@ class GroupHandle {
     return none;
   }
   virtual Configuration configuration() const = 0;
+  // Of the entry that made it so, or a later one that was compacted.
+  virtual LogIndex configuration_index() const = 0;
+  // Proposes that these be the members: where voters change, through a joint configuration, which
+  // the leader leaves by itself (thesis 4.3); new voters are learners that have caught up. OK: it
+  // is in the log, which is not to say that it stays there: configuration() and
+  // StateMachine::ApplyMembers tell what became of it. NOT_LEADER, INVALID_ARGUMENT,
+  // FAILED_PRECONDITION (another change or a transfer is under way, nothing of this term is
+  // committed yet, or a new voter has not caught up), OVERLOADED: nothing happened.
+  virtual Status ChangeMembers(const std::vector<ReplicaId>& voters,
+                               const std::vector<ReplicaId>& learners) = 0;
   virtual Status TransferLeadership(ReplicaId target) = 0;
   virtual std::vector<ProgressView> progress() const = 0;
+  // Whether a member could be a voter: it has the log, but for what is on its way.
+  virtual bool CaughtUp(const ProgressView& peer) const = 0;
   // NO_SPACE, naming nodes, where an entry must not be proposed: one that grows, unless a majority
   // of the members that answer have room to spare; any, while this node's own disk takes nothing.
   virtual Status CheckRoom(Growth growth) const = 0;
@@ -130,6 +142,15 @@ class Host : public TransportReceiver {
   // kAlreadyExists if it runs.
   Result<GroupHandle*> StartGroup(GroupId group, StateMachine& machine,
                                   std::optional<Configuration> bootstrap);
+  // Ends the replica of a running group and destroys what it has here (log_store.h). The caller
+  // knows that it is no member any more. At once it takes no part in anything; whoever waits for
+  // it is answered. The handle that is returned refuses everything; it, and the machine, live
+  // until nobody can ask them any more, and until `done` has run: nothing is left, durably.
+  std::unique_ptr<GroupHandle> DestroyReplica(GroupId group, Closure done);
+  // Groups that are not here and of which messages came since the last call: this node may have
+  // become a member. A bounded number of them.
+  std::vector<GroupId> TakeUnknownGroups();
+
   // Every group that may be in the store was started: what it lost (KvStore::Damaged) concerns
   // those in quarantine for it, and can be forgotten once the last of them is out.
   void SettleDamage();

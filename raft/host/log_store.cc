@@ -13,7 +13,30 @@ namespace {
 
 constexpr std::string_view kMetaPrefix("\0raft", 5);
 static_assert(kMetaPrefix[0] == storage::kStorageTag);
+constexpr std::string_view kTombstonePrefix("\0tomb", 5);
 constexpr size_t kChangesMax = 1024;
+
+std::string KeyUnder(std::string_view prefix, GroupId group) {
+  std::string body(prefix);
+  PutOrdered64(&body, group.value());
+  return storage::MakeKey(body);
+}
+
+std::pair<std::string, std::string> SpanUnder(std::string_view prefix) {
+  std::string end(prefix);
+  ++end.back();
+  return {storage::MakeKey(prefix), storage::MakeKey(end)};
+}
+
+bool ParseUnder(std::string_view prefix, std::string_view key, GroupId* group) {
+  std::string_view body = storage::KeyBody(key);
+  if (!body.starts_with(prefix)) return false;
+  body.remove_prefix(prefix.size());
+  uint64_t id = 0;
+  if (!GetOrdered64(&body, &id) || !body.empty() || id == 0) return false;
+  *group = GroupId(id);
+  return true;
+}
 
 std::vector<Entry> FromWal(std::vector<storage::WalEntry> entries) {
   std::vector<Entry> out;
@@ -47,7 +70,16 @@ storage::WalRecord NewRecord(GroupId group, uint64_t incarnation) {
 }
 
 // The first start of a group on this node.
-void StartFresh(GroupId group, const std::optional<Configuration>& bootstrap, Recovered* out) {
+void StartFresh(GroupId group, const std::optional<Configuration>& bootstrap,
+                const std::optional<Tombstone>& tombstone, Recovered* out) {
+  if (tombstone) {
+    // Learns everything from a leader, of a later term.
+    out->initial.hard_state.term =
+        MUTANT("raft-tombstone-term-ignored") ? Term(0) : tombstone->term;
+    out->record = NewRecord(group, out->incarnation);
+    out->record->hard_state = ToWal(out->initial.hard_state);
+    return;
+  }
   out->fresh = true;
   if (!bootstrap) return;  // learns everything from a leader
   // Every first member starts from the same committed entry, so each log tells who the members are.
@@ -124,26 +156,30 @@ void RaiseStart(const GroupMeta& meta, InitialState* state) {
 
 }  // namespace
 
-std::string GroupMetaKey(GroupId group) {
-  std::string body(kMetaPrefix);
-  PutOrdered64(&body, group.value());
-  return storage::MakeKey(body);
-}
-
-std::pair<std::string, std::string> GroupMetaSpan() {
-  std::string end(kMetaPrefix);
-  ++end.back();
-  return {storage::MakeKey(kMetaPrefix), storage::MakeKey(end)};
-}
-
+std::string GroupMetaKey(GroupId group) { return KeyUnder(kMetaPrefix, group); }
+std::pair<std::string, std::string> GroupMetaSpan() { return SpanUnder(kMetaPrefix); }
 bool ParseGroupMetaKey(std::string_view key, GroupId* group) {
-  std::string_view body = storage::KeyBody(key);
-  if (!body.starts_with(kMetaPrefix)) return false;
-  body.remove_prefix(kMetaPrefix.size());
-  uint64_t id = 0;
-  if (!GetOrdered64(&body, &id) || !body.empty() || id == 0) return false;
-  *group = GroupId(id);
-  return true;
+  return ParseUnder(kMetaPrefix, key, group);
+}
+
+std::string TombstoneKey(GroupId group) { return KeyUnder(kTombstonePrefix, group); }
+std::pair<std::string, std::string> TombstoneSpan() { return SpanUnder(kTombstonePrefix); }
+bool ParseTombstoneKey(std::string_view key, GroupId* group) {
+  return ParseUnder(kTombstonePrefix, key, group);
+}
+
+std::string Tombstone::Encode() const {
+  std::string out;
+  PutVarint(&out, incarnation);
+  PutVarint(&out, term.value());
+  return out;
+}
+
+bool Tombstone::Decode(std::string_view bytes, Tombstone* tombstone) {
+  uint64_t term = 0;
+  if (!GetVarint(&bytes, &tombstone->incarnation) || !GetVarint(&bytes, &term)) return false;
+  tombstone->term = Term(term);
+  return bytes.empty();
 }
 
 void GroupMeta::AddChange(LogIndex index, Configuration configuration, LogIndex mark) {
@@ -203,8 +239,12 @@ Recovered Recover(GroupId group, Stored stored, const std::optional<Configuratio
   Recovered out;
   storage::WalGroup* wal = stored.wal;
   const LogIndex applied = stored.applied;
-  if (wal == nullptr && !applied && !stored.meta && !stored.lost_records) {
-    StartFresh(group, bootstrap, &out);
+  if (stored.tombstone) out.incarnation = stored.tombstone->incarnation + 1;
+  // Behind a destruction there was no state, so nothing was voted or acknowledged that the log
+  // could have lost.
+  const bool never_was = stored.tombstone || !stored.lost_records;
+  if (wal == nullptr && !applied && !stored.meta && never_was) {
+    StartFresh(group, bootstrap, stored.tombstone, &out);
     return out;
   }
   InitialState& state = out.initial;

@@ -15,6 +15,10 @@
 //   applied first An entry may be applied, and flushed, before this node's own copy is durable.
 //   Crash
 //                 there: the same as above; the state is ahead of the log and the log is reset.
+//   destruction   OrderedStore::Drop{state, GroupMeta; Tombstone instead} -> record {destroy}.
+//                 Crash before the Drop's first flush: nothing happened. Behind it: what the WAL
+//                 still has of the tombstone's incarnation is void, and the store goes on by
+//                 itself.
 //   mark > state  Cannot be by the above: the store lost data. The replica is quarantined.
 #pragma once
 
@@ -57,6 +61,21 @@ struct GroupMeta {
   friend bool operator==(const GroupMeta&, const GroupMeta&) = default;
 };
 
+// What is kept of a replica that was destroyed here, for as long as the node lives: a later replica
+// of the group must not pass for it. It begins in `term`, which is above all in which the destroyed
+// one voted or acknowledged anything, so that no leader counts what the successor has forgotten: a
+// leader of such a term is refused, and elected anew without it.
+struct Tombstone {
+  uint64_t incarnation = 0;
+  Term term;
+  std::string Encode() const;
+  static bool Decode(std::string_view bytes, Tombstone* tombstone);
+  friend bool operator==(const Tombstone&, const Tombstone&) = default;
+};
+std::string TombstoneKey(GroupId group);
+std::pair<std::string, std::string> TombstoneSpan();
+bool ParseTombstoneKey(std::string_view key, GroupId* group);
+
 // The first entry of every group that is created with members: the same on each of them.
 Entry BootstrapEntry(const Configuration& configuration);
 
@@ -80,6 +99,7 @@ struct Stored {
   LogIndex applied;                  // the store's
   std::optional<GroupMeta> meta;     // nullopt: absent, or not readable
   bool state = true;                 // StateMachine::HasState
+  std::optional<Tombstone> tombstone;
 };
 Recovered Recover(GroupId group, Stored stored, const std::optional<Configuration>& bootstrap);
 
@@ -98,6 +118,8 @@ class LogStore {
              const std::optional<SnapshotMeta>& snapshot, Durable done);
   // Lets go of the log up to `mark`, which the store has flushed.
   void Truncate(storage::WalRecord::Mark mark);
+  // Nothing is written any more, and no callback runs.
+  void End() { *self_ = nullptr; }
   // Appends what Recover asked for.
   void Append(storage::WalRecord record);
 

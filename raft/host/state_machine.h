@@ -35,6 +35,11 @@ class StateMachine {
   virtual ApplyResult Apply(LogIndex index, Term term, std::string_view payload,
                             storage::WriteBatch* batch) = 0;
 
+  // Called in log order with Apply, once per committed configuration entry: these are the members
+  // from `index` on (thesis 4.3; a joint configuration names both majorities).
+  virtual void ApplyMembers(LogIndex index, const Configuration& members,
+                            storage::WriteBatch* batch) = 0;
+
   // Leadership as the core sees it; called in the order in which it happened. On gaining it, the
   // state machine proposes what it must before it serves (LeaderStart).
   virtual void OnSoftState(const SoftState& state) = 0;

@@ -1,5 +1,7 @@
 #include "server/node/cluster_view.h"
 
+#include <algorithm>
+
 #include "placement/service.h"
 
 namespace quorate::server {
@@ -7,21 +9,29 @@ namespace quorate::server {
 void ClusterView::Seed(const v1::BootstrapRequest& bootstrap) {
   cluster_id_ = bootstrap.cluster_id();
   for (const v1::NodeInfo& node : bootstrap.nodes()) nodes_[NodeId(node.node_id())] = node;
-  for (const v1::ShardDescriptor& shard : bootstrap.shards()) map_.Put(shard);
+  for (const v1::ShardDescriptor& shard : bootstrap.shards()) Update(shard);
   placement_nodes_.assign(bootstrap.placement_nodes().begin(), bootstrap.placement_nodes().end());
+}
+
+void ClusterView::Update(const v1::ShardDescriptor& shard) {
+  if (!map_.Put(shard).empty()) ++changes_;
 }
 
 void ClusterView::Update(const v1::RoutesResponse& map) {
   cluster_id_ = map.cluster_id();
   for (const v1::NodeInfo& node : map.nodes()) nodes_[NodeId(node.node_id())] = node;
   for (const v1::ShardRouteInfo& route : map.routes()) {
-    map_.Put(route.shard());
+    Update(route.shard());
     if (route.leader_node_id() != 0) {
       leaders_[ShardId(route.shard().shard_id())] = NodeId(route.leader_node_id());
     }
   }
-  if (!map.placement_nodes().empty()) {
+  // Of two leaders of the placement group, the older one may be heard later.
+  if (!map.placement_nodes().empty() && map.placement_members_index() >= placement_members_index_) {
+    if (map.placement_members_index() != placement_members_index_) ++changes_;
+    placement_members_index_ = map.placement_members_index();
     placement_nodes_.assign(map.placement_nodes().begin(), map.placement_nodes().end());
+    placement_learners_.assign(map.placement_learners().begin(), map.placement_learners().end());
   }
   if (map.placement_leader() != 0) placement_leader_ = NodeId(map.placement_leader());
 }
@@ -37,6 +47,8 @@ v1::RoutesResponse ClusterView::Routes(const Span& span) const {
   }
   for (const auto& [id, node] : nodes_) *response.add_nodes() = node;
   for (const uint64_t id : placement_nodes_) response.add_placement_nodes(id);
+  for (const uint64_t id : placement_learners_) response.add_placement_learners(id);
+  response.set_placement_members_index(placement_members_index_);
   response.set_placement_leader(PlacementLeader().value());
   return response;
 }
@@ -57,10 +69,22 @@ NodeId ClusterView::PlacementLeader() const {
 }
 
 const v1::ShardDescriptor* ClusterView::FindShard(ShardId shard) const {
-  for (const auto& [from, descriptor] : map_.pieces()) {
-    if (descriptor.shard_id() == shard.value()) return &descriptor;
+  if (indexed_at_ != changes_) {
+    by_id_.clear();
+    indexed_at_ = changes_;
+    for (const auto& [from, descriptor] : map_.pieces()) {
+      by_id_.try_emplace(ShardId(descriptor.shard_id()), &descriptor);
+    }
   }
-  return nullptr;
+  const auto it = by_id_.find(shard);
+  return it == by_id_.end() ? nullptr : it->second;
+}
+
+bool ClusterView::HasPlacement(NodeId node) const {
+  const auto has = [node](const std::vector<uint64_t>& ids) {
+    return std::find(ids.begin(), ids.end(), node.value()) != ids.end();
+  };
+  return has(placement_nodes_) || has(placement_learners_);
 }
 
 const v1::NodeInfo* ClusterView::FindNode(NodeId node) const {

@@ -21,7 +21,9 @@ class ClusterView {
   void Seed(const v1::BootstrapRequest& bootstrap);
   void Update(const v1::RoutesResponse& map);
   // A descriptor from a replica's own log.
-  void Update(const v1::ShardDescriptor& shard) { map_.Put(shard); }
+  void Update(const v1::ShardDescriptor& shard);
+  // Grows whenever the members or ranges of shards, or the members of placement, change.
+  uint64_t changes() const { return changes_; }
 
   // Who leads a shard or (kPlacementGroup) the placement group, as a local replica sees it; 0: no
   // local replica, or it does not know.
@@ -34,6 +36,10 @@ class ClusterView {
   NodeId PlacementLeader() const;
   // nullptr: not known. Valid until the next change.
   const v1::ShardDescriptor* FindShard(ShardId shard) const;
+  // Of the placement group: whether the node is a voter or a learner, and since which entry of the
+  // group's log that is so.
+  bool HasPlacement(NodeId node) const;
+  uint64_t placement_members_index() const { return placement_members_index_; }
   const v1::NodeInfo* FindNode(NodeId node) const;
   const std::map<NodeId, v1::NodeInfo>& nodes() const { return nodes_; }
   // The leader, with its address, as an error hints it; false if it is not known.
@@ -45,7 +51,13 @@ class ClusterView {
   placement::ShardMap map_;
   std::map<ShardId, NodeId> leaders_;  // as placement last said
   std::vector<uint64_t> placement_nodes_;
+  std::vector<uint64_t> placement_learners_;
+  uint64_t placement_members_index_ = 0;
   NodeId placement_leader_;
+  uint64_t changes_ = 0;
+  // The first piece of each shard, as of indexed_at_.
+  mutable std::map<ShardId, const v1::ShardDescriptor*> by_id_;
+  mutable uint64_t indexed_at_ = 0;
   LocalLeader local_leader_;
 };
 

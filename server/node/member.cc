@@ -22,13 +22,6 @@ constexpr Duration kSayAgain = 60s;
 constexpr Duration kLeadersInterval = 5s;
 constexpr size_t kLeadersNamed = 8;
 
-raft::Configuration ConfigurationOf(std::vector<NodeId> voters) {
-  std::sort(voters.begin(), voters.end());
-  raft::Configuration configuration;
-  configuration.voters = std::move(voters);
-  return configuration;
-}
-
 // The bound of names is the node's: its shards count together.
 Member::Options Counted(Member::Options options) {
   options.shard.names.on_node = std::make_shared<size_t>(0);
@@ -50,10 +43,14 @@ Member::Member(Deps deps, Options options)
       caller_(deps.env, deps.channel, routes_),
       slots_(deps.env, caller_),
       host_(deps.env, ForNode(options_.raft, self_), deps.wal, deps.store, deps.transport),
+      replicas_(deps.env, deps.store, host_, deps.view, self_),
       coordinator_(std::make_unique<coordinator::Coordinator>(
-          coordinator::Coordinator::Deps{deps.env, caller_, slots_, *this})),
+          coordinator::Coordinator::Deps{deps.env, caller_, slots_, replicas_})),
       scope_(deps.env.executor) {
   deps_.transport.SetIdentity(options_.cluster_id, self_);
+  replicas_.SetMakeShard([this](const v1::ShardDescriptor& descriptor, std::function<void()> told) {
+    return MakeShard(descriptor, std::move(told));
+  });
   deps_.view.SetLocalLeader([this](GroupId group) { return LocalLeader(group); });
 }
 
@@ -69,107 +66,21 @@ Status Member::StartReplicas(const v1::BootstrapRequest* bootstrap) {
   }
   LogOwnAddress();
   LearnNodes();
-  RETURN_IF_ERROR(StartPlacement(bootstrap));
-  if (bootstrap != nullptr) {
-    for (const v1::ShardDescriptor& shard : bootstrap->shards()) {
-      const bool here = std::any_of(
-          shard.replicas().begin(), shard.replicas().end(),
-          [this](const v1::Replica& replica) { return replica.node_id() == self_.value(); });
-      if (here) RETURN_IF_ERROR(StartShard(shard, true));
-    }
-  }
-  for (const GroupId group : host_.StoredGroups()) {
-    if (group == placement::kPlacementGroup) continue;
-    v1::ShardDescriptor descriptor;
-    descriptor.set_shard_id(group.value());
-    RETURN_IF_ERROR(StartShard(descriptor, false));
-  }
-  host_.SettleDamage();
-  return Status::Ok();
+  return replicas_.Start(bootstrap);
 }
 
-Status Member::StartPlacement(const v1::BootstrapRequest* bootstrap) {
-  if (placement_ != nullptr) return Status::Ok();
-  std::vector<NodeId> voters;
-  if (bootstrap != nullptr) {
-    for (const uint64_t id : bootstrap->placement_nodes()) voters.push_back(NodeId(id));
-  }
-  const std::vector<GroupId> stored = host_.StoredGroups();
-  const bool known =
-      std::find(stored.begin(), stored.end(), placement::kPlacementGroup) != stored.end();
-  const bool voter = std::find(voters.begin(), voters.end(), self_) != voters.end();
-  if (!known && !voter) return Status::Ok();
-  placement_ = std::make_unique<placement::Placement>(deps_.env, deps_.store, self_, bootstrap);
-  std::optional<raft::Configuration> first;
-  if (voter) first = ConfigurationOf(std::move(voters));
-  raft::GroupHandle* group = nullptr;
-  ASSIGN_OR_RETURN(
-      group, host_.StartGroup(placement::kPlacementGroup, placement_->machine(), std::move(first)));
-  placement_->Attach(group);
-  groups_[placement::kPlacementGroup] = group;
-  return Status::Ok();
-}
-
-Status Member::StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstrap) {
-  const ShardId id(descriptor.shard_id());
-  if (shards_.contains(id)) return Status::Ok();
-  auto shard = std::make_unique<shard::Shard>(
+std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descriptor,
+                                                std::function<void()> on_descriptor) {
+  const GroupId group(descriptor.shard_id());
+  return std::make_unique<shard::Shard>(
       shard::Shard::Deps{deps_.env, deps_.store, slots_, coordinator_->pusher(),
                          coordinator_->observer(),
-                         [this, id](raft::Growth growth) {
-                           const raft::GroupHandle* group = FindGroup(GroupId(id.value()));
-                           return group == nullptr ? Status::Ok() : group->CheckRoom(growth);
-                         }},
+                         [this, group](raft::Growth growth) {
+                           const raft::GroupHandle* handle = FindGroup(group);
+                           return handle == nullptr ? Status::Ok() : handle->CheckRoom(growth);
+                         },
+                         std::move(on_descriptor)},
       options_.shard, descriptor);
-  std::optional<raft::Configuration> first;
-  const GroupId group_id(id.value());
-  if (in_bootstrap) {
-    std::vector<NodeId> voters;
-    for (const v1::Replica& replica : descriptor.replicas()) {
-      voters.push_back(NodeId(replica.node_id()));
-    }
-    first = ConfigurationOf(std::move(voters));
-  }
-  raft::GroupHandle* group = nullptr;
-  ASSIGN_OR_RETURN(group, host_.StartGroup(group_id, *shard, std::move(first)));
-  shard->Attach(group);
-  groups_[group_id] = group;
-  shards_[id] = std::move(shard);
-  return Status::Ok();
-}
-
-// A replica's first key does not change while it is here; its last one may.
-void Member::IndexShards() {
-  by_start_.clear();
-  indexed_ = shards_.size();
-  for (const auto& [id, shard] : shards_) {
-    const v1::ShardDescriptor& descriptor = shard->descriptor();
-    if (descriptor.version() == 0) {
-      indexed_ = 0;  // empty until its snapshot comes: look again
-      continue;
-    }
-    shard::Shard*& at = by_start_[descriptor.from()];
-    if (at == nullptr || at->descriptor().version() < descriptor.version()) at = shard.get();
-  }
-}
-
-shard::Shard* Member::FindByKey(std::string_view key) {
-  if (indexed_ != shards_.size()) IndexShards();
-  auto it = by_start_.upper_bound(key);
-  if (it == by_start_.begin()) return nullptr;
-  --it;
-  const std::string& to = it->second->descriptor().to();
-  return to.empty() || key < to ? it->second : nullptr;
-}
-
-shard::Shard* Member::Find(ShardId shard) {
-  const auto it = shards_.find(shard);
-  return it == shards_.end() ? nullptr : it->second.get();
-}
-
-raft::GroupHandle* Member::FindGroup(GroupId group) const {
-  const auto it = groups_.find(group);
-  return it == groups_.end() ? nullptr : it->second;
 }
 
 NodeId Member::LocalLeader(GroupId group) const {
@@ -178,7 +89,7 @@ NodeId Member::LocalLeader(GroupId group) const {
 }
 
 bool Member::ready() const {
-  return reported_ && std::all_of(groups_.begin(), groups_.end(), [](const auto& entry) {
+  return reported_ && std::all_of(groups().begin(), groups().end(), [](const auto& entry) {
            return static_cast<bool>(entry.second->soft_state().leader);
          });
 }
@@ -213,7 +124,7 @@ v1::HeartbeatRequest Member::MakeHeartbeat() const {
   *heartbeat.mutable_node() = options_.self;
   heartbeat.set_wall_ms(static_cast<uint64_t>(deps_.env.clock.WallMillis()));
   heartbeat.set_disk_free_bytes(deps_.low_space.free_bytes());
-  for (const auto& [id, shard] : shards_) {
+  for (const auto& [id, shard] : shards()) {
     if (!shard->serving()) continue;
     v1::ShardReport* report = heartbeat.add_led_shards();
     *report->mutable_shard() = shard->descriptor();
@@ -237,12 +148,13 @@ Task<void> Member::Report() {
   const v1::RoutesResponse& map = result->heartbeat().map();
   if (map.cluster_id() != options_.cluster_id) co_return;
   deps_.view.Update(map);
-  for (const auto& [id, shard] : shards_) {
+  for (const auto& [id, shard] : shards()) {
     if (shard->descriptor().version() > 0) deps_.view.Update(shard->descriptor());
   }
   routes_.Update(map);
   LearnNodes();
   LogNodes(map);
+  replicas_.FollowMap();
   reported_ = true;
   // Names are made and judged by the oracle's clock, also on a node that leads nothing and asks for
   // no slots otherwise.
@@ -289,7 +201,7 @@ void Member::LogLeaders() {
   if (leaders_logged_ != Instant() && now - leaders_logged_ < kLeadersInterval) return;
   std::string named;
   size_t changed = 0;
-  for (const auto& [group, handle] : groups_) {
+  for (const auto& [group, handle] : groups()) {
     const NodeId leader = handle->soft_state().leader;
     NodeId& known = leaders_[group];
     if (known == leader) continue;

@@ -19,11 +19,11 @@
 #include "client/route/route_cache.h"
 #include "client/route/slots.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/shard_directory.h"
 #include "placement/service.h"
 #include "quorate/v1/node.pb.h"
 #include "raft/host/host.h"
 #include "server/node/cluster_view.h"
+#include "server/node/replicas.h"
 #include "shard/shard.h"
 #include "storage/low_space.h"
 #include "storage/ordered_store.h"
@@ -31,7 +31,7 @@
 
 namespace quorate::server {
 
-class Member final : public coordinator::ShardDirectory {
+class Member {
  public:
   struct Deps {
     Env& env;
@@ -50,7 +50,7 @@ class Member final : public coordinator::ShardDirectory {
     raft::Host::Options raft;  // but for `self`
   };
   Member(Deps deps, Options options);
-  ~Member() override;
+  ~Member();
 
   // Starts the replicas that the bootstrap message gives this node (nullptr: none) and those that
   // the log and the store know. May be called again when the message comes later.
@@ -58,20 +58,20 @@ class Member final : public coordinator::ShardDirectory {
   // Starts ticking and reporting.
   void Start();
 
-  // ---- coordinator::ShardDirectory
-  shard::Shard* FindByKey(std::string_view key) override;
-  shard::Shard* Find(ShardId shard) override;
-
+  shard::Shard* FindByKey(std::string_view key) { return replicas_.FindByKey(key); }
+  shard::Shard* Find(ShardId shard) { return replicas_.Find(shard); }
   client::Slots& slots() { return slots_; }
   raft::Host& host() { return host_; }
   const raft::Host& host() const { return host_; }
-  placement::Placement* placement() const { return placement_.get(); }
+  placement::Placement* placement() const { return replicas_.placement(); }
   client::Caller& caller() { return caller_; }
   coordinator::Coordinator& coordinator() { return *coordinator_; }
   const coordinator::Coordinator& coordinator() const { return *coordinator_; }
-  const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const { return shards_; }
-  const std::map<GroupId, raft::GroupHandle*>& groups() const { return groups_; }
-  raft::GroupHandle* FindGroup(GroupId group) const;
+  const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const {
+    return replicas_.shards();
+  }
+  const std::map<GroupId, raft::GroupHandle*>& groups() const { return replicas_.groups(); }
+  raft::GroupHandle* FindGroup(GroupId group) const { return replicas_.FindGroup(group); }
   NodeId self() const { return self_; }
   // Now, by the oracle's clock; by this machine's until knows_time().
   uint64_t UnixMillis() const { return slots_.UnixMillis(); }
@@ -81,9 +81,8 @@ class Member final : public coordinator::ShardDirectory {
   bool ready() const;
 
  private:
-  Status StartPlacement(const v1::BootstrapRequest* bootstrap);
-  Status StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstrap);
-  void IndexShards();
+  std::unique_ptr<shard::Shard> MakeShard(const v1::ShardDescriptor& descriptor,
+                                          std::function<void()> on_descriptor);
   NodeId LocalLeader(GroupId group) const;
   void LearnNodes();
   Task<void> ReportLoop();
@@ -104,12 +103,8 @@ class Member final : public coordinator::ShardDirectory {
   client::Caller caller_;
   client::Slots slots_;
   raft::Host host_;
-  std::unique_ptr<placement::Placement> placement_;
-  std::map<ShardId, std::unique_ptr<shard::Shard>> shards_;
+  Replicas replicas_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
-  std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
-  size_t indexed_ = 0;                                          // shards in it; else it is old
-  std::map<GroupId, raft::GroupHandle*> groups_;
   std::map<NodeId, std::string> addresses_;  // as told to the transport
   bool reported_ = false;   // the placement leader has answered a heartbeat since the start
   bool reporting_ = false;  // a heartbeat is under way

@@ -129,6 +129,12 @@ class FakeCluster {
     Instant lease_until() const override { return lease; }
     raft::LogIndex applied_index() const override { return raft::LogIndex(cluster.index_); }
     raft::Configuration configuration() const override { return {}; }
+    bool CaughtUp(const raft::ProgressView&) const override { return false; }
+    raft::LogIndex configuration_index() const override { return {}; }
+    Status ChangeMembers(const std::vector<raft::ReplicaId>&,
+                         const std::vector<raft::ReplicaId>&) override {
+      return Internal("not in this fake");
+    }
     Status TransferLeadership(raft::ReplicaId) override { return Status::Ok(); }
     std::vector<raft::ProgressView> progress() const override { return {}; }
     Status CheckRoom(raft::Growth) const override { return Status::Ok(); }

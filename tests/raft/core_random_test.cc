@@ -256,7 +256,9 @@ class Play {
     std::vector<ReplicaId> voters;
     std::vector<ReplicaId> learners;
     for (ReplicaId id : world_.ids()) {
-      if (random_.Chance(0.5)) {
+      // A majority never rests on those that have nothing yet: they do not vote (node.h).
+      const bool empty = !world_.up(id) || world_.node(id).configuration().voters.empty();
+      if (!empty && random_.Chance(0.5)) {
         voters.push_back(id);
       } else if (random_.Chance(0.3)) {
         learners.push_back(id);

@@ -11,6 +11,10 @@ const std::vector<Mutant>& AllMutants() {
       // ---- Raft
       {"raft-vote-before-durable", "a vote is answered before it is durable"},
       {"raft-vote-twice", "a second vote in one term"},
+      {"raft-empty-replica-votes", "a replica that knows no members yet votes"},
+      {"raft-tombstone-term-ignored", "a destroyed replica's successor begins in an early term"},
+      {"replica-destroyed-before-its-removal-is-committed",
+       "a replica is destroyed once its log says that it is removed, committed or not"},
       {"raft-vote-for-shorter-log", "a vote for a candidate whose log is behind"},
       {"raft-own-append-before-durable", "the leader counts its own entry before it is durable"},
       {"raft-append-before-durable", "a follower acknowledges entries before they are durable"},

@@ -30,6 +30,12 @@ struct FakeGroup::Replica final : raft::GroupHandle {
   Instant lease_until() const override { return group.lease_until_; }
   raft::LogIndex applied_index() const override { return raft::LogIndex(applied); }
   raft::Configuration configuration() const override { return {}; }
+  bool CaughtUp(const raft::ProgressView&) const override { return false; }
+  raft::LogIndex configuration_index() const override { return {}; }
+  Status ChangeMembers(const std::vector<raft::ReplicaId>&,
+                       const std::vector<raft::ReplicaId>&) override {
+    return Internal("not in this fake");
+  }
   Status TransferLeadership(raft::ReplicaId) override { return Internal("not in this fake"); }
   std::vector<raft::ProgressView> progress() const override { return {}; }
   Status CheckRoom(raft::Growth) const override { return Status::Ok(); }

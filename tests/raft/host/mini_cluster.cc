@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/coding.h"
 #include "quorate/v1/raft.pb.h"
+#include "raft/core/membership.h"
 #include "raft/host/wire.h"
 
 namespace quorate::raft {
@@ -97,11 +98,47 @@ MiniCluster::~MiniCluster() {
 
 Configuration MiniCluster::Everyone() const {
   Configuration configuration;
-  for (int node = 1; node <= options_.nodes; ++node) configuration.voters.push_back(NodeId(node));
+  const int founders = options_.founders == 0 ? options_.nodes : options_.founders;
+  for (int node = 1; node <= founders; ++node) configuration.voters.push_back(NodeId(node));
   return configuration;
 }
 
 MiniCluster::Node::Node(const sim::World& world) : clock(world) {}
+
+void MiniCluster::StartReplica(int id, GroupId group) {
+  Node& node = *nodes_.at(id);
+  if (node.store->Dropping(group)) return;
+  node.machines[group] = std::make_unique<KvMachine>(group, *node.store);
+  const Configuration founders = Everyone();
+  std::optional<Configuration> first;
+  if (IsVoter(founders, NodeId(id))) first = founders;
+  auto started = node.host->StartGroup(group, *node.machines[group], first);
+  CHECK(started.ok(), "{}", started.status().ToString());
+}
+
+void MiniCluster::ChangeMembers(std::vector<int> voters, std::vector<int> learners) {
+  const std::vector<NodeId> in(voters.begin(), voters.end());
+  const std::vector<NodeId> told(learners.begin(), learners.end());
+  const bool changed = RunUntil([&] {
+    const int leader = Leader();
+    if (leader == 0) return false;
+    const Configuration now = group(leader)->configuration();
+    if (now.voters == in && now.learners == told && !now.joint() &&
+        group(leader)->configuration_index() <= group(leader)->applied_index()) {
+      return true;
+    }
+    (void)group(leader)->ChangeMembers(in, told);
+    return false;
+  });
+  CHECK(changed, "the members did not change");
+}
+
+void MiniCluster::Destroy(int id, GroupId group) {
+  Node& node = *nodes_.at(id);
+  node.destroyed = false;
+  node.retired.push_back(node.host->DestroyReplica(group, [&node] { node.destroyed = true; }));
+  node.retired_machines.push_back(std::move(node.machines.extract(group).mapped()));
+}
 
 void MiniCluster::Start(int id) {
   Node& node = *nodes_.at(id);
@@ -129,10 +166,7 @@ void MiniCluster::Start(int id) {
   });
   node.stored_at_start = node.host->StoredGroups();
   for (int group = 1; group <= options_.groups; ++group) {
-    const GroupId group_id(group);
-    node.machines[group_id] = std::make_unique<KvMachine>(group_id, *node.store);
-    auto started = node.host->StartGroup(group_id, *node.machines[group_id], Everyone());
-    CHECK(started.ok(), "{}", started.status().ToString());
+    StartReplica(id, GroupId(group));
   }
   node.host->SettleDamage();
   node.host->Start();
@@ -141,6 +175,8 @@ void MiniCluster::Start(int id) {
 void MiniCluster::Crash(int id, Loss loss) {
   Node& node = *nodes_.at(id);
   CHECK(node.process != nullptr);
+  node.retired.clear();
+  node.retired_machines.clear();
   node.host.reset();
   node.machines.clear();
   node.transport.reset();
@@ -218,7 +254,7 @@ int MiniCluster::Leader(GroupId id) {
   int leader = 0;
   Term term;
   for (auto& [node_id, node] : nodes_) {
-    if (node->process == nullptr || !group(node_id, id)->leader_ready()) continue;
+    if (!runs(node_id, id) || !group(node_id, id)->leader_ready()) continue;
     // An old leader may not have heard of its successor yet.
     const Term its_term = group(node_id, id)->soft_state().term;
     if (its_term > term) leader = node_id;
@@ -237,11 +273,11 @@ bool MiniCluster::Agree(GroupId id) {
   if (leader == 0) return false;
   const LogIndex applied = group(leader, id)->applied_index();
   for (auto& [node_id, node] : nodes_) {
-    if (node->process != nullptr && group(node_id, id)->applied_index() != applied) return false;
+    if (runs(node_id, id) && group(node_id, id)->applied_index() != applied) return false;
   }
   const auto state = machine(leader, id).Dump();
   for (auto& [node_id, node] : nodes_) {
-    if (node->process != nullptr && machine(node_id, id).Dump() != state) return false;
+    if (runs(node_id, id) && machine(node_id, id).Dump() != state) return false;
   }
   return true;
 }

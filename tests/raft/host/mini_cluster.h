@@ -27,6 +27,10 @@ class KvMachine final : public StateMachine {
 
   ApplyResult Apply(LogIndex index, Term term, std::string_view payload,
                     storage::WriteBatch* batch) override;
+  void ApplyMembers(LogIndex index, const Configuration& configuration,
+                    storage::WriteBatch* batch) override {
+    members = configuration;
+  }
   void OnSoftState(const SoftState& state) override { states.push_back(state); }
   std::vector<std::pair<std::string, std::string>> Spans() const override;
   bool HasState() const override { return true; }
@@ -42,6 +46,7 @@ class KvMachine final : public StateMachine {
 
   std::vector<SoftState> states;
   std::vector<LogIndex> installed;
+  Configuration members;          // as applied last, since the last start
   std::vector<LogIndex> applied;  // since the last start
 
  private:
@@ -66,6 +71,7 @@ class MiniCluster {
   struct Options {
     int nodes = 3;
     int groups = 1;
+    int founders = 0;  // the first of the nodes are a group's first members; 0: all
     uint64_t seed = 1;
     double loss = 0;
     double duplicate = 0;
@@ -83,6 +89,8 @@ class MiniCluster {
   enum class Loss : uint8_t { kProcess, kPower };
   void Crash(int node, Loss loss);
   bool up(int node) const { return nodes_.at(node)->process != nullptr; }
+  // Whether the node is up and has a replica of the group.
+  bool runs(int node, GroupId id = kGroup) { return up(node) && group(node, id) != nullptr; }
   GroupHandle* group(int node, GroupId id = kGroup);
   KvMachine& machine(int node, GroupId id = kGroup);
   Host& host(int node) { return *nodes_.at(node)->host; }
@@ -102,6 +110,13 @@ class MiniCluster {
   sim::Process& process(int node) { return *nodes_.at(node)->process; }
   std::optional<Status> fatal(int node) { return nodes_.at(node)->fatal; }
 
+  // ---- members: the leader is asked again until it agrees
+  void ChangeMembers(std::vector<int> voters, std::vector<int> learners);
+  // The node's replica goes; a later Start makes an empty one.
+  void Destroy(int node, GroupId id = kGroup);
+  void StartReplica(int node, GroupId id = kGroup);
+  bool destroyed(int node) const { return nodes_.at(node)->destroyed; }
+
   // ---- network
   void Isolate(int node) { isolated_.insert(node); }
   void Heal() { isolated_.clear(); }
@@ -120,7 +135,7 @@ class MiniCluster {
   // The one node that leads and is ready, 0: none.
   int Leader(GroupId id = kGroup);
   int WaitForLeader(GroupId id = kGroup);
-  // Every node that is up has applied the same, and all of it.
+  // Every replica that is up has applied the same, and all of it.
   bool Agree(GroupId id = kGroup);
 
  private:
@@ -139,6 +154,9 @@ class MiniCluster {
     std::unique_ptr<storage::OrderedStore> store;
     std::unique_ptr<MiniTransport> transport;
     std::map<GroupId, std::unique_ptr<KvMachine>> machines;
+    std::vector<std::unique_ptr<KvMachine>> retired_machines;
+    std::vector<std::unique_ptr<GroupHandle>> retired;
+    bool destroyed = false;
     std::unique_ptr<Host> host;
     std::optional<Status> fatal;
     std::vector<GroupId> stored_at_start;

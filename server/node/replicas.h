@@ -1,0 +1,105 @@
+// Replicas: the replicas on this node: which there are, who asks for which, when one comes and when
+// it goes.
+//
+//   bootstrap message, log, store ─► at the start
+//   a leader's message for a group that is not here + the map says that this node is a member of it
+//                                 ─► an empty one, which waits for the leader's snapshot
+//   its own log, or the map, says that it is no member any more ─► destroyed
+//
+// When a replica goes. Its own log is enough once the configuration without it is applied: that is
+// committed (thesis 4.2.2). One that was cut off never hears of that; it asks the map. The map has
+// what a leader had applied, with the index of that configuration: if this is above the index of
+// the newest configuration that the replica knows of, it has acknowledged nothing in a later one of
+// which it might be a member again. Else the map is the older of the two, and nothing happens.
+//
+// Threads: executor's thread only.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "coordinator/shard_directory.h"
+#include "placement/service.h"
+#include "raft/host/host.h"
+#include "server/node/cluster_view.h"
+#include "shard/shard.h"
+#include "storage/ordered_store.h"
+
+namespace quorate::server {
+
+class Replicas final : public coordinator::ShardDirectory {
+ public:
+  using MakeShard = std::function<std::unique_ptr<shard::Shard>(const v1::ShardDescriptor&,
+                                                                std::function<void()>)>;
+  // References outlive this; `host` is destroyed after it.
+  Replicas(Env& env, storage::OrderedStore& store, raft::Host& host, const ClusterView& view,
+           NodeId self);
+  ~Replicas() override;
+  // Before anything else: how a shard is made, given what it is told when its descriptor changes.
+  void SetMakeShard(MakeShard make) { make_shard_ = std::move(make); }
+
+  // The replicas that the bootstrap message gives this node (nullptr: none) and those that the log
+  // and the store know. May be called again when the message comes later.
+  Status Start(const v1::BootstrapRequest* bootstrap);
+  // Makes what the map gives this node and destroys what it takes. Called when the map is new, and
+  // every second or so.
+  void FollowMap();
+
+  // ---- coordinator::ShardDirectory
+  shard::Shard* FindByKey(std::string_view key) override;
+  shard::Shard* Find(ShardId shard) override;
+
+  raft::GroupHandle* FindGroup(GroupId group) const;
+  placement::Placement* placement() const { return placement_.get(); }
+  const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const { return shards_; }
+  const std::map<GroupId, raft::GroupHandle*>& groups() const { return groups_; }
+
+ private:
+  // What is left of a replica, for whoever still waits for it.
+  struct Retired {
+    std::unique_ptr<raft::GroupHandle> group;
+    std::unique_ptr<shard::Shard> shard;
+    std::unique_ptr<placement::Placement> placement;
+    Instant since;
+    bool deleted = false;
+  };
+  // Whether the map has this node among a group's members, and since which entry of its log.
+  struct Membership {
+    bool self = false;
+    uint64_t index = 0;  // 0: the map does not know the group
+  };
+
+  Status StartPlacement(const v1::BootstrapRequest* bootstrap);
+  Status StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstrap);
+  void StartWanted();
+  void DestroyGone();
+  void DropRetired();
+  Membership InMap(GroupId group) const;
+  // Why the replica can go; empty: it stays.
+  std::string WhyGone(GroupId group, const raft::GroupHandle& handle) const;
+  void Destroy(GroupId group, const std::string& why);
+  void IndexShards();
+
+  Env& env_;
+  storage::OrderedStore& store_;
+  raft::Host& host_;
+  const ClusterView& view_;
+  const NodeId self_;
+  MakeShard make_shard_;
+  std::list<Retired> retired_;
+  std::unique_ptr<placement::Placement> placement_;
+  std::map<ShardId, std::unique_ptr<shard::Shard>> shards_;
+  std::map<GroupId, raft::GroupHandle*> groups_;
+  std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
+  bool indexed_ = false;                                        // it is up to date
+  bool members_changed_ = false;                                // of a replica here
+  uint64_t map_seen_ = 0;                                       // ClusterView::changes
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace quorate::server
