@@ -124,8 +124,8 @@ class ClusterView {
   // Judges again what a change of nodes or settings left to judge, at most `shards_max` shards;
   // true once all is judged. Before every round.
   bool Refresh(size_t shards_max);
-  // The least crowded that so many replicas can stand on the nodes that are usable.
-  // `replicas` <= kReplicationFactorMax.
+  // The least crowded that so many replicas can stand on the nodes that are usable, as of the last
+  // Refresh(); without so many nodes, the most that there is. `replicas` <= kReplicationFactorMax.
   Crowding LeastCrowding(uint32_t replicas) const { return least_crowding_[replicas]; }
   // How voters stand; `without` (if not 0) left out, `with` (if not 0) added. Nodes that are gone
   // are not counted.
@@ -137,8 +137,9 @@ class ClusterView {
   void JudgeShardsOf(const Node& node);
   void Count(const ShardView& shard, int sign);
   void Index(const ShardView& shard, bool present);
-  // After the set of usable nodes or their places changed.
-  void PlacesChanged();
+  // Of a node that was put, or of a stranger, which begins here.
+  Node& AnyNode(NodeId id);
+  void NameDomains(Node* node);
   void ComputeLeastCrowding();
 
   absl::btree_map<NodeId, Node> nodes_;
@@ -149,9 +150,9 @@ class ClusterView {
   DomainNames names_;
   std::array<Crowding, limits::kReplicationFactorMax + 1> least_crowding_{};
   uint32_t replication_factor_ = 3;
-  bool places_changed_ = true;
-  bool judging_ = false;
-  ShardId judged_;  // up to here, if judging_
+  bool places_changed_ = true;  // least_crowding_ is to be computed again
+  ShardId judged_;              // the last one
+  size_t to_judge_ = 0;         // so many after it, and around
 };
 
 }  // namespace quorate::placement

@@ -2,7 +2,6 @@
 // zone and on a host. Pure.
 #pragma once
 
-#include <array>
 #include <compare>
 #include <cstdint>
 #include <map>
@@ -26,6 +25,7 @@ struct Domains {
 class DomainNames {
  public:
   Domains Of(NodeId node, const std::map<std::string, std::string>& locality);
+  size_t size() const { return numbers_.size(); }
   void Clear() { numbers_.clear(); }
 
  private:

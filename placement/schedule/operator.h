@@ -20,8 +20,8 @@ namespace quorate::placement {
 
 using OperatorId = StrongInt<struct OperatorIdTag>;
 
-// ---- steps: each is done once the shard reports what it asks for
-// --------------------------------- `node` is a learner or voter.
+// ---- steps: each is done once the shard reports what it asks for --------------------------------
+// `node` is a learner or voter.
 struct AddLearner {
   NodeId node;
   friend bool operator==(const AddLearner&, const AddLearner&) = default;
@@ -53,8 +53,7 @@ using Step = std::variant<AddLearner, Promote, Swap, Remove, TransferLeader>;
 // "add a learner on node 4", "swap node 4 in for node 1".
 std::string ToString(const Step& step);
 
-// ---- operators
-// -----------------------------------------------------------------------------------
+// ---- operators ----------------------------------------------------------------------------------
 enum class OperatorKind : uint8_t {
   kRepair,  // a replica is lost, or too few are there
   kRules,   // too many, or they stand too close together
@@ -79,11 +78,20 @@ struct Explanation {
   std::map<std::string, uint32_t> vetoes;  // rule -> nodes that it ruled out
 };
 
+// Who votes and who learns, without how far they are; sorted.
+struct Members {
+  std::vector<NodeId> voters;
+  std::vector<NodeId> learners;
+  friend bool operator==(const Members&, const Members&) = default;
+};
+Members MembersOf(const ShardView& shard);
+
 struct Operator {
   OperatorId id;  // given by OperatorTable
   OperatorKind kind = OperatorKind::kMove;
   ShardId shard;
   ShardEpoch epoch;  // it was made at
+  Members members;   // it was made for
   NodeId from;       // that loses a replica or the leadership; 0: none
   NodeId to;         // that gains one; 0: none
   std::vector<Step> steps;
@@ -96,15 +104,7 @@ struct Operator {
 // "operator 12 (drain): move shard 7 from node 1 to node 4".
 std::string ToString(const Operator& op);
 
-// ---- members, step by step
-// ----------------------------------------------------------------------- Who votes and who learns,
-// without how far they are; sorted.
-struct Members {
-  std::vector<NodeId> voters;
-  std::vector<NodeId> learners;
-  friend bool operator==(const Members&, const Members&) = default;
-};
-Members MembersOf(const ShardView& shard);
+// ---- members, step by step ----------------------------------------------------------------------
 // The members once the step is done; those given where it changes none or does not fit.
 Members After(const Step& step, Members members);
 // Whether the shard is as the step asks for. `op` tells what a transfer is for.

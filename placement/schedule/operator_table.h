@@ -44,7 +44,9 @@ struct OperatorStatus {
   size_t step = 0;  // the first that is not done; op.steps.size(): all are
   Instant began;
   Instant step_began;
-  std::string waits_for;  // a sentence; empty: the step was ordered
+  bool caught_up = false;  // whom it adds has the log
+  uint32_t refusals = 0;   // of this step
+  std::string waits_for;   // a sentence; empty: the step was ordered
 };
 
 enum class Outcome : uint8_t { kDone, kEnded };  // kEnded: before all steps were done; see reason
@@ -95,8 +97,11 @@ class OperatorTable {
   // Replaces what was wanted and not possible in the last round.
   void SetWanted(std::vector<Wanted> wanted) { wanted_ = std::move(wanted); }
   const std::vector<Wanted>& wanted() const { return wanted_; }
-  ShardId cursor() const { return cursor_; }
-  void set_cursor(ShardId cursor) { cursor_ = cursor; }
+  // Where each scheduler goes on in the next round.
+  ShardId cursor(Scheduler scheduler) const { return cursors_[static_cast<size_t>(scheduler)]; }
+  void set_cursor(Scheduler scheduler, ShardId at) {
+    cursors_[static_cast<size_t>(scheduler)] = at;
+  }
 
   // Sentences. Of a shard: how it stands, what is under way and why, what it waits for, what ended
   // lately. NOT_FOUND.
@@ -105,17 +110,19 @@ class OperatorTable {
   Result<std::vector<std::string>> Explain(OperatorId id, Instant now) const;
 
  private:
-  void End(absl::btree_map<ShardId, OperatorStatus>::iterator it, Outcome outcome,
-           std::string reason, Instant now);
+  using Operators = absl::btree_map<ShardId, OperatorStatus>;
+  // The one after it.
+  Operators::iterator End(Operators::iterator it, Outcome outcome, std::string reason, Instant now);
+  // It ends because of whom it adds, who is not tried again for a while.
+  Operators::iterator GiveUp(Operators::iterator it, std::string reason, Instant now);
 
   uint64_t last_id_ = 0;
-  absl::btree_map<ShardId, OperatorStatus> operators_;
-  absl::btree_map<ShardId, uint32_t> refusals_;
+  Operators operators_;
   UnderWay effects_;
   std::deque<EndedOperator> ended_;
   std::map<std::pair<OperatorKind, Outcome>, uint64_t> counts_;
   std::vector<Wanted> wanted_;
-  ShardId cursor_;
+  std::array<ShardId, kSchedulers> cursors_{};
 };
 
 struct RoundReport {

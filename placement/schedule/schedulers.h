@@ -23,7 +23,7 @@ struct Situation {
   const Settings& settings;
   Instant now;
   const UnderWay& under_way;
-  // Where repair and rules go on among unsettled shards: after this one, and around.
+  // Where a scheduler goes on among many shards: after this one, and around.
   ShardId after;
 };
 
@@ -45,11 +45,12 @@ inline constexpr size_t kWantedMax = 100;
 inline constexpr size_t kShardsLookedAtMax = 2000;  // of one scheduler in one round
 
 // Replaces replicas on nodes that are gone, or down for longer than down_after; adds one where
-// there are too few; removes learners that belong to no operator, and goes on with those that an
-// earlier leader began to add. Operators are of kind kRepair.
+// there are too few, and removes one where there are too many; removes learners that belong to no
+// operator, or goes on with them where one is needed (an earlier leader may have begun to add
+// them).
 Proposals Repair(const Situation& situation);
-// Never two replicas on one node; removes one where there are too many; spreads them over zones,
-// racks and hosts as far as nodes allow: a move is made only if it makes a shard less crowded.
+// Spreads replicas over zones, racks and hosts as far as nodes allow: a move is made only if it
+// makes a shard less crowded. (No scheduler ever puts two replicas of a shard on one node.)
 Proposals Rules(const Situation& situation);
 // Draining nodes lose their leaders first, then their replicas.
 Proposals Drain(const Situation& situation);

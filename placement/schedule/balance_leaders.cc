@@ -1,0 +1,233 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "placement/schedule/board.h"
+#include "placement/schedule/schedulers.h"
+
+namespace quorate::placement {
+
+namespace {
+
+constexpr size_t kLooksMax = 50'000;  // shards looked at in one round
+constexpr size_t kShardsForPathsMax =
+    10'000;                           // with more, every node shares shards with most others
+constexpr double kRequestsMin = 100;  // per second; what is less apart is let be
+
+class LeaderBalancer {
+ public:
+  explicit LeaderBalancer(const Situation& situation) : board_(situation) {
+    for (const Place& place : board_.places()) {
+      if (place.stays()) nodes_.push_back(place.id);
+    }
+  }
+
+  void EvenNumbers();
+  void EvenRequests();
+  Proposals Take(ShardId after) { return board_.Take(after); }
+
+ private:
+  using Place = Board::Place;
+  struct Handover {
+    const ShardView* shard = nullptr;
+    NodeId to;
+  };
+
+  const Place& At(NodeId id) const { return *board_.Find(id); }
+  double part() const { return board_.settings().balance_tolerance_percent / 100.0; }
+  // A difference of one cannot be bettered.
+  bool Apart(double more, double less) const {
+    return more - less >= 2 && more - less > part() * board_.mean().leaders;
+  }
+  bool AtLimit(NodeId id) const {
+    return At(id).under_way.operators >= static_cast<int32_t>(board_.settings().operators_per_node);
+  }
+  // Whether a node's number of leaders may become this without being evened again.
+  bool NumberFits(double leaders) const {
+    const double slack = std::max(0.999, part() * board_.mean().leaders / 2);
+    return leaders >= board_.mean().leaders - slack && leaders <= board_.mean().leaders + slack;
+  }
+  bool Free(const ShardView& shard) const {
+    return !shard.joint && !board_.under_way().Has(shard.id);
+  }
+  bool CanLead(const Replica& voter) const {
+    const Place* place = board_.Find(voter.node);
+    return voter.caught_up && place != nullptr && place->stays();
+  }
+  template <class Look>  // bool(const ShardView&, NodeId other): false: enough
+  void WalkLed(NodeId leader, const Look& look);
+  bool HandOver(const Handover& handover, std::string why);
+  // Straight to those that lead less than `below`.
+  void Push(NodeId from, double below);
+  // Over other nodes, each of which hands on what it gets.
+  bool PushOver(NodeId from);
+  bool EvenRequestsOf(NodeId from);
+
+  Board board_;
+  std::vector<NodeId> nodes_;  // that stay
+  size_t looks_ = kLooksMax;
+};
+
+template <class Look>
+void LeaderBalancer::WalkLed(NodeId leader, const Look& look) {
+  const auto& led = At(leader).node->led;
+  auto it = led.upper_bound(board_.situation().after);
+  for (size_t left = led.size(); left > 0 && looks_ > 0; --left, ++it) {
+    if (it == led.end()) it = led.begin();
+    const ShardView& shard = *board_.view().Find(*it);
+    if (!Free(shard)) continue;
+    --looks_;
+    for (const Replica& voter : shard.voters) {
+      if (voter.node == leader || !CanLead(voter)) continue;
+      if (!look(shard, voter.node)) return;
+    }
+  }
+}
+
+bool LeaderBalancer::HandOver(const Handover& handover, std::string why) {
+  Operator op = board_.Transfer(OperatorKind::kBalanceLeaders, *handover.shard, handover.to);
+  op.explanation.why = std::move(why);
+  if (board_.under_way().OverLimit(board_.view(), board_.settings(), *handover.shard, op))
+    return false;
+  return board_.Propose(*handover.shard, std::move(op));
+}
+
+void LeaderBalancer::Push(NodeId from, double below) {
+  WalkLed(from, [&](const ShardView& shard, NodeId to) {
+    const double more = At(from).leaders(), less = At(to).leaders();
+    if (board_.full() || AtLimit(from)) return false;
+    if (!Free(shard) || less >= below || !Apart(more, less)) return true;
+    HandOver({&shard, to},
+             fmt::format("node {} leads {} shards, node {} leads {}; {:.1f} are the mean", from,
+                         more, to, less, board_.mean().leaders));
+    return true;
+  });
+}
+
+// Breadth first, so that as few as possible are handed over.
+bool LeaderBalancer::PushOver(NodeId from) {
+  std::map<NodeId, std::pair<NodeId, const ShardView*>> came;  // from whom, with which shard
+  std::deque<NodeId> queue{from};
+  came[from] = {NodeId(), nullptr};
+  NodeId found;
+  while (!queue.empty() && !found) {
+    const NodeId at = queue.front();
+    queue.pop_front();
+    WalkLed(at, [&](const ShardView& shard, NodeId to) {
+      if (!came.emplace(to, std::pair(at, &shard)).second) return true;
+      if (Apart(At(from).leaders(), At(to).leaders())) {
+        found = to;
+        return false;
+      }
+      queue.push_back(to);
+      return true;
+    });
+  }
+  if (!found) return false;
+  std::vector<Handover> path;
+  for (NodeId at = found; at != from; at = came[at].first) {
+    if (AtLimit(at)) return false;
+    path.push_back({came[at].second, at});
+  }
+  const std::string why =
+      fmt::format("node {} leads {} shards, node {} leads {}; over {} handovers they come closer",
+                  from, At(from).leaders(), found, At(found).leaders(), path.size());
+  for (const Handover& handover : path) {
+    if (!HandOver(handover, why)) return false;
+  }
+  return true;
+}
+
+void LeaderBalancer::EvenNumbers() {
+  if (nodes_.size() < 2) return;
+  const auto leaders = [this](NodeId id) { return At(id).leaders(); };
+  const auto less = [&](NodeId a, NodeId b) { return leaders(a) < leaders(b); };
+  std::vector<NodeId> sources = nodes_;
+  std::stable_sort(sources.begin(), sources.end(), [&](NodeId a, NodeId b) { return less(b, a); });
+  const auto least = [&] { return leaders(*std::min_element(nodes_.begin(), nodes_.end(), less)); };
+  if (!Apart(leaders(sources.front()), least())) return;
+  for (NodeId from : sources) {
+    if (looks_ == 0 || board_.full() || !Apart(leaders(from), least())) return;
+    // First where there are too few: else one might be handed over twice.
+    Push(from, board_.mean().leaders);
+    Push(from, leaders(from));
+    if (board_.view().shards().size() > kShardsForPathsMax) continue;
+    while (looks_ > 0 && !board_.full() && !AtLimit(from) && Apart(leaders(from), least())) {
+      if (!PushOver(from)) break;
+    }
+  }
+}
+
+bool LeaderBalancer::EvenRequestsOf(NodeId from) {
+  const double gap_min = std::max(4 * part() * board_.mean().requests, kRequestsMin);
+  const auto evens = [&](NodeId to, double requests) {
+    const double more = At(from).requests(), less = At(to).requests();
+    return requests > 0 && more - less > gap_min && more - requests >= less + requests;
+  };
+  Handover best, blocked;  // `blocked` only by the number of leaders
+  WalkLed(from, [&](const ShardView& shard, NodeId to) {
+    if (AtLimit(to) || !evens(to, static_cast<double>(shard.requests_per_second))) return true;
+    const bool fits = NumberFits(At(from).leaders() - 1) && NumberFits(At(to).leaders() + 1);
+    Handover* slot = fits ? &best : &blocked;
+    if (slot->shard == nullptr || slot->shard->requests_per_second < shard.requests_per_second) {
+      *slot = {&shard, to};
+    }
+    return true;
+  });
+  const auto why = [&](NodeId to) {
+    return fmt::format(
+        "of the shards that node {} leads {:.0f} requests/s are served, of node {} {:.0f}", from,
+        At(from).requests(), to, At(to).requests());
+  };
+  if (best.shard != nullptr) return HandOver(best, why(best.to));
+  if (blocked.shard == nullptr) return false;
+  // In exchange for one with fewer requests.
+  Handover back;
+  WalkLed(blocked.to, [&](const ShardView& shard, NodeId to) {
+    if (to != from) return true;
+    const double net = static_cast<double>(blocked.shard->requests_per_second) -
+                       static_cast<double>(shard.requests_per_second);
+    if (!evens(blocked.to, net)) return true;
+    if (back.shard == nullptr || shard.requests_per_second < back.shard->requests_per_second) {
+      back = {&shard, from};
+    }
+    return true;
+  });
+  if (back.shard == nullptr) return false;
+  const std::string both = why(blocked.to);
+  return HandOver(blocked, both) && HandOver(back, both);
+}
+
+void LeaderBalancer::EvenRequests() {
+  if (nodes_.size() < 2) return;
+  std::set<std::pair<double, NodeId>> sources;
+  double least = -1;
+  for (NodeId id : nodes_) {
+    sources.emplace(At(id).requests(), id);
+    least = least < 0 ? At(id).requests() : std::min(least, At(id).requests());
+  }
+  const double gap_min = std::max(4 * part() * board_.mean().requests, kRequestsMin);
+  while (!sources.empty() && looks_ > 0 && !board_.full()) {
+    const auto [requests, from] = *sources.rbegin();
+    if (requests - least <= gap_min) return;
+    sources.erase(std::prev(sources.end()));
+    if (AtLimit(from) || !EvenRequestsOf(from)) continue;
+    sources.emplace(At(from).requests(), from);
+  }
+}
+
+}  // namespace
+
+Proposals BalanceLeaders(const Situation& situation) {
+  LeaderBalancer balancer(situation);
+  balancer.EvenNumbers();
+  balancer.EvenRequests();
+  return balancer.Take(situation.after);
+}
+
+}  // namespace quorate::placement
