@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <set>
@@ -46,6 +47,15 @@ class LeaderBalancer {
   }
   bool AtLimit(NodeId id) const {
     return At(id).under_way.operators >= static_cast<int32_t>(board_.settings().operators_per_node);
+  }
+  // Whether so many more may begin that each of these nodes has a part in: all or none, since
+  // half of it would have to be undone.
+  bool RoomFor(size_t operators, std::initializer_list<NodeId> nodes) const {
+    const Settings& settings = board_.settings();
+    if (board_.under_way().size() + operators > settings.operators) return false;
+    return std::all_of(nodes.begin(), nodes.end(), [&](NodeId id) {
+      return At(id).under_way.operators + operators <= settings.operators_per_node;
+    });
   }
   // Whether a node's number of leaders may become this without being evened again.
   bool NumberFits(double leaders) const {
@@ -134,6 +144,7 @@ bool LeaderBalancer::PushOver(NodeId from) {
     if (AtLimit(at)) return false;
     path.push_back({came[at].second, at});
   }
+  if (!RoomFor(path.size(), {})) return false;
   const std::string why =
       fmt::format("node {} leads {} shards, node {} leads {}; over {} handovers they come closer",
                   from, At(from).leaders(), found, At(found).leaders(), path.size());
@@ -169,10 +180,13 @@ bool LeaderBalancer::EvenRequestsOf(NodeId from) {
     const double more = At(from).requests(), less = At(to).requests();
     return requests > 0 && more - less > gap_min && more - requests >= less + requests;
   };
-  Handover best, blocked;  // `blocked` only by the number of leaders
+  Handover best, blocked;  // `blocked`: too much alone, or against the number of leaders
   WalkLed(from, [&](const ShardView& shard, NodeId to) {
-    if (AtLimit(to) || !evens(to, static_cast<double>(shard.requests_per_second))) return true;
-    const bool fits = NumberFits(At(from).leaders() - 1) && NumberFits(At(to).leaders() + 1);
+    const double requests = static_cast<double>(shard.requests_per_second);
+    const double gap = At(from).requests() - At(to).requests();
+    if (AtLimit(to) || requests <= 0 || requests > gap || gap <= gap_min) return true;
+    const bool fits = evens(to, requests) && NumberFits(At(from).leaders() - 1) &&
+                      NumberFits(At(to).leaders() + 1);
     Handover* slot = fits ? &best : &blocked;
     if (slot->shard == nullptr || slot->shard->requests_per_second < shard.requests_per_second) {
       *slot = {&shard, to};
@@ -198,7 +212,7 @@ bool LeaderBalancer::EvenRequestsOf(NodeId from) {
     }
     return true;
   });
-  if (back.shard == nullptr) return false;
+  if (back.shard == nullptr || !RoomFor(2, {from, blocked.to})) return false;
   const std::string both = why(blocked.to);
   return HandOver(blocked, both) && HandOver(back, both);
 }

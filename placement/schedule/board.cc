@@ -307,10 +307,12 @@ bool Board::ProposeReplica(OperatorKind kind, const ShardView& shard, NodeId fro
 }
 
 bool Board::Propose(const ShardView& shard, Operator op) {
-  // What can be checked now is the first step that is not done: others are checked when they come.
+  // What can be checked now is the first step that is not done, unless it waits for a learner that
+  // is there already: others are checked when they come.
   Refusal refusal;
   for (const Step& step : op.steps) {
     if (Done(op, step, shard)) continue;
+    if (std::holds_alternative<Swap>(step) || std::holds_alternative<Promote>(step)) break;
     refusal = CheckChange(view(), shard, step);
     break;
   }

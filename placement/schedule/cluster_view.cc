@@ -210,7 +210,7 @@ bool ClusterView::Refresh(size_t shards_max) {
 }
 
 // One after the other where it crowds the others least: what is best for n+1 begins with what is
-// best for n, since the domains of one level lie within those of the level above.
+// best for n, since racks lie within zones and hosts within racks.
 void ClusterView::ComputeLeastCrowding() {
   least_crowding_.fill(kMostCrowded);
   least_crowding_[0] = Crowding();

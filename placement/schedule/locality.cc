@@ -13,9 +13,10 @@ Domains DomainNames::Of(NodeId node, const std::map<std::string, std::string>& l
   };
   const std::string_view zone = label("zone"), rack = label("rack"), host = label("host");
   // Labels are printable, so a line feed keeps names of different kinds apart.
-  return {NumberOf(fmt::format("zone\n{}", zone)),
-          NumberOf(fmt::format("rack\n{}\n{}", zone, rack)),
-          NumberOf(host.empty() ? fmt::format("node\n{}", node) : fmt::format("host\n{}", host))};
+  const std::string rack_name = fmt::format("{}\n{}", zone, rack);
+  return {NumberOf(fmt::format("zone\n{}", zone)), NumberOf(fmt::format("rack\n{}", rack_name)),
+          NumberOf(host.empty() ? fmt::format("node\n{}", node)
+                                : fmt::format("host\n{}\n{}", rack_name, host))};
 }
 
 uint32_t DomainNames::NumberOf(std::string name) {

@@ -12,9 +12,9 @@
 
 namespace quorate::placement {
 
-// Numbers for names. Nodes without a zone share one, and nodes of a zone without a rack share one;
-// a node without a host is a host of its own. The same rack in two zones is two racks; a host is
-// one host whatever else is said of it.
+// Numbers for names. Racks lie within zones and hosts within racks: the same name in two zones is
+// two places, whoever wrote it knew. Nodes without a zone share one, and nodes of a zone without a
+// rack share one; a node without a host is a host of its own.
 struct Domains {
   uint32_t zone = 0;
   uint32_t rack = 0;

@@ -159,7 +159,7 @@ std::optional<Order> OperatorTable::Next(const ClusterView& view, const Settings
     status.waits_for = "the change of members that is under way";
     return std::nullopt;
   }
-  if (!Fits(status.op, MembersOf(*shard)) && !MUTANT("schedule-step-forced")) {
+  if (!Fits(status.op, MembersOf(*shard))) {
     End(it, Outcome::kEnded, "the members were changed by somebody else", now);
     return std::nullopt;
   }
@@ -194,8 +194,10 @@ void OperatorTable::OrderRefused(OperatorId id, std::string why, Instant now) {
     if (it->second.op.id != id) continue;
     it->second.waits_for = fmt::format("the shard's leader, which refused: {}", why);
     if (++it->second.refusals >= kRefusalsMax) {
+      // Whom it adds need not be to blame, and may be tried again at once.
       const Step& step = it->second.op.steps[it->second.step];
-      GiveUp(it, fmt::format("the shard's leader refused to {}: {}", ToString(step), why), now);
+      End(it, Outcome::kEnded,
+          fmt::format("the shard's leader refused to {}: {}", ToString(step), why), now);
     }
     return;
   }
@@ -210,6 +212,8 @@ void OperatorTable::Sweep(const ClusterView& view, const Settings& settings, Ins
       it = End(it, Outcome::kEnded, fmt::format("shard {} is gone", it->first), now);
       continue;
     }
+    // What was reported since it was last asked for is in the view: it must not count twice.
+    effects_.Put(view, *shard, status.op);
     std::string unwanted;
     if (!status.caught_up) unwanted = NoLongerWanted(view, settings, status.op, now);
     if (!unwanted.empty()) {

@@ -31,7 +31,9 @@
 
 namespace quorate::placement {
 
-// To the shard's leader: make this true, if your epoch is still this one.
+// To the shard's leader: make this true, if you still lead, your epoch is still this one, you are
+// not who is to be removed, and those voters that you know to have the log are a quorum before and
+// after.
 struct Order {
   OperatorId id;
   ShardId shard;
