@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/coding.h"
+#include "base/mutant.h"
 
 namespace quorate::storage {
 
@@ -92,14 +93,15 @@ void MemoryStore::CommitOverlay(std::shared_ptr<const Overlay> ops, CommitCallba
 // A read is made at once and told a turn later: the state does not change.
 class MemoryStore::View final : public KvView {
  public:
-  View(Executor& executor, std::shared_ptr<const Overlay> pairs)
-      : executor_(executor), pairs_(std::move(pairs)) {}
+  View(Executor& executor, const MemoryDisk& disk, std::shared_ptr<const Overlay> pairs)
+      : executor_(executor), disk_(disk), pairs_(std::move(pairs)) {}
 
   void Read(Range range, size_t bytes, What what, ReadCallback done) override {
     Run run;
     run.end = true;
     const std::string& first = range.after.empty() ? range.from : range.after;
-    for (Overlay::Cursor at(*pairs_, first, range.to); at.valid(); at.Next()) {
+    const Overlay& pairs = MUTANT("store-pin-dropped-early") ? disk_.pairs_ : *pairs_;
+    for (Overlay::Cursor at(pairs, first, range.to); at.valid(); at.Next()) {
       if (at.op().key == range.after) continue;
       if (run.pairs.size() >= bytes && !run.last.empty()) {
         run.end = false;
@@ -117,6 +119,7 @@ class MemoryStore::View final : public KvView {
 
  private:
   Executor& executor_;
+  [[maybe_unused]] const MemoryDisk& disk_;
   const std::shared_ptr<const Overlay> pairs_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
@@ -127,7 +130,7 @@ Result<std::unique_ptr<KvView>> MemoryStore::Pin() {
     pairs = std::make_shared<const Overlay>(disk_.pairs_);
     disk_.pinned_ = pairs;
   }
-  return std::unique_ptr<KvView>(std::make_unique<View>(env_.executor, std::move(pairs)));
+  return std::unique_ptr<KvView>(std::make_unique<View>(env_.executor, disk_, std::move(pairs)));
 }
 
 void MemoryStore::StartNext() {

@@ -144,6 +144,7 @@ struct OrderedStore::Rep {
     TimerId retry = 0;
   };
   std::shared_ptr<Erasing> erasing;  // null: nothing to do; whoever calls back sees that it changed
+  uint64_t erased_pairs = 0;
   std::vector<Closure> room_waiters;
 
   TimerId timer = 0;
@@ -308,23 +309,6 @@ void OrderedStore::Apply(GroupId group, uint64_t index, WriteBatch batch) {
   rep_->Changed();
 }
 
-void OrderedStore::Replace(GroupId group, uint64_t index, Spans spans, WriteBatch batch) {
-  CHECK(index > 0);
-  PROBE("storage: store span replaced");
-  std::vector<std::string> keys;
-  for (const auto& [from, to] : spans) {
-    const Status status = Scan(from, to, [&](std::string_view key, std::string_view) {
-      keys.emplace_back(key);
-      return true;
-    });
-    if (!status.ok()) return rep_->Fail(status);
-  }
-  for (std::string& key : keys) rep_->active.Put(std::move(key), std::nullopt);
-  for (WriteBatch::Op& op : batch.ops) rep_->active.Put(std::move(op.key), std::move(op.value));
-  rep_->Touch(group, index);
-  rep_->Changed();
-}
-
 // ---- whole states
 // --------------------------------------------------------------------------------
 
@@ -397,6 +381,7 @@ void OrderedStore::Rep::Erased(KvView::Run run) {
   std::string_view key, value;
   while (GetLengthPrefixed(&pairs, &key) && GetLengthPrefixed(&pairs, &value)) {
     active.Put(std::string(key), std::nullopt);
+    ++erased_pairs;
   }
   erasing->after = std::move(run.last);
   if (run.end) {
@@ -484,6 +469,16 @@ void OrderedStore::EndReplace(GroupId group, uint64_t index, WriteBatch batch) {
   rep_->Touch(group, index);
   rep_->Changed();
 }
+
+std::vector<GroupId> OrderedStore::Replacing() const {
+  std::vector<GroupId> groups;
+  for (const auto& [id, erasure] : rep_->erasures) {
+    if (erasure.kind == Erasure::Kind::kReplace) groups.push_back(id);
+  }
+  return groups;
+}
+
+uint64_t OrderedStore::ErasedPairs() const { return rep_->erased_pairs; }
 
 bool OrderedStore::Room() { return rep_->Room(); }
 

@@ -89,12 +89,13 @@ class OrderedStore final : public KvReader {
   void BeginReplace(GroupId group, Spans spans, Closure erased);
   // Where the old state lay and what was put since may lie; null: the group's state is whole.
   const Spans* Replacing(GroupId group) const;
+  std::vector<GroupId> Replacing() const;  // all such groups, ascending
   // A part of the new state. Asked for only while there is Room().
   void PutReplaced(GroupId group, WriteBatch batch);
   // The last of it, and the index at which it is a state, which may jump.
   void EndReplace(GroupId group, uint64_t index, WriteBatch batch);
-  // Replaces a group's state as one effect, in one turn.
-  void Replace(GroupId group, uint64_t index, Spans spans, WriteBatch batch);
+  // How many pairs were deleted for the above since the start, of all groups.
+  uint64_t ErasedPairs() const;
   // Whether bulk work (what is above) may go on: what waits to be flushed stays well below what
   // would have others refused.
   bool Room();

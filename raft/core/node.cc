@@ -381,6 +381,10 @@ Status Node::TransferLeadership(ReplicaId target) { return impl_->TransferLeader
 void Node::Campaign(Instant now) { impl_->Campaign(now); }
 void Node::Persisted(uint64_t persist_id) { impl_->Persisted(persist_id); }
 void Node::Applied(LogIndex index) { impl_->Applied(index); }
+bool Node::WantsSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta) {
+  return impl_->WantsSnapshot(now, from, term, meta);
+}
+void Node::StateInstalled(LogIndex index) { impl_->StateInstalled(index); }
 bool Node::StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta) {
   return impl_->StepSnapshot(now, from, term, meta);
 }

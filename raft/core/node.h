@@ -87,9 +87,15 @@ class Node {
   // ---- feedback from the host -------------------------------------------------------------------
   void Persisted(uint64_t persist_id);
   void Applied(LogIndex index);
+  // A snapshot at `meta` is offered: whether its state is to replace this replica's. If not, its
+  // sender is told what this log has.
+  bool WantsSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta);
   // The state at `meta` has been received and installed in the store; false if it is too old to
   // use.
   bool StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta);
+  // Likewise at `index`, up to which the log has everything and knows it committed (it was brought
+  // there while the state was on its way): nothing up to there is to be applied any more.
+  void StateInstalled(LogIndex index);
   // The host sent (or failed to send) a whole snapshot to `to`.
   void SnapshotSent(ReplicaId to, bool ok, LogIndex index);
   // Drops log entries up to `index` (<= applied), or fewer: what is not durable yet and what must

@@ -33,6 +33,8 @@ class Node::Impl {
   void Campaign(Instant now);
   void Persisted(uint64_t persist_id);
   void Applied(LogIndex index);
+  bool WantsSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta);
+  void StateInstalled(LogIndex index);
   bool StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta);
   void SnapshotSent(ReplicaId to, bool ok, LogIndex index);
   void Compact(LogIndex index);

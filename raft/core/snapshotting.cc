@@ -75,6 +75,23 @@ void Node::Impl::Handle(ReplicaId from, Term term, const InstallSnapshot& reques
   Send(from, answer, Needs::kLog);
 }
 
+bool Node::Impl::WantsSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta) {
+  Observe(now);
+  if (term > term_) BecomeFollower(term, ReplicaId());
+  if (role_ == Role::kLeader || !IsValid(meta.configuration)) return false;
+  if (meta.index > commit_) return true;
+  InstallSnapshotResponse answer{.success = true, .match_index = meta.index};
+  if (term == term_) Send(from, answer, Needs::kLog);
+  return false;
+}
+
+void Node::Impl::StateInstalled(LogIndex index) {
+  CHECK(index <= commit_, "a state at {} of a log that is committed up to {}", index, commit_);
+  PROBE("raft: snapshot below commit");
+  handed_ = std::max(handed_, index);
+  Applied(index);
+}
+
 bool Node::Impl::StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta) {
   Observe(now);
   // Who streams it need not lead any more: only appends and heartbeats tell who does.

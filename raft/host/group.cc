@@ -37,6 +37,9 @@ HostMetrics::HostMetrics(Metrics& m)
                                     "Snapshot streams given up or refused")),
       snapshots_installed(m.GetCounter("quorate_raft_snapshots_installed_total",
                                        "Snapshots installed on this node")),
+      snapshots_outpaced(
+          m.GetCounter("quorate_raft_snapshots_outpaced_total",
+                       "Snapshots whose log above them grew faster than they could be sent")),
       leader_groups(m.GetGauge("quorate_raft_leader_groups", "Groups that this node leads")),
       quarantined_groups(m.GetGauge("quorate_raft_quarantined_groups",
                                     "Damaged replicas that wait for a snapshot")) {}
@@ -72,6 +75,8 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
       proposals_(runtime.answers, &runtime.gather),
       quarantine_(std::move(recovered.quarantine)),
       quarantine_term_(recovered.initial.hard_state.term) {
+  rt_.machines[id_] = &machine_;
+  replacing_ = rt_.store.Replacing(id_) != nullptr;
   if (recovered.record) log_.Append(std::move(*recovered.record));
   lost_state_ = recovered.lost_state;
   rt_.lost_state += lost_state_ ? 1 : 0;
@@ -87,10 +92,18 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
     if (entry.index <= applied_) window_.Add(entry.index, entry.payload.size());
   }
   node_ = MakeNode(std::move(recovered.initial), recovered.fresh);
+  if (replacing_) {
+    PROBE("raft host: started without a state");
+    rt_.env.log.Warn("raft group {}: a snapshot was being installed: its leader is asked for one",
+                     id_);
+  }
   rt_.MarkDirty(this);
 }
 
-Group::~Group() = default;
+Group::~Group() {
+  EndPinning();
+  if (!ended_) rt_.machines.erase(id_);
+}
 
 std::unique_ptr<Node> Group::MakeNode(InitialState initial, bool fresh) const {
   Config config;
@@ -112,6 +125,7 @@ Status Group::TryEnter(Asked* asked) {
       (asked->expected_term && node_->term() != *asked->expected_term)) {
     return Status(Code::kNotLeader, fmt::format("group {}: not the leader in this term", id_));
   }
+  if (replacing_) return Status(Code::kNotLeader, "the replica waits for its state");
   if (rt_.space.full) {
     return Status(Code::kOverloaded, "the node's disk is full and nothing can be logged");
   }
@@ -223,8 +237,10 @@ void Group::Tick(Instant now) {
   std::erase_if(leader_waiters_, [now](const LeaderWaiter& waiter) {
     return now >= waiter.until && waiter.known.Set(false);
   });
-  if (quarantined()) return TickQuarantined();
-  DropIdleReceiver();
+  if (receiver_ != nullptr || replacing_) TickReplacing();
+  if (quarantined()) return AskForState(heard_from_);
+  if (replacing_) AskForState(soft_.leader == rt_.options.self ? ReplicaId() : soft_.leader);
+  if (!senders_.empty() || !catching_up_.empty()) WatchReceivers();
   node_->Tick(now);
   if (node_->HasReady()) rt_.MarkDirty(this);
 }
@@ -272,6 +288,7 @@ Group::Remains Group::End() {
   if (may_forget_) term = term + kForgottenTermsMax;
   Remains remains{{log_.incarnation(), term + 1}, {}};
   // Without a state it has no range of its own, and no right to delete anything.
+  // (What it was about to replace, the store knows.)
   if (machine_.HasState()) remains.spans = machine_.Spans();
   if (quarantined()) rt_.metrics.quarantined_groups.Set(--rt_.quarantined);
   if (std::exchange(lost_state_, false)) {
@@ -279,6 +296,8 @@ Group::Remains Group::End() {
     rt_.ForgetDamage();
   }
   ended_ = true;
+  replacing_ = false;
+  rt_.machines.erase(id_);
   quarantine_ = "the replica was removed from this node";
   quarantine_term_ = remains.tombstone.term;
   log_.End();
@@ -384,7 +403,7 @@ void Group::Carry(Ready ready) {
   Send(std::move(ready.messages));
   if (ready.persist_id != 0) Persist(&ready);
   if (!ready.committed.empty()) {
-    if (copy_) {
+    if (replacing_) {
       std::move(ready.committed.begin(), ready.committed.end(), std::back_inserter(held_));
     } else {
       Apply(std::move(ready.committed));
@@ -393,7 +412,10 @@ void Group::Carry(Ready ready) {
   OnReads(ready);
 }
 
-void Group::OnSoftState(const SoftState& state) {
+void Group::OnSoftState(const SoftState& known) {
+  SoftState state = known;
+  // Who has no state serves nothing, and Tick has it pass its leadership on.
+  if (replacing_ && state.role == Role::kLeader) state = {Role::kFollower, state.term, ReplicaId()};
   const bool leads = state.role == Role::kLeader;
   if (leads != (soft_.role == Role::kLeader)) {
     rt_.leaders += leads ? 1 : -1;

@@ -5,10 +5,23 @@
 // object refuses everything until nobody holds it.
 //
 // Snapshots. The core asks for one by InstallSnapshot among its messages: besides being sent, that
-// starts a copy of the state, held at one applied index over several turns, and a stream
-// (snapshot_stream.h). While one is under way the log above its index is kept (RC47). On the other
-// side the core decides whether a complete one is of use; its state then replaces the store's in
-// the same turn, and the answer waits for store flush and log reset (log_store.h).
+// has the store pinned (OrderedStore::Pin) and starts a stream (snapshot_stream.h) of the group's
+// state there, at the applied index that the pinned state names. Nothing waits for it. The log
+// above that index is kept (RC47) until the receiver has caught up by it, within a bound
+// (Options::snapshot_log_bytes_max): a stream that the log outruns hurries, then begins anew at a
+// newer index, kOutpacedMax times, then pauses.
+//
+// On the other side the core decides at the first chunk whether the snapshot is of use. If so, the
+// state is marked as being replaced (OrderedStore::BeginReplace), the old one deleted and the new
+// one written, a chunk a turn, as the store has room. Until the last one is written the replica has
+// no state. It goes on voting, and takes entries into its log, both of which are whole; what is
+// committed is held back (held_), and should it be elected, it passes leadership on and its machine
+// is told of none. Found so at a start, or left by the sender, it asks its leader as a quarantined
+// replica does. At the end either the log, too, is reset to the snapshot's index or, if another
+// leader has brought the log beyond it meanwhile, what is held back is applied on top; the answer
+// waits for store flush and log reset (log_store.h).
+// Nothing outside the old span and the snapshot's own is deleted, and a snapshot whose spans touch
+// another replica's is refused.
 //
 // Quarantine. The replica lost something it may have acknowledged or voted, or its machine cannot
 // apply the next entry (state_machine.h), so its core is neither fed nor asked: no tick, no vote,
@@ -56,6 +69,7 @@ struct HostMetrics {
   Counter& snapshots_sent;
   Counter& snapshots_failed;
   Counter& snapshots_installed;
+  Counter& snapshots_outpaced;
   Gauge& leader_groups;
   Gauge& quarantined_groups;
 };
@@ -79,8 +93,10 @@ struct Runtime {
   void MarkDirty(Group* group);
   // Runs `fn` in a later turn, unless the host is gone by then.
   void Post(Closure fn);
-  // Whether one more snapshot may be copied (Options::snapshots_max).
+  // Whether one more state may be pinned (Options::snapshots_max).
   bool RoomForSnapshot();
+  // Another group of this node that has, or may have, state in `spans`; 0: none.
+  GroupId Overlapping(GroupId group, const Spans& spans) const;
   // What a peer's last message said of its disk; no peer that is silent has room.
   enum class Room : uint8_t { kUnknown, kSpare, kLow };
   Room RoomOf(NodeId node) const;
@@ -107,8 +123,9 @@ struct Runtime {
   bool failed = false;    // storage: nothing moves any more
   size_t lost_state = 0;  // groups that wait for what the store lost
   bool settled = false;   // there are no more of them to be started
-  size_t copying = 0;     // groups that copy a snapshot
-  std::vector<std::weak_ptr<const SnapshotImage>> images;  // finished copies, while being sent
+  size_t pinning = 0;     // groups that wait for the store to be pinned
+  std::vector<std::weak_ptr<const SnapshotSource>> sources;  // pinned, while being sent
+  std::map<GroupId, const StateMachine*> machines;
   std::vector<Group*> dirty;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 };
@@ -204,24 +221,32 @@ class Group final : public GroupHandle {
 
   // ---- snapshots and quarantine (group_snapshot.cc) --------------------------------------------
   void SendSnapshot(ReplicaId to, uint64_t stream_id);
-  void CopyTurn();
-  void AbortCopy();
-  void EndCopy();
-  void ResumeApply();
-  void StartStream(ReplicaId to, uint64_t stream_id, std::shared_ptr<const SnapshotImage> image);
-  void OnStreamDone(ReplicaId to, LogIndex index, bool installed);
+  void PinState();
+  void OnPinned(Spans spans, std::unique_ptr<storage::KvView> view);
+  void OnPinnedMeta(std::shared_ptr<SnapshotSource> source);
+  void EndPinning();
+  void AbortPinning();
+  void StartStream(ReplicaId to, uint64_t stream_id, std::shared_ptr<const SnapshotSource> source);
+  void OnStreamDone(ReplicaId to, LogIndex index, SnapshotSender::Outcome outcome);
+  void OnOutpaced(ReplicaId to);
+  void WatchReceivers();
   void StopSnapshots();
   void ServeWanted(const SnapshotAck& ack);
   LogIndex SnapshotPin() const;
   void TrimLater();
-  void Install(std::unique_ptr<SnapshotReceiver> received);
+  void BeginReceive(const SnapshotChunk& chunk);
+  void RefuseChunk(const SnapshotChunk& chunk, std::string_view why);
+  void TakeParts();
+  bool Install();
+  void AfterInstall(bool reset);
   void OnInstalled(ReplicaId from, uint64_t stream_id);
   void Answer(const SnapshotChunk& chunk, SnapshotAck ack);
   void Quarantine(std::string why);
   void DropCore();
   void StepQuarantined(const Message& message);
-  void TickQuarantined();
-  void DropIdleReceiver();
+  // Without a state of its own: of a leader that may not know, asks for it.
+  void AskForState(ReplicaId leader);
+  void TickReplacing();
   void Lift(const SnapshotMeta& meta, Term term, ReplicaId leader);
 
   Runtime& rt_;
@@ -248,14 +273,29 @@ class Group final : public GroupHandle {
   std::map<uint64_t, BarrierList> barriers_open_;       // by context
   std::map<LogIndex, BarrierList> barriers_confirmed_;  // wait for that to be applied
 
-  std::optional<SnapshotCopy> copy_;
-  std::map<ReplicaId, uint64_t> copy_for_;  // stream ids by receiver
-  std::vector<Entry> held_;                 // committed while copying
+  bool pinning_ = false;
+  std::shared_ptr<SnapshotSource> pinned_;  // whose index and members are being read
+  LogIndex pinning_from_;                   // what will be pinned is not below
+  std::map<ReplicaId, uint64_t> pin_for_;   // stream ids by receiver
   std::map<ReplicaId, std::unique_ptr<SnapshotSender>> senders_;
-  std::weak_ptr<const SnapshotImage> image_;  // newest, while a stream still needs it
+  std::weak_ptr<const SnapshotSource> source_;  // newest, while a stream still needs it
+  // Who has installed one and goes on from the log, and what it is known to have of it.
+  std::map<ReplicaId, LogIndex> catching_up_;
+  struct Failed {
+    int outpaced = 0;  // in a row
+    Instant not_sent_before{};
+  };
+  std::map<ReplicaId, Failed> failed_;
 
+  // The state is being replaced, and there is none: nothing is applied.
+  bool replacing_ = false;
+  std::vector<Entry> held_;  // committed meanwhile
   std::unique_ptr<SnapshotReceiver> receiver_;
-  Instant not_sent_before_{};  // the state was too large for a snapshot
+  bool erased_ = false;          // nothing of the old state is left
+  bool waits_for_room_ = false;  // or for its next turn
+  uint64_t erased_seen_ = 0;     // OrderedStore::ErasedPairs when the receiver last got on
+  int pass_on_ticks_ = 0;
+  storage::WriteBatch last_part_;  // of a complete one that is not installed yet
   struct Stream {
     ReplicaId from;
     uint64_t id = 0;
@@ -270,10 +310,11 @@ class Group final : public GroupHandle {
   bool ended_ = false;          // to be destroyed; quarantine_ says so
   bool may_forget_ = false;     // that it voted or acknowledged in later ones
   bool lifting_ = false;        // what was asked for is installed, and not durable yet
-  ReplicaId heard_from_;        // whoever leads, as far as can be told
+  ReplicaId heard_from_;        // whoever leads, as far as can be told, while quarantined
   uint64_t wanted_stream_ = 0;  // 0: to be drawn
   Instant wanted_since_{};      // or since the last chunk of the stream that is received
   int quiet_ticks_ = 0;         // without progress of the wanted stream
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace quorate::raft

@@ -170,6 +170,7 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   if (const auto tombstone = rep.tombstones.find(group); tombstone != rep.tombstones.end()) {
     stored.tombstone = tombstone->second;
   }
+  stored.replacing = rep.runtime.store.Replacing(group) != nullptr;
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
   recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans()) &&
                          !MUTANT("raft-lost-range-ignored");
@@ -191,6 +192,9 @@ std::vector<GroupId> Host::StoredGroups() const {
   std::set<GroupId> ids;
   for (const auto& [id, wal] : rep_->wal_groups) ids.insert(id);
   for (const auto& [id, meta] : rep_->metas) ids.insert(id);
+  for (const GroupId id : rep_->runtime.store.Replacing()) {
+    if (!rep_->groups.contains(id)) ids.insert(id);
+  }
   return {ids.begin(), ids.end()};
 }
 
@@ -259,8 +263,8 @@ void Host::OnSnapshotChunk(SnapshotChunk chunk) {
   Group* group = rep_->Accept(chunk.group, chunk.to);
   if (group == nullptr) return;
   Runtime& runtime = rep_->runtime;
-  // Installed, it waits in memory to be flushed. The sender comes again.
-  if (runtime.space.full || runtime.store.OverBound()) {
+  // What is stored of it waits in memory to be flushed. The sender comes again.
+  if (runtime.space.full) {
     PROBE("raft host: snapshot chunk dropped");
     runtime.metrics.refused.Add();
     return;

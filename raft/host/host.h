@@ -124,12 +124,13 @@ class Host : public TransportReceiver {
     // Of entries in one message; a single one may be larger.
     size_t append_bytes_max = limits::kAppendBytesMax;
     uint64_t snapshot_bytes_per_second = 64 << 20;
-    // What one turn copies of a group's state: a millisecond or two.
-    size_t snapshot_turn_bytes = 1 << 20;
-    // Copies of states in memory, being made or sent; who needs another one waits.
+    // What one turn handles of a group's state: a chunk of a snapshot.
+    size_t snapshot_turn_bytes = limits::kSnapshotChunkBytes;
+    // States that are pinned in the store, to be sent; who needs another one waits.
     size_t snapshots_max = 4;
-    // A state that is larger is not sent.
-    size_t snapshot_bytes_max = limits::kSnapshotBytesMax;
+    // Applied entries kept in memory for a follower that is sent a snapshot, or catches up behind
+    // it. At half of that the stream hurries; beyond, it begins anew.
+    size_t snapshot_log_bytes_max = 64 << 20;
   };
   // All references outlive the host. Recovers groups from `wal.recovered()`.
   Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& store,

@@ -125,7 +125,7 @@ std::string Nonsense(const storage::WalGroup& wal) {
 std::string Damage(const Stored& stored) {
   if (MUTANT("raft-damaged-replica-goes-on")) return {};
   if (stored.wal == nullptr) return "the log lost its records, or may have";
-  if (!stored.state) return "what the group began with is gone";
+  if (!stored.state && !stored.replacing) return "what the group began with is gone";
   if (stored.wal->damaged) return "damaged log records";
   if (stored.applied.value() < stored.wal->mark.index) {
     return fmt::format("the store is at {}, the log starts behind {}", stored.applied,

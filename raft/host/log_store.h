@@ -6,10 +6,14 @@
 //
 //   truncation    The mark follows the store's flush and never passes it. Crash in between: the WAL
 //                 holds more than needed.
-//   installation  Replace (state, GroupMeta) -> flush -> record {mark, reset, hard state} ->
-//   answer.
-//                 Crash before the flush: nothing happened. Crash between flush and record: the
-//                 store is at S, the log is still the old one. GroupMeta gives the term at S:
+//   installation  BeginReplace (a mark; deletions and parts of the new state, over many flushes) ->
+//                 EndReplace (last part, GroupMeta, index, the mark goes) -> flush -> record {mark,
+//                 reset, hard state} -> answer.
+//                 Crash before the first deletion is flushed: nothing happened. From then until the
+//                 last flush: the mark is found. Applied index and GroupMeta are still those of the
+//                 old state, so the log is recovered as it was, and votes and entries with it; but
+//                 there is no state, and the group asks for one. Crash between flush and record:
+//                 the store is at S, the log is still the old one. GroupMeta gives the term at S:
 //                 unless the log has S with that term, Recover resets the log to S. What is dropped
 //                 was below S or contradicts a committed entry.
 //   applied first An entry may be applied, and flushed, before this node's own copy is durable.
@@ -100,6 +104,7 @@ struct Stored {
   std::optional<GroupMeta> meta;     // nullopt: absent, or not readable
   bool state = true;                 // StateMachine::HasState
   std::optional<Tombstone> tombstone;
+  bool replacing = false;            // OrderedStore::Replacing
 };
 Recovered Recover(GroupId group, Stored stored, const std::optional<Configuration>& bootstrap);
 

@@ -1,7 +1,9 @@
 // LogWindow: sizes of applied entries, coarsely, to answer how much of a log's tail fits a bound.
 #pragma once
 
+#include <algorithm>
 #include <deque>
+#include <iterator>
 
 #include "raft/core/types.h"
 
@@ -29,6 +31,15 @@ class LogWindow {
       excess = point.index;
     }
     return excess;
+  }
+
+  // About how many bytes the entries above `index` have, as far as they are known.
+  size_t BytesAbove(LogIndex index) const {
+    const auto above =
+        std::upper_bound(points_.begin(), points_.end(), index,
+                         [](LogIndex wanted, const Point& point) { return wanted < point.index; });
+    if (above == points_.end()) return 0;
+    return total_ - (above == points_.begin() ? above->total : std::prev(above)->total);
   }
 
   // What is at or below `index` is gone.

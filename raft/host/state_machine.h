@@ -45,17 +45,19 @@ class StateMachine {
   virtual void OnSoftState(const SoftState& state) = 0;
 
   // The store's spans ([from, to) pairs of store keys) that hold this group's state: what a
-  // snapshot consists of and what installing one replaces.
+  // snapshot consists of and what installing one replaces. Disjoint, also from those of every other
+  // replica on the node that HasState().
   virtual std::vector<std::pair<std::string, std::string>> Spans() const = 0;
   // Whether there is a state to apply entries to: what the group began with, or what came of it.
   // Without one (what this member was told at the beginning is gone, and nothing was flushed since)
   // the replica waits for its leader's snapshot; it cannot replay its log.
   virtual bool HasState() const = 0;
   // Whether a pair of a snapshot is one that this version could have stored: bytes of a peer, which
-  // may be of another version. Asked before any of the snapshot is stored; one that has another
-  // pair is refused as a whole.
+  // may be of another version. Asked before the pair is stored; a snapshot that has another one is
+  // refused from there on, and the replica waits for one that it understands.
   virtual bool Understands(std::string_view key, std::string_view value) const = 0;
   // The store's content under Spans() was replaced by a snapshot at `index`: reload what is cached.
+  // For some time before it was incomplete; nothing was applied, and the machine did not lead.
   virtual void OnSnapshotInstalled(LogIndex index) = 0;
 
   // What the group began with, if this replica was made with it: written with the group's first

@@ -44,7 +44,10 @@ struct Fixture {
     ASSERT_TRUE(other.store->Scan(spans[0].first, spans[0].second, copy).ok());
     if (!key.empty()) image.Put(key, value);
     index = std::max(index, other.index);
-    store->Replace(GroupId(1), index, spans, std::move(image));
+    bool erased = false;
+    store->BeginReplace(GroupId(1), spans, [&erased] { erased = true; });
+    ASSERT_TRUE(world.executor.RunUntil([&] { return erased; }));
+    store->EndReplace(GroupId(1), index, std::move(image));
     machine->OnSnapshotInstalled(raft::LogIndex(index));
   }
   TestEnv world;

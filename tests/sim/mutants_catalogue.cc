@@ -53,6 +53,10 @@ const std::vector<Mutant>& AllMutants() {
       {"space-reserve-kept", "a full disk keeps its reserve"},
       {"raft-snapshot-given-up-half-way", "who waits for a snapshot begins anew every second"},
       {"raft-snapshot-held-counts", "waiting for the rate counts as silence of the receiver"},
+      {"raft-snapshot-deletes-outside", "installing a snapshot deletes other replicas' state"},
+      {"raft-snapshot-repeat-taken-for-next", "a chunk that comes twice is stored as the next one"},
+      {"store-pin-dropped-early", "what is pinned in the store changes while it is sent"},
+      {"store-replaced-without-mark", "a state that is half replaced passes for a whole one"},
       {"store-index-ahead", "the checkpoint names one entry too many as applied"},
       {"store-index-behind", "the checkpoint names an older index than its data"},
       // ---- transactions: evaluation

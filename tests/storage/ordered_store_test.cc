@@ -171,7 +171,11 @@ TEST_F(OrderedStoreTest, ReplacePutsNewStateInPlaceOfOld) {
   WriteBatch batch;
   batch.Put(MakeKey("a2"), "new");
   batch.Put(MakeKey("a3"), "new");
-  store_->Replace(kA, 50, {{MakeKey("a"), MakeKey("b")}}, std::move(batch));
+  bool erased = false;
+  store_->BeginReplace(kA, kSpanA, [&] { erased = true; });
+  ASSERT_TRUE(world_.executor.RunUntil([&] { return erased; }));
+  EXPECT_EQ(store_->AppliedIndex(kA), 2u) << "until there is another state";
+  store_->EndReplace(kA, 50, std::move(batch));
   const Pairs want{{MakeKey("a2"), "new"}, {MakeKey("a3"), "new"}, {MakeKey("b1"), "other"}};
   EXPECT_EQ(ScanPairs(*store_, MakeKey("a")), want);
   EXPECT_EQ(store_->AppliedIndex(kA), 50u);

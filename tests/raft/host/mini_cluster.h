@@ -33,7 +33,7 @@ class KvMachine final : public StateMachine {
   }
   void OnSoftState(const SoftState& state) override { states.push_back(state); }
   std::vector<std::pair<std::string, std::string>> Spans() const override;
-  bool HasState() const override { return true; }
+  bool HasState() const override { return has_state; }
   bool Understands(std::string_view key, std::string_view value) const override {
     return value != kForeign;
   }
@@ -44,6 +44,7 @@ class KvMachine final : public StateMachine {
 
   std::map<std::string, std::string> Dump() const;
 
+  bool has_state = true;
   std::vector<SoftState> states;
   std::vector<LogIndex> installed;
   Configuration members;          // as applied last, since the last start

@@ -1,11 +1,11 @@
-#include "raft/host/snapshot_image.h"
+#include "raft/host/snapshot_chunks.h"
 
 #include <algorithm>
 
 #include "base/check.h"
 #include "base/coding.h"
 #include "base/limits.h"
-#include "base/status_macros.h"
+#include "base/mutant.h"
 
 namespace quorate::raft {
 namespace {
@@ -31,53 +31,48 @@ bool TouchesReserved(std::string_view from, std::string_view to) {
 
 }  // namespace
 
-SnapshotCopy::SnapshotCopy(SnapshotMeta meta, Spans spans) : spans_(std::move(spans)) {
-  image_.meta = std::move(meta);
+ChunkReader::ChunkReader(std::shared_ptr<const SnapshotSource> source, size_t chunk_bytes)
+    : source_(std::move(source)), chunk_bytes_(chunk_bytes), spans_(source_->spans) {
   // The receiver takes pairs in store order only.
   std::sort(spans_.begin(), spans_.end(),
             [](const auto& a, const auto& b) { return storage::KeyLess()(a.first, b.first); });
-  CHECK(spans_.size() <= kSpansMax, "{} spans", spans_.size());
-  std::string head;
-  PutVarint(&head, spans_.size());
+  CHECK(!spans_.empty() && spans_.size() <= kSpansMax, "{} spans", spans_.size());
+  PutVarint(&chunk_.data, spans_.size());
   for (const auto& [from, to] : spans_) {
     CHECK(!TouchesReserved(from, to), "a state machine's span holds keys of the node");
-    PutLengthPrefixed(&head, from);
-    PutLengthPrefixed(&head, to);
+    PutLengthPrefixed(&chunk_.data, from);
+    PutLengthPrefixed(&chunk_.data, to);
   }
-  bytes_ = head.size();
-  image_.chunks.push_back(std::move(head));
 }
 
-Result<bool> SnapshotCopy::Step(const storage::KvReader& store, size_t bytes) {
-  size_t copied = 0;
-  while (span_ < spans_.size()) {
-    const auto& [from, to] = spans_[span_];
-    bool stopped = false;
-    const auto visit = [&](std::string_view key, std::string_view value) {
-      if (key == resume_after_) return true;
-      std::string* chunk = &image_.chunks.back();
-      if (chunk->size() >= limits::kSnapshotChunkBytes) chunk = &image_.chunks.emplace_back();
-      const size_t before = chunk->size();
-      PutLengthPrefixed(chunk, key);
-      PutLengthPrefixed(chunk, value);
-      copied += chunk->size() - before;
-      bytes_ += chunk->size() - before;
-      resume_after_.assign(key);
-      stopped = copied >= bytes;
-      return !stopped;
-    };
-    // A key of its own, since the scan must not borrow what the visitor changes.
-    const std::string start = resume_after_.empty() ? from : resume_after_;
-    RETURN_IF_ERROR(store.Scan(start, to, visit));
-    if (stopped) return false;
+void ChunkReader::Next(Done done) {
+  CHECK(done_ == nullptr && span_ < spans_.size(), "no chunk can be asked for");
+  done_ = std::move(done);
+  ReadMore();
+}
+
+void ChunkReader::ReadMore() {
+  const auto& [from, to] = spans_[span_];
+  const size_t size = chunk_.data.size();
+  source_->view->Read(
+      {from, to, after_}, size < chunk_bytes_ ? chunk_bytes_ - size : 1,
+      storage::KvView::What::kPairs,
+      [this, alive = std::weak_ptr<bool>(alive_)](Result<storage::KvView::Run> run) {
+        if (!alive.expired()) Take(std::move(run));
+      });
+}
+
+void ChunkReader::Take(Result<storage::KvView::Run> run) {
+  if (!run.ok()) return std::exchange(done_, nullptr)(run.status());
+  chunk_.data += run->pairs;
+  after_ = std::move(run->last);
+  if (run->end) {
     ++span_;
-    resume_after_.clear();
+    after_.clear();
   }
-  return true;
-}
-
-std::shared_ptr<const SnapshotImage> SnapshotCopy::Take() {
-  return std::make_shared<const SnapshotImage>(std::move(image_));
+  chunk_.last = span_ == spans_.size();
+  if (!chunk_.last && chunk_.data.size() < chunk_bytes_) return ReadMore();
+  std::exchange(done_, nullptr)(std::exchange(chunk_, {}));  // may destroy this
 }
 
 bool SnapshotLoad::AddSpans(std::string_view* chunk) {
@@ -95,7 +90,6 @@ bool SnapshotLoad::AddSpans(std::string_view* chunk) {
 }
 
 bool SnapshotLoad::Add(std::string_view chunk, PairJudge understood) {
-  bytes_ += chunk.size();
   if (!begun_ && !AddSpans(&chunk)) return false;
   begun_ = true;
   while (!chunk.empty()) {
@@ -107,6 +101,9 @@ bool SnapshotLoad::Add(std::string_view chunk, PairJudge understood) {
     if (span_ == spans_.size()) return false;
     const std::string& from = spans_[span_].first;
     if (!from.empty() && storage::KeyLess()(key, from)) return false;
+    const bool behind = last_key_.empty() || storage::KeyLess()(last_key_, key);
+    if (!behind && !MUTANT("raft-snapshot-repeat-taken-for-next")) return false;
+    last_key_.assign(key);
     if (!understood(key, value)) return false;
     batch_.Put(std::string(key), std::string(value));
   }
