@@ -45,6 +45,10 @@ class LeaderBalancer {
   bool Apart(double more, double less) const {
     return more - less >= 2 && more - less > part() * board_.mean().leaders;
   }
+  // By how much requests may differ: they rise and fall by themselves.
+  double RequestsApart() const {
+    return std::max(8 * part() * board_.mean().requests, kRequestsMin);
+  }
   bool AtLimit(NodeId id) const {
     return At(id).under_way.operators >= static_cast<int32_t>(board_.settings().operators_per_node);
   }
@@ -175,7 +179,7 @@ void LeaderBalancer::EvenNumbers() {
 }
 
 bool LeaderBalancer::EvenRequestsOf(NodeId from) {
-  const double gap_min = std::max(4 * part() * board_.mean().requests, kRequestsMin);
+  const double gap_min = RequestsApart();
   const auto evens = [&](NodeId to, double requests) {
     const double more = At(from).requests(), less = At(to).requests();
     return requests > 0 && more - less > gap_min && more - requests >= less + requests;
@@ -225,7 +229,7 @@ void LeaderBalancer::EvenRequests() {
     sources.emplace(At(id).requests(), id);
     least = least < 0 ? At(id).requests() : std::min(least, At(id).requests());
   }
-  const double gap_min = std::max(4 * part() * board_.mean().requests, kRequestsMin);
+  const double gap_min = RequestsApart();
   while (!sources.empty() && looks_ > 0 && !board_.full()) {
     const auto [requests, from] = *sources.rbegin();
     if (requests - least <= gap_min) return;

@@ -215,10 +215,16 @@ void Model::Failover() {
                : At(table.under_way().begin()->first),
            "something was decided before any node was heard of");
   }
+  failed_.clear();
+  // One of them is heard of later than the others.
+  const auto late = std::next(nodes_.begin(), static_cast<long>(random_.Below(nodes_.size())));
   for (auto& [id, node] : nodes_) {
     if (!node.up) node.down_since = now;
-    Tell(id);
+    if (id != late->first) Tell(id);
   }
+  RunRound(&view, settings, now, &table);
+  JudgeAdmitted();
+  Tell(late->first);
 }
 
 void Model::Meddle(ShardId id) {
@@ -293,6 +299,7 @@ void Model::Step() {
   if (before_round) before_round();
   RunRound(&view, settings, now, &table);
   if (after_round) after_round();
+  NoteFailed();
   JudgeAdmitted();
   std::vector<ShardId> busy;
   for (const auto& [id, status] : table.under_way()) busy.push_back(id);
@@ -315,6 +322,13 @@ void Model::Broken(const ShardView& shard, std::string what) {
   }
   violation_ = fmt::format("at {} s, shard {} [{} ], led by {}: {}",
                            ToMillis(now - Instant()) / 1000, shard.id, members, shard.leader, what);
+}
+
+void Model::NoteFailed() {
+  for (auto it = table.ended().rbegin(); it != table.ended().rend() && it->ended == now; ++it) {
+    if (it->reason.find("to catch up") == std::string::npos) continue;
+    failed_[{it->op.shard, it->op.to}] = now;
+  }
 }
 
 void Model::JudgeAdmitted() {
@@ -361,6 +375,10 @@ void Model::JudgeOperator(const ShardView& shard, const Operator& op) {
   }
   if (op.kind == OperatorKind::kRepair && op.from && !Lost(op.from)) {
     Broken(shard, fmt::format("{}: the node is not lost", ToString(op)));
+  }
+  const auto failed = failed_.find({op.shard, op.to});
+  if (failed != failed_.end() && now - failed->second < OperatorTable::kAvoidFor) {
+    Broken(shard, fmt::format("{}: it did not catch up there lately", ToString(op)));
   }
   if (!Usable(op.to)) Broken(shard, fmt::format("{}: the node is not to be used", ToString(op)));
 }

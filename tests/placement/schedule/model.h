@@ -105,6 +105,7 @@ class Model {
   void Broken(const ShardView& shard, std::string what);
   void Elect();
   void CatchUp();
+  void NoteFailed();
   void JudgeAdmitted();
   void JudgeOperator(const ShardView& shard, const Operator& op);
   void Carry(const Order& order);
@@ -118,7 +119,8 @@ class Model {
   std::vector<ShardView> shards_;  // as they are; ShardId n is at n-1
   std::multimap<Instant, std::pair<ShardId, NodeId>> copying_;
   std::multimap<Instant, ShardId> elections_;
-  std::map<ShardId, ShardView> held_back_;  // reports that come late
+  std::map<ShardId, ShardView> held_back_;                // reports that come late
+  std::map<std::pair<ShardId, NodeId>, Instant> failed_;  // did not catch up
   std::string violation_;
   uint64_t judged_id_ = 0;
 };
