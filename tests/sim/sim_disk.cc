@@ -112,21 +112,44 @@ bool SimDisk::HasBatchBehind(const Inode& inode, uint64_t id, uint64_t up_to) {
   });
 }
 
+// What the disk has of a range: the content without what is pending, unless a sync failed.
+std::string SimDisk::OnDisk(const Inode& inode, uint64_t offset, size_t size) {
+  const std::string& shown = inode.on_disk ? *inode.on_disk : inode.content;
+  const uint64_t limit = inode.on_disk ? shown.size() : inode.durable_size;
+  if (offset >= limit) return {};
+  std::string bytes = shown.substr(offset, std::min<uint64_t>(size, limit - offset));
+  if (inode.on_disk) return bytes;
+  const uint64_t end = offset + bytes.size();
+  for (auto write = inode.pending.rbegin(); write != inode.pending.rend(); ++write) {
+    const uint64_t from = std::max(offset, write->offset);
+    const uint64_t to = std::min(end, write->offset + write->before.size());
+    if (from >= to) continue;
+    bytes.replace(from - offset, to - from, write->before, from - write->offset, to - from);
+  }
+  return bytes;
+}
+
 void SimDisk::Synced(Inode& inode, uint64_t up_to) {
   ++syncs_;
   if (misdirected_ && IsLog(inode.path) && HasBatchBehind(inode, misdirected_->id, up_to)) {
     misdirected_.reset();
   }
-  for (const PendingWrite& write : inode.pending) {
-    if (write.id > up_to) continue;
-    // What was there already became durable when it did first.
-    bool news = write.before != write.after;
-    if (inode.on_disk) {
-      const size_t begin = std::min<size_t>(write.offset, inode.on_disk->size());
-      news = inode.on_disk->compare(begin, write.after.size(), write.after) != 0;
-      Overlay(write.offset, write.after, &*inode.on_disk);
+  const auto begin = inode.pending.begin();
+  const auto end = std::find_if(begin, inode.pending.end(),
+                                [&](const PendingWrite& write) { return write.id > up_to; });
+  for (auto write = begin; write != end && observer_ != nullptr; ++write) {
+    // A start writes the last batch again, whatever was written over it meanwhile. It became
+    // durable once: when it did first.
+    const bool again = std::any_of(begin, write, [&](const PendingWrite& earlier) {
+      return earlier.meant == write->meant && earlier.after == write->after;
+    });
+    if (again || OnDisk(inode, write->offset, write->after.size()) == write->after) continue;
+    observer_->OnDurable(name_, write->meant, write->after);
+  }
+  if (inode.on_disk) {
+    for (auto write = begin; write != end; ++write) {
+      Overlay(write->offset, write->after, &*inode.on_disk);
     }
-    if (news && observer_ != nullptr) observer_->OnDurable(name_, write.meant, write.after);
   }
   std::erase_if(inode.pending, [&](const PendingWrite& w) { return w.id <= up_to; });
   if (inode.pending.empty() && inode.on_disk == inode.content) inode.on_disk.reset();

@@ -87,7 +87,7 @@ class SimDisk {
   uint64_t syncs() const { return syncs_; }
   uint64_t used() const { return Used(); }
   uint64_t free() const { return Free(); }
-  // Told of every byte range that becomes durable; outlives the disk's use of it.
+  // Told of every byte range that becomes durable, once; outlives the disk's use of it.
   void Watch(Observer* observer) { observer_ = observer; }
 
   // ---- content, from outside ------------------------------------------------------------------
@@ -141,6 +141,7 @@ class SimDisk {
   void Misdirect(Inode& inode, uint64_t offset, std::string_view bytes);
   static bool IsBatch(uint64_t offset, std::string_view bytes);
   static bool HasBatchBehind(const Inode& inode, uint64_t id, uint64_t up_to);
+  static std::string OnDisk(const Inode& inode, uint64_t offset, size_t size);
   void Synced(Inode& inode, uint64_t up_to);
   void DropPending(Inode& inode);
   // Whether this sync fails; then it has.

@@ -194,6 +194,30 @@ TEST_F(DiskTest, WhatIsWrittenAgainAfterAFailedSyncIsDurable) {
   EXPECT_EQ(Content(), "bbaa");
 }
 
+TEST_F(DiskTest, WhatIsWrittenAgainBecomesDurableOnce) {
+  struct Told final : Observer {
+    void OnDurable(const std::string&, uint64_t, std::string_view bytes) override {
+      ++times[std::string(bytes)];
+    }
+    void OnCommitted(const std::string&) override {}
+    std::map<std::string, int> times;
+  } told;
+  disk_.Watch(&told);
+  FailASync();
+  EXPECT_EQ(told.times["bb"], 0);
+  ASSERT_TRUE(file_->Write(0, "bb").ok() && file_->Sync().ok());
+  EXPECT_EQ(told.times["bb"], 1) << "it was not durable, though it could be read";
+  ASSERT_TRUE(file_->Write(4, "cccc").ok() && file_->Sync().ok());
+  ASSERT_TRUE(file_->Write(5, "xx").ok() && file_->Write(4, "cccc").ok() && file_->Sync().ok());
+  EXPECT_EQ(told.times["cccc"], 1) << "it was durable, and hidden for a moment";
+  ASSERT_TRUE(file_->Write(8, "dddd").ok() && file_->Write(9, "xx").ok());
+  ASSERT_TRUE(file_->Write(8, "dddd").ok() && file_->Sync().ok());
+  EXPECT_EQ(told.times["dddd"], 1) << "it was written twice and synced once";
+  ASSERT_TRUE(file_->Write(4, "eeee").ok() && file_->Sync().ok());
+  ASSERT_TRUE(file_->Write(4, "cccc").ok() && file_->Sync().ok());
+  EXPECT_EQ(told.times["cccc"], 2) << "it was gone meanwhile";
+}
+
 TEST_F(DiskTest, ASlowDirectoryStopsWhoWaitsForItOnItsOwnThread) {
   disk_.faults().slow_directory = 2s;
   std::vector<std::string> blocked;
