@@ -77,9 +77,8 @@ Status SimDisk::WriteTo(Inode& inode, uint64_t offset, std::string_view bytes) {
     return {Code::kNoSpace, "simulated disk is full"};
   }
   if (IsLog(inode.path)) {
-    if (faults_.misdirect_next_write && inode.content.size() > 2 * end) {
+    if (faults_.misdirect_next_write && Misdirect(inode, offset, bytes)) {
       faults_.misdirect_next_write = false;
-      Misdirect(inode, offset, bytes);
       return Status::Ok();
     }
     if (IsBatch(offset, bytes)) {
@@ -98,12 +97,19 @@ void SimDisk::Put(Inode& inode, uint64_t offset, std::string_view bytes, uint64_
   inode.pending.push_back(std::move(write));
 }
 
-// Well-formed bytes in another place of the same file, which keeps its size.
-void SimDisk::Misdirect(Inode& inode, uint64_t offset, std::string_view bytes) {
-  const uint64_t room = inode.content.size() - offset - 2 * bytes.size();
-  const uint64_t elsewhere = offset + bytes.size() + random_.Below(room + 1) / kSector * kSector;
+// Well-formed bytes in another place of the same file, which keeps its size. A header, which each
+// start writes again, stays in front of the last batch: damage there would look like a torn write.
+bool SimDisk::Misdirect(Inode& inode, uint64_t offset, std::string_view bytes) {
+  const uint64_t begin = offset + bytes.size();
+  if (inode.content.size() <= 2 * begin) return false;
+  const bool before_last = inode.path == last_log_path_ && begin <= last_log_offset_;
+  const uint64_t end = before_last ? last_log_offset_ : inode.content.size();
+  if (end < begin + bytes.size()) return false;
+  const uint64_t room = end - begin - bytes.size();
+  const uint64_t elsewhere = begin + random_.Below(room + 1) / kSector * kSector;
   Put(inode, elsewhere, bytes, offset);
   misdirected_ = Misdirected{files_.at(inode.path), last_write_, offset, std::string(bytes)};
+  return true;
 }
 
 bool SimDisk::HasBatchBehind(const Inode& inode, uint64_t id, uint64_t up_to) {

@@ -138,7 +138,8 @@ class SimDisk {
 
   Status WriteTo(Inode& inode, uint64_t offset, std::string_view bytes);
   void Put(Inode& inode, uint64_t offset, std::string_view bytes, uint64_t meant);
-  void Misdirect(Inode& inode, uint64_t offset, std::string_view bytes);
+  // Whether there is another place for it; then it is there.
+  bool Misdirect(Inode& inode, uint64_t offset, std::string_view bytes);
   static bool IsBatch(uint64_t offset, std::string_view bytes);
   static bool HasBatchBehind(const Inode& inode, uint64_t id, uint64_t up_to);
   static std::string OnDisk(const Inode& inode, uint64_t offset, size_t size);

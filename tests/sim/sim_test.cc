@@ -218,6 +218,22 @@ TEST_F(DiskTest, WhatIsWrittenAgainBecomesDurableOnce) {
   EXPECT_EQ(told.times["cccc"], 2) << "it was gone meanwhile";
 }
 
+// A start writes the header of the newest segment again.
+TEST_F(DiskTest, AMisdirectedHeaderSparesTheLastBatch) {
+  constexpr uint64_t kEarlier = 4096, kLast = 20'480;
+  const std::string header(4096, 'h'), batches(kLast - kEarlier, 'e'), last(700, 'l');
+  ASSERT_TRUE(file_->Write(0, std::string(65'536, '\0')).ok());
+  ASSERT_TRUE(file_->Write(kEarlier, batches).ok() && file_->Write(kLast, last).ok());
+  ASSERT_TRUE(file_->Sync().ok());
+  for (int i = 0; i < 200; ++i) {
+    disk_.faults().misdirect_next_write = true;
+    ASSERT_TRUE(file_->Write(0, header).ok());
+    ASSERT_FALSE(disk_.faults().misdirect_next_write);
+    ASSERT_TRUE(file_->Read(kLast, last.size()).value() == last) << i;
+  }
+  EXPECT_TRUE(file_->Read(kEarlier, batches.size()).value() != batches);
+}
+
 TEST_F(DiskTest, ASlowDirectoryStopsWhoWaitsForItOnItsOwnThread) {
   disk_.faults().slow_directory = 2s;
   std::vector<std::string> blocked;
