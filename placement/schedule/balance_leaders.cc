@@ -15,7 +15,7 @@ namespace quorate::placement {
 
 namespace {
 
-constexpr size_t kLooksMax = 50'000;  // shards looked at in one round
+constexpr size_t kLooksMax = 10'000;  // shards looked at in one round
 constexpr size_t kShardsForPathsMax =
     10'000;                           // with more, every node shares shards with most others
 constexpr double kRequestsMin = 100;  // per second; what is less apart is let be
@@ -24,13 +24,13 @@ class LeaderBalancer {
  public:
   explicit LeaderBalancer(const Situation& situation) : board_(situation) {
     for (const Place& place : board_.places()) {
-      if (place.stays()) nodes_.push_back(place.id);
+      if (place.stays()) nodes_.push_back(&place);
     }
   }
 
   void EvenNumbers();
   void EvenRequests();
-  Proposals Take(ShardId after) { return board_.Take(after); }
+  Proposals Take(ShardId after) { return board_.Take(after, looks_ == 0); }
 
  private:
   using Place = Board::Place;
@@ -83,7 +83,7 @@ class LeaderBalancer {
   bool EvenRequestsOf(NodeId from);
 
   Board board_;
-  std::vector<NodeId> nodes_;  // that stay
+  std::vector<const Place*> nodes_;  // that stay
   size_t looks_ = kLooksMax;
 };
 
@@ -160,19 +160,22 @@ bool LeaderBalancer::PushOver(NodeId from) {
 
 void LeaderBalancer::EvenNumbers() {
   if (nodes_.size() < 2) return;
-  const auto leaders = [this](NodeId id) { return At(id).leaders(); };
-  const auto less = [&](NodeId a, NodeId b) { return leaders(a) < leaders(b); };
-  std::vector<NodeId> sources = nodes_;
-  std::stable_sort(sources.begin(), sources.end(), [&](NodeId a, NodeId b) { return less(b, a); });
-  const auto least = [&] { return leaders(*std::min_element(nodes_.begin(), nodes_.end(), less)); };
-  if (!Apart(leaders(sources.front()), least())) return;
-  for (NodeId from : sources) {
-    if (looks_ == 0 || board_.full() || !Apart(leaders(from), least())) return;
+  const auto less = [](const Place* a, const Place* b) { return a->leaders() < b->leaders(); };
+  const auto least = [&] {
+    return (*std::min_element(nodes_.begin(), nodes_.end(), less))->leaders();
+  };
+  if (!Apart((*std::max_element(nodes_.begin(), nodes_.end(), less))->leaders(), least())) return;
+  std::vector<const Place*> sources = nodes_;
+  std::stable_sort(sources.begin(), sources.end(),
+                   [&](const Place* a, const Place* b) { return less(b, a); });
+  for (const Place* source : sources) {
+    const NodeId from = source->id;
+    if (looks_ == 0 || board_.full() || !Apart(source->leaders(), least())) return;
     // First where there are too few: else one might be handed over twice.
     Push(from, board_.mean().leaders);
-    Push(from, leaders(from));
+    Push(from, source->leaders());
     if (board_.view().shards().size() > kShardsForPathsMax) continue;
-    while (looks_ > 0 && !board_.full() && !AtLimit(from) && Apart(leaders(from), least())) {
+    while (looks_ > 0 && !board_.full() && !AtLimit(from) && Apart(source->leaders(), least())) {
       if (!PushOver(from)) break;
     }
   }
@@ -223,13 +226,13 @@ bool LeaderBalancer::EvenRequestsOf(NodeId from) {
 
 void LeaderBalancer::EvenRequests() {
   if (nodes_.size() < 2) return;
-  std::set<std::pair<double, NodeId>> sources;
-  double least = -1;
-  for (NodeId id : nodes_) {
-    sources.emplace(At(id).requests(), id);
-    least = least < 0 ? At(id).requests() : std::min(least, At(id).requests());
-  }
+  const auto less = [](const Place* a, const Place* b) { return a->requests() < b->requests(); };
+  const auto [idlest, busiest] = std::minmax_element(nodes_.begin(), nodes_.end(), less);
+  const double least = (*idlest)->requests();
   const double gap_min = RequestsApart();
+  if ((*busiest)->requests() - least <= gap_min) return;
+  std::set<std::pair<double, NodeId>> sources;
+  for (const Place* place : nodes_) sources.emplace(place->requests(), place->id);
   while (!sources.empty() && looks_ > 0 && !board_.full()) {
     const auto [requests, from] = *sources.rbegin();
     if (requests - least <= gap_min) return;

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 #include <utility>
@@ -14,7 +15,7 @@ namespace quorate::placement {
 
 namespace {
 
-constexpr size_t kTriesMax = 512;       // pairs of nodes, in one round
+constexpr size_t kTriesMax = 256;       // pairs of nodes, in one round
 constexpr size_t kSampleMax = 32;       // shards looked at closely, for one pair
 constexpr size_t kPassedOverMax = 256;  // and passed over
 constexpr double kBytesMin = 64 << 20;  // what is less apart is let be
@@ -28,7 +29,7 @@ class ReplicaBalancer {
       : board_(situation), reached_(situation.after) {}
 
   void Even(By by);
-  Proposals Take() { return board_.Take(reached_); }
+  Proposals Take() { return board_.Take(reached_, tries_ == 0); }
 
  private:
   using Place = Board::Place;
@@ -155,6 +156,13 @@ bool ReplicaBalancer::Fill(NodeId to_id, By by, Ranked* sources) {
 }
 
 void ReplicaBalancer::Even(By by) {
+  double least = std::numeric_limits<double>::max(), most = 0;
+  for (const Place& place : board_.places()) {
+    if (!place.stays()) continue;
+    most = std::max(most, Value(place, by));
+    if (place.node->usable()) least = std::min(least, Value(place, by));
+  }
+  if (most - least <= Tolerance(by)) return;
   Ranked sources, targets;
   failed_.clear();
   for (const Place& place : board_.places()) {

@@ -344,8 +344,10 @@ bool Board::full() const {
   return proposals_.operators.size() >= kProposalsMax || under_way_.size() >= settings().operators;
 }
 
-Proposals Board::Take(ShardId reached) {
+Proposals Board::Take(ShardId reached, bool cut_short) {
   proposals_.reached = reached;
+  cut_short |= proposals_.operators.size() >= kProposalsMax;
+  proposals_.more = cut_short && !proposals_.operators.empty();
   return std::move(proposals_);
 }
 
@@ -358,15 +360,15 @@ Proposals WalkUnsettled(const Situation& situation,
   size_t budget = kShardsLookedAtMax * kCostOfALook;
   auto it = unsettled.upper_bound(situation.after);
   ShardId reached = situation.after;
-  for (size_t left = unsettled.size(); left > 0 && budget >= kCostOfALook && !board.full();
-       --left) {
+  size_t left = unsettled.size();
+  for (; left > 0 && budget >= kCostOfALook && !board.full(); --left) {
     if (it == unsettled.end()) it = unsettled.begin();
     const ShardView& shard = *situation.view.Find(*it);
     budget -= look(&board, shard) == Looked::kLooked ? kCostOfALook : 1;
     reached = *it;
     ++it;
   }
-  return board.Take(reached);
+  return board.Take(reached, left > 0);
 }
 
 }  // namespace quorate::placement

@@ -90,7 +90,8 @@ class Board {
   // Nothing more can be proposed in this round.
   bool full() const;
 
-  Proposals Take(ShardId reached);
+  // `cut_short`: a bound of this round was reached before all was looked at.
+  Proposals Take(ShardId reached, bool cut_short);
 
  private:
   enum class Veto : uint8_t {

@@ -77,7 +77,7 @@ Proposals Drain(const Situation& situation) {
     const bool leads = MoveLeaders(&board, id, node, &looks);
     if (!leads || MUTANT("schedule-drain-replicas-first")) MoveReplicas(&board, id, node, &looks);
   }
-  Proposals proposals = board.Take(situation.after);
+  Proposals proposals = board.Take(situation.after, looks == 0);
   if (!proposals.operators.empty())
     proposals.reached = proposals.operators.back().shard;
   else if (!proposals.wanted.empty())

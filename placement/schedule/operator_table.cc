@@ -374,7 +374,7 @@ Result<std::vector<std::string>> OperatorTable::Explain(OperatorId id, Instant n
 // ---- the round ----------------------------------------------------------------------------------
 RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
                      OperatorTable* table) {
-  constexpr size_t kJudgedMax = 50'000;
+  constexpr size_t kJudgedMax = 10'000;
   static constexpr Proposals (*kAll[kSchedulers])(const Situation&) = {
       Repair, Rules, Drain, BalanceReplicas, BalanceLeaders};
   view->SetReplicationFactor(settings.replication_factor);
@@ -388,6 +388,7 @@ RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
     Proposals proposals =
         kAll[i]({*view, settings, now, table->effects(), table->cursor(scheduler)});
     table->set_cursor(scheduler, proposals.reached);
+    report.more |= proposals.more;
     for (Operator& op : proposals.operators) {
       report.admitted[i] += table->Admit(*view, settings, std::move(op), now).ok();
     }

@@ -130,10 +130,12 @@ class OperatorTable {
 struct RoundReport {
   std::array<uint32_t, kSchedulers> admitted{};  // by Scheduler
   size_t wanted = 0;                             // what could not be, up to a bound
+  bool more = false;  // something was begun, and more is to be looked at: go on in another turn
 };
 // One round: brings the view's judgement up to date, sweeps, asks each scheduler that is not paused
-// in the order of importance and admits what it proposes. About a millisecond if nothing is to do;
-// bounded by kProposalsMax and kShardsLookedAtMax if much is. The leader runs it every second.
+// in the order of importance and admits what it proposes. The leader runs it every second, and
+// while there is more again after a turn. Bounded: a fraction of a millisecond if nothing is to do,
+// some tens of milliseconds if much is, with a thousand nodes.
 RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
                      OperatorTable* table);
 

@@ -38,11 +38,12 @@ struct Proposals {
   std::vector<Operator> operators;
   std::vector<Wanted> wanted;  // at most kWantedMax
   ShardId reached;             // `after` of the next round
+  bool more = false;           // a bound was reached, and the next round may go on at once
 };
 
-inline constexpr size_t kProposalsMax = 1000;  // of one scheduler in one round
+inline constexpr size_t kProposalsMax = 250;  // of one scheduler in one round
 inline constexpr size_t kWantedMax = 100;
-inline constexpr size_t kShardsLookedAtMax = 2000;  // of one scheduler in one round
+inline constexpr size_t kShardsLookedAtMax = 400;  // of one scheduler in one round
 
 // Replaces replicas on nodes that are gone, or down for longer than down_after; adds one where
 // there are too few, and removes one where there are too many; removes learners that belong to no

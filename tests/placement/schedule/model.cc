@@ -296,9 +296,12 @@ void Model::Step() {
     view.Put(At(it->first));
     it = held_back_.erase(it);
   }
-  if (before_round) before_round();
-  RunRound(&view, settings, now, &table);
-  if (after_round) after_round();
+  for (int turn = 0; turn < 10; ++turn) {
+    if (before_round) before_round();
+    const RoundReport report = RunRound(&view, settings, now, &table);
+    if (after_round) after_round();
+    if (!report.more) break;
+  }
   NoteFailed();
   JudgeAdmitted();
   std::vector<ShardId> busy;
