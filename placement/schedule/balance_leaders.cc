@@ -114,7 +114,8 @@ bool LeaderBalancer::HandOver(const Handover& handover, std::string why) {
 void LeaderBalancer::Push(NodeId from, double below) {
   WalkLed(from, [&](const ShardView& shard, NodeId to) {
     const double more = At(from).leaders(), less = At(to).leaders();
-    if (board_.full() || AtLimit(from)) return false;
+    // Not below the mean, since others would have to make up for it.
+    if (board_.full() || AtLimit(from) || more <= board_.mean().leaders) return false;
     if (!Free(shard) || less >= below || !Apart(more, less)) return true;
     HandOver({&shard, to},
              fmt::format("node {} leads {} shards, node {} leads {}; {:.1f} are the mean", from,
@@ -168,14 +169,20 @@ void LeaderBalancer::EvenNumbers() {
   std::vector<const Place*> sources = nodes_;
   std::stable_sort(sources.begin(), sources.end(),
                    [&](const Place* a, const Place* b) { return less(b, a); });
+  // While replicas move, the nodes that they come to can be handed over to soon enough.
+  const bool over_others = board_.view().shards().size() <= kShardsForPathsMax &&
+                           std::none_of(nodes_.begin(), nodes_.end(), [](const Place* place) {
+                             return place->under_way.receiving > 0;
+                           });
   for (const Place* source : sources) {
     const NodeId from = source->id;
     if (looks_ == 0 || board_.full() || !Apart(source->leaders(), least())) return;
     // First where there are too few: else one might be handed over twice.
     Push(from, board_.mean().leaders);
     Push(from, source->leaders());
-    if (board_.view().shards().size() > kShardsForPathsMax) continue;
-    while (looks_ > 0 && !board_.full() && !AtLimit(from) && Apart(source->leaders(), least())) {
+    if (!over_others) continue;
+    while (looks_ > 0 && !board_.full() && source->leaders() > board_.mean().leaders &&
+           !AtLimit(from) && Apart(source->leaders(), least())) {
       if (!PushOver(from)) break;
     }
   }
