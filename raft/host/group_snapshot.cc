@@ -6,6 +6,7 @@
 #include "base/coding.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "raft/core/membership.h"
 #include "raft/host/group.h"
 
 namespace quorate::raft {
@@ -24,14 +25,6 @@ constexpr int kOutpacedMax = 3;
 constexpr Duration kOutpacedPause = 1min;
 // A leader without a state tries to hand over this often.
 constexpr int kPassOnTicks = 4;
-
-bool IsMember(const Configuration& configuration, ReplicaId id) {
-  const auto has = [id](const std::vector<ReplicaId>& ids) {
-    return std::find(ids.begin(), ids.end(), id) != ids.end();
-  };
-  return has(configuration.voters) || has(configuration.voters_outgoing) ||
-         has(configuration.learners);
-}
 
 }  // namespace
 
@@ -381,7 +374,7 @@ void Group::RefuseChunk(const SnapshotChunk& chunk, std::string_view why) {
 
 // From here on there is no way back to the old state: whether the snapshot is of use is asked now.
 void Group::BeginReceive(const SnapshotChunk& chunk) {
-  bool of_use = chunk.meta.index >= applied_;
+  bool of_use = chunk.meta.index >= applied_ && IsValid(chunk.meta.configuration);
   if (!quarantined() && replacing_) {
     of_use = of_use && !node_->leader();
   } else if (!quarantined()) {
