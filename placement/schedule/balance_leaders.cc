@@ -16,8 +16,6 @@ namespace quorate::placement {
 namespace {
 
 constexpr size_t kLooksMax = 10'000;  // shards looked at in one round
-constexpr size_t kShardsForPathsMax =
-    10'000;                           // with more, every node shares shards with most others
 constexpr double kRequestsMin = 100;  // per second; what is less apart is let be
 
 class LeaderBalancer {
@@ -41,9 +39,11 @@ class LeaderBalancer {
 
   const Place& At(NodeId id) const { return *board_.Find(id); }
   double part() const { return board_.settings().balance_tolerance_percent / 100.0; }
-  // A difference of one cannot be bettered.
+  // Within one of even is even, and so is what differs by little.
+  double NumberSlack() const { return std::max(1.0, part() * board_.mean().leaders / 2); }
   bool Apart(double more, double less) const {
-    return more - less >= 2 && more - less > part() * board_.mean().leaders;
+    const double mean = board_.mean().leaders;
+    return more - less >= 2 && (more > mean + NumberSlack() || less < mean - NumberSlack());
   }
   // By how much requests may differ: they rise and fall by themselves.
   double RequestsApart() const {
@@ -63,8 +63,8 @@ class LeaderBalancer {
   }
   // Whether a node's number of leaders may become this without being evened again.
   bool NumberFits(double leaders) const {
-    const double slack = std::max(0.999, part() * board_.mean().leaders / 2);
-    return leaders >= board_.mean().leaders - slack && leaders <= board_.mean().leaders + slack;
+    return leaders >= board_.mean().leaders - NumberSlack() &&
+           leaders <= board_.mean().leaders + NumberSlack();
   }
   bool Free(const ShardView& shard) const {
     return !shard.joint && !board_.under_way().Has(shard.id);
@@ -76,6 +76,8 @@ class LeaderBalancer {
   template <class Look>  // bool(const ShardView&, NodeId other): false: enough
   void WalkLed(NodeId leader, const Look& look);
   bool HandOver(const Handover& handover, std::string why);
+  // Straight from those that lead more than the mean.
+  void Pull(NodeId to);
   // Straight to those that lead less than `below`.
   void Push(NodeId from, double below);
   // Over other nodes, each of which hands on what it gets.
@@ -109,6 +111,24 @@ bool LeaderBalancer::HandOver(const Handover& handover, std::string why) {
   if (board_.under_way().OverLimit(board_.view(), board_.settings(), *handover.shard, op))
     return false;
   return board_.Propose(*handover.shard, std::move(op));
+}
+
+void LeaderBalancer::Pull(NodeId to) {
+  for (ShardId id : At(to).node->shards) {
+    if (looks_ == 0 || board_.full() || AtLimit(to)) return;
+    if (At(to).leaders() >= board_.mean().leaders) return;
+    --looks_;
+    const ShardView& shard = *board_.view().Find(id);
+    const Replica* voter = shard.Voter(to);
+    const Place* leader = board_.Find(shard.leader);
+    if (voter == nullptr || !CanLead(*voter) || !Free(shard) || leader == nullptr) continue;
+    if (leader->id == to || !leader->stays() || leader->leaders() <= board_.mean().leaders)
+      continue;
+    if (!Apart(leader->leaders(), At(to).leaders())) continue;
+    HandOver({&shard, to},
+             fmt::format("node {} leads {} shards, node {} leads {}; {:.1f} are the mean", to,
+                         At(to).leaders(), leader->id, leader->leaders(), board_.mean().leaders));
+  }
 }
 
 void LeaderBalancer::Push(NodeId from, double below) {
@@ -169,11 +189,14 @@ void LeaderBalancer::EvenNumbers() {
   std::vector<const Place*> sources = nodes_;
   std::stable_sort(sources.begin(), sources.end(),
                    [&](const Place* a, const Place* b) { return less(b, a); });
+  for (auto target = sources.rbegin(); target != sources.rend(); ++target) {
+    if (looks_ == 0 || !Apart(sources.front()->leaders(), (*target)->leaders())) break;
+    Pull((*target)->id);
+  }
   // While replicas move, the nodes that they come to can be handed over to soon enough.
-  const bool over_others = board_.view().shards().size() <= kShardsForPathsMax &&
-                           std::none_of(nodes_.begin(), nodes_.end(), [](const Place* place) {
-                             return place->under_way.receiving > 0;
-                           });
+  const bool over_others = std::none_of(nodes_.begin(), nodes_.end(), [](const Place* place) {
+    return place->under_way.receiving > 0;
+  });
   for (const Place* source : sources) {
     const NodeId from = source->id;
     if (looks_ == 0 || board_.full() || !Apart(source->leaders(), least())) return;

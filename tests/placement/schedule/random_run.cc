@@ -193,7 +193,7 @@ class Run {
     if (apart(replicas) > std::max(1.0, 0.1 * mean)) {
       return fmt::format("nodes hold {} replicas", fmt::join(replicas, ", "));
     }
-    if (model_.settings.replication_factor > 1 && apart(leaders) > 1) {
+    if (model_.settings.replication_factor > 1 && apart(leaders) > 2) {
       return fmt::format("nodes lead {} shards", fmt::join(leaders, ", "));
     }
     return "";

@@ -256,12 +256,13 @@ TEST(ScheduleBalance, HotShardsAreLedByDifferentNodesAndASingleHotOneStays) {
     shard.requests_per_second = id <= 2 ? 5000 : 100;  // both on node 1
     c.view.Put(shard);
   }
-  Proposals proposals = BalanceLeaders(c.Now());
-  ASSERT_EQ(proposals.operators.size(), 2u);  // one in exchange for the other
-  for (const Operator& op : proposals.operators) {
-    ShardView shard = *c.view.Find(op.shard);
-    shard.leader = op.to;
-    c.view.Put(shard);
+  EXPECT_FALSE(BalanceLeaders(c.Now()).operators.empty());
+  for (int round = 0; round < 4; ++round) {
+    for (const Operator& op : BalanceLeaders(c.Now()).operators) {
+      ShardView shard = *c.view.Find(op.shard);
+      shard.leader = op.to;
+      c.view.Put(shard);
+    }
   }
   EXPECT_LE(c.view.Find(NodeId(1))->load.requests, 5200);
   EXPECT_THAT(BalanceLeaders(c.Now()).operators, IsEmpty());
