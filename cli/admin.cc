@@ -31,6 +31,7 @@ const v1::Error& ErrorOf(const v1::NodeResponse& response) {
   if (response.has_status()) return response.status().error();
   if (response.has_routes()) return response.routes().error();
   if (response.has_hello()) return response.hello().error();
+  if (response.has_placement()) return response.placement().error();
   return response.error();
 }
 
@@ -53,6 +54,10 @@ Admin::Admin() : rep_(std::make_unique<Rep>()) { rep_->executor.Start(); }
 Admin::~Admin() {
   rep_->executor.Stop();
   rep_->executor.Join();
+}
+
+void Admin::SetCluster(const std::string& cluster_id) {
+  rep_->executor.Post([rep = rep_.get(), cluster_id] { rep->channel.SetClusterId(cluster_id); });
 }
 
 Result<v1::NodeResponse> Admin::Call(const std::string& address, v1::NodeRequest request,

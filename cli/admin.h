@@ -27,6 +27,8 @@ class Admin {
   // an answer, else UNAVAILABLE with all addresses.
   Result<v1::NodeResponse> CallAny(const std::vector<std::string>& addresses,
                                    const v1::NodeRequest& request, Duration timeout);
+  // From now on requests are for this cluster only: nodes want that of those that change something.
+  void SetCluster(const std::string& cluster_id);
   // As CallAny, and again while the answer is UNAVAILABLE: nodes that have just been started may
   // not have found each other yet.
   Result<v1::NodeResponse> CallUntilAvailable(const std::vector<std::string>& addresses,

@@ -1,5 +1,8 @@
 #include "cli/arguments.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <array>
 
 namespace quorate::cli {
@@ -29,8 +32,38 @@ struct CommonOption {
 constexpr std::array<CommonOption, 3> kBeforeCommand = {
     {{"--cluster", true}, {"--timeout", true}, {"--json", false}}};
 
+// As it is typed: "node drain".
+std::string PathOf(const CLI::App& command) {
+  std::string path = command.get_name();
+  for (const CLI::App* up = command.get_parent(); up != nullptr && up->get_parent() != nullptr;
+       up = up->get_parent()) {
+    path = up->get_name() + " " + path;
+  }
+  return path;
+}
+
+const CLI::App* FindCommand(const CLI::App& among, const std::string& name) {
+  const auto found =
+      among.get_subcommands([&](const CLI::App* each) { return each->get_name() == name; });
+  return found.empty() ? nullptr : found.front();
+}
+
+// One that only stands before others needs one of them.
+Status CheckComplete(const CLI::App& command, const std::vector<std::string>& words) {
+  if (command.get_require_subcommand_min() == 0) return Status::Ok();
+  std::vector<std::string> names;
+  for (const CLI::App* each : command.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(each->get_name());
+  }
+  return InvalidArgument(
+      fmt::format("{} `quorate {}`: there {} {}",
+                  words.empty() ? std::string("a command is missing behind")
+                                : fmt::format("'{}' is not a command of", words.front()),
+                  PathOf(command), names.size() == 1 ? "is" : "are", fmt::join(names, ", ")));
+}
+
 Status NoSuchOption(const CLI::App& command, std::string_view word) {
-  const std::string& name = command.get_name();
+  const std::string name = PathOf(command);
   std::string message = fmt::format("'{}' is not an option of `quorate {}`", word, name);
   bool takes_words = false;
   for (const CLI::Option* option : command.get_options()) takes_words |= option->get_positional();
@@ -53,7 +86,7 @@ Status CheckCount(const CLI::App& command, const std::vector<std::string>& words
   }
   if (words.size() <= most) return Status::Ok();
   return InvalidArgument(fmt::format(
-      "'{}' is one word too many: `quorate {}` takes {}", words[most], command.get_name(),
+      "'{}' is one word too many: `quorate {}` takes {}", words[most], PathOf(command),
       names.empty() ? std::string("options only") : fmt::format("{}", fmt::join(names, " "))));
 }
 
@@ -74,10 +107,15 @@ Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
     }
   }
   if (at == words.size()) return InvalidArgument("a command is missing");
-  const auto found =
-      app.get_subcommands([&](const CLI::App* each) { return each->get_name() == words[at]; });
-  if (found.empty()) return InvalidArgument(fmt::format("'{}' is not a command", words[at]));
-  const CLI::App* command = found.front();
+  const CLI::App* command = FindCommand(app, words[at]);
+  if (command == nullptr) return InvalidArgument(fmt::format("'{}' is not a command", words[at]));
+  std::vector<std::string> arranged{command->get_name()};
+  while (at + 1 < words.size()) {
+    const CLI::App* below = FindCommand(*command, words[at + 1]);
+    if (below == nullptr) break;
+    command = below;
+    arranged.push_back(words[++at]);
+  }
   std::vector<std::string> others;
   for (++at; at < words.size(); ++at) {
     if (words[at] == "--") {
@@ -100,8 +138,13 @@ Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
       options.push_back(words[++at]);
     }
   }
+  const bool help = std::any_of(options.begin(), options.end(), [](const std::string& option) {
+    return option == "--help" || option == "-h";
+  });
+  if (Status status = help ? Status::Ok() : CheckComplete(*command, others); !status.ok()) {
+    return status;
+  }
   if (Status status = CheckCount(*command, others); !status.ok()) return status;
-  std::vector<std::string> arranged{command->get_name()};
   arranged.insert(arranged.end(), options.begin(), options.end());
   if (!others.empty()) arranged.emplace_back("--");
   arranged.insert(arranged.end(), others.begin(), others.end());

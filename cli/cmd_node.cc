@@ -39,6 +39,7 @@ void RegisterNode(CLI::App& app, Context& context) {
   setting("read-mode", "lease (fast, needs bounded clock drift) or quorum; lease if not given",
           "MODE");
   command->add_option("--config", flags->config, "file with the same settings")->type_name("FILE");
+  RegisterNodeDuties(*command, context);
 }
 
 }  // namespace quorate::cli

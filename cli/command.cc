@@ -123,7 +123,8 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
         ->capture_default_str();
     command->add_flag("--json", context.json, "print one JSON object");
   }
-  command->callback([&context, common, run = std::move(run)] {
+  command->callback([&context, command, common, run = std::move(run)] {
+    if (!command->get_subcommands().empty()) return;  // one of them ran
     if (common == CommonOptions::kCluster) {
       if (auto status = context.Check(); !status.ok()) {
         context.exit_code = Fail(context, status);

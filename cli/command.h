@@ -117,6 +117,9 @@ void RegisterDoctor(CLI::App& app, Context& context);
 void RegisterGetPut(CLI::App& app, Context& context);
 void RegisterScan(CLI::App& app, Context& context);
 void RegisterTxn(CLI::App& app, Context& context);
+void RegisterPlacement(CLI::App& app, Context& context);
+// drain, undrain and remove, under `node`.
+void RegisterNodeDuties(CLI::App& node, Context& context);
 void RegisterStatus(CLI::App& app, Context& context);
 void RegisterBench(CLI::App& app, Context& context);
 void RegisterDemo(CLI::App& app, Context& context);

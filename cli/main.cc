@@ -39,6 +39,7 @@ int Run(std::vector<std::string> words) {
   RegisterScan(app, context);
   RegisterTxn(app, context);
   RegisterStatus(app, context);
+  RegisterPlacement(app, context);
   RegisterDoctor(app, context);
   RegisterBench(app, context);
   RegisterDemo(app, context);

@@ -53,6 +53,26 @@ Task<Frontend::Applied> Frontend::PutNode(v1::NodeInfo node) {
   co_return co_await Propose(std::move(command), group_->soft_state().term);
 }
 
+Task<Frontend::Applied> Frontend::SetDraining(NodeId node, bool draining) {
+  v1::PlacementCommand command;
+  command.mutable_set_draining()->set_node_id(node.value());
+  command.mutable_set_draining()->set_draining(draining);
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
+Task<Frontend::Applied> Frontend::RemoveNode(NodeId node) {
+  v1::PlacementCommand command;
+  command.mutable_remove_node()->set_node_id(node.value());
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
+Task<Frontend::Applied> Frontend::PutSetting(std::string name, std::string value) {
+  v1::PlacementCommand command;
+  command.mutable_put_setting()->set_name(std::move(name));
+  command.mutable_put_setting()->set_value(std::move(value));
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
 Task<Frontend::Applied> Frontend::PutShards(std::vector<v1::ShardDescriptor> shards) {
   v1::PlacementCommand command;
   for (v1::ShardDescriptor& shard : shards) {

@@ -23,6 +23,10 @@ class Frontend {
   Task<Applied> RaiseCeiling(raft::Term term, Timestamp ceiling);
   // INVALID_ARGUMENT names the field; NOT_FOUND, WRONG_NODE as NodeTable::Put.
   Task<Applied> PutNode(v1::NodeInfo node);
+  // FAILED_PRECONDITION, NOT_FOUND.
+  Task<Applied> SetDraining(NodeId node, bool draining);
+  Task<Applied> RemoveNode(NodeId node);
+  Task<Applied> PutSetting(std::string name, std::string value);
   Task<Applied> PutShards(std::vector<v1::ShardDescriptor> shards);
 
   static Status Validate(const v1::ShardDescriptor& shard);

@@ -24,11 +24,14 @@ void Heartbeats::Record(const v1::HeartbeatRequest& heartbeat, const ShardMap& m
   }
 }
 
-v1::NodeState Heartbeats::StateOf(NodeId node, Instant now) const {
+Instant Heartbeats::LastHeard(NodeId node) const {
   const auto it = heard_.find(node);
-  const Instant last = it == heard_.end() ? since_ : std::max(since_, it->second.at);
-  if (now - last > kDownAfter) return v1::NODE_DOWN;
-  return it == heard_.end() ? v1::NODE_STATE_NONE : v1::NODE_UP;
+  return it == heard_.end() ? since_ : std::max(since_, it->second.at);
+}
+
+v1::NodeState Heartbeats::StateOf(NodeId node, Instant now) const {
+  if (now - LastHeard(node) > kDownAfter) return v1::NODE_DOWN;
+  return heard_.contains(node) ? v1::NODE_UP : v1::NODE_STATE_NONE;
 }
 
 NodeId Heartbeats::LeaderOf(ShardId shard) const {

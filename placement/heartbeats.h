@@ -25,6 +25,8 @@ class Heartbeats {
 
   // NODE_STATE_NONE: it has not been heard of in this term, which is too young to judge.
   v1::NodeState StateOf(NodeId node, Instant now) const;
+  // Not before the term began.
+  Instant LastHeard(NodeId node) const;
   // 0: nobody reported to lead it. The report of the highest term counts.
   NodeId LeaderOf(ShardId shard) const;
   // Whether no other node has been heard of, in a term that is old enough to have heard of one.

@@ -42,8 +42,17 @@ Result<NodeId> NodeTable::Put(const v1::NodeInfo& node, IdAllocator* ids) {
   }
   v1::NodeInfo stored = node;
   stored.set_node_id(id.value());
+  const v1::NodeInfo* before = Find(id);
+  stored.set_draining(before != nullptr && before->draining());
   Load(std::move(stored));
   return id;
+}
+
+bool NodeTable::SetDraining(NodeId id, bool draining) {
+  const auto it = nodes_.find(id);
+  if (it == nodes_.end()) return false;
+  it->second.set_draining(draining);
+  return true;
 }
 
 void NodeTable::Load(v1::NodeInfo node) {

@@ -20,7 +20,11 @@ class NodeTable {
   //   WRONG_NODE       the id is known with another storage: a new disk is a new node (RC21)
   //   NOT_FOUND        an id that was never given
   //   INVALID_ARGUMENT no storage id or address
+  // Whether it is draining is not the node's to say, and stays as it is.
   Result<NodeId> Put(const v1::NodeInfo& node, IdAllocator* ids);
+  // False: not known.
+  bool SetDraining(NodeId id, bool draining);
+  bool Remove(NodeId id) { return nodes_.erase(id) != 0; }
   // Loads what was stored.
   void Load(v1::NodeInfo node);
   void Clear() { nodes_.clear(); }

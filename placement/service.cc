@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
+#include "base/status_macros.h"
 #include "base/timer_guard.h"
 #include "txn/errors.h"
 #include "txn/judge.h"
@@ -32,6 +33,7 @@ Placement::Placement(Env& env, storage::OrderedStore& store, NodeId self,
     : env_(env),
       self_(self),
       machine_(store, seed),
+      director_(env, machine_, heartbeats_),
       slots_(env.metrics.GetCounter("quorate_tso_slots_total", "Timestamp slots issued.")),
       wall_refused_(env.metrics.GetCounter("quorate_tso_wall_refused_total",
                                            "Readings of a wall clock that were too far ahead.")),
@@ -57,7 +59,9 @@ void Placement::OnLeadership(const raft::SoftState& state) {
   Wake();
   if (!leading_) return;
   heartbeats_.Reset(env_.Now());
+  director_.BeginTerm(leading_);
   scope_.Spawn(StartTerm(leading_));
+  scope_.Spawn(DirectLoop(leading_));
 }
 
 Task<void> Placement::StartTerm(raft::Term term) {
@@ -65,6 +69,13 @@ Task<void> Placement::StartTerm(raft::Term term) {
     const Frontend::Applied applied = co_await frontend_.Start(term);
     if (applied.ok()) co_return;
     co_await Sleep(env_.executor, kRetryStart);
+  }
+}
+
+Task<void> Placement::DirectLoop(raft::Term term) {
+  while (leading_ == term) {
+    co_await Sleep(env_.executor, Director::kRoundInterval);
+    if (leading_ == term && group_->leader_ready()) director_.Round(*group_, self_);
   }
 }
 
@@ -245,6 +256,14 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
     return response;
   }
   const v1::NodeInfo* known = machine_.nodes().Find(NodeId(node.node_id()));
+  if (known == nullptr && machine_.WasRemoved(NodeId(node.node_id()))) {
+    StatusToError(Status(Code::kWrongNode,
+                         fmt::format("node {} was removed from the cluster: to use this machine "
+                                     "again, start it with an empty data directory",
+                                     node.node_id())),
+                  response.mutable_error());
+    return response;
+  }
   if (known == nullptr || known->storage_id() != node.storage_id()) {
     StatusToError(
         Status(Code::kWrongNode,
@@ -278,8 +297,69 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
     recording_shards_ = true;
     scope_.Spawn(RecordShards(std::move(newer)));
   }
+  director_.OnHeartbeat(request, &response);
   *response.mutable_map() = Map();
   return response;
+}
+
+// ---- what operators ask -------------------------------------------------------------------------
+
+Task<v1::PlacementResponse> Placement::Ask(v1::PlacementRequest request, Instant deadline) {
+  v1::PlacementResponse response;
+  if (!leading_ || group_ == nullptr || !group_->leader_ready()) {
+    NotLeader(response.mutable_error());
+    co_return response;
+  }
+  // What a leader that was deposed says may be of the past.
+  Status status = co_await WithDeadline(env_, scope_, group_->ReadBarrier(), deadline);
+  if (status.ok()) status = co_await Carry(request, &response);
+  if (status.code() == Code::kNotLeader) {
+    NotLeader(response.mutable_error());
+  } else if (!status.ok()) {
+    StatusToError(status, response.mutable_error());
+  }
+  co_return response;
+}
+
+Task<Status> Placement::Carry(const v1::PlacementRequest& request,
+                              v1::PlacementResponse* response) {
+  switch (request.ask_case()) {
+    case v1::PlacementRequest::kDrainNode: {
+      const NodeId node(request.drain_node().node_id());
+      const bool draining = request.drain_node().draining();
+      if (draining) CO_RETURN_IF_ERROR(director_.CheckDrainOf(node));
+      if (request.drain_node().dry_run()) co_return Status::Ok();
+      co_return (co_await frontend_.SetDraining(node, draining)).status();
+    }
+    case v1::PlacementRequest::kRemoveNode: {
+      const NodeId node(request.remove_node().node_id());
+      CO_RETURN_IF_ERROR(director_.CheckRemovalOf(node, request.remove_node().lost()));
+      if (request.remove_node().dry_run()) co_return Status::Ok();
+      co_return (co_await frontend_.RemoveNode(node)).status();
+    }
+    case v1::PlacementRequest::kMoveReplica:
+      co_return director_.Move(request.move_replica(), response);
+    case v1::PlacementRequest::kTransferLeadership:
+      co_return director_.Transfer(request.transfer_leadership(), response);
+    case v1::PlacementRequest::kChangeSetting: {
+      const v1::ChangeSetting& change = request.change_setting();
+      CO_RETURN_IF_ERROR(director_.CheckSetting(change.name(), change.value()));
+      co_return (co_await frontend_.PutSetting(change.name(), change.value())).status();
+    }
+    case v1::PlacementRequest::kListSettings:
+      director_.ListSettings(response);
+      co_return Status::Ok();
+    case v1::PlacementRequest::kListOperators:
+      director_.ListOperators(response);
+      co_return Status::Ok();
+    case v1::PlacementRequest::kExplain:
+      co_return director_.Explain(request.explain(), response);
+    case v1::PlacementRequest::kCancelOperator:
+      co_return director_.Cancel(OperatorId(request.cancel_operator().operator_id()));
+    case v1::PlacementRequest::ASK_NOT_SET:
+      break;
+  }
+  co_return InvalidArgument("a question that this version does not know");
 }
 
 Task<void> Placement::RecordNode(v1::NodeInfo node) {

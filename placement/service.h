@@ -18,6 +18,7 @@
 
 #include "base/env.h"
 #include "base/task.h"
+#include "placement/director.h"
 #include "placement/frontend.h"
 #include "placement/heartbeats.h"
 #include "placement/oracle.h"
@@ -43,6 +44,8 @@ class Placement final : private StateMachine::Observer {
   Task<v1::SlotResponse> Slot(Instant deadline);
   // Gives a new node its id; a known storage keeps the one it has.
   Task<v1::RegisterNodeResponse> RegisterNode(v1::RegisterNodeRequest request, Instant deadline);
+  // What operators ask (director.h).
+  Task<v1::PlacementResponse> Ask(v1::PlacementRequest request, Instant deadline);
   // At once.
   v1::HeartbeatResponse Heartbeat(const v1::HeartbeatRequest& request);
   // The map as the group's state here has it; with node states and leaders if this node leads.
@@ -57,9 +60,11 @@ class Placement final : private StateMachine::Observer {
   void OnLeadership(const raft::SoftState& state) override;
   void OnStarted(raft::Term term) override;
   void OnCeiling(Timestamp ceiling) override;
-  void OnMapChanged() override {}
+  void OnMapChanged() override { director_.OnApplied(); }
 
   Task<void> StartTerm(raft::Term term);
+  Task<void> DirectLoop(raft::Term term);
+  Task<Status> Carry(const v1::PlacementRequest& request, v1::PlacementResponse* response);
   Task<void> RenewCeiling(raft::Term term);
   // Part of a number for as long as it lives.
   using Counted = std::unique_ptr<size_t, void (*)(size_t*)>;
@@ -82,6 +87,7 @@ class Placement final : private StateMachine::Observer {
   StateMachine machine_;
   Frontend frontend_;
   Heartbeats heartbeats_;
+  Director director_;
   Oracle oracle_;
   WallGuard guard_;
   Counter& slots_;

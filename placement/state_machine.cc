@@ -20,6 +20,8 @@ constexpr char kRoot = 'r';
 constexpr char kNode = 'n';
 constexpr char kShard = 's';
 // What fits a store key behind two tags and before the length of its suffix.
+constexpr size_t kSettingBytesMax = 256;
+constexpr size_t kSettingsMax = 1'000;
 constexpr size_t kBoundBytesMax = limits::kLmdbKeyBytesMax - 3;
 
 std::string KeyOf(char table, std::string_view rest = {}) {
@@ -127,6 +129,10 @@ void StateMachine::Seed(const v1::BootstrapRequest& seed) {
     map_.Put(shard);
     shard_ids_.Reserve(shard.shard_id());
   }
+  if (seed.shards().empty()) return;
+  // What was asked for at the beginning is what is kept up.
+  (*root_.mutable_settings())["placement.replication_factor"] =
+      std::to_string(seed.shards(0).replicas_size());
 }
 
 raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
@@ -155,6 +161,12 @@ raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
       return ApplyNode(command.put_node(), batch);
     case v1::PlacementCommand::kPutShards:
       return ApplyShards(command.put_shards(), batch);
+    case v1::PlacementCommand::kSetDraining:
+      return ApplyDraining(command.set_draining(), batch);
+    case v1::PlacementCommand::kRemoveNode:
+      return ApplyRemoval(command.remove_node(), batch);
+    case v1::PlacementCommand::kPutSetting:
+      return ApplySetting(command.put_setting(), batch);
     case v1::PlacementCommand::kStart: {
       if (observer_ != nullptr) observer_->OnStarted(term);
       v1::PlacementApplyResult result;
@@ -188,6 +200,48 @@ raft::ApplyResult StateMachine::ApplyNode(const v1::PutNode& command, storage::W
   v1::PlacementApplyResult result;
   result.set_node_id(id->value());
   return Done(result);
+}
+
+raft::ApplyResult StateMachine::ApplyDraining(const v1::SetDraining& command,
+                                              storage::WriteBatch* batch) {
+  const NodeId id(command.node_id());
+  if (!nodes_.SetDraining(id, command.draining())) {
+    return Refused(NotFound(fmt::format("there is no node {}", id)));
+  }
+  batch->Put(NodeKey(id.value()), nodes_.Find(id)->SerializeAsString());
+  if (observer_ != nullptr) observer_->OnMapChanged();
+  return Done(v1::PlacementApplyResult());
+}
+
+raft::ApplyResult StateMachine::ApplyRemoval(const v1::RemoveNode& command,
+                                             storage::WriteBatch* batch) {
+  const NodeId id(command.node_id());
+  if (nodes_.Find(id) == nullptr) {
+    return Refused(NotFound(fmt::format("there is no node {}", id)));
+  }
+  // Its own group could not be told who its members are.
+  for (const auto* ids : {&root_.placement_nodes(), &root_.placement_learners()}) {
+    if (std::find(ids->begin(), ids->end(), id.value()) == ids->end()) continue;
+    return Refused(Status(Code::kFailedPrecondition,
+                          fmt::format("node {} has a replica of the placement group", id)));
+  }
+  nodes_.Remove(id);
+  batch->Delete(NodeKey(id.value()));
+  if (observer_ != nullptr) observer_->OnMapChanged();
+  return Done(v1::PlacementApplyResult());
+}
+
+raft::ApplyResult StateMachine::ApplySetting(const v1::PutSetting& command,
+                                             storage::WriteBatch* batch) {
+  const bool fits = command.name().size() <= kSettingBytesMax &&
+                    command.value().size() <= kSettingBytesMax &&
+                    (root_.settings().contains(command.name()) ||
+                     static_cast<size_t>(root_.settings_size()) < kSettingsMax);
+  if (!fits) return Refused(InvalidArgument("void: a setting too long, or one too many"));
+  (*root_.mutable_settings())[command.name()] = command.value();
+  WriteRoot(batch);
+  if (observer_ != nullptr) observer_->OnMapChanged();
+  return Done(v1::PlacementApplyResult());
 }
 
 raft::ApplyResult StateMachine::ApplyShards(const v1::PutShards& command,
@@ -273,8 +327,11 @@ uint64_t StateMachine::StateDigest() const {
   std::string text = fmt::format("{} {} {} {}", root_.cluster_id(), root_.ceiling(),
                                  node_ids_.next(), shard_ids_.next());
   for (const auto& [id, node] : nodes_.nodes()) {
-    text += fmt::format("|{} {} {}", id, node.address(), node.storage_id());
+    text += fmt::format("|{} {} {} {}", id, node.address(), node.storage_id(), node.draining());
   }
+  const std::map<std::string, std::string> settings(root_.settings().begin(),
+                                                    root_.settings().end());
+  for (const auto& [name, value] : settings) text += fmt::format("|{}={}", name, value);
   for (const auto& [from, d] : map_.pieces()) {
     text += fmt::format("|{} {} {} {} {}", ToHex(from), ToHex(d.to()), d.shard_id(), d.version(),
                         d.membership_version());

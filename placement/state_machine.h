@@ -67,6 +67,11 @@ class StateMachine final : public raft::StateMachine {
   bool Understands(std::string_view key, std::string_view value) const override;
   void OnSnapshotInstalled(raft::LogIndex index) override;
 
+  // Whether the node was a member of the cluster, and is none any more.
+  bool WasRemoved(NodeId node) const {
+    return node.value() < node_ids_.next() && nodes_.Find(node) == nullptr;
+  }
+
   // Digest of the replicated state over explicit fields, to compare replicas at equal index.
   uint64_t StateDigest() const;
 
@@ -80,6 +85,9 @@ class StateMachine final : public raft::StateMachine {
   void WriteRoot(storage::WriteBatch* batch) const;
   raft::ApplyResult ApplyCeiling(const v1::RaiseCeiling& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyNode(const v1::PutNode& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyDraining(const v1::SetDraining& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyRemoval(const v1::RemoveNode& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplySetting(const v1::PutSetting& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyShards(const v1::PutShards& command, storage::WriteBatch* batch);
 
   storage::OrderedStore& store_;

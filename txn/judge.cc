@@ -145,6 +145,11 @@ Status Check(const v1::HeartbeatRequest& request) {
   RETURN_IF_ERROR(CheckCount(request.led_shards_size(), limits::kShardsMax, "shards"));
   for (const v1::ShardReport& report : request.led_shards()) {
     RETURN_IF_ERROR(CheckShard(report.shard()));
+    RETURN_IF_ERROR(CheckCount(report.caught_up_size(), kReplicasMax, "replicas of a shard"));
+  }
+  RETURN_IF_ERROR(CheckCount(request.refusals_size(), limits::kShardsMax, "refusals"));
+  for (const v1::OrderRefusal& refusal : request.refusals()) {
+    RETURN_IF_ERROR(CheckText(refusal.why(), "why"));
   }
   return CheckNode(request.node());
 }
@@ -159,6 +164,11 @@ Status Check(const v1::InitRequest& request) {
     RETURN_IF_ERROR(CheckText(address, "address"));
   }
   return Status::Ok();
+}
+
+Status Check(const v1::PlacementRequest& request) {
+  RETURN_IF_ERROR(CheckText(request.change_setting().name(), "setting"));
+  return CheckText(request.change_setting().value(), "value");
 }
 
 Status Check(const v1::BootstrapRequest& request) {
@@ -347,6 +357,8 @@ Status Check(const v1::NodeRequest& request) {
       return Check(request.init());
     case v1::NodeRequest::kBootstrap:
       return Check(request.bootstrap());
+    case v1::NodeRequest::kPlacement:
+      return Check(request.placement());
     case v1::NodeRequest::kSlot:
     case v1::NodeRequest::kHello:
     case v1::NodeRequest::kStatus:

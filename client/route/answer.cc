@@ -39,6 +39,8 @@ v1::Error* MutableErrorOf(v1::NodeResponse* response) {
       return response->mutable_bootstrap()->mutable_error();
     case v1::NodeResponse::kStatus:
       return response->mutable_status()->mutable_error();
+    case v1::NodeResponse::kPlacement:
+      return response->mutable_placement()->mutable_error();
     case v1::NodeResponse::BODY_NOT_SET:
       return response->mutable_error();
   }
@@ -80,6 +82,8 @@ const v1::Error& ErrorOf(const v1::NodeResponse& response) {
       return response.bootstrap().error();
     case v1::NodeResponse::kStatus:
       return response.status().error();
+    case v1::NodeResponse::kPlacement:
+      return response.placement().error();
     case v1::NodeResponse::BODY_NOT_SET:
       return response.error();
   }

@@ -197,7 +197,9 @@ Instant Group::lease_until() const {
 }
 
 bool Group::CaughtUp(const ProgressView& peer) const {
+  // Whoever has acknowledged nothing may have nothing, not even a replica.
   return peer.active && !peer.needs_snapshot &&
+         (peer.match > LogIndex() || MUTANT("raft-silent-learner-caught-up")) &&
          peer.match + kCaughtUpEntries >= node_->commit_index();
 }
 

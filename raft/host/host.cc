@@ -102,13 +102,24 @@ struct Host::Rep {
     }
   }
 
-  // Its log has no use for anybody any more.
+  // The log of a destroyed replica gives way to the beginning of its successor's.
   void EndLog(GroupId group, Closure done) {
+    const Tombstone& tombstone = tombstones.at(group);
     storage::WalRecord record;
     record.group = group;
-    record.incarnation = tombstones.at(group).incarnation;
-    record.destroy = true;
+    record.incarnation = tombstone.incarnation + 1;
+    record.hard_state.emplace();
+    record.hard_state->term = tombstone.term.value();
     runtime.wal.Append(std::move(record), std::move(done));
+  }
+
+  // Whether the log has nothing of the group but a term: no replica, or one that waits for its
+  // first snapshot.
+  bool BegunEmpty(GroupId group) const {
+    const auto wal = wal_groups.find(group);
+    return wal != wal_groups.end() && !wal->second.damaged && wal->second.entries.empty() &&
+           wal->second.mark.index == 0 && !metas.contains(group) &&
+           runtime.store.AppliedIndex(group) == 0 && runtime.store.Replacing(group) == nullptr;
   }
 
   Group* Find(GroupId id) {
@@ -190,7 +201,9 @@ void Host::SettleDamage() {
 
 std::vector<GroupId> Host::StoredGroups() const {
   std::set<GroupId> ids;
-  for (const auto& [id, wal] : rep_->wal_groups) ids.insert(id);
+  for (const auto& [id, wal] : rep_->wal_groups) {
+    if (!rep_->BegunEmpty(id)) ids.insert(id);
+  }
   for (const auto& [id, meta] : rep_->metas) ids.insert(id);
   for (const GroupId id : rep_->runtime.store.Replacing()) {
     if (!rep_->groups.contains(id)) ids.insert(id);
@@ -214,6 +227,10 @@ std::unique_ptr<GroupHandle> Host::DestroyReplica(GroupId group, Closure done) {
         if (*alive) rep->EndLog(group, std::move(done));
       });
   return replica;
+}
+
+bool Host::HadReplica(GroupId group) const {
+  return rep_->tombstones.contains(group) || rep_->BegunEmpty(group);
 }
 
 std::vector<GroupId> Host::TakeUnknownGroups() {

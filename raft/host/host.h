@@ -148,6 +148,9 @@ class Host : public TransportReceiver {
   // it is answered. The handle that is returned refuses everything; it, and the machine, live
   // until nobody can ask them any more, and until `done` has run: nothing is left, durably.
   std::unique_ptr<GroupHandle> DestroyReplica(GroupId group, Closure done);
+  // Whether a replica of the group was destroyed here at some time, or begun empty: whatever this
+  // node was told of the group when the cluster was made is of the past.
+  bool HadReplica(GroupId group) const;
   // Groups that are not here and of which messages came since the last call: this node may have
   // become a member. A bounded number of them.
   std::vector<GroupId> TakeUnknownGroups();
@@ -155,7 +158,8 @@ class Host : public TransportReceiver {
   // Every group that may be in the store was started: what it lost (KvStore::Damaged) concerns
   // those in quarantine for it, and can be forgotten once the last of them is out.
   void SettleDamage();
-  // Groups that the WAL or the store know: to be started after a restart.
+  // Groups of which the WAL or the store know more than a term: to be started after a restart. An
+  // empty replica is begun again when its leader calls.
   std::vector<GroupId> StoredGroups() const;
 
   // Hands over every leadership it can; resolves when none is left or after `timeout`.

@@ -125,8 +125,11 @@ std::string Nonsense(const storage::WalGroup& wal) {
 std::string Damage(const Stored& stored) {
   if (MUTANT("raft-damaged-replica-goes-on")) return {};
   if (stored.wal == nullptr) return "the log lost its records, or may have";
-  if (!stored.state && !stored.replacing) return "what the group began with is gone";
   if (stored.wal->damaged) return "damaged log records";
+  // A replica that was begun empty has a term, perhaps, and nothing else before its first snapshot.
+  const bool empty =
+      stored.wal->entries.empty() && stored.wal->mark.index == 0 && !stored.applied && !stored.meta;
+  if (!stored.state && !stored.replacing && !empty) return "what the group began with is gone";
   if (stored.applied.value() < stored.wal->mark.index) {
     return fmt::format("the store is at {}, the log starts behind {}", stored.applied,
                        stored.wal->mark.index);

@@ -19,10 +19,11 @@
 //   applied first An entry may be applied, and flushed, before this node's own copy is durable.
 //   Crash
 //                 there: the same as above; the state is ahead of the log and the log is reset.
-//   destruction   OrderedStore::Drop{state, GroupMeta; Tombstone instead} -> record {destroy}.
-//                 Crash before the Drop's first flush: nothing happened. Behind it: what the WAL
-//                 still has of the tombstone's incarnation is void, and the store goes on by
-//                 itself.
+//   destruction   OrderedStore::Drop{state, GroupMeta; Tombstone instead} -> record {hard state of
+//                 the tombstone's term, next incarnation}. Crash before the Drop's first flush:
+//                 nothing happened. Behind it: what the WAL still has of the tombstone's
+//                 incarnation is void, and the store goes on by itself. Either the store's or the
+//                 WAL's word is enough to know of it if the other one is lost.
 //   mark > state  Cannot be by the above: the store lost data. The replica is quarantined.
 #pragma once
 

@@ -45,6 +45,7 @@ v1::Error* ErrorIn(const v1::NodeRequest& request, v1::NodeResponse* response) {
     case v1::NodeRequest::kInit:
     case v1::NodeRequest::kBootstrap:
     case v1::NodeRequest::kStatus:
+    case v1::NodeRequest::kPlacement:
     case v1::NodeRequest::BODY_NOT_SET:
       break;  // not to one shard
   }
@@ -109,6 +110,10 @@ Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadl
       break;
     case v1::NodeRequest::kStatus:
       *response.mutable_status() = deps_.status();
+      break;
+    case v1::NodeRequest::kPlacement:
+      *response.mutable_placement() =
+          co_await AskPlacement(std::move(*request.mutable_placement()), deadline);
       break;
     case v1::NodeRequest::kRegisterNode:
       *response.mutable_register_node() =
@@ -227,6 +232,7 @@ Task<v1::NodeResponse> Handlers::OnShard(v1::NodeRequest request, ShardId id, In
     case v1::NodeRequest::kInit:
     case v1::NodeRequest::kBootstrap:
     case v1::NodeRequest::kStatus:
+    case v1::NodeRequest::kPlacement:
     case v1::NodeRequest::BODY_NOT_SET:
       break;  // not to one shard
   }
@@ -283,6 +289,27 @@ Task<v1::RegisterNodeResponse> Handlers::Register(v1::RegisterNodeRequest reques
   Result<v1::NodeResponse> result =
       co_await deps_.member->caller().CallPlacement(std::move(forward), deadline);
   if (result.ok()) co_return std::move(*result->mutable_register_node());
+  StatusToError(result.status(), response.mutable_error());
+  co_return response;
+}
+
+// Operators ask any node; who does not lead placement passes it on, once.
+Task<v1::PlacementResponse> Handlers::AskPlacement(v1::PlacementRequest request, Instant deadline) {
+  v1::PlacementResponse response;
+  placement::Placement* placement = deps_.member->placement();
+  if (placement != nullptr && (placement->leading() || request.forwarded())) {
+    co_return co_await placement->Ask(std::move(request), deadline);
+  }
+  if (request.forwarded()) {
+    NotPlacement(response.mutable_error());
+    co_return response;
+  }
+  v1::NodeRequest forward;
+  *forward.mutable_placement() = std::move(request);
+  forward.mutable_placement()->set_forwarded(true);
+  Result<v1::NodeResponse> result =
+      co_await deps_.member->caller().CallPlacement(std::move(forward), deadline);
+  if (result.ok()) co_return std::move(*result->mutable_placement());
   StatusToError(result.status(), response.mutable_error());
   co_return response;
 }

@@ -47,6 +47,7 @@ class Handlers {
   Task<void> FinishDecided(Response* response, Timestamp start_ts, Instant deadline);
   Task<v1::NodeResponse> OnShard(v1::NodeRequest request, ShardId id, Instant deadline);
   Task<v1::NodeResponse> OnPlacement(v1::NodeRequest request, Instant deadline);
+  Task<v1::PlacementResponse> AskPlacement(v1::PlacementRequest request, Instant deadline);
   Task<v1::RegisterNodeResponse> Register(v1::RegisterNodeRequest request, Instant deadline);
   // Resumes once a slot at or above that of `commit_ts` is known to have been issued, be it by the
   // start_ts of the transaction; UNAVAILABLE if none is by the deadline.

@@ -7,6 +7,7 @@
 
 #include "base/status_macros.h"
 #include "placement/heartbeats.h"
+#include "placement/orders.h"
 #include "txn/errors.h"
 
 namespace quorate::server {
@@ -21,6 +22,7 @@ constexpr Duration kSayAgain = 60s;
 // Leaders move in groups: at most one line in this time, with a few of them by name.
 constexpr Duration kLeadersInterval = 5s;
 constexpr size_t kLeadersNamed = 8;
+constexpr size_t kWhyBytesMax = 256;
 
 // The bound of names is the node's: its shards count together.
 Member::Options Counted(Member::Options options) {
@@ -115,23 +117,58 @@ Task<void> Member::ReportLoop() {
     // One that hangs on an election does not keep the next from finding the new leader.
     if (!reporting_) scope_.Spawn(Report());
     LogLeaders();
-    co_await Sleep(deps_.env.executor, reported_ ? kHeartbeatInterval : kHeartbeatInterval / 4);
+    const bool soon = !reported_ || ordered_;
+    co_await Sleep(deps_.env.executor, soon ? kHeartbeatInterval / 4 : kHeartbeatInterval);
   }
 }
 
-v1::HeartbeatRequest Member::MakeHeartbeat() const {
+void Member::FillReport(const shard::Shard& shard, v1::ShardReport* report) const {
+  *report->mutable_shard() = shard.descriptor();
+  report->set_leader_node_id(self_.value());
+  report->set_term(shard.serving_term().value());
+  report->add_caught_up(self_.value());
+  const raft::GroupHandle* group = FindGroup(GroupId(shard.id().value()));
+  if (group == nullptr) return;
+  for (const raft::ProgressView& peer : group->progress()) {
+    if (group->CaughtUp(peer)) report->add_caught_up(peer.id.value());
+  }
+}
+
+v1::HeartbeatRequest Member::MakeHeartbeat() {
   v1::HeartbeatRequest heartbeat;
   *heartbeat.mutable_node() = options_.self;
   heartbeat.set_wall_ms(static_cast<uint64_t>(deps_.env.clock.WallMillis()));
   heartbeat.set_disk_free_bytes(deps_.low_space.free_bytes());
+  heartbeat.set_disk_total_bytes(deps_.low_space.total_bytes());
+  heartbeat.set_low_space(deps_.low_space.low());
   for (const auto& [id, shard] : shards()) {
     if (!shard->serving()) continue;
-    v1::ShardReport* report = heartbeat.add_led_shards();
-    *report->mutable_shard() = shard->descriptor();
-    report->set_leader_node_id(self_.value());
-    report->set_term(shard->serving_term().value());
+    FillReport(*shard, heartbeat.add_led_shards());
+  }
+  for (v1::OrderRefusal& refusal : std::exchange(refusals_, {})) {
+    *heartbeat.add_refusals() = std::move(refusal);
   }
   return heartbeat;
+}
+
+void Member::CarryOut(const v1::HeartbeatResponse& response) {
+  ordered_ = !response.orders().empty();
+  for (const v1::ShardOrder& order : response.orders()) {
+    const ShardId id(order.shard_id());
+    shard::Shard* shard = Find(id);
+    raft::GroupHandle* group = FindGroup(GroupId(id.value()));
+    Status done = Status(Code::kNotLeader, "it is not led from here any more");
+    if (shard != nullptr && group != nullptr && shard->serving()) {
+      const v1::ShardDescriptor& descriptor = shard->descriptor();
+      done = descriptor.version() == order.version()
+                 ? placement::CarryOut(*group, descriptor.membership_version(), order)
+                 : Status(Code::kFailedPrecondition, "the shard has another range by now");
+    }
+    if (done.ok()) continue;
+    v1::OrderRefusal& refusal = refusals_.emplace_back();
+    refusal.set_operator_id(order.operator_id());
+    refusal.set_why(done.message().substr(0, kWhyBytesMax));
+  }
 }
 
 Task<void> Member::Report() {
@@ -154,6 +191,7 @@ Task<void> Member::Report() {
   routes_.Update(map);
   LearnNodes();
   LogNodes(map);
+  CarryOut(result->heartbeat());
   replicas_.FollowMap();
   reported_ = true;
   // Names are made and judged by the oracle's clock, also on a node that leads nothing and asks for

@@ -87,7 +87,10 @@ class Member {
   void LearnNodes();
   Task<void> ReportLoop();
   Task<void> Report();
-  v1::HeartbeatRequest MakeHeartbeat() const;
+  v1::HeartbeatRequest MakeHeartbeat();
+  void FillReport(const shard::Shard& shard, v1::ShardReport* report) const;
+  // What placement has shards do that this node leads; refusals go with the next heartbeat.
+  void CarryOut(const v1::HeartbeatResponse& response);
   // What operators look for in the log, each change once.
   void LogPlacement(const Status& heartbeat);
   void LogNodes(const v1::RoutesResponse& map);
@@ -106,6 +109,8 @@ class Member {
   Replicas replicas_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::map<NodeId, std::string> addresses_;  // as told to the transport
+  std::vector<v1::OrderRefusal> refusals_;
+  bool ordered_ = false;    // something is under way: placement wants to know soon
   bool reported_ = false;   // the placement leader has answered a heartbeat since the start
   bool reporting_ = false;  // a heartbeat is under way
   // As logged last.

@@ -54,7 +54,8 @@ Status Replicas::Start(const v1::BootstrapRequest* bootstrap) {
       const bool here = std::any_of(
           shard.replicas().begin(), shard.replicas().end(),
           [this](const v1::Replica& replica) { return replica.node_id() == self_.value(); });
-      if (here) RETURN_IF_ERROR(StartShard(shard, true));
+      const bool gone = host_.HadReplica(GroupId(shard.shard_id()));
+      if (here && !gone) RETURN_IF_ERROR(StartShard(shard, true));
     }
   }
   for (const GroupId group : host_.StoredGroups()) {
@@ -76,8 +77,10 @@ Status Replicas::StartPlacement(const v1::BootstrapRequest* bootstrap) {
   const std::vector<GroupId> stored = host_.StoredGroups();
   const bool known =
       std::find(stored.begin(), stored.end(), placement::kPlacementGroup) != stored.end();
-  const bool voter = std::find(voters.begin(), voters.end(), self_) != voters.end();
-  if (!known && !voter && !InMap(placement::kPlacementGroup).self) return Status::Ok();
+  const bool voter = std::find(voters.begin(), voters.end(), self_) != voters.end() &&
+                     !host_.HadReplica(placement::kPlacementGroup);
+  const bool wanted = bootstrap == nullptr && InMap(placement::kPlacementGroup).self;
+  if (!known && !voter && !wanted) return Status::Ok();
   auto placement = std::make_unique<placement::Placement>(env_, store_, self_, bootstrap);
   std::optional<raft::Configuration> first;
   if (voter) first = ConfigurationOf(std::move(voters));
@@ -149,11 +152,9 @@ Replicas::Membership Replicas::InMap(GroupId group) const {
 
 std::string Replicas::WhyGone(GroupId group, const raft::GroupHandle& handle) const {
   const raft::Configuration newest = handle.configuration();
-  if (IsMember(newest, self_)) {
-    if (newest.joint()) return {};
-  } else if (!newest.voters.empty() && !newest.joint() &&
-             (handle.configuration_index() <= handle.applied_index() ||
-              MUTANT("replica-destroyed-before-its-removal-is-committed"))) {
+  if (!IsMember(newest, self_) && !newest.voters.empty() && !newest.joint() &&
+      (handle.configuration_index() <= handle.applied_index() ||
+       MUTANT("replica-destroyed-before-its-removal-is-committed"))) {
     return fmt::format("its log says so at {}", handle.configuration_index());
   }
   const Membership in_map = InMap(group);

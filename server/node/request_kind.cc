@@ -17,6 +17,8 @@ RequestKind KindOf(const v1::NodeRequest& request) {
       return {.strangers = true, .begins = true};
     case v1::NodeRequest::kRoutes:
       return {.strangers = true, .members = true};
+    case v1::NodeRequest::kPlacement:
+      return {.begins = true, .members = true};
     case v1::NodeRequest::kSlot:
     case v1::NodeRequest::kHeartbeat:
       return {.members = true, .leader = Leader::kPlacements};

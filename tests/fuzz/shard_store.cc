@@ -70,7 +70,7 @@ void CheckPairs(std::string_view input) {
   for (int i = 0; i < 16 && !input.empty(); ++i) {
     const std::string key(TakeFrame(&input));
     const std::string_view value = TakeFrame(&input);
-    // As every key of a snapshot (raft/host/snapshot_image.h).
+    // As every key of a snapshot (raft/host/snapshot_chunks.h).
     if (key.empty() || static_cast<uint8_t>(key.back()) >= key.size()) continue;
     if (!Understands(key, value)) continue;
     batch.Put(key, std::string(value));

@@ -96,6 +96,13 @@ class FakeCluster {
     EXPECT_TRUE(executor().RunUntil([&] { return done; }));
     return response;
   }
+  v1::PlacementResponse Ask(int node, v1::PlacementRequest request) {
+    v1::PlacementResponse response;
+    bool done = false;
+    tasks_.Spawn(FetchAnswer(&at(node), request, executor().Now() + 5s, &response, &done));
+    EXPECT_TRUE(executor().RunUntil([&] { return done; }));
+    return response;
+  }
   v1::HeartbeatResponse Beat(int node, v1::HeartbeatRequest heartbeat) {
     return at(node).Heartbeat(heartbeat);
   }
@@ -196,6 +203,11 @@ class FakeCluster {
   static Task<void> FetchSlot(Placement* placement, Instant deadline, v1::SlotResponse* out,
                               bool* done) {
     *out = co_await placement->Slot(deadline);
+    *done = true;
+  }
+  static Task<void> FetchAnswer(Placement* placement, v1::PlacementRequest request,
+                                Instant deadline, v1::PlacementResponse* response, bool* done) {
+    *response = co_await placement->Ask(std::move(request), deadline);
     *done = true;
   }
   static Task<void> FetchId(Placement* placement, v1::RegisterNodeRequest request, Instant deadline,

@@ -352,7 +352,41 @@ Task<void> InitCluster(client::Channel* channel, Executor* executor,
   *finished = true;
 }
 
+// Whoever leads placement takes it.
+Task<void> ChangeSetting(client::Channel* channel, Executor* executor,
+                         std::vector<std::string> addresses, std::string name, std::string value,
+                         bool* finished) {
+  for (size_t at = 0;; ++at) {
+    v1::NodeRequest request;
+    v1::ChangeSetting& change = *request.mutable_placement()->mutable_change_setting();
+    change.set_name(name);
+    change.set_value(value);
+    auto response = co_await channel->Call(addresses[at % addresses.size()], request, 5s);
+    if (response.ok() && response->error().code() == v1::OK &&
+        response->placement().error().code() == v1::OK) {
+      break;
+    }
+    co_await Sleep(*executor, 200ms);
+  }
+  *finished = true;
+}
+
+constexpr char kAllSchedulers[] = "repair,rules,drain,balance-replicas,balance-leaders";
+
 }  // namespace
+
+Status Cluster::Direct(Instant deadline) {
+  auto admin = MakeClient("director");
+  admin->channel().SetClusterId(nodes_[0]->node()->cluster_id());
+  bool finished = false;
+  const std::string name = options_.moves ? "placement.down_after" : "placement.pause";
+  const std::string value =
+      options_.moves ? fmt::format("{}ms", ToMillis(options_.down_after)) : kAllSchedulers;
+  admin->scope().Spawn(
+      ChangeSetting(&admin->channel(), &admin->process(), addresses(), name, value, &finished));
+  world_.RunUntil(deadline, [&] { return finished; });
+  return finished ? Status::Ok() : DeadlineExceeded("no setting was taken");
+}
 
 Status Cluster::Bootstrap(Duration timeout) {
   for (auto& node : nodes_) RETURN_IF_ERROR(node->Start());
@@ -371,7 +405,7 @@ Status Cluster::Bootstrap(Duration timeout) {
   for (const auto& node : nodes_) {
     if (!node->node()->ready()) return DeadlineExceeded(node->address() + " is not ready");
   }
-  return Status::Ok();
+  return Direct(deadline);
 }
 
 SimNode* Cluster::PlacementLeader() {

@@ -164,6 +164,8 @@ class Cluster {
   const Options& options() const { return options_; }
   std::vector<std::unique_ptr<SimNode>>& nodes() { return nodes_; }
   std::vector<std::string> addresses() const;
+  // Has placement move things, or leave them where they are, as the options say.
+  Status Direct(Instant deadline);
   std::unique_ptr<SimClient> MakeClient(const std::string& name);
   // The node that leads most shards now; nullptr if none does.
   SimNode* BusiestLeader();

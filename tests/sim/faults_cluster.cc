@@ -97,6 +97,57 @@ void RepeatedInit(Injector& in, const Fault& fault) {
                                }));
 }
 
+// ---- what people ask placement for
+// ---------------------------------------------------------------
+
+// Whoever is asked passes it on; a refusal is an answer.
+void AskPlacement(Injector& in, SimNode& asked, v1::PlacementRequest ask) {
+  SimClient& other = in.Bystander("operator", 5s);
+  other.channel().SetClusterId(asked.node()->cluster_id());
+  v1::NodeRequest request;
+  *request.mutable_placement() = std::move(ask);
+  other.scope().Spawn(CallOnce(&other, asked.address(), std::move(request), Duration(0),
+                               [](const Result<v1::NodeResponse>&) {}));
+}
+
+bool Moves(Injector& in, const Fault& fault) {
+  return in.cluster().options().moves && in.Node(fault).up() && !in.excused(in.Node(fault));
+}
+
+// A replica is to go from one node to another, which need not be possible.
+void MoveReplica(Injector& in, const Fault& fault) {
+  if (!Moves(in, fault)) return;
+  in.Count(fault);
+  SimNode& node = in.Node(fault);
+  const auto shards = node.node()->shards();
+  v1::PlacementRequest ask;
+  v1::MoveReplica& move = *ask.mutable_move_replica();
+  const uint64_t id = shards.empty() || fault.draw % 8 == 0
+                          ? 1
+                          : shards[fault.draw / 8 % shards.size()]->id().value();
+  move.set_shard_id(id);
+  move.set_from_node_id(static_cast<uint64_t>(fault.node) + 1);
+  move.set_to_node_id(fault.draw % 3 == 0 ? 0 : static_cast<uint64_t>(fault.other) + 1);
+  AskPlacement(in, node, std::move(ask));
+}
+
+void Drain(Injector& in, int node, bool draining) {
+  SimNode& asked = in.NodeAt(node);
+  if (!asked.up()) return;
+  v1::PlacementRequest ask;
+  ask.mutable_drain_node()->set_node_id(static_cast<uint64_t>(node) + 1);
+  ask.mutable_drain_node()->set_draining(draining);
+  AskPlacement(in, asked, std::move(ask));
+}
+
+// A node is drained, and used again after a while.
+void DrainNode(Injector& in, const Fault& fault) {
+  if (!Moves(in, fault)) return;
+  in.Count(fault);
+  Drain(in, fault.node, true);
+  in.Until(fault, [&in, fault] { Drain(in, fault.node, false); });
+}
+
 // A timestamp that no oracle has issued: had it any effect, commits would go above slots to come.
 void WildTimestamp(Injector& in, const Fault& fault) {
   SimNode& node = in.Node(fault);
@@ -220,6 +271,10 @@ std::vector<FaultKind> ClusterFaults() {
       {"pause-oracle", kCluster, "the node that hands out timestamps stands still", 0.15, {6, 40},
        {0.05, 6}, {}, PauseOracle},
       {"transfer", kCluster, "a node gives its leaderships away", 0.3, {4, 30}, {}, {}, Transfer},
+      {"move-replica", kCluster, "a replica is moved to another node", 0.5, {3, 20}, {}, {},
+       MoveReplica},
+      {"drain-node", kCluster, "a node is drained, and used again", 0.15, {10, 60}, {5, 40}, {},
+       DrainNode},
       {"transfer-storm", kCluster, "leaderships are given away again and again", 0.15, {10, 60}, {1,
        10}, {}, TransferStorm},
       {"silent-shard", kCluster, "one shard's replicas do not hear each other, all others do", 0.3,

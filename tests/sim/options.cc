@@ -26,6 +26,8 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("sync_max", o.sync_max);
   visit("quorum_reads", o.quorum_reads);
   visit("drift_max", o.drift_max);
+  visit("moves", o.moves);
+  visit("down_after", o.down_after);
   visit("txn_lifetime", o.txn_lifetime);
   visit("name_retention", o.name_retention);
   visit("push_after", o.push_after);
@@ -93,6 +95,8 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   o.quorum_reads = random.Chance(0.25);
   if (random.Chance(0.5)) o.drift_max = DrawFrom(random, {1e-4, 2e-2});
   DrawKnobs(random, &o);
+  o.moves = random.Chance(0.6);
+  if (o.moves) o.down_after = std::chrono::seconds(random.Between(6, 30));
   return o;
 }
 

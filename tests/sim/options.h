@@ -26,6 +26,8 @@ struct Options {
   Duration sync_max = std::chrono::milliseconds(2);
   bool quorum_reads = false;
   double drift_max = 0;  // of boot clocks, either way
+  bool moves = false;    // placement moves replicas and leaders, and members of its own group
+  Duration down_after = std::chrono::seconds(60);  // replicas of a node are replaced
 
   // Knobs: half of the seeds keep the defaults, the others draw extremes.
   Duration txn_lifetime = std::chrono::seconds(60);

@@ -147,6 +147,8 @@ class Run {
       core.insert(i);
       order.push_back(i);
     }
+    // Where replicas move, a majority of today is none tomorrow.
+    if (options_.moves) return core;
     std::shuffle(order.begin(), order.end(), world_.fault_random());
     const std::optional<int> damaged = injector_.atlas().damaged();
     const auto sufficient = [&](const std::set<int>& nodes) {

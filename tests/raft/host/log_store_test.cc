@@ -59,6 +59,35 @@ TEST(Recover, AFreshGroupWithoutMembersKnowsNothing) {
   EXPECT_FALSE(out.record.has_value());
 }
 
+TEST(Recover, ASuccessorOfADestroyedReplicaBeginsAboveItsTerm) {
+  for (const bool lost_records : {false, true}) {
+    Stored stored;
+    stored.tombstone = Tombstone{.incarnation = 3, .term = Term(7)};
+    stored.lost_records = lost_records;
+    stored.state = false;
+    const Recovered out = Recover(kGroup, std::move(stored), Members({1, 2, 3}));
+    EXPECT_EQ(out.quarantine, "");
+    EXPECT_EQ(out.incarnation, 4u);
+    EXPECT_EQ(out.initial.hard_state.term, Term(7));
+    EXPECT_TRUE(out.initial.entries.empty());  // whatever the founders were
+    ASSERT_TRUE(out.record.has_value());
+    EXPECT_EQ(out.record->incarnation, 4u);
+    EXPECT_EQ(out.record->hard_state->term, 7u);
+  }
+}
+
+TEST(Recover, AReplicaThatWasBegunEmptyIsNotDamaged) {
+  storage::WalGroup log;
+  log.incarnation = 1;
+  log.hard_state.term = 5;
+  Stored stored;
+  stored.wal = &log;
+  stored.state = false;
+  const Recovered out = Recover(kGroup, std::move(stored), std::nullopt);
+  EXPECT_EQ(out.quarantine, "");
+  EXPECT_EQ(out.initial.hard_state.term, Term(5));
+}
+
 TEST(Recover, GoesOnFromALogThatHoldsTheState) {
   auto log = Log(4, 2, {2, 2, 3});
   const Recovered out = Recover(kGroup, WithState(&log, 6, 2), Members({9}));

@@ -97,6 +97,14 @@ void Durability::OnDiskReplaced(const std::string& node) {
 
 void Durability::OnRecord(const std::string& node, const storage::WalRecord& record,
                           storage::RecordFlags flags) {
+  // A destroyed replica's successor has forgotten its log, and whether that was damaged; its term
+  // goes on from there.
+  uint64_t& incarnation = incarnations_[{node, record.group}];
+  if (record.incarnation > incarnation) {
+    incarnation = record.incarnation;
+    damaged_.erase({node, record.group});
+    logs_.erase({node, record.group});
+  }
   // What a damaged replica has left may be older than what it has synced. It is silent until a
   // snapshot replaces its log.
   if (record.hard_state && flags.damaged) {
@@ -167,11 +175,10 @@ void Durability::OnEntry(const std::string& node, GroupId group, const storage::
   }
   if (entry.type == static_cast<uint8_t>(raft::EntryType::kConfiguration)) {
     raft::Configuration configuration;
-    auto& [index, voters] = voters_[group];
-    if (entry.index >= index && raft::DecodeConfiguration(entry.payload, &configuration)) {
-      index = entry.index;
-      voters = configuration.voters.size();
-    }
+    if (!raft::DecodeConfiguration(entry.payload, &configuration)) return;
+    const size_t voters = configuration.voters.size();
+    const auto [known, first] = voters_[group].try_emplace(entry.index, voters);
+    known->second = std::min(known->second, voters);
     return;
   }
   if (entry.type != static_cast<uint8_t>(raft::EntryType::kNormal)) return;
@@ -211,8 +218,13 @@ bool Durability::Majority(const Synced& synced, uint64_t digest) const {
   if (part == synced.parts.end()) return false;
   const auto voters = voters_.find(part->second.group);
   if (voters == voters_.end()) return false;
+  // An entry is committed by the members as of it, or as of a later one while it was under way.
   return std::any_of(part->second.copies.begin(), part->second.copies.end(), [&](const auto& copy) {
-    return 2 * copy.second.size() > voters->second.second;
+    auto as_of = voters->second.upper_bound(copy.first.second);
+    if (as_of != voters->second.begin()) --as_of;
+    return std::any_of(as_of, voters->second.end(), [&](const auto& configuration) {
+      return 2 * copy.second.size() > configuration.second;
+    });
   });
 }
 

@@ -74,8 +74,9 @@ class Durability final : public Observer {
   bool Majority(const Synced& synced, uint64_t digest) const;
   void Violation(std::string text);
 
-  std::map<GroupId, std::pair<uint64_t, size_t>> voters_;  // index of the configuration; how many
-  std::map<std::string, Synced> transactions_;             // by id
+  // How many vote, by the index of each configuration that was synced.
+  std::map<GroupId, std::map<uint64_t, size_t>> voters_;
+  std::map<std::string, Synced> transactions_;  // by id
   // The first copy of an entry that was synced; the others are alike, or a violation.
   struct Entry {
     uint32_t checksum = 0;
@@ -83,6 +84,7 @@ class Durability final : public Observer {
   };
   absl::flat_hash_map<EntryName, Entry> entries_;  // looked up only
   std::map<std::pair<std::string, GroupId>, storage::WalHardState> hard_states_;
+  std::map<std::pair<std::string, GroupId>, uint64_t> incarnations_;
   std::set<std::pair<std::string, GroupId>> damaged_;  // and not replaced since
   // The newest part of a replica's log that is synced without a gap: the terms of its entries.
   struct Log {

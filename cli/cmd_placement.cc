@@ -1,0 +1,450 @@
+// What operators ask placement: node drain, undrain and remove; shard move and transfer-leader;
+// operators, explain, settings.
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "base/real_clock.h"
+#include "cli/arguments.h"
+#include "cli/command.h"
+#include "cli/output.h"
+#include "quorate/v1/node.pb.h"
+
+namespace quorate::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr Duration kPoll = std::chrono::milliseconds(250);
+constexpr uint64_t kIdMax = uint64_t{1} << 53;
+
+Result<v1::PlacementResponse> Ask(Context& context, v1::PlacementRequest ask) {
+  v1::NodeRequest hello;
+  hello.mutable_hello();
+  auto known = context.admin().CallUntilAvailable(context.addresses(), hello, context.timeout());
+  if (!known.ok()) return known.status();
+  if (known->hello().cluster_id().empty()) {
+    return Status(Code::kUninitialized, "this node belongs to no cluster: run quorate init");
+  }
+  context.admin().SetCluster(known->hello().cluster_id());
+  v1::NodeRequest request;
+  *request.mutable_placement() = std::move(ask);
+  auto response =
+      context.admin().CallUntilAvailable(context.addresses(), request, context.timeout());
+  if (!response.ok()) return response.status();
+  return std::move(*response->mutable_placement());
+}
+
+Json ToJson(const v1::OperatorInfo& op) {
+  Json json = {
+      {"operator_id", op.operator_id()}, {"kind", op.kind()},     {"shard_id", op.shard_id()},
+      {"from", op.from_node_id()},       {"to", op.to_node_id()}, {"why", op.why()},
+      {"steps_done", op.steps_done()},   {"steps", op.steps()},   {"age_ms", op.age_ms()}};
+  if (!op.waits_for().empty()) json["waits_for"] = op.waits_for();
+  if (!op.ended().empty()) json["ended"] = op.ended();
+  return json;
+}
+
+// The sentences of an answer, or as JSON with what `more` adds.
+int PrintLines(const Context& context, const v1::PlacementResponse& response, Json more = {}) {
+  if (context.json) {
+    Json json = std::move(more);
+    json["lines"] = std::vector<std::string>(response.lines().begin(), response.lines().end());
+    if (response.operator_id() != 0) json["operator_id"] = response.operator_id();
+    PrintJson(json);
+    return kExitDone;
+  }
+  for (const std::string& line : response.lines()) Say("{}\n", line);
+  return kExitDone;
+}
+
+// ---- node ---------------------------------------------------------------------------------------
+
+struct NodeFlags {
+  uint64_t node = 0;
+  bool dry_run = false;
+  bool wait = false;
+  bool lost = false;
+};
+
+const v1::DrainStatus* FindDrain(const v1::PlacementResponse& response, uint64_t node) {
+  for (const v1::DrainStatus& drain : response.drains()) {
+    if (drain.node_id() == node) return &drain;
+  }
+  return nullptr;
+}
+
+// One line that changes on a terminal; else a line whenever something changed.
+class Progress {
+ public:
+  void Show(std::string line) {
+    if (line == last_) return;
+    if (Out().is_terminal()) {
+      const size_t blanks = last_.size() > line.size() ? last_.size() - line.size() : 0;
+      Say("\r{}{}", line, std::string(blanks, ' '));
+      Out().Flush();
+    } else {
+      Say("{}\n", line);
+      Out().Flush();
+    }
+    last_ = std::move(line);
+  }
+  void End() {
+    if (!last_.empty() && Out().is_terminal()) Say("\n");
+  }
+
+ private:
+  std::string last_;
+};
+
+std::string Bar(uint64_t done, uint64_t all) {
+  constexpr uint64_t kWidth = 24;
+  const uint64_t full = all == 0 ? kWidth : kWidth * done / all;
+  return std::string(full, '#') + std::string(kWidth - full, '.');
+}
+
+// Until the node holds nothing. It goes on whether anybody waits or not.
+int WaitDrained(Context& context, uint64_t node) {
+  Progress progress;
+  uint64_t most = 0;
+  while (true) {
+    v1::PlacementRequest ask;
+    ask.mutable_list_operators();
+    const auto response = Ask(context, std::move(ask));
+    if (!response.ok()) {
+      progress.End();
+      return Fail(context, response.status());
+    }
+    const v1::DrainStatus* drain = FindDrain(*response, node);
+    if (drain == nullptr) {
+      progress.End();
+      return Fail(context, Status(Code::kFailedPrecondition,
+                                  fmt::format("node {} is not being drained any more", node)));
+    }
+    const uint64_t left = drain->replicas() + drain->leaders();
+    most = std::max(most, left);
+    if (left == 0) {
+      progress.End();
+      if (context.json) {
+        PrintJson({{"node_id", node}, {"drained", true}});
+      } else {
+        Say("node {} holds nothing any more\n", node);
+      }
+      return kExitDone;
+    }
+    if (!context.json) {
+      std::string line = fmt::format("node {} [{}] {} leaders and {} replicas left", node,
+                                     Bar(most - left, most), drain->leaders(), drain->replicas());
+      if (!drain->standing_still().empty()) {
+        line += fmt::format("; standing still: {}", drain->standing_still());
+      }
+      progress.Show(std::move(line));
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+int Drain(Context& context, const NodeFlags& flags, bool draining) {
+  v1::PlacementRequest ask;
+  ask.mutable_drain_node()->set_node_id(flags.node);
+  ask.mutable_drain_node()->set_draining(draining);
+  ask.mutable_drain_node()->set_dry_run(flags.dry_run);
+  const auto response = Ask(context, std::move(ask));
+  if (!response.ok()) return Fail(context, response.status());
+  if (draining && flags.wait && !flags.dry_run) return WaitDrained(context, flags.node);
+  if (context.json) {
+    PrintJson({{"node_id", flags.node}, {"draining", draining}, {"dry_run", flags.dry_run}});
+  } else if (flags.dry_run) {
+    Say("node {} can be drained: the others have room for what it holds\n", flags.node);
+  } else if (draining) {
+    Say("node {} is being drained: see `quorate operators`\n", flags.node);
+  } else {
+    Say("node {} is used again\n", flags.node);
+  }
+  return kExitDone;
+}
+
+int RemoveNode(Context& context, const NodeFlags& flags) {
+  v1::PlacementRequest ask;
+  ask.mutable_remove_node()->set_node_id(flags.node);
+  ask.mutable_remove_node()->set_lost(flags.lost);
+  ask.mutable_remove_node()->set_dry_run(flags.dry_run);
+  const auto response = Ask(context, std::move(ask));
+  if (!response.ok()) return Fail(context, response.status());
+  if (context.json) {
+    PrintJson({{"node_id", flags.node}, {"removed", !flags.dry_run}, {"dry_run", flags.dry_run}});
+  } else if (flags.dry_run) {
+    Say("node {} can be removed\n", flags.node);
+  } else {
+    Say("node {} is no member of the cluster any more; stop it\n", flags.node);
+  }
+  return kExitDone;
+}
+
+// ---- shard --------------------------------------------------------------------------------------
+
+struct ShardFlags {
+  uint64_t shard = 0;
+  uint64_t from = 0;
+  uint64_t to = 0;
+  bool dry_run = false;
+  bool wait = false;
+};
+
+// Until the operator ended: how.
+int WaitEnded(Context& context, uint64_t id) {
+  Progress progress;
+  while (true) {
+    v1::PlacementRequest ask;
+    ask.mutable_list_operators();
+    const auto response = Ask(context, std::move(ask));
+    if (!response.ok()) {
+      progress.End();
+      return Fail(context, response.status());
+    }
+    const v1::OperatorInfo* found = nullptr;
+    for (const v1::OperatorInfo& op : response->operators()) {
+      if (op.operator_id() == id) found = &op;
+    }
+    if (found == nullptr) {
+      progress.End();
+      return Fail(context, Status(Code::kUnavailable,
+                                  fmt::format("operator {} is not known any more: placement has "
+                                              "another leader, which judges anew",
+                                              id)));
+    }
+    if (!found->ended().empty()) {
+      progress.End();
+      if (context.json) PrintJson(ToJson(*found));
+      if (found->ended() == "done") {
+        if (!context.json) Say("done\n");
+        return kExitDone;
+      }
+      return Fail(context, Status(Code::kFailedPrecondition, found->ended()));
+    }
+    if (!context.json) {
+      progress.Show(fmt::format(
+          "[{}] step {} of {}{}", Bar(found->steps_done(), found->steps()), found->steps_done() + 1,
+          found->steps(), found->waits_for().empty() ? "" : "; waits: " + found->waits_for()));
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+int RunShard(Context& context, v1::PlacementRequest ask, const ShardFlags& flags) {
+  const auto response = Ask(context, std::move(ask));
+  if (!response.ok()) return Fail(context, response.status());
+  if (flags.wait && response->operator_id() != 0)
+    return WaitEnded(context, response->operator_id());
+  return PrintLines(context, *response, {{"shard_id", flags.shard}, {"dry_run", flags.dry_run}});
+}
+
+int Move(Context& context, const ShardFlags& flags) {
+  v1::PlacementRequest ask;
+  ask.mutable_move_replica()->set_shard_id(flags.shard);
+  ask.mutable_move_replica()->set_from_node_id(flags.from);
+  ask.mutable_move_replica()->set_to_node_id(flags.to);
+  ask.mutable_move_replica()->set_dry_run(flags.dry_run);
+  return RunShard(context, std::move(ask), flags);
+}
+
+int Transfer(Context& context, const ShardFlags& flags) {
+  v1::PlacementRequest ask;
+  ask.mutable_transfer_leadership()->set_shard_id(flags.shard);
+  ask.mutable_transfer_leadership()->set_to_node_id(flags.to);
+  ask.mutable_transfer_leadership()->set_dry_run(flags.dry_run);
+  return RunShard(context, std::move(ask), flags);
+}
+
+// ---- operators, explain, settings ---------------------------------------------------------------
+
+int ListOperators(Context& context, bool all) {
+  v1::PlacementRequest ask;
+  ask.mutable_list_operators();
+  const auto response = Ask(context, std::move(ask));
+  if (!response.ok()) return Fail(context, response.status());
+  if (context.json) {
+    Json operators = Json::array();
+    for (const v1::OperatorInfo& op : response->operators()) {
+      if (all || op.ended().empty()) operators.push_back(ToJson(op));
+    }
+    PrintJson({{"operators", operators},
+               {"wanted",
+                std::vector<std::string>(response->wanted().begin(), response->wanted().end())}});
+    return kExitDone;
+  }
+  size_t under_way = 0;
+  for (const v1::OperatorInfo& op : response->operators()) {
+    const double seconds = static_cast<double>(op.age_ms()) / 1000;
+    if (op.ended().empty()) {
+      ++under_way;
+      Say("{}\n  since {:.0f} s, step {} of {}, because {}{}\n", op.what(), seconds,
+          op.steps_done() + 1, op.steps(), op.why(),
+          op.waits_for().empty() ? "" : "; waits: " + op.waits_for());
+    } else if (all) {
+      Say("{}\n  ended {:.0f} s ago: {}\n", op.what(), seconds, op.ended());
+    }
+  }
+  if (under_way == 0) Say("nothing is under way\n");
+  for (const std::string& wanted : response->wanted())
+    Say("wanted, and not possible: {}\n", wanted);
+  return kExitDone;
+}
+
+int ExplainOne(Context& context, const std::string& what, uint64_t id) {
+  v1::PlacementRequest ask;
+  if (what == "shard") {
+    ask.mutable_explain()->set_shard_id(id);
+  } else {
+    ask.mutable_explain()->set_operator_id(id);
+  }
+  const auto response = Ask(context, std::move(ask));
+  if (!response.ok()) return Fail(context, response.status());
+  return PrintLines(context, *response, {{what + "_id", id}});
+}
+
+int GetSettings(Context& context, const std::string& name) {
+  v1::PlacementRequest ask;
+  ask.mutable_list_settings();
+  const auto response = Ask(context, std::move(ask));
+  if (!response.ok()) return Fail(context, response.status());
+  Json json = Json::object();
+  bool found = name.empty();
+  for (const v1::SettingStatus& setting : response->settings()) {
+    if (!name.empty() && setting.name() != name) continue;
+    found = true;
+    json[setting.name()] = setting.value();
+    if (context.json) continue;
+    if (!name.empty()) {
+      Say("{}\n", setting.value());
+      continue;
+    }
+    Say("{:<32}  {:<10}  {}; {}, default {}\n", setting.name(), setting.value(), setting.help(),
+        setting.range(), setting.default_value());
+  }
+  if (!found) {
+    return Fail(context, InvalidArgument(fmt::format(
+                             "there is no setting '{}': see `quorate settings get`", name)));
+  }
+  if (context.json) PrintJson(json);
+  return kExitDone;
+}
+
+int SetSetting(Context& context, const std::string& name, const std::string& value) {
+  v1::PlacementRequest ask;
+  ask.mutable_change_setting()->set_name(name);
+  ask.mutable_change_setting()->set_value(value);
+  const auto response = Ask(context, std::move(ask));
+  if (!response.ok()) return Fail(context, response.status());
+  if (context.json) {
+    PrintJson({{name, value}});
+  } else {
+    Say("{} is {}\n", name, value);
+  }
+  return kExitDone;
+}
+
+void AddId(CLI::App* command, const std::string& name, uint64_t* id, const std::string& help) {
+  command->add_option(name, *id, help)->required()->check(CLI::Range(uint64_t{1}, kIdMax));
+}
+
+}  // namespace
+
+void RegisterNodeDuties(CLI::App& node, Context& context) {
+  auto flags = std::make_shared<NodeFlags>();
+  CLI::App* drain = AddCommand(
+      node, context, "drain", "Have a node hand over all that it holds.",
+      "  quorate node drain 3 --dry-run\n  quorate node drain 3 --wait\n"
+      "First its leaderships, then its replicas. It goes on whether anybody waits or not.",
+      CommonOptions::kCluster, [&context, flags] { return Drain(context, *flags, true); });
+  AddId(drain, "NODE", &flags->node, "the node's id");
+  drain->add_flag("--dry-run", flags->dry_run, "only say whether the others have room");
+  drain->add_flag("--wait", flags->wait, "until it holds nothing; say how far it is");
+  CLI::App* undrain =
+      AddCommand(node, context, "undrain", "Use a node again that is being drained.",
+                 "  quorate node undrain 3", CommonOptions::kCluster,
+                 [&context, flags] { return Drain(context, *flags, false); });
+  AddId(undrain, "NODE", &flags->node, "the node's id");
+  CLI::App* remove = AddCommand(
+      node, context, "remove", "Take a node out of the cluster for good.",
+      "  quorate node remove 3\n  quorate node remove 3 --lost\n"
+      "It must hold nothing: drain it first. With --lost, a node that will not come back: what it\n"
+      "held is replaced, if each of its shards has a majority without it. Its id is never used "
+      "again.",
+      CommonOptions::kCluster, [&context, flags] { return RemoveNode(context, *flags); });
+  AddId(remove, "NODE", &flags->node, "the node's id");
+  remove->add_flag("--lost", flags->lost, "it will not come back");
+  remove->add_flag("--dry-run", flags->dry_run, "only say whether it can be removed");
+}
+
+void RegisterPlacement(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<ShardFlags>();
+  CLI::App* shard = app.add_subcommand("shard", "Move a shard's replicas and leadership.");
+  shard->require_subcommand(1);
+  CLI::App* move = AddCommand(
+      *shard, context, "move", "Move one replica of a shard to another node.",
+      "  quorate shard move 7 --from 1 --to 4 --wait\n  quorate shard move 7 --from 1 --dry-run",
+      CommonOptions::kCluster, [&context, flags] { return Move(context, *flags); });
+  AddId(move, "SHARD", &flags->shard, "the shard's id");
+  move->add_option("--from", flags->from, "node that loses its replica")
+      ->required()
+      ->check(CLI::Range(uint64_t{1}, kIdMax));
+  move->add_option("--to", flags->to, "node that gains one; the best one if not given")
+      ->check(CLI::Range(uint64_t{1}, kIdMax));
+  CLI::App* transfer =
+      AddCommand(*shard, context, "transfer-leader", "Have another node lead a shard.",
+                 "  quorate shard transfer-leader 7 --to 2", CommonOptions::kCluster,
+                 [&context, flags] { return Transfer(context, *flags); });
+  AddId(transfer, "SHARD", &flags->shard, "the shard's id");
+  transfer->add_option("--to", flags->to, "node of one of its replicas")
+      ->required()
+      ->check(CLI::Range(uint64_t{1}, kIdMax));
+  for (CLI::App* each : {move, transfer}) {
+    each->add_flag("--dry-run", flags->dry_run, "only say what would be done, or why not");
+    each->add_flag("--wait", flags->wait, "until it is done, or ended");
+  }
+
+  auto all = std::make_shared<bool>(false);
+  CLI::App* operators =
+      AddCommand(app, context, "operators", "List what placement is doing with shards, and why.",
+                 "  quorate operators\n  quorate operators --all --json", CommonOptions::kCluster,
+                 [&context, all] { return ListOperators(context, *all); });
+  operators->add_flag("--all", *all, "also those that ended lately");
+
+  struct Asked {
+    std::string what;
+    uint64_t id = 0;
+  };
+  auto asked = std::make_shared<Asked>();
+  CLI::App* explain = AddCommand(
+      app, context, "explain", "Explain how a shard stands, or what an operator does and why.",
+      "  quorate explain shard 7\n  quorate explain operator 3000012", CommonOptions::kCluster,
+      [&context, asked] { return ExplainOne(context, asked->what, asked->id); });
+  explain->add_option("KIND", asked->what, "shard or operator")
+      ->required()
+      ->check(CLI::IsMember({"shard", "operator"}));
+  AddId(explain, "ID", &asked->id, "its id");
+
+  struct Setting {
+    std::string name;
+    std::string value;
+  };
+  auto setting = std::make_shared<Setting>();
+  CLI::App* settings = app.add_subcommand("settings", "Read and change the cluster's settings.");
+  settings->require_subcommand(1);
+  CLI::App* get = AddCommand(*settings, context, "get", "Print the settings, or one.",
+                             "  quorate settings get\n  quorate settings get placement.down_after",
+                             CommonOptions::kCluster,
+                             [&context, setting] { return GetSettings(context, setting->name); });
+  get->add_option("NAME", setting->name, "the setting");
+  CLI::App* set = AddCommand(
+      *settings, context, "set", "Change a setting; it holds at once, and over restarts.",
+      "  quorate settings set placement.down_after 5m\n"
+      "  quorate settings set placement.pause balance-replicas",
+      CommonOptions::kCluster,
+      [&context, setting] { return SetSetting(context, setting->name, setting->value); });
+  set->add_option("NAME", setting->name, "the setting")->required();
+  set->add_option("VALUE", setting->value, "its value")->required();
+}
+
+}  // namespace quorate::cli

@@ -1,0 +1,290 @@
+#include "placement/director.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/status_macros.h"
+#include "placement/orders.h"
+#include "placement/schedule/safety.h"
+#include "placement/schedule/schedulers.h"
+
+namespace quorate::placement {
+
+namespace {
+
+constexpr ShardId kSelf{1};            // the placement group among the shards
+constexpr size_t kRefreshMax = 5'000;  // shards, between two rounds
+constexpr size_t kListedMax = 1'000;   // operators in one answer
+constexpr size_t kWhyBytesMax = 512;
+
+void Fill(const Operator& op, v1::OperatorInfo* out) {
+  out->set_operator_id(op.id.value());
+  out->set_kind(std::string(KindName(op.kind)));
+  out->set_shard_id(op.shard.value());
+  out->set_from_node_id(op.from.value());
+  out->set_to_node_id(op.to.value());
+  out->set_what(ToString(op));
+  out->set_why(op.explanation.why);
+  out->set_steps(static_cast<uint32_t>(op.steps.size()));
+}
+
+}  // namespace
+
+Director::Director(Env& env, const StateMachine& machine, const Heartbeats& heartbeats)
+    : env_(env), machine_(machine), heartbeats_(heartbeats) {}
+
+void Director::BeginTerm(raft::Term term) {
+  view_ = ClusterView();
+  table_ = OperatorTable();
+  table_.Clear(term.value());
+  disks_.clear();
+  settings_old_ = true;
+  SeedShards();
+}
+
+void Director::SeedShards() {
+  for (const auto& [from, piece] : machine_.map().pieces()) {
+    v1::ShardReport report;
+    *report.mutable_shard() = piece;
+    for (const v1::Replica& replica : piece.replicas()) {
+      if (replica.role() != v1::LEARNER) report.add_caught_up(replica.node_id());
+    }
+    view_.Put(ViewOf(report));
+  }
+}
+
+void Director::FollowSettings() {
+  if (!std::exchange(settings_old_, false)) return;
+  settings_ = Settings();
+  for (const auto& [name, value] : machine_.root().settings()) {
+    // One of a later version, or out of a range that was wider once, is as if it were not set.
+    const Status set = settings_.Set(name, value);
+    if (!set.ok()) env_.log.Warn("placement: a setting is left out: {}", set.message());
+  }
+  view_.SetReplicationFactor(settings_.replication_factor);
+}
+
+void Director::FollowNodes() {
+  const Instant now = env_.Now();
+  for (const auto& [id, info] : machine_.nodes().nodes()) {
+    NodeView node;
+    node.id = id;
+    node.locality = {info.locality().begin(), info.locality().end()};
+    switch (heartbeats_.StateOf(id, now)) {
+      case v1::NODE_UP:
+        node.liveness = Liveness::kUp;
+        break;
+      case v1::NODE_DOWN:
+        node.liveness = Liveness::kDown;
+        break;
+      default:
+        node.liveness = Liveness::kNone;
+    }
+    node.down_since = heartbeats_.LastHeard(id);
+    node.draining = info.draining();
+    if (const auto disk = disks_.find(id); disk != disks_.end()) {
+      node.free_bytes = disk->second.free;
+      node.total_bytes = disk->second.total;
+      node.low_space = disk->second.low;
+    }
+    view_.Put(std::move(node));
+  }
+  std::vector<NodeId> gone;
+  for (const auto& [id, node] : view_.nodes()) {
+    if (machine_.nodes().Find(id) == nullptr) gone.push_back(id);
+  }
+  for (const NodeId id : gone) view_.Remove(id);
+}
+
+void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response) {
+  FollowSettings();
+  const Instant now = env_.Now();
+  disks_[NodeId(request.node().node_id())] = {request.disk_free_bytes(), request.disk_total_bytes(),
+                                              request.low_space()};
+  for (const v1::OrderRefusal& refusal : request.refusals()) {
+    table_.OrderRefused(OperatorId(refusal.operator_id()), refusal.why().substr(0, kWhyBytesMax),
+                        now);
+  }
+  for (const v1::ShardReport& report : request.led_shards()) {
+    // Of shards that the map does not have (yet) nothing is kept: whoever reports them would decide
+    // their number.
+    const v1::ShardDescriptor* known = machine_.map().Find(report.shard().from());
+    if (known == nullptr || known->shard_id() != report.shard().shard_id()) continue;
+    // A leader that was deposed may not know it yet.
+    const ShardId shard(report.shard().shard_id());
+    if (heartbeats_.LeaderOf(shard) != NodeId(request.node().node_id())) continue;
+    if (!view_.Put(ViewOf(report))) continue;
+    const auto order = table_.Next(view_, settings_, shard, now);
+    if (order) *response->add_orders() = ToProto(*order);
+  }
+}
+
+ShardView Director::PlacementView(raft::GroupHandle& group, NodeId self) const {
+  const raft::Configuration now = group.configuration();
+  ShardView view;
+  view.id = kSelf;
+  view.epoch = {1, machine_.root().placement_members_index()};
+  view.leader = self;
+  view.joint = now.joint();
+  std::map<NodeId, bool> caught_up = {{self, true}};
+  for (const raft::ProgressView& peer : group.progress()) {
+    caught_up[peer.id] = group.CaughtUp(peer);
+  }
+  for (const NodeId id : now.voters) view.voters.push_back({id, caught_up[id]});
+  for (const NodeId id : now.learners) view.learners.push_back({id, caught_up[id]});
+  view.replication_factor = PlacementMembers(now.voters.size(), NodeId());
+  return view;
+}
+
+uint32_t Director::PlacementMembers(size_t now, NodeId without) const {
+  size_t nodes = 0;
+  for (const auto& [id, node] : view_.nodes()) {
+    const bool counts =
+        id != without && !node.view.draining && !Lost(view_, id, settings_.down_after, env_.Now());
+    nodes += counts ? 1 : 0;
+  }
+  return nodes >= 5 ? 5 : nodes >= 3 ? 3 : static_cast<uint32_t>(std::min(now, nodes));
+}
+
+void Director::Round(raft::GroupHandle& group, NodeId self) {
+  FollowSettings();
+  FollowNodes();
+  const Instant now = env_.Now();
+  view_.Put(PlacementView(group, self));
+  view_.Refresh(kRefreshMax);
+  RunRound(&view_, settings_, now, &table_);
+  const auto order = table_.Next(view_, settings_, kSelf, now);
+  if (!order) return;
+  const Status carried =
+      CarryOut(group, machine_.root().placement_members_index(), ToProto(*order));
+  if (!carried.ok()) table_.OrderRefused(order->id, carried.message(), now);
+}
+
+// ---- what operators ask -------------------------------------------------------------------------
+
+Situation Director::Now() {
+  FollowSettings();
+  FollowNodes();
+  view_.Refresh(kRefreshMax);
+  return {view_, settings_, env_.Now(), table_.effects(), ShardId()};
+}
+
+Status Director::CheckDrainOf(NodeId node) {
+  (void)Now();
+  if (view_.Find(node) == nullptr) return NotFound(fmt::format("there is no node {}", node));
+  // The placement group wants fewer members once the node does not count.
+  std::optional<ShardView> placement;
+  if (const ShardView* known = view_.Find(kSelf)) {
+    placement = *known;
+    ShardView without = *known;
+    without.replication_factor = PlacementMembers(without.voters.size(), node);
+    view_.Put(std::move(without));
+  }
+  const Refusal refusal = CheckDrain(view_, node);
+  if (placement) view_.Put(*std::move(placement));
+  return refusal ? Status(Code::kFailedPrecondition, *refusal) : Status::Ok();
+}
+
+Status Director::CheckRemovalOf(NodeId node, bool lost) {
+  (void)Now();
+  if (view_.Find(node) == nullptr) return NotFound(fmt::format("there is no node {}", node));
+  if (const Refusal refusal = CheckRemoveNode(view_, node, lost)) {
+    return Status(Code::kFailedPrecondition, *refusal);
+  }
+  for (const auto& [id, shard] : view_.shards()) {
+    if (shard.leader) continue;
+    return Unavailable(
+        fmt::format("shard {} has not told placement's new leader yet where its replicas are", id));
+  }
+  return Status::Ok();
+}
+
+Status Director::CheckSetting(const std::string& name, const std::string& value) {
+  FollowSettings();
+  Settings changed = settings_;
+  return changed.Set(name, value);
+}
+
+Status Director::Begin(Result<Operator> planned, bool dry_run, v1::PlacementResponse* response) {
+  if (!planned.ok()) return planned.status();
+  response->add_lines(ToString(*planned));
+  for (const Step& step : planned->steps) response->add_lines("  " + placement::ToString(step));
+  if (dry_run) return Status::Ok();
+  OperatorId id;
+  ASSIGN_OR_RETURN(id, table_.Admit(view_, settings_, *std::move(planned), env_.Now()));
+  response->set_operator_id(id.value());
+  return Status::Ok();
+}
+
+Status Director::Move(const v1::MoveReplica& ask, v1::PlacementResponse* response) {
+  return Begin(PlanMove(Now(), ShardId(ask.shard_id()), NodeId(ask.from_node_id()),
+                        NodeId(ask.to_node_id())),
+               ask.dry_run(), response);
+}
+
+Status Director::Transfer(const v1::TransferLeadership& ask, v1::PlacementResponse* response) {
+  return Begin(PlanTransfer(Now(), ShardId(ask.shard_id()), NodeId(ask.to_node_id())),
+               ask.dry_run(), response);
+}
+
+Status Director::Cancel(OperatorId id) {
+  return table_.Cancel(id, "somebody cancelled it", env_.Now());
+}
+
+Status Director::Explain(const v1::Explain& ask, v1::PlacementResponse* response) {
+  (void)Now();
+  const Instant now = env_.Now();
+  const auto lines = ask.operator_id() != 0
+                         ? table_.Explain(OperatorId(ask.operator_id()), now)
+                         : table_.Explain(view_, settings_, ShardId(ask.shard_id()), now);
+  if (!lines.ok()) return lines.status();
+  for (const std::string& line : *lines) response->add_lines(line);
+  return Status::Ok();
+}
+
+void Director::ListSettings(v1::PlacementResponse* response) {
+  FollowSettings();
+  for (const SettingInfo& info : Describe(settings_)) {
+    v1::SettingStatus* out = response->add_settings();
+    out->set_name(info.name);
+    out->set_value(info.value);
+    out->set_default_value(info.default_value);
+    out->set_range(info.range);
+    out->set_help(info.help);
+  }
+}
+
+void Director::ListOperators(v1::PlacementResponse* response) {
+  const Situation situation = Now();
+  for (const auto& [shard, status] : table_.under_way()) {
+    if (static_cast<size_t>(response->operators_size()) >= kListedMax) break;
+    v1::OperatorInfo* out = response->add_operators();
+    Fill(status.op, out);
+    out->set_steps_done(static_cast<uint32_t>(status.step));
+    out->set_waits_for(status.waits_for);
+    out->set_age_ms(static_cast<uint64_t>((situation.now - status.began) / 1ms));
+  }
+  for (auto it = table_.ended().rbegin(); it != table_.ended().rend(); ++it) {
+    if (static_cast<size_t>(response->operators_size()) >= kListedMax) break;
+    v1::OperatorInfo* out = response->add_operators();
+    Fill(it->op, out);
+    out->set_ended(it->outcome == Outcome::kDone ? "done" : it->reason);
+    out->set_age_ms(static_cast<uint64_t>((situation.now - it->ended) / 1ms));
+  }
+  for (const Wanted& wanted : table_.wanted()) {
+    response->add_wanted(fmt::format("shard {}: {}", wanted.shard, wanted.why_not));
+  }
+  for (const auto& [id, node] : view_.nodes()) {
+    if (!node.view.draining) continue;
+    const DrainState state = DrainStateOf(situation, id);
+    v1::DrainStatus* out = response->add_drains();
+    out->set_node_id(id.value());
+    out->set_replicas(state.replicas);
+    out->set_leaders(state.leaders);
+    out->set_under_way(state.under_way);
+    out->set_standing_still(state.standing_still);
+  }
+}
+
+}  // namespace quorate::placement

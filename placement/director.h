@@ -1,0 +1,85 @@
+// Director: the placement leader's picture of the cluster, and what it has the shards' leaders do
+// about it. Volatile: begun anew with each term from what is reported then.
+//
+//   node's report ─► ClusterView ─► schedulers, each second ─► OperatorTable ─► orders in the
+//   answer
+//                                                                              to a report
+//
+// The placement group is one of the shards here (id 1), reported by its own leader: it grows to
+// three and to five members as there are nodes, and leaves nodes that are drained or lost.
+//
+// Threads: executor's thread only.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "base/env.h"
+#include "placement/heartbeats.h"
+#include "placement/schedule/cluster_view.h"
+#include "placement/schedule/operator_table.h"
+#include "placement/schedule/settings.h"
+#include "placement/state_machine.h"
+#include "quorate/v1/admin.pb.h"
+#include "raft/host/host.h"
+
+namespace quorate::placement {
+
+class Director {
+ public:
+  static constexpr Duration kRoundInterval = 1s;
+
+  // References outlive it.
+  Director(Env& env, const StateMachine& machine, const Heartbeats& heartbeats);
+
+  void BeginTerm(raft::Term term);
+  // What was applied may have changed nodes or settings.
+  void OnApplied() { settings_old_ = true; }
+  // A report that was accepted; adds to the answer what its sender should do.
+  void OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response);
+  // One round of all schedulers, and what the placement group itself should do: `self` leads it.
+  void Round(raft::GroupHandle& group, NodeId self);
+
+  // ---- what operators ask. Refusals are sentences, and nothing is done then.
+  // OK: may be proposed.
+  Status CheckDrainOf(NodeId node);
+  // While a shard has not been reported in this term, where its replicas are is not certain.
+  Status CheckRemovalOf(NodeId node, bool lost);
+  // Checks name and value: as they are to be kept.
+  Status CheckSetting(const std::string& name, const std::string& value);
+  // Begins one operator, or (dry_run) says what it would be.
+  Status Move(const v1::MoveReplica& ask, v1::PlacementResponse* response);
+  Status Transfer(const v1::TransferLeadership& ask, v1::PlacementResponse* response);
+  Status Cancel(OperatorId id);
+  Status Explain(const v1::Explain& ask, v1::PlacementResponse* response);
+  void ListSettings(v1::PlacementResponse* response);
+  void ListOperators(v1::PlacementResponse* response);
+
+ private:
+  struct Disk {
+    uint64_t free = 0;
+    uint64_t total = 0;
+    bool low = false;
+  };
+
+  void FollowNodes();
+  // What the map has, until its leaders report: who stands where, and who leads is not known.
+  void SeedShards();
+  void FollowSettings();
+  ShardView PlacementView(raft::GroupHandle& group, NodeId self) const;
+  // How many members the placement group should have, given the nodes that can hold one.
+  uint32_t PlacementMembers(size_t now, NodeId without) const;
+  Situation Now();
+  Status Begin(Result<Operator> planned, bool dry_run, v1::PlacementResponse* response);
+
+  Env& env_;
+  const StateMachine& machine_;
+  const Heartbeats& heartbeats_;
+  Settings settings_;
+  bool settings_old_ = true;
+  ClusterView view_;
+  OperatorTable table_;
+  std::map<NodeId, Disk> disks_;
+};
+
+}  // namespace quorate::placement

@@ -1,0 +1,276 @@
+// What the placement leader makes of reports: orders, and answers to operators. The schedulers
+// themselves: tests/placement/schedule.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <set>
+
+#include "placement/orders.h"
+#include "tests/placement/fake_group.h"
+
+namespace quorate::placement {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Shards 2 and 3 of MakeSeed on nodes 1 to 3, led by node 1, which does what it is ordered at once.
+class Reporting {
+ public:
+  explicit Reporting(FakeCluster& cluster) : cluster_(cluster) {
+    for (const uint64_t id : {2, 3}) {
+      v1::ShardDescriptor& shard = shards_[id];
+      shard.set_shard_id(id);
+      if (id == 2) shard.set_to("m");
+      if (id == 3) shard.set_from("m");
+      shard.set_version(1);
+      shard.set_membership_version(2);
+      for (const uint64_t node : {1, 2, 3}) shard.add_replicas()->set_node_id(node);
+    }
+  }
+
+  // All nodes but `silent` report, round after round.
+  void Run(int rounds, uint64_t nodes, std::set<uint64_t> silent = {}) {
+    for (int round = 0; round < rounds; ++round) {
+      for (uint64_t node = 1; node <= nodes; ++node) {
+        if (!silent.contains(node)) Report(node);
+      }
+      cluster_.executor().RunFor(1s);
+    }
+  }
+
+  std::set<uint64_t> Voters(uint64_t shard) {
+    std::set<uint64_t> voters;
+    for (const v1::Replica& replica : shards_[shard].replicas()) {
+      if (replica.role() == v1::VOTER) voters.insert(replica.node_id());
+    }
+    return voters;
+  }
+  int orders() const { return orders_; }
+  std::map<uint64_t, uint64_t>& leaders() { return leaders_; }
+  // The leaders do not do what they are ordered, and say why.
+  void Refuse(std::string why) { refusal_ = std::move(why); }
+
+ private:
+  void Report(uint64_t node) {
+    v1::HeartbeatRequest request;
+    *request.mutable_node() = MakeNode(node);
+    request.set_disk_free_bytes(50ull << 30);
+    request.set_disk_total_bytes(100ull << 30);
+    for (auto& [id, shard] : shards_) {
+      if (leaders_[id] != node) continue;
+      v1::ShardReport* report = request.add_led_shards();
+      *report->mutable_shard() = shard;
+      report->set_leader_node_id(node);
+      report->set_term(++term_);
+      for (const v1::Replica& replica : shard.replicas()) report->add_caught_up(replica.node_id());
+    }
+    for (auto& refusal : std::exchange(refusals_, {})) *request.add_refusals() = refusal;
+    const v1::HeartbeatResponse response = cluster_.Beat(1, std::move(request));
+    ASSERT_EQ(response.error().code(), v1::OK) << response.error().message();
+    for (const v1::ShardOrder& order : response.orders()) Obey(order);
+  }
+
+  void Obey(const v1::ShardOrder& order) {
+    ++orders_;
+    v1::ShardDescriptor& shard = shards_.at(order.shard_id());
+    ASSERT_EQ(order.membership_version(), shard.membership_version());
+    if (!refusal_.empty()) {
+      v1::OrderRefusal& refusal = refusals_.emplace_back();
+      refusal.set_operator_id(order.operator_id());
+      refusal.set_why(refusal_);
+      return;
+    }
+    if (order.has_transfer_leader()) {
+      leaders_[order.shard_id()] = order.transfer_leader();
+      return;
+    }
+    std::map<uint64_t, v1::ReplicaRole> roles;
+    for (const v1::Replica& replica : shard.replicas()) roles[replica.node_id()] = replica.role();
+    if (order.has_add_learner()) roles[order.add_learner()] = v1::LEARNER;
+    if (order.has_promote()) roles.at(order.promote()) = v1::VOTER;
+    if (order.has_remove()) roles.erase(order.remove());
+    if (order.has_swap()) {
+      roles.at(order.swap().add()) = v1::VOTER;
+      roles.erase(order.swap().remove());
+    }
+    shard.clear_replicas();
+    for (const auto& [node, role] : roles) {
+      v1::Replica* replica = shard.add_replicas();
+      replica->set_node_id(node);
+      replica->set_role(role);
+    }
+    shard.set_membership_version(shard.membership_version() + 1);
+  }
+
+  FakeCluster& cluster_;
+  std::map<uint64_t, v1::ShardDescriptor> shards_;
+  std::map<uint64_t, uint64_t> leaders_ = {{2, 1}, {3, 1}};
+  std::vector<v1::OrderRefusal> refusals_;
+  std::string refusal_;
+  uint64_t term_ = 1;
+  int orders_ = 0;
+};
+
+v1::PlacementRequest SetTo(const std::string& name, const std::string& value) {
+  v1::PlacementRequest request;
+  request.mutable_change_setting()->set_name(name);
+  request.mutable_change_setting()->set_value(value);
+  return request;
+}
+
+v1::NodeInfo NewNode() {
+  v1::NodeInfo node = MakeNode(4);
+  node.set_node_id(0);
+  return node;
+}
+
+TEST(Director, ALostNodesReplicasAreReplacedByANewNodes) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  Reporting reporting(cluster);
+  ASSERT_EQ(cluster.Register(1, NewNode()).node_id(), 4u);
+  ASSERT_EQ(
+      cluster.Ask(1, SetTo("placement.pause", "balance-replicas,balance-leaders")).error().code(),
+      v1::OK);
+  ASSERT_EQ(cluster.Ask(1, SetTo("placement.replication_factor", "3")).error().code(), v1::OK);
+  ASSERT_EQ(cluster.Ask(1, SetTo("placement.down_after", "10s")).error().code(), v1::OK);
+  reporting.Run(5, 4);
+  EXPECT_EQ(reporting.orders(), 0) << "nothing is wrong";
+  reporting.Run(8, 4, {3});
+  EXPECT_EQ(reporting.orders(), 0) << "it may come back";
+  reporting.Run(12, 4, {3});
+  for (const uint64_t shard : {2, 3}) {
+    EXPECT_EQ(reporting.Voters(shard), (std::set<uint64_t>{1, 2, 4})) << shard;
+  }
+  const int orders = reporting.orders();
+  reporting.Run(10, 4, {3});
+  EXPECT_EQ(reporting.orders(), orders) << "all is as it should be";
+}
+
+TEST(Director, ADrainedNodeEndsEmptyAndCanBeRemoved) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  Reporting reporting(cluster);
+  ASSERT_EQ(cluster.Register(1, NewNode()).node_id(), 4u);
+  ASSERT_EQ(
+      cluster.Ask(1, SetTo("placement.pause", "balance-replicas,balance-leaders")).error().code(),
+      v1::OK);
+  ASSERT_EQ(cluster.Ask(1, SetTo("placement.replication_factor", "3")).error().code(), v1::OK);
+  reporting.Run(3, 4);
+  v1::PlacementRequest remove;
+  remove.mutable_remove_node()->set_node_id(3);
+  const v1::PlacementResponse early = cluster.Ask(1, remove);
+  EXPECT_EQ(early.error().code(), v1::FAILED_PRECONDITION);
+  EXPECT_THAT(early.error().message(), HasSubstr("drain"));
+  v1::PlacementRequest drain;
+  drain.mutable_drain_node()->set_node_id(3);
+  drain.mutable_drain_node()->set_draining(true);
+  ASSERT_EQ(cluster.Ask(1, drain).error().code(), v1::OK);
+  reporting.Run(12, 4);
+  for (const uint64_t shard : {2, 3}) {
+    EXPECT_EQ(reporting.Voters(shard), (std::set<uint64_t>{1, 2, 4})) << shard;
+  }
+  // It still votes for placement itself here, where the fake group keeps its members.
+  const v1::PlacementResponse listed = [&] {
+    v1::PlacementRequest list;
+    list.mutable_list_operators();
+    return cluster.Ask(1, list);
+  }();
+  ASSERT_EQ(listed.drains_size(), 1);
+  EXPECT_EQ(listed.drains(0).replicas(), 0u);
+  EXPECT_EQ(listed.drains(0).leaders(), 0u);
+}
+
+TEST(Director, NoNodeIsRemovedWhileSomeShardHasNotReported) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  Reporting reporting(cluster);
+  ASSERT_EQ(cluster.Register(1, NewNode()).node_id(), 4u);
+  v1::PlacementRequest remove;
+  remove.mutable_remove_node()->set_node_id(4);
+  const v1::PlacementResponse early = cluster.Ask(1, remove);
+  EXPECT_EQ(early.error().code(), v1::UNAVAILABLE);
+  EXPECT_THAT(early.error().message(), HasSubstr("shard 2"));
+}
+
+TEST(Director, ARemovedNodeIsToldSo) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  Reporting reporting(cluster);
+  ASSERT_EQ(cluster.Register(1, NewNode()).node_id(), 4u);
+  ASSERT_EQ(cluster.Ask(1, SetTo("placement.pause", "balance-replicas,balance-leaders,rules"))
+                .error()
+                .code(),
+            v1::OK);
+  ASSERT_EQ(cluster.Ask(1, SetTo("placement.replication_factor", "3")).error().code(), v1::OK);
+  reporting.Run(3, 4);
+  v1::PlacementRequest remove;
+  remove.mutable_remove_node()->set_node_id(4);
+  const v1::PlacementResponse removed = cluster.Ask(1, remove);
+  ASSERT_EQ(removed.error().code(), v1::OK) << removed.error().message();
+  v1::HeartbeatRequest back;
+  *back.mutable_node() = MakeNode(4);
+  const v1::HeartbeatResponse refused = cluster.Beat(1, back);
+  EXPECT_EQ(refused.error().code(), v1::WRONG_NODE);
+  EXPECT_THAT(refused.error().message(), HasSubstr("removed"));
+}
+
+TEST(Director, SettingsAreJudgedAndKept) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  const v1::PlacementResponse refused = cluster.Ask(1, SetTo("placement.down_after", "1ms"));
+  EXPECT_EQ(refused.error().code(), v1::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error().message(), HasSubstr("placement.down_after"));
+  EXPECT_EQ(cluster.Ask(1, SetTo("placement.nonsense", "1")).error().code(), v1::INVALID_ARGUMENT);
+  ASSERT_EQ(cluster.Ask(1, SetTo("placement.down_after", "5m")).error().code(), v1::OK);
+  cluster.Elect(2);
+  cluster.executor().RunFor(1s);
+  v1::PlacementRequest list;
+  list.mutable_list_settings();
+  const v1::PlacementResponse settings = cluster.Ask(2, list);
+  std::optional<std::string> value;
+  for (const v1::SettingStatus& setting : settings.settings()) {
+    if (setting.name() == "placement.down_after") value = setting.value();
+  }
+  EXPECT_EQ(value, "5min");
+}
+
+TEST(Director, AnOrderThatIsRefusedAgainAndAgainEndsItsOperator) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  Reporting reporting(cluster);
+  ASSERT_EQ(
+      cluster.Ask(1, SetTo("placement.pause", "balance-replicas,balance-leaders,rules,repair"))
+          .error()
+          .code(),
+      v1::OK);
+  reporting.Run(3, 3);
+  reporting.Refuse("it has a cold");
+  v1::PlacementRequest ask;
+  ask.mutable_transfer_leadership()->set_shard_id(2);
+  ask.mutable_transfer_leadership()->set_to_node_id(2);
+  const v1::PlacementResponse begun = cluster.Ask(1, ask);
+  ASSERT_EQ(begun.error().code(), v1::OK) << begun.error().message();
+  ASSERT_NE(begun.operator_id(), 0u);
+  reporting.Run(20, 3);
+  v1::PlacementRequest explain;
+  explain.mutable_explain()->set_operator_id(begun.operator_id());
+  const v1::PlacementResponse explained = cluster.Ask(1, explain);
+  ASSERT_EQ(explained.error().code(), v1::OK) << explained.error().message();
+  std::string all;
+  for (const std::string& line : explained.lines()) all += line + "\n";
+  EXPECT_THAT(all, HasSubstr("it has a cold"));
+  EXPECT_EQ(reporting.leaders()[2], 1u);
+}
+
+TEST(Director, WhoDoesNotLeadPlacementSaysSo) {
+  FakeCluster cluster(3);
+  cluster.Elect(2);
+  const v1::PlacementResponse refused = cluster.Ask(1, SetTo("placement.down_after", "5m"));
+  EXPECT_EQ(refused.error().code(), v1::NOT_LEADER);
+  EXPECT_EQ(refused.error().leader().node_id(), 2u);
+}
+
+}  // namespace
+}  // namespace quorate::placement
