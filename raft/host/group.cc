@@ -242,7 +242,7 @@ void Group::Tick(Instant now) {
   if (receiver_ != nullptr || replacing_) TickReplacing();
   if (quarantined()) return AskForState(heard_from_);
   if (replacing_) AskForState(soft_.leader == rt_.options.self ? ReplicaId() : soft_.leader);
-  if (!senders_.empty() || !catching_up_.empty()) WatchReceivers();
+  if (pinning_ || !senders_.empty() || !catching_up_.empty()) WatchReceivers();
   node_->Tick(now);
   if (node_->HasReady()) rt_.MarkDirty(this);
 }

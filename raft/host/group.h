@@ -274,6 +274,7 @@ class Group final : public GroupHandle {
   std::map<LogIndex, BarrierList> barriers_confirmed_;  // wait for that to be applied
 
   bool pinning_ = false;
+  uint64_t pins_ = 0;  // asked for so far: what an earlier question brings is not used
   std::shared_ptr<SnapshotSource> pinned_;  // whose index and members are being read
   LogIndex pinning_from_;                   // what will be pinned is not below
   std::map<ReplicaId, uint64_t> pin_for_;   // stream ids by receiver

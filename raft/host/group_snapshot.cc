@@ -88,9 +88,9 @@ void Group::SendSnapshot(ReplicaId to, uint64_t stream_id) {
 
 void Group::PinState() {
   pinning_from_ = applied_;
-  rt_.store.Pin([this, alive = std::weak_ptr<bool>(alive_),
-                 spans = machine_.Spans()](Result<std::unique_ptr<storage::KvView>> view) mutable {
-    if (alive.expired() || !pinning_) return;
+  rt_.store.Pin([this, alive = std::weak_ptr<bool>(alive_), spans = machine_.Spans(),
+                 pin = ++pins_](Result<std::unique_ptr<storage::KvView>> view) mutable {
+    if (alive.expired() || !pinning_ || pin != pins_) return;
     if (view.ok()) return OnPinned(std::move(spans), std::move(*view));
     rt_.env.log.Warn("raft group {}: no snapshot can be made: {}", id_, view.status().ToString());
     AbortPinning();
@@ -235,6 +235,12 @@ void Group::OnOutpaced(ReplicaId to) {
 // What log their streams and they themselves need is kept within a bound.
 void Group::WatchReceivers() {
   const size_t bound = rt_.options.snapshot_log_bytes_max;
+  if (pinning_ && window_.BytesAbove(pinning_from_) > bound) {
+    PROBE("raft host: pinning outpaced");
+    rt_.env.log.Warn("raft group {}: no snapshot can be made: the store is slow to be flushed",
+                     id_);
+    AbortPinning();
+  }
   std::vector<ReplicaId> outpaced;
   for (const auto& [to, sender] : senders_) {
     const size_t bytes = window_.BytesAbove(sender->meta().index);

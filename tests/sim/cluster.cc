@@ -148,6 +148,9 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.shard.read_versions_max = 25 * options_.step_versions;
   options.shard.prepared_push_after = options_.prepared_push_after;
   options.store.flush_bytes = options_.overlay_flush_bytes;
+  // Whole states go and come in steps of the same order as they travel.
+  options.store.bulk_bytes = options_.overlay_flush_bytes / 2;
+  options.store.erase_bytes = std::min<size_t>(options_.snapshot_turn_bytes, 64 << 10);
   options.store.flush_interval = options_.flush_interval;
   options.raft.log_keep_entries = options_.log_keep_entries;
   options.raft.wal_keep_entries = options_.wal_keep_entries;

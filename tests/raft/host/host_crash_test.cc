@@ -596,6 +596,30 @@ TEST(HostSnapshot, OneThatTheLogOutrunsAdaptsAndSaysSo) {
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 600s));
 }
 
+// Nor is it kept for a state that waits to be pinned: a flush takes seconds.
+TEST(HostSnapshot, TheLogIsNotKeptForAStoreThatIsSlowToBeFlushed) {
+  MiniCluster::Options options = ShortLog();
+  options.host.snapshot_log_bytes_max = 200 << 10;
+  options.kv = {.latency_min = 3s, .latency_max = 3s};
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  const int follower = Other(leader);
+  cluster.Crash(follower, Loss::kPower);
+  Write(&cluster, 100, "k", 1000);
+  cluster.RunFor(10s);
+  Write(&cluster, 1, "flushed-now");
+  cluster.RunFor(100ms);
+  const uint64_t before = Hits("raft host: pinning outpaced");
+  cluster.Start(follower);
+  cluster.RunFor(500ms);
+  for (int i = 0; i < 40 && Hits("raft host: pinning outpaced") == before; ++i) {
+    Write(&cluster, 10, "k", 3000);
+    cluster.RunFor(10ms);
+  }
+  EXPECT_GT(Hits("raft host: pinning outpaced"), before);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 120s));
+}
+
 TEST(HostSnapshot, EndsTheProposalsThatItJumpedOverAsUnknown) {
   MiniCluster cluster(ShortLog());
   const int old_leader = cluster.WaitForLeader();

@@ -78,6 +78,7 @@ class MiniCluster {
     double duplicate = 0;
     Host::Options host = {};  // `self` is filled in
     storage::OrderedStore::Options store = {};
+    storage::MemoryStore::Options kv = {};
     uint64_t wal_segment_bytes = 256 << 10;
   };
   explicit MiniCluster(Options options);
