@@ -195,16 +195,21 @@ bool SnapshotReceiver::Matches(const SnapshotChunk& chunk) const {
 
 bool SnapshotReceiver::Add(const SnapshotChunk& chunk) {
   term_ = std::max(term_, chunk.term);
-  const bool repeat = MUTANT("raft-snapshot-repeat-taken-for-next") && taken_ > 0 &&
-                      chunk.sequence + 1 == next_sequence();
-  if (chunk.sequence != next_sequence() && !repeat) return true;
-  if (complete_ || parts_.size() >= kStreamWindow) return true;
+  const uint64_t next = next_sequence();
+  uint64_t sequence = chunk.sequence;
+  if (MUTANT("raft-snapshot-repeat-taken-for-next") && next > 0 && sequence + 1 == next) ++sequence;
+  if (complete_ || sequence < next || sequence >= taken_ + kStreamWindow) return true;
+  if (Crc32c(chunk.data) != chunk.crc32c) return false;
+  early_.emplace(sequence, chunk);
   const auto understood = [this](std::string_view key, std::string_view value) {
     return machine_.Understands(key, value);
   };
-  if (Crc32c(chunk.data) != chunk.crc32c || !load_.Add(chunk.data, understood)) return false;
-  parts_.push_back(load_.TakeBatch());
-  complete_ = chunk.last;
+  while (!early_.empty() && early_.begin()->first == next_sequence()) {
+    const auto arrived = early_.extract(early_.begin());
+    if (!load_.Add(arrived.mapped().data, understood)) return false;
+    parts_.push_back(load_.TakeBatch());
+    complete_ = arrived.mapped().last;
+  }
   return true;
 }
 

@@ -140,8 +140,8 @@ class SnapshotReceiver {
   // `machine`, which judges the pairs, outlives it.
   SnapshotReceiver(const SnapshotChunk& first, const StateMachine& machine);
 
-  // False: malformed. Repeated and too early chunks change nothing, nor do those for which there is
-  // no room.
+  // False: malformed. Chunks may come in any order: those of the window that begins with the first
+  // one that was not taken are kept. Repeated ones, and later ones, change nothing.
   bool Add(const SnapshotChunk& chunk);
   // The next part of the state, in order.
   bool HasPart() const { return !parts_.empty(); }
@@ -166,7 +166,8 @@ class SnapshotReceiver {
   const uint64_t stream_id_;
   const SnapshotMeta meta_;
   uint64_t taken_ = 0;
-  bool complete_ = false;  // the last one has arrived
+  bool complete_ = false;                    // the last one has arrived, and all before it
+  std::map<uint64_t, SnapshotChunk> early_;  // by sequence: one before them has not arrived
   std::deque<storage::WriteBatch> parts_;
   SnapshotLoad load_;
 };

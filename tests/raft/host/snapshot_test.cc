@@ -366,21 +366,23 @@ TEST_F(StreamTest, IsOverWhenRefused) {
   EXPECT_EQ(outcome_, Outcome::kRefused);
 }
 
-TEST_F(StreamTest, AReceiverTakesChunksInOrderAndOnce) {
+TEST_F(StreamTest, AReceiverGivesChunksInOrderAndOnce) {
   StartSender();
   const KvMachine machine(GroupId(1), store_);
   SnapshotReceiver receiver(chunks_[0], machine);
   EXPECT_TRUE(receiver.Add(chunks_[1]));
-  EXPECT_EQ(receiver.next_sequence(), 0u) << "too early";
+  EXPECT_EQ(receiver.next_sequence(), 0u) << "kept until the one before it comes";
+  EXPECT_FALSE(receiver.HasPart());
   EXPECT_TRUE(receiver.Add(chunks_[0]));
   EXPECT_TRUE(receiver.Add(chunks_[0]));
-  EXPECT_EQ(receiver.next_sequence(), 1u);
+  EXPECT_EQ(receiver.next_sequence(), 2u);
   EXPECT_EQ(receiver.taken(), 0u);
   EXPECT_EQ(receiver.spans(), KeySpans());
   EXPECT_FALSE(receiver.TakePart().ops.empty());
-  EXPECT_EQ(receiver.taken(), 1u);
+  EXPECT_FALSE(receiver.TakePart().ops.empty());
+  EXPECT_EQ(receiver.taken(), 2u);
   EXPECT_FALSE(receiver.HasPart());
-  SnapshotChunk spoiled = chunks_[1];
+  SnapshotChunk spoiled = chunks_[2];
   spoiled.data[100] ^= 1;
   EXPECT_FALSE(receiver.Add(spoiled));
   SnapshotChunk other = chunks_[1];
