@@ -147,18 +147,19 @@ uint32_t Director::PlacementMembers(size_t now, NodeId without) const {
   return nodes >= 5 ? 5 : nodes >= 3 ? 3 : static_cast<uint32_t>(std::min(now, nodes));
 }
 
-void Director::Round(raft::GroupHandle& group, NodeId self) {
+bool Director::Round(raft::GroupHandle& group, NodeId self) {
   FollowSettings();
   FollowNodes();
   const Instant now = env_.Now();
   view_.Put(PlacementView(group, self));
   view_.Refresh(kRefreshMax);
-  RunRound(&view_, settings_, now, &table_);
-  const auto order = table_.Next(view_, settings_, kSelf, now);
-  if (!order) return;
-  const Status carried =
-      CarryOut(group, machine_.root().placement_members_index(), ToProto(*order));
-  if (!carried.ok()) table_.OrderRefused(order->id, carried.message(), now);
+  const RoundReport report = RunRound(&view_, settings_, now, &table_);
+  if (const auto order = table_.Next(view_, settings_, kSelf, now)) {
+    const Status carried =
+        CarryOut(group, machine_.root().placement_members_index(), ToProto(*order));
+    if (!carried.ok()) table_.OrderRefused(order->id, carried.message(), now);
+  }
+  return report.more;
 }
 
 // ---- what operators ask -------------------------------------------------------------------------

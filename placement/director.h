@@ -38,7 +38,8 @@ class Director {
   // A report that was accepted; adds to the answer what its sender should do.
   void OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response);
   // One round of all schedulers, and what the placement group itself should do: `self` leads it.
-  void Round(raft::GroupHandle& group, NodeId self);
+  // True: there is more to look at, in another turn.
+  bool Round(raft::GroupHandle& group, NodeId self);
 
   // ---- what operators ask. Refusals are sentences, and nothing is done then.
   // OK: may be proposed.

@@ -105,6 +105,24 @@ Status CarryOut(raft::GroupHandle& group, uint64_t membership_version,
     case v1::ShardOrder::STEP_NOT_SET:
       return InvalidArgument("a step that this version does not know");
   }
+  const NodeId self = group.soft_state().leader;
+  if (Has(now.voters, self) && !Has(voters, self)) {
+    return Status(Code::kFailedPrecondition,
+                  "a leader does not remove itself: it hands over first");
+  }
+  // Placement has proved it with what was reported; this is what is known now.
+  Nodes sound = {self};
+  for (const raft::ProgressView& peer : group.progress()) {
+    if (group.CaughtUp(peer)) sound.push_back(peer.id);
+  }
+  for (const Nodes* set : {&now.voters, &std::as_const(voters)}) {
+    const auto up =
+        std::count_if(set->begin(), set->end(), [&](NodeId node) { return Has(sound, node); });
+    if (2 * static_cast<size_t>(up) > set->size()) continue;
+    return Status(
+        Code::kFailedPrecondition,
+        fmt::format("{} of {} voters are up and have caught up: no majority", up, set->size()));
+  }
   return group.ChangeMembers(voters, learners);
 }
 

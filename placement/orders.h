@@ -15,8 +15,10 @@ ShardView ViewOf(const v1::ShardReport& report);
 
 // Proposes the step in the group that this node leads. `membership_version`: of the group here. OK:
 // it is under way or has been done; what becomes of it shows in later reports. Otherwise nothing
-// happened: FAILED_PRECONDITION if the members are not those that the order was made for, INVALID_
-// ARGUMENT for a step that is not known, and as ChangeMembers and TransferLeadership.
+// happened: FAILED_PRECONDITION if the members are not those that the order was made for, if this
+// leader would remove itself, or if those that are up and have caught up are no majority before and
+// after; INVALID_ARGUMENT for a step that is not known; and as ChangeMembers and
+// TransferLeadership.
 Status CarryOut(raft::GroupHandle& group, uint64_t membership_version, const v1::ShardOrder& order);
 
 }  // namespace quorate::placement

@@ -75,7 +75,9 @@ Task<void> Placement::StartTerm(raft::Term term) {
 Task<void> Placement::DirectLoop(raft::Term term) {
   while (leading_ == term) {
     co_await Sleep(env_.executor, Director::kRoundInterval);
-    if (leading_ == term && group_->leader_ready()) director_.Round(*group_, self_);
+    while (leading_ == term && group_->leader_ready() && director_.Round(*group_, self_)) {
+      co_await Sleep(env_.executor, Duration(0));
+    }
   }
 }
 

@@ -135,6 +135,16 @@ class Cluster(contextlib.AbstractContextManager):
             self.processes[node] = subprocess.Popen(
                 command, stdout=log, stderr=log, preexec_fn=lambda: self.network.enter_node(node))
 
+    def add_node(self):
+        """One more process, with an empty directory, that joins the others; its number."""
+        listen, http = free_ports(2)
+        self.addresses.append(f"127.0.0.1:{listen}")
+        self.http.append(f"127.0.0.1:{http}")
+        self.processes.append(None)
+        node = len(self.processes) - 1
+        self.start(node)
+        return node
+
     def kill(self, node):
         self.processes[node].kill()
         self.processes[node].wait()
