@@ -57,9 +57,9 @@ void Director::SeedShards() {
 void Director::FollowSettings() {
   if (!std::exchange(settings_old_, false)) return;
   settings_ = Settings();
-  for (const auto& [name, value] : machine_.root().settings()) {
+  for (const v1::PutSetting& setting : machine_.root().settings()) {
     // One of a later version, or out of a range that was wider once, is as if it were not set.
-    const Status set = settings_.Set(name, value);
+    const Status set = settings_.Set(setting.name(), setting.value());
     if (!set.ok()) env_.log.Warn("placement: a setting is left out: {}", set.message());
   }
   view_.SetReplicationFactor(settings_.replication_factor);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/bytes.h"
@@ -131,8 +132,7 @@ void StateMachine::Seed(const v1::BootstrapRequest& seed) {
   }
   if (seed.shards().empty()) return;
   // What was asked for at the beginning is what is kept up.
-  (*root_.mutable_settings())["placement.replication_factor"] =
-      std::to_string(seed.shards(0).replicas_size());
+  PutSetting("placement.replication_factor", std::to_string(seed.shards(0).replicas_size()));
 }
 
 raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
@@ -231,14 +231,25 @@ raft::ApplyResult StateMachine::ApplyRemoval(const v1::RemoveNode& command,
   return Done(v1::PlacementApplyResult());
 }
 
+void StateMachine::PutSetting(const std::string& name, const std::string& value) {
+  std::map<std::string, std::string> settings;
+  for (const v1::PutSetting& setting : root_.settings()) settings[setting.name()] = setting.value();
+  settings[name] = value;
+  root_.clear_settings();
+  for (const auto& [each, text] : settings) {
+    v1::PutSetting* setting = root_.add_settings();
+    setting->set_name(each);
+    setting->set_value(text);
+  }
+}
+
 raft::ApplyResult StateMachine::ApplySetting(const v1::PutSetting& command,
                                              storage::WriteBatch* batch) {
   const bool fits = command.name().size() <= kSettingBytesMax &&
                     command.value().size() <= kSettingBytesMax &&
-                    (root_.settings().contains(command.name()) ||
-                     static_cast<size_t>(root_.settings_size()) < kSettingsMax);
+                    static_cast<size_t>(root_.settings_size()) < kSettingsMax;
   if (!fits) return Refused(InvalidArgument("void: a setting too long, or one too many"));
-  (*root_.mutable_settings())[command.name()] = command.value();
+  PutSetting(command.name(), command.value());
   WriteRoot(batch);
   if (observer_ != nullptr) observer_->OnMapChanged();
   return Done(v1::PlacementApplyResult());
@@ -329,9 +340,9 @@ uint64_t StateMachine::StateDigest() const {
   for (const auto& [id, node] : nodes_.nodes()) {
     text += fmt::format("|{} {} {} {}", id, node.address(), node.storage_id(), node.draining());
   }
-  const std::map<std::string, std::string> settings(root_.settings().begin(),
-                                                    root_.settings().end());
-  for (const auto& [name, value] : settings) text += fmt::format("|{}={}", name, value);
+  for (const v1::PutSetting& setting : root_.settings()) {
+    text += fmt::format("|{}={}", setting.name(), setting.value());
+  }
   for (const auto& [from, d] : map_.pieces()) {
     text += fmt::format("|{} {} {} {} {}", ToHex(from), ToHex(d.to()), d.shard_id(), d.version(),
                         d.membership_version());

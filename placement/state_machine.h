@@ -87,6 +87,7 @@ class StateMachine final : public raft::StateMachine {
   raft::ApplyResult ApplyNode(const v1::PutNode& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyDraining(const v1::SetDraining& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyRemoval(const v1::RemoveNode& command, storage::WriteBatch* batch);
+  void PutSetting(const std::string& name, const std::string& value);
   raft::ApplyResult ApplySetting(const v1::PutSetting& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyShards(const v1::PutShards& command, storage::WriteBatch* batch);
 

@@ -110,6 +110,9 @@ struct Host::Rep {
     record.incarnation = tombstone.incarnation + 1;
     record.hard_state.emplace();
     record.hard_state->term = tombstone.term.value();
+    // Whatever was lost of the log before is nobody's any more.
+    record.reset = true;
+    record.mark.emplace();
     runtime.wal.Append(std::move(record), std::move(done));
   }
 

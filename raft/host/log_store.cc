@@ -78,6 +78,8 @@ void StartFresh(GroupId group, const std::optional<Configuration>& bootstrap,
         MUTANT("raft-tombstone-term-ignored") ? Term(0) : tombstone->term;
     out->record = NewRecord(group, out->incarnation);
     out->record->hard_state = ToWal(out->initial.hard_state);
+    out->record->reset = true;
+    out->record->mark.emplace();
     return;
   }
   out->fresh = true;

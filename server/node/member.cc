@@ -91,7 +91,8 @@ NodeId Member::LocalLeader(GroupId group) const {
 }
 
 bool Member::ready() const {
-  return reported_ && std::all_of(groups().begin(), groups().end(), [](const auto& entry) {
+  return reported_ && !removed_ &&
+         std::all_of(groups().begin(), groups().end(), [](const auto& entry) {
            return static_cast<bool>(entry.second->soft_state().leader);
          });
 }
@@ -181,6 +182,7 @@ Task<void> Member::Report() {
   const Status status =
       result.ok() ? StatusFromError(result->heartbeat().error()) : result.status();
   LogPlacement(status);
+  removed_ = status.code() == Code::kWrongNode;
   if (!status.ok()) co_return;
   const v1::RoutesResponse& map = result->heartbeat().map();
   if (map.cluster_id() != options_.cluster_id) co_return;

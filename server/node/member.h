@@ -110,6 +110,7 @@ class Member {
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::map<NodeId, std::string> addresses_;  // as told to the transport
   std::vector<v1::OrderRefusal> refusals_;
+  bool removed_ = false;    // from the cluster, says placement
   bool ordered_ = false;    // something is under way: placement wants to know soon
   bool reported_ = false;   // the placement leader has answered a heartbeat since the start
   bool reporting_ = false;  // a heartbeat is under way

@@ -158,7 +158,9 @@ std::string Replicas::WhyGone(GroupId group, const raft::GroupHandle& handle) co
     return fmt::format("its log says so at {}", handle.configuration_index());
   }
   const Membership in_map = InMap(group);
-  if (in_map.index > handle.configuration_index().value() && !in_map.self) {
+  // Equal: its log has the entry, and nobody tells it any more that it is committed.
+  const bool newer = in_map.index != 0 && in_map.index >= handle.configuration_index().value();
+  if (newer && !in_map.self) {
     return fmt::format("the map says so as of its log's entry {}", in_map.index);
   }
   return {};

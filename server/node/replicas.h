@@ -8,9 +8,9 @@
 //
 // When a replica goes. Its own log is enough once the configuration without it is applied: that is
 // committed (thesis 4.2.2). One that was cut off never hears of that; it asks the map. The map has
-// what a leader had applied, with the index of that configuration: if this is above the index of
-// the newest configuration that the replica knows of, it has acknowledged nothing in a later one of
-// which it might be a member again. Else the map is the older of the two, and nothing happens.
+// what a leader had applied, with the index of that configuration: if this is not below the index
+// of the newest configuration that the replica knows of, it has acknowledged nothing in a later one
+// of which it might be a member again. Else the map is the older of the two, and nothing happens.
 //
 // Threads: executor's thread only.
 #pragma once

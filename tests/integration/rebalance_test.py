@@ -98,14 +98,15 @@ def test(cluster, keys):
         drained = say(cluster, "node", "drain", "2", "--wait", "--timeout", "60s")
         assert drained.returncode == harness.DONE, drained.stderr
         assert all_whole(cluster, {1, 3, 4, 5}), holders(cluster)
+        address = {node["node_id"]: node["address"] for node in ask(cluster, "nodes")["nodes"]}
         removed = say(cluster, "node", "remove", "2")
         assert removed.returncode == harness.DONE, removed.stderr
+        # It knows nothing of the cluster from now on.
+        cluster.stop(cluster.addresses.index(address[2]))
 
         again = say(cluster, "settings", "set", "placement.down_after", "6s")
         assert again.returncode == harness.DONE, again.stderr
-        address = next(node["address"] for node in ask(cluster, "nodes")["nodes"]
-                       if node["node_id"] == 3)
-        cluster.kill(cluster.addresses.index(address))
+        cluster.kill(cluster.addresses.index(address[3]))
         wait_for(cluster, "the lost node's replicas are replaced", lambda: all_whole(cluster, {1, 4, 5}))
     finally:
         writer.end()

@@ -8,6 +8,8 @@
 
 #include "quorate/v1/admin.pb.h"
 #include "quorate/v1/txn.pb.h"
+#include "raft/core/membership.h"
+#include "server/node/member.h"
 #include "tests/sim/checks/checks.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/injector.h"
@@ -292,6 +294,14 @@ class Run {
         continue;
       }
       if (!node.node()->ready()) report += node.address() + " is not ready; ";
+      if (const server::Member* member = node.node()->member()) {
+        for (const auto& [group, handle] : member->groups()) {
+          if (handle->soft_state().leader) continue;
+          report += fmt::format("{} knows no leader of group {}, whose members are {} as of {}; ",
+                                node.address(), group, raft::ToString(handle->configuration()),
+                                handle->configuration_index());
+        }
+      }
       if (node.quarantined() != 0) {
         report += fmt::format("{} has {} quarantined; ", node.address(), node.quarantined());
       }
