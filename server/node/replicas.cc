@@ -150,7 +150,7 @@ Replicas::Membership Replicas::InMap(GroupId group) const {
   return membership;
 }
 
-std::string Replicas::WhyGone(GroupId group, const raft::GroupHandle& handle) const {
+std::string Replicas::WhyGone(GroupId group, const raft::GroupHandle& handle) {
   const raft::Configuration newest = handle.configuration();
   if (!IsMember(newest, self_) && !newest.voters.empty() && !newest.joint() &&
       (handle.configuration_index() <= handle.applied_index() ||
@@ -160,14 +160,19 @@ std::string Replicas::WhyGone(GroupId group, const raft::GroupHandle& handle) co
   const Membership in_map = InMap(group);
   // Equal: its log has the entry, and nobody tells it any more that it is committed.
   const bool newer = in_map.index != 0 && in_map.index >= handle.configuration_index().value();
-  if (newer && !in_map.self) {
-    return fmt::format("the map says so as of its log's entry {}", in_map.index);
+  if (!newer || in_map.self) return {};
+  // The map is made of what nodes report. A replica that leads, or hears its leader, knows better.
+  const bool led = handle.quarantine().empty() && !handle.leader_in_doubt();
+  if (led) {
+    look_again_ = true;
+    return {};
   }
-  return {};
+  return fmt::format("the map says so as of its log's entry {}", in_map.index);
 }
 
 void Replicas::DestroyGone() {
-  if (!std::exchange(members_changed_, false) && map_seen_ == view_.changes()) return;
+  const bool changed = std::exchange(members_changed_, false) || std::exchange(look_again_, false);
+  if (!changed && map_seen_ == view_.changes()) return;
   map_seen_ = view_.changes();
   std::vector<std::pair<GroupId, std::string>> gone;
   for (const auto& [group, handle] : groups_) {

@@ -11,6 +11,7 @@
 // what a leader had applied, with the index of that configuration: if this is not below the index
 // of the newest configuration that the replica knows of, it has acknowledged nothing in a later one
 // of which it might be a member again. Else the map is the older of the two, and nothing happens.
+// Nor does it while the replica leads or hears its leader: the map may have been told lies.
 //
 // Threads: executor's thread only.
 #pragma once
@@ -81,7 +82,7 @@ class Replicas final : public coordinator::ShardDirectory {
   void DropRetired();
   Membership InMap(GroupId group) const;
   // Why the replica can go; empty: it stays.
-  std::string WhyGone(GroupId group, const raft::GroupHandle& handle) const;
+  std::string WhyGone(GroupId group, const raft::GroupHandle& handle);
   void Destroy(GroupId group, const std::string& why);
   void IndexShards();
 
@@ -98,7 +99,8 @@ class Replicas final : public coordinator::ShardDirectory {
   std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
   bool indexed_ = false;                                        // it is up to date
   bool members_changed_ = false;                                // of a replica here
-  uint64_t map_seen_ = 0;                                       // ClusterView::changes
+  bool look_again_ = false;  // the map has taken one that is still told by its leader
+  uint64_t map_seen_ = 0;    // ClusterView::changes
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
