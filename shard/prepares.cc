@@ -231,6 +231,7 @@ Task<AnchorEvaluation> Shard::Rep::ValidateAndPropose(std::shared_ptr<Leadership
   if (!taken.has_value()) taken.emplace(under, LockOf(ask, Now()));
   taken->Propose(*prepare_ts);
   prepares.Add();
+  ++served.prepares;
   AnchorEvaluation evaluation;
   evaluation.prepare_ts = *prepare_ts;
   evaluation.applied = Propose(under, CommandOf(ask, *prepare_ts, std::move(request), participants),

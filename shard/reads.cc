@@ -58,6 +58,7 @@ Task<Status> Shard::Rep::Read(Judged<v1::ReadRequest> request, Instant deadline,
                      fmt::format("{} is below the horizon {}", at, table.horizon()));
   }
   reads.Add();
+  ++served.reads;
   // After reading: a pause between check and read must not matter.
   co_return co_await ConfirmLeadership(under, deadline);
 }

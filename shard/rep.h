@@ -99,6 +99,7 @@ struct Shard::Rep {
   std::shared_ptr<Leadership> lead;  // null: not the leader
   Random random;
 
+  Served served;
   Counter& reads;
   Counter& read_waits;
   Counter& prepares;

@@ -69,6 +69,7 @@ Shard::InMemory Shard::in_memory() const {
   const LockTable& locks = rep_->lead->locks();
   return {locks.prepared().size(), locks.waiting(), rep_->lead->pushes};
 }
+Shard::Served Shard::served() const { return rep_->served; }
 uint64_t Shard::StateDigest() const { return DigestOf(rep_->table); }
 
 // ---- leadership -------------------------------------------------------------------------------

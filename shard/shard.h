@@ -144,6 +144,12 @@ class Shard final : public raft::StateMachine {
     size_t pushes = 0;
   };
   InMemory in_memory() const;
+  // What this replica has served since it was made.
+  struct Served {
+    uint64_t reads = 0;
+    uint64_t prepares = 0;  // proposed; one-phase commits included
+  };
+  Served served() const;
 
   // ---- readers (section 3) --------------------------------------------------------------------
   Task<v1::ReadResponse> Read(v1::ReadRequest request, Instant deadline);

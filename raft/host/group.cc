@@ -40,6 +40,8 @@ HostMetrics::HostMetrics(Metrics& m)
       snapshots_outpaced(
           m.GetCounter("quorate_raft_snapshots_outpaced_total",
                        "Snapshots whose log above them grew faster than they could be sent")),
+      snapshot_bytes(m.GetCounter("quorate_raft_snapshot_bytes_received_total",
+                                  "Bytes of snapshots that arrived on this node")),
       leader_groups(m.GetGauge("quorate_raft_leader_groups", "Groups that this node leads")),
       quarantined_groups(m.GetGauge("quorate_raft_quarantined_groups",
                                     "Damaged replicas that wait for a snapshot")) {}

@@ -70,6 +70,7 @@ struct HostMetrics {
   Counter& snapshots_failed;
   Counter& snapshots_installed;
   Counter& snapshots_outpaced;
+  Counter& snapshot_bytes;
   Gauge& leader_groups;
   Gauge& quarantined_groups;
 };

@@ -359,6 +359,7 @@ void Group::OnChunk(const SnapshotChunk& chunk) {
   const bool repeat = chunk.sequence < receiver_->next_sequence();
   if (!receiver_->Add(chunk))
     return RefuseChunk(chunk, "it is malformed, or holds what this version does not know");
+  rt_.metrics.snapshot_bytes.Add(chunk.data.size());
   if (repeat) {
     // It is alive, at least.
     ack.next_sequence = receiver_->taken();
@@ -412,6 +413,7 @@ void Group::BeginReceive(const SnapshotChunk& chunk) {
   if (MUTANT("raft-snapshot-deletes-outside")) {
     spans.emplace_back(storage::MakeKey(std::string(1, storage::kStorageTag + 1)), "");
   }
+  rt_.metrics.snapshot_bytes.Add(chunk.data.size());
   receiver_ = std::move(received);
   wanted_stream_ = chunk.stream_id;
   wanted_since_ = rt_.env.Now();

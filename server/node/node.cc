@@ -80,6 +80,8 @@ struct Node::Rep {
         store_bytes(env.metrics.GetGauge("quorate_store_bytes", "bytes of the store's file")),
         reusable_bytes(env.metrics.GetGauge("quorate_store_reusable_bytes",
                                             "of them, those that later commits use first")),
+        snapshot_bytes(env.metrics.GetCounter("quorate_raft_snapshot_bytes_received_total",
+                                              "Bytes of snapshots that arrived on this node")),
         serving(env.executor),
         channel(env, world.channel, options.address, serving,
                 [this](v1::NodeRequest request) { return Serve(std::move(request)); }) {}
@@ -108,6 +110,7 @@ struct Node::Rep {
   Counter& overloaded;
   Gauge& store_bytes;
   Gauge& reusable_bytes;
+  Counter& snapshot_bytes;  // the raft host's
 
   // In the order in which they need each other; destroyed from the end.
   std::unique_ptr<storage::DataDirectory> directory;
@@ -355,6 +358,8 @@ void Node::Rep::FillReplica(GroupId group, const raft::GroupHandle& handle,
   }
   out->set_horizon(shard->horizon().bits());
   out->set_prepared(shard->prepared_count());
+  out->set_reads(shard->served().reads);
+  out->set_prepares(shard->served().prepares);
 }
 
 v1::StatusResponse Node::Rep::Status() const {
@@ -369,6 +374,7 @@ v1::StatusResponse Node::Rep::Status() const {
   status.set_disk_reserve_bytes(low_space->reserve_bytes());
   status.set_disk_total_bytes(low_space->total_bytes());
   status.set_low_space_bytes(low_space->watermark_bytes());
+  status.set_snapshot_bytes_received(snapshot_bytes.Value());
   status.set_wall_ms(static_cast<uint64_t>(env.clock.WallMillis()));
   status.set_ready(!failed && !stopping && member != nullptr && member->ready());
   if (options.process_status) options.process_status(status.mutable_process());

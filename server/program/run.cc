@@ -3,6 +3,7 @@
 #include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
 #include <linux/close_range.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -150,6 +151,15 @@ uint64_t ResidentBytes() {
   return pages_resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+uint64_t CpuMicros() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto micros = [](const timeval& time) {
+    return static_cast<uint64_t>(time.tv_sec) * 1'000'000 + static_cast<uint64_t>(time.tv_usec);
+  };
+  return micros(usage.ru_utime) + micros(usage.ru_stime);
+}
+
 bool IsDeaf(const Process& process, Duration for_at_least) {
   const Instant since = process.grpc->deaf_since();
   return since != Instant::max() && process.real.clock.Now() - since >= for_at_least;
@@ -256,6 +266,7 @@ void FillStatus(const Process& process, v1::ProcessStatus* status) {
   status->set_open_files(OpenDescriptors());
   status->set_open_files_max(DescriptorLimit());
   status->set_resident_bytes(ResidentBytes());
+  status->set_cpu_us(CpuMicros());
   status->set_takes_connections(process.grpc != nullptr && !IsDeaf(process, Duration(0)));
 }
 
