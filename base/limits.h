@@ -98,8 +98,6 @@ inline constexpr size_t kLmdbKeyBytesMax = 511;
 inline constexpr size_t kStoreKeyOverhead = 26;  // table tag, longest suffix (24), its length
 inline constexpr size_t kWalSegmentBytes = 64 << 20;
 inline constexpr size_t kWalRecordBytesMax = 24 << 20;
-inline constexpr size_t kSnapshotBytesMax = size_t{4}
-                                            << 30;        // of one replica; a receiver refuses more
 inline constexpr size_t kDiskReserveBytesMax = 64 << 20;  // the file that is given up first
 // A store of up to so many bytes in use is rewritten at a start if most of its file is unused.
 inline constexpr size_t kCompactBytesMax = 1 << 30;
