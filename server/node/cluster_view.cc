@@ -19,6 +19,8 @@ void ClusterView::Update(const v1::ShardDescriptor& shard) {
 
 void ClusterView::Update(const v1::RoutesResponse& map) {
   cluster_id_ = map.cluster_id();
+  // All that there are: whoever is missing was removed.
+  if (!map.nodes().empty()) nodes_.clear();
   for (const v1::NodeInfo& node : map.nodes()) nodes_[NodeId(node.node_id())] = node;
   for (const v1::ShardRouteInfo& route : map.routes()) {
     Update(route.shard());

@@ -33,6 +33,18 @@ TEST(ClusterView, AnswersRoutesOfARange) {
   EXPECT_EQ(view.Routes({"z", ""}).nodes_size(), 3) << "addresses of all nodes";
 }
 
+TEST(ClusterView, ANodeThatWasRemovedIsGone) {
+  ClusterView view;
+  view.Seed(Plan());
+  v1::RoutesResponse map = view.Routes(Span::All());
+  map.mutable_nodes()->DeleteSubrange(1, 1);
+  view.Update(map);
+  EXPECT_EQ(view.FindNode(NodeId(2)), nullptr);
+  EXPECT_EQ(view.Routes(Span::All()).nodes_size(), 2);
+  view.Update(v1::RoutesResponse());
+  EXPECT_EQ(view.nodes().size(), 2u) << "a map without nodes says nothing of them";
+}
+
 TEST(ClusterView, ALocalReplicaKnowsBetterWhoLeads) {
   ClusterView view;
   view.Seed(Plan());
