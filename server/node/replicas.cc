@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "base/limits.h"
-#include "base/mutant.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
+#include "server/node/replica_fate.h"
 
 namespace quorate::server {
 
@@ -22,14 +22,6 @@ raft::Configuration ConfigurationOf(std::vector<NodeId> voters) {
   raft::Configuration configuration;
   configuration.voters = std::move(voters);
   return configuration;
-}
-
-bool IsMember(const raft::Configuration& configuration, NodeId node) {
-  const auto has = [node](const std::vector<NodeId>& ids) {
-    return std::find(ids.begin(), ids.end(), node) != ids.end();
-  };
-  return has(configuration.voters) || has(configuration.voters_outgoing) ||
-         has(configuration.learners);
 }
 
 std::string NameOf(GroupId group) {
@@ -151,23 +143,16 @@ Replicas::Membership Replicas::InMap(GroupId group) const {
 }
 
 std::string Replicas::WhyGone(GroupId group, const raft::GroupHandle& handle) {
-  const raft::Configuration newest = handle.configuration();
-  if (!IsMember(newest, self_) && !newest.voters.empty() && !newest.joint() &&
-      (handle.configuration_index() <= handle.applied_index() ||
-       MUTANT("replica-destroyed-before-its-removal-is-committed"))) {
-    return fmt::format("its log says so at {}", handle.configuration_index());
-  }
   const Membership in_map = InMap(group);
-  // Equal: its log has the entry, and nobody tells it any more that it is committed.
-  const bool newer = in_map.index != 0 && in_map.index >= handle.configuration_index().value();
-  if (!newer || in_map.self) return {};
-  // The map is made of what nodes report. A replica that leads, or hears its leader, knows better.
-  const bool led = handle.quarantine().empty() && !handle.leader_in_doubt();
-  if (led) {
-    look_again_ = true;
-    return {};
-  }
-  return fmt::format("the map says so as of its log's entry {}", in_map.index);
+  const Fate fate = FateOf({.self = self_,
+                            .newest = handle.configuration(),
+                            .newest_index = handle.configuration_index(),
+                            .applied_index = handle.applied_index(),
+                            .led = handle.quarantine().empty() && !handle.leader_in_doubt(),
+                            .in_map = in_map.self,
+                            .map_index = in_map.index});
+  look_again_ |= fate.look_again;
+  return fate.gone;
 }
 
 void Replicas::DestroyGone() {

@@ -4,14 +4,7 @@
 //   bootstrap message, log, store ─► at the start
 //   a leader's message for a group that is not here + the map says that this node is a member of it
 //                                 ─► an empty one, which waits for the leader's snapshot
-//   its own log, or the map, says that it is no member any more ─► destroyed
-//
-// When a replica goes. Its own log is enough once the configuration without it is applied: that is
-// committed (thesis 4.2.2). One that was cut off never hears of that; it asks the map. The map has
-// what a leader had applied, with the index of that configuration: if this is not below the index
-// of the newest configuration that the replica knows of, it has acknowledged nothing in a later one
-// of which it might be a member again. Else the map is the older of the two, and nothing happens.
-// Nor does it while the replica leads or hears its leader: the map may have been told lies.
+//   its own log, or the map, says that it is no member any more ─► destroyed (replica_fate.h)
 //
 // Threads: executor's thread only.
 #pragma once
