@@ -82,10 +82,9 @@ bool Board::Approachable(OperatorKind kind, const ShardView& shard) {
     };
     if (std::any_of(shard.voters.begin(), shard.voters.end(), lost)) {
       Want(kind, shard.id,
-           fmt::format(
-               "shard {} has no quorum: of {} voters {} are up and caught up, and nothing can "
-               "be changed before more are",
-               shard.id, shard.voters.size(), LiveVoters(view(), shard)));
+           fmt::format("{} has no quorum: of {} voters {} are up and caught up, and nothing can "
+                       "be changed before more are",
+                       NameOf(shard.id), shard.voters.size(), LiveVoters(view(), shard)));
     }
     return false;
   }
@@ -213,8 +212,8 @@ Board::Choice Board::ChooseTarget(const ShardView& shard, NodeId leaving) {
   if (!places.empty()) {
     choice.to = places.front()->id;
   } else {
-    choice.why_not = fmt::format("none of {} nodes can take a replica of shard {} ({})",
-                                 places_.size(), shard.id, JoinVetoes(choice.explanation.vetoes));
+    choice.why_not = fmt::format("none of {} nodes can take a replica of {} ({})", places_.size(),
+                                 NameOf(shard.id), JoinVetoes(choice.explanation.vetoes));
   }
   return choice;
 }
@@ -291,8 +290,8 @@ bool Board::ProposeReplica(OperatorKind kind, const ShardView& shard, NodeId fro
   if (sender.sending >= static_cast<int32_t>(settings().snapshots_per_node) ||
       sender.operators >= static_cast<int32_t>(settings().operators_per_node)) {
     Want(kind, shard.id,
-         fmt::format("node {}, which leads shard {}, is at its limit of operators or snapshots",
-                     shard.leader, shard.id));
+         fmt::format("node {}, which leads {}, is at its limit of operators or snapshots",
+                     shard.leader, NameOf(shard.id)));
     return false;
   }
   Choice choice = ChooseTarget(shard, from);

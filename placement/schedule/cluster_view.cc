@@ -1,5 +1,7 @@
 #include "placement/schedule/cluster_view.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -17,6 +19,11 @@ bool SameMembers(const ShardView& a, const ShardView& b) {
 }
 
 }  // namespace
+
+std::string NameOf(ShardId shard) {
+  return shard == kPlacementShard ? std::string("the placement group")
+                                  : fmt::format("shard {}", shard);
+}
 
 const Replica* ShardView::Voter(NodeId node) const {
   for (const Replica& voter : voters) {

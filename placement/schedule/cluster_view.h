@@ -45,6 +45,11 @@ struct NodeView {
   bool low_space = false;    // takes nothing more
 };
 
+// The placement group is one of the shards here.
+inline constexpr ShardId kPlacementShard{1};
+// As sentences call it: "shard 7", "the placement group".
+std::string NameOf(ShardId shard);
+
 // (version, membership_version) of the shard's descriptor.
 struct ShardEpoch {
   uint64_t version = 0;

@@ -40,7 +40,7 @@ bool MoveLeaders(Board* board, NodeId id, const ClusterView::Node& node, size_t*
     --*looks;
     Operator op = board->Transfer(OperatorKind::kDrain, shard, heir);
     op.explanation.why =
-        fmt::format("node {}, which leads shard {}, is being drained", id, shard.id);
+        fmt::format("node {}, which leads {}, is being drained", id, NameOf(shard.id));
     board->Propose(shard, std::move(op));
     return true;
   });

@@ -68,15 +68,15 @@ bool Operator::copies() const {
 std::string ToString(const Operator& op) {
   std::string what;
   if (op.copies() && op.from) {
-    what =
-        fmt::format("move a replica of shard {} from node {} to node {}", op.shard, op.from, op.to);
-  } else if (op.copies()) {
-    what = fmt::format("add a replica of shard {} on node {}", op.shard, op.to);
-  } else if (op.to) {
-    what = fmt::format("hand the leadership of shard {} from node {} to node {}", op.shard, op.from,
+    what = fmt::format("move a replica of {} from node {} to node {}", NameOf(op.shard), op.from,
                        op.to);
+  } else if (op.copies()) {
+    what = fmt::format("add a replica of {} on node {}", NameOf(op.shard), op.to);
+  } else if (op.to) {
+    what = fmt::format("hand the leadership of {} from node {} to node {}", NameOf(op.shard),
+                       op.from, op.to);
   } else {
-    what = fmt::format("remove the replica of shard {} on node {}", op.shard, op.from);
+    what = fmt::format("remove the replica of {} on node {}", NameOf(op.shard), op.from);
   }
   return fmt::format("operator {} ({}): {}", op.id, KindName(op.kind), what);
 }

@@ -105,12 +105,12 @@ Result<OperatorId> OperatorTable::Admit(const ClusterView& view, const Settings&
                                         Operator op, Instant now) {
   if (operators_.contains(op.shard)) {
     return Status(Code::kAlreadyExists,
-                  fmt::format("shard {} has an operator under way already", op.shard));
+                  fmt::format("{} has an operator under way already", NameOf(op.shard)));
   }
   const ShardView* shard = view.Find(op.shard);
   if (shard == nullptr || shard->epoch != op.epoch || MembersOf(*shard) != op.members) {
     return Status(Code::kFailedPrecondition,
-                  fmt::format("the members of shard {} have changed meanwhile", op.shard));
+                  fmt::format("the members of {} have changed meanwhile", NameOf(op.shard)));
   }
   if (auto over = effects_.OverLimit(view, settings, *shard, op)) {
     return Status(Code::kOverloaded, std::move(*over));
@@ -151,7 +151,7 @@ std::optional<Order> OperatorTable::Next(const ClusterView& view, const Settings
   OperatorStatus& status = it->second;
   const ShardView* shard = view.Find(id);
   if (shard == nullptr) {
-    End(it, Outcome::kEnded, fmt::format("shard {} is gone", id), now);
+    End(it, Outcome::kEnded, fmt::format("{} is gone", NameOf(id)), now);
     return std::nullopt;
   }
   effects_.Put(view, *shard, status.op);
@@ -209,7 +209,7 @@ void OperatorTable::Sweep(const ClusterView& view, const Settings& settings, Ins
     const OperatorStatus& status = it->second;
     const ShardView* shard = view.Find(it->first);
     if (shard == nullptr) {
-      it = End(it, Outcome::kEnded, fmt::format("shard {} is gone", it->first), now);
+      it = End(it, Outcome::kEnded, fmt::format("{} is gone", NameOf(it->first)), now);
       continue;
     }
     // What was reported since it was last asked for is in the view: it must not count twice.
@@ -305,8 +305,8 @@ void ExplainStanding(const ClusterView& view, const Settings& settings, const Sh
                           state.empty() ? "" : fmt::format(" ({})", state));
   }
   const uint32_t wanted = view.ReplicationFactorOf(shard);
-  lines->push_back(fmt::format("shard {} has {} of {} replicas: {}", shard.id, shard.voters.size(),
-                               wanted, voters));
+  lines->push_back(fmt::format("{} has {} of {} replicas: {}", NameOf(shard.id),
+                               shard.voters.size(), wanted, voters));
   for (const Replica& learner : shard.learners) {
     lines->push_back(fmt::format(
         "node {} is {}", learner.node,

@@ -16,7 +16,7 @@ Result<const ShardView*> FindFree(const Situation& situation, ShardId id) {
   const ShardView* shard = situation.view.Find(id);
   if (shard == nullptr) return NotFound(fmt::format("there is no shard {}", id));
   if (situation.under_way.Has(id)) {
-    return Refused(fmt::format("shard {} has an operator under way", id));
+    return Refused(fmt::format("{} has an operator under way", NameOf(id)));
   }
   return shard;
 }
@@ -28,7 +28,7 @@ Result<Operator> PlanMove(const Situation& situation, ShardId id, NodeId from, N
   if (!found.ok()) return found.status();
   const ShardView& shard = **found;
   if (!shard.Voter(from)) {
-    return InvalidArgument(fmt::format("shard {} has no replica on node {}", id, from));
+    return InvalidArgument(fmt::format("{} has no replica on node {}", NameOf(id), from));
   }
   Board board(situation);
   Board::Choice choice;
@@ -43,17 +43,16 @@ Result<Operator> PlanMove(const Situation& situation, ShardId id, NodeId from, N
     return Refused(std::move(*refusal));
   }
   if (!board.CanTake(*board.Find(choice.to), shard)) {
-    return Refused(
-        fmt::format("node {} has no room for shard {} ({} MiB), or failed to take it lately",
-                    choice.to, id, shard.bytes >> 20));
+    return Refused(fmt::format("node {} has no room for {} ({} MiB), or failed to take it lately",
+                               choice.to, NameOf(id), shard.bytes >> 20));
   }
   const Crowding before = situation.view.CrowdingOf(shard);
   const Crowding after = situation.view.CrowdingOf(shard, from, choice.to);
   if (after > before) {
     return Refused(
-        fmt::format("on node {} instead of {} the replicas of shard {} would stand closer: {} "
+        fmt::format("on node {} instead of {} the replicas of {} would stand closer: {} "
                     "(now: {})",
-                    choice.to, from, id, ToString(after), ToString(before)));
+                    choice.to, from, NameOf(id), ToString(after), ToString(before)));
   }
   // What the last step comes to, if all goes well.
   ShardView swapped = shard;
@@ -74,7 +73,7 @@ Result<Operator> PlanTransfer(const Situation& situation, ShardId id, NodeId to)
   const ShardView& shard = **found;
   Board board(situation);
   if (!to) to = board.ChooseHeir(shard, shard.leader);
-  if (!to) return Refused(fmt::format("no other voter of shard {} is up and caught up", id));
+  if (!to) return Refused(fmt::format("no other voter of {} is up and caught up", NameOf(id)));
   if (Refusal refusal = CheckChange(situation.view, shard, TransferLeader{to})) {
     return Refused(std::move(*refusal));
   }

@@ -39,9 +39,10 @@ Looked Look(Board* board, const ShardView& shard) {
     best = rank;
   }
   if (leaving) {
-    board->ProposeReplica(OperatorKind::kRules, shard, leaving,
-                          fmt::format("shard {} stands closer than nodes allow ({}; possible: {})",
-                                      shard.id, ToString(now), ToString(std::get<0>(best))));
+    board->ProposeReplica(
+        OperatorKind::kRules, shard, leaving,
+        fmt::format("{} stands closer than nodes allow ({}; possible: {})", NameOf(shard.id),
+                    ToString(now), ToString(std::get<0>(best))));
   }
   return Looked::kLooked;
 }

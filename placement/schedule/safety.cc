@@ -46,20 +46,20 @@ Refusal NoQuorum(const ClusterView& view, const ShardView& shard, const Replicas
   }
   if (live >= Majority(voters.size())) return std::nullopt;
   return fmt::format(
-      "shard {} {} no quorum: of {} voters, {} {} up and caught up (not: node {}); {} are needed",
-      shard.id, when, voters.size(), live, live == 1 ? "is" : "are",
+      "{} {} no quorum: of {} voters, {} {} up and caught up (not: node {}); {} are needed",
+      NameOf(shard.id), when, voters.size(), live, live == 1 ? "is" : "are",
       absent.empty() ? "any" : absent, Majority(voters.size()));
 }
 
 Refusal CheckCaughtUp(const ClusterView& view, const ShardView& shard, NodeId id) {
   const Replica* learner = shard.Learner(id);
   if (learner == nullptr) {
-    return fmt::format("shard {} has no learner on node {} that could become a voter", shard.id,
+    return fmt::format("{} has no learner on node {} that could become a voter", NameOf(shard.id),
                        id);
   }
   if (auto refusal = NotUp(view, id)) return refusal;
   if (!learner->caught_up && !MUTANT("schedule-promotes-before-caught-up")) {
-    return fmt::format("the replica of shard {} on node {} is still catching up", shard.id, id);
+    return fmt::format("the replica of {} on node {} is still catching up", NameOf(shard.id), id);
   }
   return std::nullopt;
 }
@@ -69,13 +69,14 @@ Refusal CheckTarget(const ClusterView& view, const ShardView& shard, NodeId id) 
   const ClusterView::Node& node = *view.Find(id);
   if (node.view.draining) return fmt::format("node {} is being drained", id);
   if (node.view.low_space) return fmt::format("the disk of node {} is nearly full", id);
-  if (shard.Has(id)) return fmt::format("shard {} has a replica on node {} already", shard.id, id);
+  if (shard.Has(id))
+    return fmt::format("{} has a replica on node {} already", NameOf(shard.id), id);
   return std::nullopt;
 }
 
 Refusal CheckLeaves(const ShardView& shard, NodeId id) {
   if (shard.leader != id || MUTANT("schedule-removes-the-leader")) return std::nullopt;
-  return fmt::format("node {} leads shard {}: the leadership is handed over first", id, shard.id);
+  return fmt::format("node {} leads {}: the leadership is handed over first", id, NameOf(shard.id));
 }
 
 Replicas Without(Replicas voters, NodeId id) {
@@ -99,7 +100,7 @@ Refusal Check(const ClusterView& view, const ShardView& shard, const Promote& st
 Refusal Check(const ClusterView& view, const ShardView& shard, const Swap& step) {
   if (auto refusal = CheckCaughtUp(view, shard, step.add)) return refusal;
   if (!shard.Voter(step.remove)) {
-    return fmt::format("shard {} has no voter on node {}", shard.id, step.remove);
+    return fmt::format("{} has no voter on node {}", NameOf(shard.id), step.remove);
   }
   if (auto refusal = CheckLeaves(shard, step.remove)) return refusal;
   Replicas voters = Without(shard.voters, step.remove);
@@ -109,12 +110,12 @@ Refusal Check(const ClusterView& view, const ShardView& shard, const Swap& step)
 
 Refusal Check(const ClusterView& view, const ShardView& shard, const Remove& step) {
   if (!shard.Has(step.node)) {
-    return fmt::format("shard {} has no replica on node {}", shard.id, step.node);
+    return fmt::format("{} has no replica on node {}", NameOf(shard.id), step.node);
   }
   if (auto refusal = CheckLeaves(shard, step.node)) return refusal;
   if (!shard.Voter(step.node)) return std::nullopt;
   const Replicas voters = Without(shard.voters, step.node);
-  if (voters.empty()) return fmt::format("it is the last replica of shard {}", shard.id);
+  if (voters.empty()) return fmt::format("it is the last replica of {}", NameOf(shard.id));
   if (MUTANT("schedule-removal-unchecked")) return std::nullopt;
   return NoQuorum(view, shard, voters, "would have");
 }
@@ -122,13 +123,13 @@ Refusal Check(const ClusterView& view, const ShardView& shard, const Remove& ste
 Refusal Check(const ClusterView& view, const ShardView& shard, const TransferLeader& step) {
   const Replica* voter = shard.Voter(step.to);
   if (voter == nullptr) {
-    return fmt::format("shard {} has no voter on node {}", shard.id, step.to);
+    return fmt::format("{} has no voter on node {}", NameOf(shard.id), step.to);
   }
   if (shard.leader == step.to)
-    return fmt::format("node {} leads shard {} already", step.to, shard.id);
+    return fmt::format("node {} leads {} already", step.to, NameOf(shard.id));
   if (auto refusal = NotUp(view, step.to)) return refusal;
   if (!voter->caught_up) {
-    return fmt::format("the replica of shard {} on node {} is still catching up", shard.id,
+    return fmt::format("the replica of {} on node {} is still catching up", NameOf(shard.id),
                        step.to);
   }
   return std::nullopt;
@@ -137,8 +138,9 @@ Refusal Check(const ClusterView& view, const ShardView& shard, const TransferLea
 }  // namespace
 
 Refusal CheckChange(const ClusterView& view, const ShardView& shard, const Step& step) {
-  if (shard.joint) return fmt::format("a change of the members of shard {} is under way", shard.id);
-  if (!shard.leader) return fmt::format("nobody is known to lead shard {}", shard.id);
+  if (shard.joint)
+    return fmt::format("a change of the members of {} is under way", NameOf(shard.id));
+  if (!shard.leader) return fmt::format("nobody is known to lead {}", NameOf(shard.id));
   if (auto refusal = NoQuorum(view, shard, shard.voters, "has")) return refusal;
   return std::visit([&](const auto& s) { return Check(view, shard, s); }, step);
 }
@@ -189,10 +191,10 @@ Refusal CheckDrain(const ClusterView& view, NodeId id) {
     }
     if (shard.voters.size() > view.ReplicationFactorOf(shard) || usable > taken) continue;
     return fmt::format(
-        "shard {} has {} replicas, and without node {} there are {} nodes that are up, not drained "
+        "{} has {} replicas, and without node {} there are {} nodes that are up, not drained "
         "and "
         "with room: none is left for the one on node {}",
-        shard_id, shard.voters.size(), id, usable, id);
+        NameOf(shard_id), shard.voters.size(), id, usable, id);
   }
   return std::nullopt;
 }
