@@ -112,123 +112,114 @@ class Reporting {
   int orders_ = 0;
 };
 
-v1::PlacementRequest SetTo(const std::string& name, const std::string& value) {
-  v1::PlacementRequest request;
-  request.mutable_change_setting()->set_name(name);
-  request.mutable_change_setting()->set_value(value);
-  return request;
-}
-
-v1::NodeInfo NewNode() {
-  v1::NodeInfo node = MakeNode(4);
-  node.set_node_id(0);
-  return node;
-}
-
-TEST(Director, ALostNodesReplicasAreReplacedByANewNodes) {
-  FakeCluster cluster(3);
-  cluster.Elect(1);
-  Reporting reporting(cluster);
-  ASSERT_EQ(cluster.Register(1, NewNode()).node_id(), 4u);
-  ASSERT_EQ(
-      cluster.Ask(1, SetTo("placement.pause", "balance-replicas,balance-leaders")).error().code(),
-      v1::OK);
-  ASSERT_EQ(cluster.Ask(1, SetTo("placement.replication_factor", "3")).error().code(), v1::OK);
-  ASSERT_EQ(cluster.Ask(1, SetTo("placement.down_after", "10s")).error().code(), v1::OK);
-  reporting.Run(5, 4);
-  EXPECT_EQ(reporting.orders(), 0) << "nothing is wrong";
-  reporting.Run(8, 4, {3});
-  EXPECT_EQ(reporting.orders(), 0) << "it may come back";
-  reporting.Run(12, 4, {3});
-  for (const uint64_t shard : {2, 3}) {
-    EXPECT_EQ(reporting.Voters(shard), (std::set<uint64_t>{1, 2, 4})) << shard;
+// Node 1 leads placement, and balance begins nothing: what is tested is alone.
+class Director : public ::testing::Test {
+ protected:
+  Director() : cluster_(3), reporting_(cluster_) {
+    cluster_.Elect(1);
+    Set("placement.pause", "balance-replicas,balance-leaders");
+    Set("placement.replication_factor", "3");
   }
-  const int orders = reporting.orders();
-  reporting.Run(10, 4, {3});
-  EXPECT_EQ(reporting.orders(), orders) << "all is as it should be";
+
+  v1::PlacementResponse TrySet(const std::string& name, const std::string& value, int node = 1) {
+    v1::PlacementRequest request;
+    request.mutable_change_setting()->set_name(name);
+    request.mutable_change_setting()->set_value(value);
+    return cluster_.Ask(node, request);
+  }
+  void Set(const std::string& name, const std::string& value) {
+    const v1::PlacementResponse done = TrySet(name, value);
+    ASSERT_EQ(done.error().code(), v1::OK) << done.error().message();
+  }
+  // Node 4, which holds nothing.
+  void AddNode() {
+    v1::NodeInfo node = MakeNode(4);
+    node.set_node_id(0);
+    ASSERT_EQ(cluster_.Register(1, node).node_id(), 4u);
+  }
+  v1::PlacementResponse Remove(uint64_t node) {
+    v1::PlacementRequest remove;
+    remove.mutable_remove_node()->set_node_id(node);
+    return cluster_.Ask(1, remove);
+  }
+  v1::PlacementResponse ListOperators() {
+    v1::PlacementRequest list;
+    list.mutable_list_operators();
+    return cluster_.Ask(1, list);
+  }
+
+  FakeCluster cluster_;
+  Reporting reporting_;
+};
+
+TEST_F(Director, ALostNodesReplicasAreReplacedByANewNodes) {
+  AddNode();
+  Set("placement.down_after", "10s");
+  reporting_.Run(5, 4);
+  EXPECT_EQ(reporting_.orders(), 0) << "nothing is wrong";
+  reporting_.Run(8, 4, {3});
+  EXPECT_EQ(reporting_.orders(), 0) << "it may come back";
+  reporting_.Run(12, 4, {3});
+  for (const uint64_t shard : {2, 3}) {
+    EXPECT_EQ(reporting_.Voters(shard), (std::set<uint64_t>{1, 2, 4})) << shard;
+  }
+  const int orders = reporting_.orders();
+  reporting_.Run(10, 4, {3});
+  EXPECT_EQ(reporting_.orders(), orders) << "all is as it should be";
 }
 
-TEST(Director, ADrainedNodeEndsEmptyAndCanBeRemoved) {
-  FakeCluster cluster(3);
-  cluster.Elect(1);
-  Reporting reporting(cluster);
-  ASSERT_EQ(cluster.Register(1, NewNode()).node_id(), 4u);
-  ASSERT_EQ(
-      cluster.Ask(1, SetTo("placement.pause", "balance-replicas,balance-leaders")).error().code(),
-      v1::OK);
-  ASSERT_EQ(cluster.Ask(1, SetTo("placement.replication_factor", "3")).error().code(), v1::OK);
-  reporting.Run(3, 4);
-  v1::PlacementRequest remove;
-  remove.mutable_remove_node()->set_node_id(3);
-  const v1::PlacementResponse early = cluster.Ask(1, remove);
+TEST_F(Director, ADrainedNodeEndsEmptyAndCanBeRemoved) {
+  AddNode();
+  reporting_.Run(3, 4);
+  const v1::PlacementResponse early = Remove(3);
   EXPECT_EQ(early.error().code(), v1::FAILED_PRECONDITION);
   EXPECT_THAT(early.error().message(), HasSubstr("drain"));
   v1::PlacementRequest drain;
   drain.mutable_drain_node()->set_node_id(3);
   drain.mutable_drain_node()->set_draining(true);
-  ASSERT_EQ(cluster.Ask(1, drain).error().code(), v1::OK);
-  reporting.Run(12, 4);
+  ASSERT_EQ(cluster_.Ask(1, drain).error().code(), v1::OK);
+  reporting_.Run(12, 4);
   for (const uint64_t shard : {2, 3}) {
-    EXPECT_EQ(reporting.Voters(shard), (std::set<uint64_t>{1, 2, 4})) << shard;
+    EXPECT_EQ(reporting_.Voters(shard), (std::set<uint64_t>{1, 2, 4})) << shard;
   }
   // It still votes for placement itself here, where the fake group keeps its members.
-  const v1::PlacementResponse listed = [&] {
-    v1::PlacementRequest list;
-    list.mutable_list_operators();
-    return cluster.Ask(1, list);
-  }();
+  const v1::PlacementResponse listed = ListOperators();
   ASSERT_EQ(listed.drains_size(), 1);
   EXPECT_EQ(listed.drains(0).replicas(), 0u);
   EXPECT_EQ(listed.drains(0).leaders(), 0u);
 }
 
-TEST(Director, NoNodeIsRemovedWhileSomeShardHasNotReported) {
-  FakeCluster cluster(3);
-  cluster.Elect(1);
-  Reporting reporting(cluster);
-  ASSERT_EQ(cluster.Register(1, NewNode()).node_id(), 4u);
-  v1::PlacementRequest remove;
-  remove.mutable_remove_node()->set_node_id(4);
-  const v1::PlacementResponse early = cluster.Ask(1, remove);
+TEST_F(Director, NoNodeIsRemovedWhileSomeShardHasNotReported) {
+  AddNode();
+  const v1::PlacementResponse early = Remove(4);
   EXPECT_EQ(early.error().code(), v1::UNAVAILABLE);
   EXPECT_THAT(early.error().message(), HasSubstr("shard 2"));
 }
 
-TEST(Director, ARemovedNodeIsToldSo) {
-  FakeCluster cluster(3);
-  cluster.Elect(1);
-  Reporting reporting(cluster);
-  ASSERT_EQ(cluster.Register(1, NewNode()).node_id(), 4u);
-  ASSERT_EQ(cluster.Ask(1, SetTo("placement.pause", "balance-replicas,balance-leaders,rules"))
-                .error()
-                .code(),
-            v1::OK);
-  ASSERT_EQ(cluster.Ask(1, SetTo("placement.replication_factor", "3")).error().code(), v1::OK);
-  reporting.Run(3, 4);
-  v1::PlacementRequest remove;
-  remove.mutable_remove_node()->set_node_id(4);
-  const v1::PlacementResponse removed = cluster.Ask(1, remove);
+TEST_F(Director, ARemovedNodeIsToldSo) {
+  AddNode();
+  Set("placement.pause", "balance-replicas,balance-leaders,rules");
+  reporting_.Run(3, 4);
+  const v1::PlacementResponse removed = Remove(4);
   ASSERT_EQ(removed.error().code(), v1::OK) << removed.error().message();
   v1::HeartbeatRequest back;
   *back.mutable_node() = MakeNode(4);
-  const v1::HeartbeatResponse refused = cluster.Beat(1, back);
+  const v1::HeartbeatResponse refused = cluster_.Beat(1, back);
   EXPECT_EQ(refused.error().code(), v1::WRONG_NODE);
   EXPECT_THAT(refused.error().message(), HasSubstr("removed"));
 }
 
-TEST(Director, SettingsAreJudgedAndKept) {
-  FakeCluster cluster(3);
-  cluster.Elect(1);
-  const v1::PlacementResponse refused = cluster.Ask(1, SetTo("placement.down_after", "1ms"));
+TEST_F(Director, SettingsAreJudgedAndKept) {
+  const v1::PlacementResponse refused = TrySet("placement.down_after", "1ms");
   EXPECT_EQ(refused.error().code(), v1::INVALID_ARGUMENT);
   EXPECT_THAT(refused.error().message(), HasSubstr("placement.down_after"));
-  EXPECT_EQ(cluster.Ask(1, SetTo("placement.nonsense", "1")).error().code(), v1::INVALID_ARGUMENT);
-  ASSERT_EQ(cluster.Ask(1, SetTo("placement.down_after", "5m")).error().code(), v1::OK);
-  cluster.Elect(2);
-  cluster.executor().RunFor(1s);
+  EXPECT_EQ(TrySet("placement.nonsense", "1").error().code(), v1::INVALID_ARGUMENT);
+  Set("placement.down_after", "5m");
+  cluster_.Elect(2);
+  cluster_.executor().RunFor(1s);
   v1::PlacementRequest list;
   list.mutable_list_settings();
-  const v1::PlacementResponse settings = cluster.Ask(2, list);
+  const v1::PlacementResponse settings = cluster_.Ask(2, list);
   std::optional<std::string> value;
   for (const v1::SettingStatus& setting : settings.settings()) {
     if (setting.name() == "placement.down_after") value = setting.value();
@@ -236,38 +227,30 @@ TEST(Director, SettingsAreJudgedAndKept) {
   EXPECT_EQ(value, "5min");
 }
 
-TEST(Director, AnOrderThatIsRefusedAgainAndAgainEndsItsOperator) {
-  FakeCluster cluster(3);
-  cluster.Elect(1);
-  Reporting reporting(cluster);
-  ASSERT_EQ(
-      cluster.Ask(1, SetTo("placement.pause", "balance-replicas,balance-leaders,rules,repair"))
-          .error()
-          .code(),
-      v1::OK);
-  reporting.Run(3, 3);
-  reporting.Refuse("it has a cold");
+TEST_F(Director, AnOrderThatIsRefusedAgainAndAgainEndsItsOperator) {
+  Set("placement.pause", "balance-replicas,balance-leaders,rules,repair");
+  reporting_.Run(3, 3);
+  reporting_.Refuse("it has a cold");
   v1::PlacementRequest ask;
   ask.mutable_transfer_leadership()->set_shard_id(2);
   ask.mutable_transfer_leadership()->set_to_node_id(2);
-  const v1::PlacementResponse begun = cluster.Ask(1, ask);
+  const v1::PlacementResponse begun = cluster_.Ask(1, ask);
   ASSERT_EQ(begun.error().code(), v1::OK) << begun.error().message();
   ASSERT_NE(begun.operator_id(), 0u);
-  reporting.Run(20, 3);
+  reporting_.Run(20, 3);
   v1::PlacementRequest explain;
   explain.mutable_explain()->set_operator_id(begun.operator_id());
-  const v1::PlacementResponse explained = cluster.Ask(1, explain);
+  const v1::PlacementResponse explained = cluster_.Ask(1, explain);
   ASSERT_EQ(explained.error().code(), v1::OK) << explained.error().message();
   std::string all;
   for (const std::string& line : explained.lines()) all += line + "\n";
   EXPECT_THAT(all, HasSubstr("it has a cold"));
-  EXPECT_EQ(reporting.leaders()[2], 1u);
+  EXPECT_EQ(reporting_.leaders()[2], 1u);
 }
 
-TEST(Director, WhoDoesNotLeadPlacementSaysSo) {
-  FakeCluster cluster(3);
-  cluster.Elect(2);
-  const v1::PlacementResponse refused = cluster.Ask(1, SetTo("placement.down_after", "5m"));
+TEST_F(Director, WhoDoesNotLeadPlacementSaysSo) {
+  cluster_.Elect(2);
+  const v1::PlacementResponse refused = TrySet("placement.down_after", "5m");
   EXPECT_EQ(refused.error().code(), v1::NOT_LEADER);
   EXPECT_EQ(refused.error().leader().node_id(), 2u);
 }
