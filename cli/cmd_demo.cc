@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +13,8 @@
 #include "cli/cluster_view.h"
 #include "cli/command.h"
 #include "cli/demo_bank.h"
+#include "cli/demo_rebalance.h"
+#include "cli/interrupt.h"
 #include "cli/local_cluster.h"
 #include "cli/output.h"
 
@@ -26,6 +27,7 @@ struct DemoFlags {
   int port = 7400;
   std::string data;
   bool keep = false;
+  bool rebalance = false;
 };
 
 // One kill -9 in the plan: when, and what came of it.
@@ -60,27 +62,6 @@ int FindPorts(int first, int nodes) {
   }
   return first;
 }
-
-// SIGINT and SIGTERM, waited for instead of delivered, so that an interrupted demo still stops its
-// nodes and takes its data away. Made before any thread.
-class Interrupt {
- public:
-  Interrupt() {
-    sigemptyset(&signals_);
-    sigaddset(&signals_, SIGINT);
-    sigaddset(&signals_, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
-  }
-  // Sleeps until `until`; true if it was interrupted.
-  bool SleepUntil(Instant until) const {
-    const Duration left = std::max<Duration>(until - RealClock::BootNow(), Duration(0));
-    const timespec timeout{.tv_sec = left / 1s, .tv_nsec = (left % 1s).count()};
-    return sigtimedwait(&signals_, nullptr, &timeout) > 0;
-  }
-
- private:
-  sigset_t signals_;
-};
 
 // Runs the 30 seconds: the display and the kills.
 class Show {
@@ -164,80 +145,194 @@ class Show {
   int self_ended_ = 0;
 };
 
-// The longest time without a commit that began in [from, to), or was under way at `from`.
-Duration LongestGap(const std::vector<Instant>& commits, Instant from, Instant to) {
-  Duration longest{0};
-  for (size_t i = 1; i < commits.size(); ++i) {
-    if (commits[i] < from || commits[i - 1] >= to) continue;
-    longest = std::max(longest, commits[i] - std::max(commits[i - 1], from));
-  }
-  return longest;
+nlohmann::ordered_json ReportJson(BankReport& report) {
+  return {{"commits", report.commits},
+          {"cross_shard", report.cross_shard},
+          {"conflicts_retried", report.retries},
+          {"refused", report.refused},
+          {"unknown", report.unknown},
+          {"unknown_committed", report.unknown_committed},
+          {"unknown_aborted", report.unknown_aborted},
+          {"unresolved", report.unresolved},
+          {"p50_us", report.latencies.Percentile(0.5)},
+          {"p99_us", report.latencies.Percentile(0.99)},
+          {"totals_checked", report.totals_checked},
+          {"totals_wrong", report.totals_wrong},
+          {"totals_failed", report.snapshots_failed},
+          {"acknowledged_missing", report.acknowledged_missing},
+          {"aborted_applied", report.aborted_applied},
+          {"balances_wrong", report.balances_wrong}};
 }
 
-nlohmann::ordered_json ReportJson(const Show& show, BankReport& report) {
-  nlohmann::ordered_json json = {{"commits", report.commits},
-                                 {"cross_shard", report.cross_shard},
-                                 {"conflicts_retried", report.retries},
-                                 {"refused", report.refused},
-                                 {"unknown", report.unknown},
-                                 {"unknown_committed", report.unknown_committed},
-                                 {"unknown_aborted", report.unknown_aborted},
-                                 {"unresolved", report.unresolved},
-                                 {"p50_us", report.latencies.Percentile(0.5)},
-                                 {"p99_us", report.latencies.Percentile(0.99)},
-                                 {"totals_checked", report.totals_checked},
-                                 {"totals_wrong", report.totals_wrong},
-                                 {"acknowledged_missing", report.acknowledged_missing},
-                                 {"aborted_applied", report.aborted_applied},
-                                 {"balances_wrong", report.balances_wrong}};
-  auto& kills = json["kills"] = nlohmann::ordered_json::array();
+void AddKills(const Show& show, const BankReport& report, nlohmann::ordered_json* json) {
+  auto& kills = (*json)["kills"] = nlohmann::ordered_json::array();
   for (const auto& fault : show.faults()) {
     if (fault.node == 0) continue;
     kills.push_back(
         {{"node", fault.node},
          {"led_shards", fault.led},
-         {"longest_gap_ms",
-          ToMillis(LongestGap(report.commit_times, fault.killed, fault.restarted))},
+         {"longest_gap_ms", ToMillis(LongestGap(report, fault.killed, fault.restarted))},
          {"longest_gap_after_restart_ms",
-          ToMillis(LongestGap(report.commit_times, fault.restarted, fault.restarted + 5s))}});
+          ToMillis(LongestGap(report, fault.restarted, fault.restarted + 5s))}});
   }
-  return json;
 }
 
-void PrintTable(const Show& show, BankReport& report) {
-  auto row = [](std::string_view name, const std::string& value) {
-    Say("  {:<44} {}\n", name, value);
-  };
+// Of the commits that were answered in a phase.
+struct PhaseFigures {
+  Latencies latencies;
+  double seconds = 0;
+  double per_second = 0;
+  Duration longest_gap{0};
+};
+
+PhaseFigures FiguresOf(const BankReport& report, const Rebalance::Phase& phase) {
+  PhaseFigures figures;
+  for (const BankReport::Commit& commit : report.timeline) {
+    if (commit.at >= phase.begin && commit.at < phase.end) figures.latencies.Add(commit.took);
+  }
+  figures.seconds = static_cast<double>(ToMillis(phase.end - phase.begin)) / 1e3;
+  figures.per_second =
+      static_cast<double>(figures.latencies.count()) / std::max(figures.seconds, 0.001);
+  figures.longest_gap = LongestGap(report, phase.begin, phase.end);
+  return figures;
+}
+
+void AddPhases(const Rebalance& show, const BankReport& report, nlohmann::ordered_json* json) {
+  auto& phases = (*json)["phases"] = nlohmann::ordered_json::array();
+  for (const Rebalance::Phase& phase : show.phases()) {
+    PhaseFigures figures = FiguresOf(report, phase);
+    phases.push_back({{"phase", phase.name},
+                      {"seconds", figures.seconds},
+                      {"commits", figures.latencies.count()},
+                      {"p50_us", figures.latencies.Percentile(0.5)},
+                      {"p99_us", figures.latencies.Percentile(0.99)},
+                      {"longest_gap_ms", ToMillis(figures.longest_gap)},
+                      {"replicas_moved", phase.moves},
+                      {"snapshot_bytes", phase.bytes}});
+  }
+  (*json)["nodes"] = show.nodes();
+}
+
+void PrintRow(std::string_view name, const std::string& value) {
+  Say("  {:<44} {}\n", name, value);
+}
+
+void PrintTransfers(BankReport& report) {
   const double commits = std::max<double>(1, static_cast<double>(report.commits));
   Say("\n");
-  row("commits", fmt::format("{}", report.commits));
-  row("of them over several shards",
-      fmt::format("{:.1f} %", 100 * static_cast<double>(report.cross_shard) / commits));
-  row("conflicts retried", fmt::format("{}", report.retries));
-  row("refused, nothing happened", fmt::format("{}", report.refused));
-  row("unknown outcomes resolved",
-      fmt::format("{} of {}: {} committed, {} aborted", report.unknown - report.unresolved,
-                  report.unknown, report.unknown_committed, report.unknown_aborted));
-  row("latency p50 / p99", fmt::format("{:.1f} / {:.1f} ms", report.latencies.Percentile(0.5) / 1e3,
-                                       report.latencies.Percentile(0.99) / 1e3));
+  PrintRow("commits", fmt::format("{}", report.commits));
+  PrintRow("of them over several shards",
+           fmt::format("{:.1f} %", 100 * static_cast<double>(report.cross_shard) / commits));
+  PrintRow("conflicts retried", fmt::format("{}", report.retries));
+  PrintRow("refused, nothing happened", fmt::format("{}", report.refused));
+  PrintRow("unknown outcomes resolved",
+           fmt::format("{} of {}: {} committed, {} aborted", report.unknown - report.unresolved,
+                       report.unknown, report.unknown_committed, report.unknown_aborted));
+  PrintRow("latency p50 / p99",
+           fmt::format("{:.1f} / {:.1f} ms", report.latencies.Percentile(0.5) / 1e3,
+                       report.latencies.Percentile(0.99) / 1e3));
+}
+
+void PrintKills(const Show& show, const BankReport& report) {
   for (const auto& fault : show.faults()) {
     if (fault.node == 0) continue;
-    row(fmt::format("longest gap, kill -9 of node {} ({} shards)", fault.node, fault.led),
-        fmt::format("{} ms",
-                    ToMillis(LongestGap(report.commit_times, fault.killed, fault.restarted))));
-    row(fmt::format("longest gap, restart of node {}", fault.node),
-        fmt::format("{} ms", ToMillis(LongestGap(report.commit_times, fault.restarted,
-                                                 fault.restarted + 5s))));
+    PrintRow(fmt::format("longest gap, kill -9 of node {} ({} shards)", fault.node, fault.led),
+             fmt::format("{} ms", ToMillis(LongestGap(report, fault.killed, fault.restarted))));
+    PrintRow(
+        fmt::format("longest gap, restart of node {}", fault.node),
+        fmt::format("{} ms", ToMillis(LongestGap(report, fault.restarted, fault.restarted + 5s))));
   }
-  row("totals checked at snapshots", fmt::format("{}", report.totals_checked));
-  row("  wrong totals", fmt::format("{}", report.totals_wrong));
-  row("  acknowledged transfers missing", fmt::format("{}", report.acknowledged_missing));
-  row("  aborted transfers that took effect", fmt::format("{}", report.aborted_applied));
-  row("  accounts that differ from the ledger", fmt::format("{}", report.balances_wrong));
+}
+
+void PrintPhases(const Rebalance& show, const BankReport& report) {
+  Say("\n  {:<32} {:>6} {:>10} {:>8} {:>8} {:>8} {:>6} {:>10}\n", "phase", "time s", "commits/s",
+      "p50 ms", "p99 ms", "gap ms", "moves", "moved KiB");
+  for (const Rebalance::Phase& phase : show.phases()) {
+    PhaseFigures figures = FiguresOf(report, phase);
+    Say("  {:<32} {:>6.1f} {:>10.0f} {:>8.1f} {:>8.1f} {:>8} {:>6} {:>10}\n", phase.name,
+        figures.seconds, figures.per_second, figures.latencies.Percentile(0.5) / 1e3,
+        figures.latencies.Percentile(0.99) / 1e3, ToMillis(figures.longest_gap), phase.moves,
+        phase.bytes >> 10);
+  }
+  Say("  gap: the longest time without a commit. moves: replicas that came to a node. moved: "
+      "bytes\n"
+      "  of the snapshots that nodes received for them.\n\n");
+}
+
+void PrintAudit(const BankReport& report) {
+  PrintRow("totals checked at snapshots", fmt::format("{}", report.totals_checked));
+  PrintRow("  not to be had in time", fmt::format("{}", report.snapshots_failed));
+  PrintRow("  wrong totals", fmt::format("{}", report.totals_wrong));
+  PrintRow("  acknowledged transfers missing", fmt::format("{}", report.acknowledged_missing));
+  PrintRow("  aborted transfers that took effect", fmt::format("{}", report.aborted_applied));
+  PrintRow("  accounts that differ from the ledger", fmt::format("{}", report.balances_wrong));
   for (const auto& failure : report.failures) Say("  VIOLATION {}\n", failure);
 }
 
-// All of it on a running cluster. The report is judged by the caller.
+// Kills and restarts. The verdict: whether all was as promised.
+Result<bool> ShowKills(Context& context, const DemoFlags& flags, const Interrupt& interrupt,
+                       LocalCluster& cluster, Admin& admin, Bank& bank) {
+  Show show(context, cluster, admin, bank, flags.seconds);
+  bank.Start();
+  const Status ran = show.Run(interrupt);
+  bank.Stop();
+  RETURN_IF_ERROR(ran);
+  RETURN_IF_ERROR(cluster.WaitHealthy(admin, 30s));
+  BankReport report;
+  RETURN_IF_ERROR(bank.Audit(&report));
+  const bool good = report.good() && show.self_ended() == 0;
+  if (context.json) {
+    auto json = ReportJson(report);
+    AddKills(show, report, &json);
+    json["good"] = good;
+    json["violations"] = report.failures;
+    PrintJson(json);
+    return good;
+  }
+  PrintTransfers(report);
+  PrintKills(show, report);
+  PrintAudit(report);
+  Say("\n{}\n",
+      good ? "Nothing lost, nothing half done, every total right." : "VIOLATION: see above.");
+  return good;
+}
+
+// Nodes that come, go and are lost. As ShowKills.
+Result<bool> ShowRebalance(Context& context, const DemoFlags& flags, const Interrupt& interrupt,
+                           LocalCluster& cluster, Admin& admin, Bank& bank) {
+  Rebalance show(context, cluster, admin, bank, std::chrono::seconds(flags.seconds) / 3, interrupt);
+  bank.Start();
+  const Status ran = show.Run();
+  bank.Stop();
+  RETURN_IF_ERROR(ran);
+  BankReport report;
+  RETURN_IF_ERROR(bank.Audit(&report));
+  const Status places = show.CheckPlaces();
+  if (places.code() == Code::kCancelled) return places;
+  if (!places.ok()) report.failures.push_back(places.message());
+  // Whatever happened to nodes, every request was answered within its deadline.
+  const bool answered = report.refused == 0 && report.unknown == 0 && report.snapshots_failed == 0;
+  const bool good = report.good() && answered && places.ok() && show.self_ended() == 0;
+  if (context.json) {
+    auto json = ReportJson(report);
+    AddPhases(show, report, &json);
+    json["good"] = good;
+    json["violations"] = report.failures;
+    PrintJson(json);
+    return good;
+  }
+  PrintTransfers(report);
+  PrintPhases(show, report);
+  PrintAudit(report);
+  if (places.ok()) {
+    Say("\n{} shards with three replicas each, on nodes {}, all with the same log applied.\n",
+        flags.bank.shards, fmt::join(show.nodes(), ", "));
+  }
+  Say("{}\n",
+      good ? "Nothing lost, no request failed, every total right." : "VIOLATION: see above.");
+  return good;
+}
+
 Status RunShow(Context& context, const DemoFlags& flags, const Interrupt& interrupt,
                LocalCluster& cluster, int* exit_code) {
   Admin admin;
@@ -252,28 +347,13 @@ Status RunShow(Context& context, const DemoFlags& flags, const Interrupt& interr
   Bank bank(**database, flags.bank);
   RETURN_IF_ERROR(bank.Load());
   if (!context.json) {
-    Say("{} shards on 3 nodes, {} accounts, {} clients, {} s\n", flags.bank.shards,
-        flags.bank.accounts, flags.bank.clients, flags.seconds);
+    Say("{} shards on 3 nodes, {} accounts, {} clients\n", flags.bank.shards, flags.bank.accounts,
+        flags.bank.clients);
   }
-  Show show(context, cluster, admin, bank, flags.seconds);
-  bank.Start();
-  const Status ran = show.Run(interrupt);
-  bank.Stop();
-  RETURN_IF_ERROR(ran);
-  RETURN_IF_ERROR(cluster.WaitHealthy(admin, 30s));
-  BankReport report;
-  RETURN_IF_ERROR(bank.Audit(&report));
-  const bool good = report.good() && show.self_ended() == 0;
-  if (context.json) {
-    auto json = ReportJson(show, report);
-    json["good"] = good;
-    json["violations"] = report.failures;
-    PrintJson(json);
-  } else {
-    PrintTable(show, report);
-    Say("\n{}\n",
-        good ? "Nothing lost, nothing half done, every total right." : "VIOLATION: see above.");
-  }
+  bool good = false;
+  ASSIGN_OR_RETURN(good, flags.rebalance
+                             ? ShowRebalance(context, flags, interrupt, cluster, admin, bank)
+                             : ShowKills(context, flags, interrupt, cluster, admin, bank));
   *exit_code = good ? kExitDone : kExitFailed;
   return Status::Ok();
 }
@@ -291,8 +371,9 @@ int Demo(Context& context, DemoFlags& flags) {
     flags.data = name;
   }
   const Interrupt interrupt;
+  const int ports = flags.rebalance ? kNodes + 2 : kNodes;
   LocalCluster cluster(
-      {.directory = flags.data, .nodes = kNodes, .port = FindPorts(flags.port, kNodes)});
+      {.directory = flags.data, .nodes = kNodes, .port = FindPorts(flags.port, ports)});
   int exit_code = kExitFailed;
   auto status = cluster.Start();
   if (status.ok()) status = RunShow(context, flags, interrupt, cluster, &exit_code);
@@ -319,9 +400,15 @@ void RegisterDemo(CLI::App& app, Context& context) {
   CLI::App* command = AddCommand(
       app, context, "demo", "Show that nothing is lost: transfers while nodes are killed with -9.",
       "  quorate demo\n  quorate demo --seconds 60 --clients 32 --shards 12\n"
+      "  quorate demo --rebalance\n"
       "Starts three node processes with their own disks, transfers between random accounts, kills\n"
       "the node that leads most shards, later another, restarts each, and judges every transfer.\n"
-      "Exit 1 if anything acknowledged is missing, anything aborted took effect, any total is off.",
+      "With --rebalance two nodes join, one is drained and removed, another is killed for good; "
+      "it\n"
+      "looks on for a third of --seconds before and after, and prints what moved, and latencies.\n"
+      "Exit 1 if anything acknowledged is missing, anything aborted took effect, any total is "
+      "off;\n"
+      "with --rebalance also if a request failed, or a shard ends without its three replicas.",
       CommonOptions::kNone, [&context, flags] { return Demo(context, *flags); });
   AddNumber(command, "--seconds", &flags->seconds, 10, 3600, "time of the transfers");
   AddNumber(command, "--accounts", &flags->bank.accounts, 100, 99999, "accounts");
@@ -329,6 +416,7 @@ void RegisterDemo(CLI::App& app, Context& context) {
   AddNumber(command, "--shards", &flags->bank.shards, 8, 64, "shards, two of them for the ledger");
   AddNumber(command, "--port", &flags->port, 1, 60000, "port to look for free ones from");
   command->add_option("--data", flags->data, "directory for data and logs; kept if given");
+  command->add_flag("--rebalance", flags->rebalance, "show nodes that come, go and are lost");
   command->add_flag("--keep", flags->keep, "keep data and logs");
   command->add_flag("--json", context.json, "print one JSON object");
 }

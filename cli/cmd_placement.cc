@@ -2,13 +2,15 @@
 // operators, explain, settings.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <functional>
 #include <thread>
 
 #include "base/real_clock.h"
 #include "cli/arguments.h"
+#include "cli/ask_placement.h"
 #include "cli/command.h"
 #include "cli/output.h"
-#include "quorate/v1/node.pb.h"
 
 namespace quorate::cli {
 namespace {
@@ -19,20 +21,7 @@ constexpr Duration kPoll = std::chrono::milliseconds(250);
 constexpr uint64_t kIdMax = uint64_t{1} << 53;
 
 Result<v1::PlacementResponse> Ask(Context& context, v1::PlacementRequest ask) {
-  v1::NodeRequest hello;
-  hello.mutable_hello();
-  auto known = context.admin().CallUntilAvailable(context.addresses(), hello, context.timeout());
-  if (!known.ok()) return known.status();
-  if (known->hello().cluster_id().empty()) {
-    return Status(Code::kUninitialized, "this node belongs to no cluster: run quorate init");
-  }
-  context.admin().SetCluster(known->hello().cluster_id());
-  v1::NodeRequest request;
-  *request.mutable_placement() = std::move(ask);
-  auto response =
-      context.admin().CallUntilAvailable(context.addresses(), request, context.timeout());
-  if (!response.ok()) return response.status();
-  return std::move(*response->mutable_placement());
+  return AskPlacement(context.admin(), context.addresses(), context.timeout(), std::move(ask));
 }
 
 Json ToJson(const v1::OperatorInfo& op) {
@@ -103,45 +92,50 @@ std::string Bar(uint64_t done, uint64_t all) {
   return std::string(full, '#') + std::string(kWidth - full, '.');
 }
 
-// Until the node holds nothing. It goes on whether anybody waits or not.
-int WaitDrained(Context& context, uint64_t node) {
+// Looks at what placement is doing, again and again, until `look` has no line to show any more
+// (done) or fails. It goes on whether anybody waits or not.
+int Wait(Context& context,
+         const std::function<Result<std::string>(const v1::PlacementResponse&)>& look) {
   Progress progress;
-  uint64_t most = 0;
   while (true) {
     v1::PlacementRequest ask;
     ask.mutable_list_operators();
     const auto response = Ask(context, std::move(ask));
-    if (!response.ok()) {
+    const Result<std::string> line =
+        response.ok() ? look(*response) : Result<std::string>(response.status());
+    if (!line.ok() || line->empty()) {
       progress.End();
-      return Fail(context, response.status());
+      return line.ok() ? kExitDone : Fail(context, line.status());
     }
-    const v1::DrainStatus* drain = FindDrain(*response, node);
-    if (drain == nullptr) {
-      progress.End();
-      return Fail(context, Status(Code::kFailedPrecondition,
-                                  fmt::format("node {} is not being drained any more", node)));
-    }
-    const uint64_t left = drain->replicas() + drain->leaders();
-    most = std::max(most, left);
-    if (left == 0) {
-      progress.End();
-      if (context.json) {
-        PrintJson({{"node_id", node}, {"drained", true}});
-      } else {
-        Say("node {} holds nothing any more\n", node);
-      }
-      return kExitDone;
-    }
-    if (!context.json) {
-      std::string line = fmt::format("node {} [{}] {} leaders and {} replicas left", node,
-                                     Bar(most - left, most), drain->leaders(), drain->replicas());
-      if (!drain->standing_still().empty()) {
-        line += fmt::format("; standing still: {}", drain->standing_still());
-      }
-      progress.Show(std::move(line));
-    }
+    if (!context.json) progress.Show(*line);
     std::this_thread::sleep_for(kPoll);
   }
+}
+
+// Until the node holds nothing.
+int WaitDrained(Context& context, uint64_t node) {
+  uint64_t most = 0;
+  const int ended = Wait(context, [&](const auto& response) -> Result<std::string> {
+    const v1::DrainStatus* drain = FindDrain(response, node);
+    if (drain == nullptr) {
+      return Status(Code::kFailedPrecondition,
+                    fmt::format("node {} is not being drained any more", node));
+    }
+    const uint64_t left = drain->replicas() + drain->leaders();
+    if (left == 0) return std::string();
+    most = std::max(most, left);
+    return fmt::format(
+        "node {} [{}] {} leaders and {} replicas left{}{}", node, Bar(most - left, most),
+        drain->leaders(), drain->replicas(),
+        drain->standing_still().empty() ? "" : "; standing still: ", drain->standing_still());
+  });
+  if (ended != kExitDone) return ended;
+  if (context.json) {
+    PrintJson({{"node_id", node}, {"drained", true}});
+  } else {
+    Say("node {} holds nothing any more\n", node);
+  }
+  return kExitDone;
 }
 
 int Drain(Context& context, const NodeFlags& flags, bool draining) {
@@ -193,42 +187,25 @@ struct ShardFlags {
 
 // Until the operator ended: how.
 int WaitEnded(Context& context, uint64_t id) {
-  Progress progress;
-  while (true) {
-    v1::PlacementRequest ask;
-    ask.mutable_list_operators();
-    const auto response = Ask(context, std::move(ask));
-    if (!response.ok()) {
-      progress.End();
-      return Fail(context, response.status());
+  const int ended = Wait(context, [&](const auto& response) -> Result<std::string> {
+    const auto op = std::find_if(response.operators().begin(), response.operators().end(),
+                                 [id](const auto& each) { return each.operator_id() == id; });
+    if (op == response.operators().end()) {
+      return Unavailable(fmt::format(
+          "operator {} is not known any more: placement has another leader, which judges anew",
+          id));
     }
-    const v1::OperatorInfo* found = nullptr;
-    for (const v1::OperatorInfo& op : response->operators()) {
-      if (op.operator_id() == id) found = &op;
+    if (op->ended().empty()) {
+      return fmt::format("[{}] step {} of {}{}{}", Bar(op->steps_done(), op->steps()),
+                         op->steps_done() + 1, op->steps(),
+                         op->waits_for().empty() ? "" : "; waits: ", op->waits_for());
     }
-    if (found == nullptr) {
-      progress.End();
-      return Fail(context, Status(Code::kUnavailable,
-                                  fmt::format("operator {} is not known any more: placement has "
-                                              "another leader, which judges anew",
-                                              id)));
-    }
-    if (!found->ended().empty()) {
-      progress.End();
-      if (context.json) PrintJson(ToJson(*found));
-      if (found->ended() == "done") {
-        if (!context.json) Say("done\n");
-        return kExitDone;
-      }
-      return Fail(context, Status(Code::kFailedPrecondition, found->ended()));
-    }
-    if (!context.json) {
-      progress.Show(fmt::format(
-          "[{}] step {} of {}{}", Bar(found->steps_done(), found->steps()), found->steps_done() + 1,
-          found->steps(), found->waits_for().empty() ? "" : "; waits: " + found->waits_for()));
-    }
-    std::this_thread::sleep_for(kPoll);
-  }
+    if (context.json) PrintJson(ToJson(*op));
+    if (op->ended() == "done") return std::string();
+    return Status(Code::kFailedPrecondition, op->ended());
+  });
+  if (ended == kExitDone && !context.json) Say("done\n");
+  return ended;
 }
 
 int RunShard(Context& context, v1::PlacementRequest ask, const ShardFlags& flags) {

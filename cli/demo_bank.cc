@@ -44,6 +44,16 @@ Task<Status> TransferBody(client::Transaction* txn, std::string from, std::strin
 
 }  // namespace
 
+Duration LongestGap(const BankReport& report, Instant from, Instant to) {
+  const auto& commits = report.timeline;
+  Duration longest{0};
+  for (size_t i = 1; i < commits.size(); ++i) {
+    if (commits[i].at < from || commits[i - 1].at >= to) continue;
+    longest = std::max(longest, commits[i].at - std::max(commits[i - 1].at, from));
+  }
+  return longest;
+}
+
 std::vector<std::string> BankSplitKeys(const BankOptions& options) {
   std::vector<std::string> keys;
   const int account_shards = options.shards - 2;
@@ -118,7 +128,7 @@ void Bank::Record(Transfer transfer, const client::CommitResult& result, Instant
     ++report_.commits;
     report_.cross_shard += result.shards > 1 ? 1 : 0;
     report_.latencies.Add(now - start);
-    report_.commit_times.push_back(now);
+    report_.timeline.push_back({now, now - start});
     commits_.fetch_add(1, std::memory_order_relaxed);
   } else if (result.unknown) {
     transfer.end = Transfer::End::kUnknown;
@@ -153,7 +163,7 @@ Status Bank::CheckTotal() {
 
 void Bank::ReadTotals() {
   while (!stop_) {
-    (void)CheckTotal();
+    if (!CheckTotal().ok()) ++snapshots_failed_;
     std::this_thread::sleep_for(kReaderPause);
   }
 }
@@ -251,6 +261,7 @@ Status Bank::Audit(BankReport* report) {
   Judge(ledger, balances, report);
   report->totals_checked = totals_checked_;
   report->totals_wrong = totals_wrong_;
+  report->snapshots_failed = snapshots_failed_;
   return Status::Ok();
 }
 

@@ -47,8 +47,13 @@ struct BankReport {
   uint64_t acknowledged_missing = 0;
   uint64_t aborted_applied = 0;
   uint64_t balances_wrong = 0;
+  uint64_t snapshots_failed = 0;  // of the reader, which had an error instead of a total
   Latencies latencies;
-  std::vector<Instant> commit_times;  // ascending
+  struct Commit {
+    Instant at;  // of its answer; ascending
+    Duration took;
+  };
+  std::vector<Commit> timeline;
   std::vector<std::string> failures;  // the first few, in words
 
   bool good() const {
@@ -56,6 +61,9 @@ struct BankReport {
            balances_wrong == 0 && unresolved == 0 && totals_checked > 0 && commits > 0;
   }
 };
+
+// The longest time without a commit that began in [from, to), or was under way at `from`.
+Duration LongestGap(const BankReport& report, Instant from, Instant to);
 
 class Bank {
  public:
@@ -98,6 +106,7 @@ class Bank {
   std::atomic<uint64_t> commits_{0};
   std::atomic<uint64_t> totals_checked_{0};
   std::atomic<uint64_t> totals_wrong_{0};
+  uint64_t snapshots_failed_ = 0;  // the reader's
   std::thread reader_;
 
   // The library's thread until `finished_`.

@@ -87,6 +87,13 @@ std::vector<std::string> LocalCluster::addresses() const {
   for (int node = 1; node <= size(); ++node) all.push_back(address(node));
   return all;
 }
+std::vector<std::string> LocalCluster::running_addresses() const {
+  std::vector<std::string> all;
+  for (int node = 1; node <= size(); ++node) {
+    if (running(node)) all.push_back(address(node));
+  }
+  return all;
+}
 std::string LocalCluster::DataPath(int node) const {
   return fmt::format("{}/node-{}", options_.directory, node);
 }
@@ -213,24 +220,39 @@ void LocalCluster::Kill(int node) {
   pid = 0;
 }
 
+Result<int> LocalCluster::AddNode(Admin& admin) {
+  ++options_.nodes;
+  pids_.push_back(0);
+  RETURN_IF_ERROR(StartNode(size()));
+  RETURN_IF_ERROR(WaitAnswer(admin, size()));
+  return size();
+}
+
+bool LocalCluster::WaitEnd(int node, Instant end) {
+  pid_t& pid = pids_[static_cast<size_t>(node - 1)];
+  int status = 0;
+  const Duration left = std::max<Duration>(end - RealClock::BootNow(), Duration(0));
+  if (!Poll(left, [&] { return waitpid(pid, &status, WNOHANG) == pid; })) {
+    Kill(node);
+    return false;
+  }
+  pid = 0;
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool LocalCluster::StopNode(int node, Duration timeout) {
+  kill(pids_[static_cast<size_t>(node - 1)], SIGTERM);
+  return WaitEnd(node, RealClock::BootNow() + timeout);
+}
+
 bool LocalCluster::Stop(Duration timeout) {
   bool clean = true;
   for (const pid_t pid : pids_) {
     if (pid > 0) kill(pid, SIGTERM);
   }
   const Instant end = RealClock::BootNow() + timeout;
-  for (pid_t& pid : pids_) {
-    if (pid == 0) continue;
-    int status = 0;
-    const Duration left = std::max<Duration>(end - RealClock::BootNow(), Duration(0));
-    if (Poll(left, [&] { return waitpid(pid, &status, WNOHANG) == pid; })) {
-      clean &= WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    } else {
-      clean = false;
-      kill(pid, SIGKILL);
-      waitpid(pid, nullptr, 0);
-    }
-    pid = 0;
+  for (int node = 1; node <= size(); ++node) {
+    if (running(node)) clean &= WaitEnd(node, end);
   }
   return clean;
 }

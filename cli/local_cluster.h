@@ -34,7 +34,12 @@ class LocalCluster {
   Status WaitHealthy(Admin& admin, Duration timeout);
 
   Status StartNode(int node);
+  // One more, with an empty directory, that joins the others: its number, once it answers. Its
+  // ports are those after the last node's.
+  Result<int> AddNode(Admin& admin);
   void Kill(int node);  // SIGKILL, and waits for the end
+  // SIGTERM to one, SIGKILL if it takes longer than `timeout`. Whether it stopped cleanly.
+  bool StopNode(int node, Duration timeout);
   // SIGTERM to all, SIGKILL to those that take longer than `timeout`. Whether all stopped cleanly.
   bool Stop(Duration timeout);
   // Reaps; the number of a node that ended by itself, or 0.
@@ -43,6 +48,8 @@ class LocalCluster {
   std::string address(int node) const;
   std::string http_address(int node) const;
   std::vector<std::string> addresses() const;
+  // Of those that run.
+  std::vector<std::string> running_addresses() const;
   std::string log_path(int node) const;
   bool running(int node) const { return pids_[static_cast<size_t>(node - 1)] > 0; }
   int size() const { return options_.nodes; }
@@ -50,6 +57,7 @@ class LocalCluster {
  private:
   Status CheckSize() const;
   std::string DataPath(int node) const;
+  bool WaitEnd(int node, Instant end);
   Status Died(int node) const;
   Status WaitAnswer(Admin& admin, int node);
   Status CheckAddresses(Admin& admin);
