@@ -38,6 +38,9 @@ void Director::BeginTerm(raft::Term term) {
   view_ = ClusterView();
   table_ = OperatorTable();
   table_.Clear(term.value());
+  table_.SetListener([this](const Operator& op, std::string_view event) {
+    env_.log.Info("placement: {}: {}", ToString(op), event);
+  });
   disks_.clear();
   settings_old_ = true;
   SeedShards();
@@ -127,6 +130,7 @@ ShardView Director::PlacementView(raft::GroupHandle& group, NodeId self) const {
   view.epoch = {1, machine_.root().placement_members_index()};
   view.leader = self;
   view.joint = now.joint();
+  view.leader_stays = true;
   std::map<NodeId, bool> caught_up = {{self, true}};
   for (const raft::ProgressView& peer : group.progress()) {
     caught_up[peer.id] = group.CaughtUp(peer);

@@ -58,6 +58,7 @@ void Placement::OnLeadership(const raft::SoftState& state) {
   renewing_ = false;
   Wake();
   if (!leading_) return;
+  env_.log.Info("placement: led by this node, in term {}", leading_);
   heartbeats_.Reset(env_.Now());
   director_.BeginTerm(leading_);
   scope_.Spawn(StartTerm(leading_));

@@ -67,7 +67,7 @@ class LeaderBalancer {
            leaders <= board_.mean().leaders + NumberSlack();
   }
   bool Free(const ShardView& shard) const {
-    return !shard.joint && !board_.under_way().Has(shard.id);
+    return !shard.joint && !shard.leader_stays && !board_.under_way().Has(shard.id);
   }
   bool CanLead(const Replica& voter) const {
     const Place* place = board_.Find(voter.node);

@@ -72,6 +72,7 @@ struct ShardView {
   Replicas voters;  // of a joint configuration those that come in; sorted by Put
   absl::InlinedVector<Replica, 1> learners;
   bool joint = false;               // a change is under way: nothing else is begun
+  bool leader_stays = false;        // what its leader knows is lost with it: not moved for balance
   NodeId leader;                    // 0: unknown
   uint32_t replication_factor = 0;  // 0: that of the settings
   uint64_t bytes = 0;

@@ -73,15 +73,13 @@ std::string Ago(Duration d) { return fmt::format("{} s", ToMillis(d) / 1000); }
 // Why an operator that has not got beyond copying need not go on; empty: it is still wanted.
 std::string NoLongerWanted(const ClusterView& view, const Settings& settings, const Operator& op,
                            Instant now) {
-  if (op.to && op.copies()) {
+  if (op.to) {
+    const std::string who =
+        fmt::format("node {}, which was to {},", op.to, op.copies() ? "hold a replica" : "lead");
     const ClusterView::Node* to = view.Find(op.to);
-    if (to == nullptr) return fmt::format("node {}, which was to hold a replica, is gone", op.to);
-    if (to->view.liveness == Liveness::kDown) {
-      return fmt::format("node {}, which was to hold a replica, is down", op.to);
-    }
-    if (to->view.draining) {
-      return fmt::format("node {}, which was to hold a replica, is being drained", op.to);
-    }
+    if (to == nullptr) return who + " is gone";
+    if (to->view.liveness == Liveness::kDown) return who + " is down";
+    if (to->view.draining) return who + " is being drained";
   }
   if (!op.from || !op.copies()) return "";
   const ClusterView::Node* from = view.Find(op.from);
@@ -116,6 +114,7 @@ Result<OperatorId> OperatorTable::Admit(const ClusterView& view, const Settings&
     return Status(Code::kOverloaded, std::move(*over));
   }
   op.id = OperatorId(++last_id_);
+  Tell(op, fmt::format("begun: {}", op.explanation.why));
   effects_.Put(view, *shard, op);
   OperatorStatus status;
   status.op = std::move(op);
@@ -128,6 +127,7 @@ Result<OperatorId> OperatorTable::Admit(const ClusterView& view, const Settings&
 OperatorTable::Operators::iterator OperatorTable::End(Operators::iterator it, Outcome outcome,
                                                       std::string reason, Instant now) {
   OperatorStatus& status = it->second;
+  Tell(status.op, outcome == Outcome::kDone ? "done" : "ended: " + reason);
   ++counts_[{status.op.kind, outcome}];
   effects_.Remove(it->first);
   ended_.push_back({std::move(status.op), outcome, std::move(reason), status.began, now});
@@ -215,7 +215,9 @@ void OperatorTable::Sweep(const ClusterView& view, const Settings& settings, Ins
     // What was reported since it was last asked for is in the view: it must not count twice.
     effects_.Put(view, *shard, status.op);
     std::string unwanted;
-    if (!status.caught_up) unwanted = NoLongerWanted(view, settings, status.op, now);
+    if (!status.caught_up || !status.op.copies()) {
+      unwanted = NoLongerWanted(view, settings, status.op, now);
+    }
     if (!unwanted.empty()) {
       it = End(it, Outcome::kEnded, std::move(unwanted), now);
       continue;
@@ -372,6 +374,21 @@ Result<std::vector<std::string>> OperatorTable::Explain(OperatorId id, Instant n
 }
 
 // ---- the round ----------------------------------------------------------------------------------
+namespace {
+
+// What a node bears is not known before it has reported: nothing is balanced by half of it.
+bool AllHeardOf(const ClusterView& view) {
+  return std::none_of(view.nodes().begin(), view.nodes().end(), [](const auto& each) {
+    return each.second.view.liveness == Liveness::kNone;
+  });
+}
+
+bool Balances(Scheduler scheduler) {
+  return scheduler == Scheduler::kBalanceReplicas || scheduler == Scheduler::kBalanceLeaders;
+}
+
+}  // namespace
+
 RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
                      OperatorTable* table) {
   constexpr size_t kJudgedMax = 10'000;
@@ -382,9 +399,10 @@ RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
   table->Sweep(*view, settings, now);
   RoundReport report;
   std::vector<Wanted> wanted;
+  const bool all_heard_of = AllHeardOf(*view);
   for (size_t i = 0; i < kSchedulers; ++i) {
     const Scheduler scheduler = static_cast<Scheduler>(i);
-    if (settings.Paused(scheduler)) continue;
+    if (settings.Paused(scheduler) || (Balances(scheduler) && !all_heard_of)) continue;
     Proposals proposals =
         kAll[i]({*view, settings, now, table->effects(), table->cursor(scheduler)});
     table->set_cursor(scheduler, proposals.reached);

@@ -15,9 +15,11 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -66,6 +68,10 @@ class OperatorTable {
   static constexpr size_t kEndedMax = 1000;
   static constexpr size_t kRefusalsMax = 5;  // of one step; then the operator ends
   static constexpr Duration kAvoidFor = std::chrono::minutes(30);  // a node that did not catch up
+
+  // Told what becomes of each operator: that it begins and why, that it is done, or why it ended.
+  using Listener = std::function<void(const Operator& op, std::string_view event)>;
+  void SetListener(Listener listener) { listener_ = std::move(listener); }
 
   // As with a new term of the placement group. Ids of operators begin at term * 1,000,000, so that
   // an answer to an earlier leader's order is not taken for one to ours.
@@ -118,6 +124,11 @@ class OperatorTable {
   // It ends because of whom it adds, who is not tried again for a while.
   Operators::iterator GiveUp(Operators::iterator it, std::string reason, Instant now);
 
+  void Tell(const Operator& op, std::string_view event) const {
+    if (listener_) listener_(op, event);
+  }
+
+  Listener listener_;
   uint64_t last_id_ = 0;
   Operators operators_;
   UnderWay effects_;

@@ -77,9 +77,10 @@ std::string WhyLost(const Board& board, const ShardView& shard, NodeId lost) {
 
 bool NeedsNoReplica(const Board& board, const ShardView& shard) {
   const uint32_t wanted = board.view().ReplicationFactorOf(shard);
+  // One that is not up may be about to count as lost.
   const auto stays = [&](const Replica& voter) {
-    const ClusterView::Node* node = board.view().Find(voter.node);
-    return node != nullptr && !node->view.draining;
+    const Board::Place* place = board.Find(voter.node);
+    return place != nullptr && place->stays();
   };
   return shard.voters.size() == wanted &&
          std::all_of(shard.voters.begin(), shard.voters.end(), stays) &&

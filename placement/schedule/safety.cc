@@ -32,23 +32,27 @@ Refusal NotUp(const ClusterView& view, NodeId id) {
   return std::nullopt;
 }
 
+// What a voter must be to count. One that is only up catches up by itself: enough for what begins
+// later, step by step.
+enum class Counts : uint8_t { kUp, kUpAndCaughtUp };
+
 // Voters that count, of those that the shard will have.
 Refusal NoQuorum(const ClusterView& view, const ShardView& shard, const Replicas& voters,
-                 std::string_view when) {
+                 std::string_view when, Counts counts = Counts::kUpAndCaughtUp) {
   size_t live = 0;
   std::string absent;
   for (const Replica& voter : voters) {
-    if (IsUp(view, voter.node) && voter.caught_up) {
+    if (IsUp(view, voter.node) && (voter.caught_up || counts == Counts::kUp)) {
       ++live;
     } else {
       absent += fmt::format("{}{}", absent.empty() ? "" : ", ", voter.node);
     }
   }
   if (live >= Majority(voters.size())) return std::nullopt;
-  return fmt::format(
-      "{} {} no quorum: of {} voters, {} {} up and caught up (not: node {}); {} are needed",
-      NameOf(shard.id), when, voters.size(), live, live == 1 ? "is" : "are",
-      absent.empty() ? "any" : absent, Majority(voters.size()));
+  return fmt::format("{} {} no quorum: of {} voters, {} {} up{} (not: node {}); {} are needed",
+                     NameOf(shard.id), when, voters.size(), live, live == 1 ? "is" : "are",
+                     counts == Counts::kUp ? "" : " and caught up", absent.empty() ? "any" : absent,
+                     Majority(voters.size()));
 }
 
 Refusal CheckCaughtUp(const ClusterView& view, const ShardView& shard, NodeId id) {
@@ -183,7 +187,7 @@ Refusal CheckDrain(const ClusterView& view, NodeId id) {
   for (ShardId shard_id : drained->shards) {
     const ShardView& shard = *view.Find(shard_id);
     if (!shard.Voter(id)) continue;
-    if (auto refusal = NoQuorum(view, shard, shard.voters, "has")) return refusal;
+    if (auto refusal = NoQuorum(view, shard, shard.voters, "has", Counts::kUp)) return refusal;
     size_t taken = 0;
     for (const Replica& voter : shard.voters) {
       const ClusterView::Node* node = view.Find(voter.node);

@@ -249,6 +249,11 @@ TEST(ScheduleSafety, ADrainThatCannotEndIsRefusedWithTheReason) {
               HasSubstr("shard 7 has 3 replicas, and without node 3 there are 2 nodes"));
   c.view.Put(UpNode(4));
   EXPECT_FALSE(CheckDrain(c.view, NodeId(3)));
+  // Who lags catches up; it is waited for then.
+  ShardView lagging = MakeShard(7, {1, 2, 3});
+  lagging.voters[1].caught_up = lagging.voters[2].caught_up = false;
+  c.view.Put(lagging);
+  EXPECT_FALSE(CheckDrain(c.view, NodeId(3)));
   c.view.Put(DownNode(2, 0));
   EXPECT_FALSE(CheckDrain(c.view, NodeId(3)));
   c.view.Put(DownNode(4, 0));

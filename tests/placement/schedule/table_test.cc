@@ -88,6 +88,25 @@ TEST(ScheduleRepair, GoesOnWithALearnerThatIsThereAndRemovesOneThatNobodyNeeds) 
   EXPECT_EQ(proposals.operators[0].from, NodeId(3));
 }
 
+// As after a failover of placement in the middle of a repair: dropped, it would be copied again
+// once the node counts as lost, and at each failover anew.
+TEST(ScheduleRepair, KeepsALearnerWhileAVoterMayBeLost) {
+  SmallCluster c(5);
+  ShardView shard = MakeShard(7, {1, 2, 3});
+  shard.learners.push_back({NodeId(4), false});
+  c.view.Put(shard);
+  NodeView unheard = UpNode(3);
+  unheard.liveness = Liveness::kNone;
+  c.view.Put(unheard);
+  EXPECT_THAT(Repair(c.Now()).operators, IsEmpty());
+  c.view.Put(DownNode(3, 999));
+  EXPECT_THAT(Repair(c.Now()).operators, IsEmpty());
+  c.view.Put(DownNode(3, 900));
+  const Proposals proposals = Repair(c.Now());
+  ASSERT_EQ(proposals.operators.size(), 1u);
+  EXPECT_EQ(proposals.operators[0].to, NodeId(4));
+}
+
 TEST(ScheduleRepair, AddsWhereTooFewAndRemovesWhereTooMany) {
   SmallCluster c(5);
   c.view.Put(MakeShard(7, {1, 2}));
@@ -233,6 +252,18 @@ TEST(ScheduleBalance, LeadersSpreadAgainAfterOneNodeLedAll) {
     EXPECT_LE(node.load.leaders, 3) << id.value();
   }
   EXPECT_THAT(BalanceLeaders(c.Now()).operators, IsEmpty());
+}
+
+TEST(ScheduleBalance, ALeadershipThatIsDearStays) {
+  SmallCluster c(3);
+  for (uint64_t id = 1; id <= 3; ++id) {
+    ShardView shard = MakeShard(id, {1, 2, 3});
+    shard.leader_stays = id != 2;
+    c.view.Put(shard);
+  }
+  const Proposals proposals = BalanceLeaders(c.Now());
+  ASSERT_EQ(proposals.operators.size(), 1u);
+  EXPECT_EQ(proposals.operators[0].shard, ShardId(2));
 }
 
 TEST(ScheduleBalance, HandsOverByWayOfOthersIfNoShardIsShared) {
@@ -434,6 +465,12 @@ TEST_F(ScheduleTable, EndsWhatIsNeededNoMore) {
   c_.view.Put(DownNode(4, 0));
   Pass(1s);
   EXPECT_THAT(Last().reason, HasSubstr("node 4, which was to hold a replica, is down"));
+  ASSERT_TRUE(
+      table_.Admit(c_.view, c_.settings, *PlanTransfer(c_.Now(), ShardId(7), NodeId(2)), c_.now)
+          .ok());
+  c_.view.Put(DownNode(2, 0));
+  Pass(1s);
+  EXPECT_THAT(Last().reason, HasSubstr("node 2, which was to lead, is down"));
   EXPECT_THAT(table_.under_way(), IsEmpty());
 }
 
@@ -485,6 +522,20 @@ TEST(ScheduleRound, APausedSchedulerBeginsNothing) {
   EXPECT_EQ(RunRound(&c.view, c.settings, c.now, &table).admitted[0], 0u);
   ASSERT_TRUE(c.settings.Set("placement.pause=none").ok());
   EXPECT_EQ(RunRound(&c.view, c.settings, c.now, &table).admitted[0], 1u);
+}
+
+TEST(ScheduleRound, NothingIsBalancedWhileANodeWasNotHeardOf) {
+  SmallCluster c(3);
+  for (uint64_t id = 1; id <= 6; ++id) c.view.Put(MakeShard(id, {1, 2, 3}));
+  NodeView unheard = UpNode(2);
+  unheard.liveness = Liveness::kNone;
+  c.view.Put(unheard);
+  OperatorTable table;
+  RunRound(&c.view, c.settings, c.now, &table);
+  EXPECT_THAT(table.under_way(), IsEmpty());
+  c.view.Put(UpNode(2));
+  RunRound(&c.view, c.settings, c.now, &table);
+  EXPECT_FALSE(table.under_way().empty());
 }
 
 TEST(ScheduleRound, TheOrderOfReportsDoesNotMatter) {
