@@ -175,8 +175,14 @@ Situation Director::Now() {
   return {view_, settings_, env_.Now(), table_.effects(), ShardId()};
 }
 
+Status Director::CheckHeardOfAll() const {
+  if (view_.AllHeardOf()) return Status::Ok();
+  return Unavailable("placement's new leader has not heard of all nodes yet");
+}
+
 Status Director::CheckDrainOf(NodeId node) {
   (void)Now();
+  RETURN_IF_ERROR(CheckHeardOfAll());
   if (view_.Find(node) == nullptr) return NotFound(fmt::format("there is no node {}", node));
   // The placement group wants fewer members once the node does not count.
   std::optional<ShardView> placement;
@@ -193,6 +199,7 @@ Status Director::CheckDrainOf(NodeId node) {
 
 Status Director::CheckRemovalOf(NodeId node, bool lost) {
   (void)Now();
+  RETURN_IF_ERROR(CheckHeardOfAll());
   if (view_.Find(node) == nullptr) return NotFound(fmt::format("there is no node {}", node));
   if (const Refusal refusal = CheckRemoveNode(view_, node, lost)) {
     return Status(Code::kFailedPrecondition, *refusal);
@@ -223,13 +230,17 @@ Status Director::Begin(Result<Operator> planned, bool dry_run, v1::PlacementResp
 }
 
 Status Director::Move(const v1::MoveReplica& ask, v1::PlacementResponse* response) {
-  return Begin(PlanMove(Now(), ShardId(ask.shard_id()), NodeId(ask.from_node_id()),
+  const Situation situation = Now();
+  RETURN_IF_ERROR(CheckHeardOfAll());
+  return Begin(PlanMove(situation, ShardId(ask.shard_id()), NodeId(ask.from_node_id()),
                         NodeId(ask.to_node_id())),
                ask.dry_run(), response);
 }
 
 Status Director::Transfer(const v1::TransferLeadership& ask, v1::PlacementResponse* response) {
-  return Begin(PlanTransfer(Now(), ShardId(ask.shard_id()), NodeId(ask.to_node_id())),
+  const Situation situation = Now();
+  RETURN_IF_ERROR(CheckHeardOfAll());
+  return Begin(PlanTransfer(situation, ShardId(ask.shard_id()), NodeId(ask.to_node_id())),
                ask.dry_run(), response);
 }
 

@@ -71,6 +71,8 @@ class Director {
   // How many members the placement group should have, given the nodes that can hold one.
   uint32_t PlacementMembers(size_t now, NodeId without) const;
   Situation Now();
+  // UNAVAILABLE for the first seconds of a term: what could be done is not known yet.
+  Status CheckHeardOfAll() const;
   Status Begin(Result<Operator> planned, bool dry_run, v1::PlacementResponse* response);
 
   Env& env_;

@@ -161,6 +161,12 @@ void ClusterView::SetReplicationFactor(uint32_t replication_factor) {
   to_judge_ = shards_.size();
 }
 
+bool ClusterView::AllHeardOf() const {
+  return std::none_of(nodes_.begin(), nodes_.end(), [](const auto& each) {
+    return each.second.view.liveness == Liveness::kNone;
+  });
+}
+
 uint32_t ClusterView::ReplicationFactorOf(const ShardView& shard) const {
   const uint32_t wanted =
       shard.replication_factor != 0 ? shard.replication_factor : replication_factor_;

@@ -122,6 +122,8 @@ class ClusterView {
   const Node* Find(NodeId id) const;
   const ShardView* Find(ShardId id) const;
   uint32_t ReplicationFactorOf(const ShardView& shard) const;
+  // Each node is known to be up or down, as it is a few seconds after a term began.
+  bool AllHeardOf() const;
 
   // Shards that are perhaps not as they should be: a learner, a change under way, another number of
   // voters, one on a node that is gone, down or drained, or a worse spread than nodes allow. Those

@@ -376,13 +376,6 @@ Result<std::vector<std::string>> OperatorTable::Explain(OperatorId id, Instant n
 // ---- the round ----------------------------------------------------------------------------------
 namespace {
 
-// What a node bears is not known before it has reported: nothing is balanced by half of it.
-bool AllHeardOf(const ClusterView& view) {
-  return std::none_of(view.nodes().begin(), view.nodes().end(), [](const auto& each) {
-    return each.second.view.liveness == Liveness::kNone;
-  });
-}
-
 bool Balances(Scheduler scheduler) {
   return scheduler == Scheduler::kBalanceReplicas || scheduler == Scheduler::kBalanceLeaders;
 }
@@ -399,7 +392,8 @@ RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
   table->Sweep(*view, settings, now);
   RoundReport report;
   std::vector<Wanted> wanted;
-  const bool all_heard_of = AllHeardOf(*view);
+  // What a node bears is not known before it has reported: nothing is balanced by half of it.
+  const bool all_heard_of = view->AllHeardOf();
   for (size_t i = 0; i < kSchedulers; ++i) {
     const Scheduler scheduler = static_cast<Scheduler>(i);
     if (settings.Paused(scheduler) || (Balances(scheduler) && !all_heard_of)) continue;
