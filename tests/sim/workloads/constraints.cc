@@ -77,20 +77,18 @@ class WriteSkew final : public Workload {
 };
 
 // Rooms on two shards that one booking at most may hold together: scan both, then insert into one.
+// Often several at once, so that what one of them read is validated while another commits.
 class Phantom final : public Workload {
  public:
   explicit Phantom(const WorkloadContext& context) : Workload(context.world, "phantom") {}
 
   Task<void> Step(Hands* hands) override {
     const int suite = static_cast<int>(hands->random->Below(kSuites));
-    const int room = static_cast<int>(hands->random->Below(2));
-    const std::string guest = std::to_string(++last_guest_);
-    const auto result = co_await hands->database->TransactAsync(
-        [this, suite, room, guest](client::Transaction& txn) {
-          return Book(this, &txn, suite, room, guest);
-        },
-        {});
-    Count(result.status);
+    int open = hands->random->Chance(0.5) ? 1 : kAtOnce;
+    Promise<bool> all(*hands->executor);
+    TaskScope together(*hands->executor);
+    for (int i = open; i > 0; --i) together.Spawn(BookOne(hands, suite, &open, all));
+    co_await all.future();
   }
 
   Task<Status> Audit(Hands* hands) override {
@@ -103,6 +101,20 @@ class Phantom final : public Workload {
 
  private:
   static constexpr int kSuites = 3;
+  static constexpr int kAtOnce = 3;
+
+  Task<void> BookOne(Hands* hands, int suite, int* open, Promise<bool> all) {
+    const int room = static_cast<int>(hands->random->Below(2));
+    const std::string guest = std::to_string(++last_guest_);
+    const auto result = co_await hands->database->TransactAsync(
+        [this, suite, room, guest](client::Transaction& txn) {
+          return Book(this, &txn, suite, room, guest);
+        },
+        {});
+    Count(result.status);
+    if (--*open == 0) all.Set(true);
+  }
+
   static std::string Room(int suite, int room) {
     return SpreadKey("room", room * kSuites + suite, 2 * kSuites);
   }

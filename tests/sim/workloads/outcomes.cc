@@ -10,10 +10,16 @@ namespace {
 
 constexpr int kPair = 3;
 
+constexpr Duration kTimeout = 10s;
+
 struct Left {
   client::TxnHandle handle;
   std::string row;
 };
+
+std::string_view Name(const client::Outcome& outcome) {
+  return outcome == client::Outcome::kCommitted ? "COMMITTED" : "ABORTED";
+}
 
 // What both kinds share: the transactions that were left behind, and asking about them.
 class Outcomes : public Workload {
@@ -65,15 +71,15 @@ class Outcomes : public Workload {
   }
 
   Task<void> Ask(Hands* hands, Left left) {
-    const auto outcome = co_await hands->database->OutcomeAsync(left.handle, 10s);
+    const auto outcome = co_await hands->database->OutcomeAsync(left.handle, kTimeout);
     Count(outcome.status());
     if (!outcome.ok()) co_return;
-    const auto row = co_await hands->database->GetAsync(left.row, 10s);
+    const auto row = co_await hands->database->GetAsync(left.row, kTimeout);
     if (!row.ok()) co_return;
     const bool committed = *outcome == client::Outcome::kCommitted;
     if (row->has_value() == committed) co_return;
     Violation(fmt::format("A2: transaction {} was answered {}, but its row is {}",
-                          left.handle.txn_id.ToString(), committed ? "COMMITTED" : "ABORTED",
+                          left.handle.txn_id.ToString(), Name(*outcome),
                           committed ? "not there" : "there"));
   }
 
@@ -85,22 +91,46 @@ class ClientDeath final : public Outcomes {
   explicit ClientDeath(const WorkloadContext& context) : Outcomes(context.world, "client-death") {}
 
  private:
+  // What the client was told before it died; nothing: it did not hear.
+  using Told = std::optional<client::Outcome>;
+
   Task<void> LeaveOne(Hands* hands) override {
     const std::shared_ptr<client::Database::Session> session =
-        hands->database->Begin(false, GivenName(), 10s);
+        hands->database->Begin(false, GivenName(), kTimeout);
     const std::string row = NextRow();
+    Told told;
+    client::TxnHandle handle;
     {
       TaskScope process(*hands->executor);
-      process.Spawn(Commit(this, session, row));
+      process.Spawn(Commit(this, session, row, &told));
       co_await Sleep(*hands->executor, Duration(hands->random->Between(0, 20'000'000)));
+      handle = session->handle();
+      // Somebody else asks while it commits; the two must not be told different things.
+      if (!handle.anchor_key.empty() && hands->random->Chance(0.5)) {
+        const auto outcome = co_await hands->database->OutcomeAsync(handle, kTimeout);
+        if (!told) co_await Sleep(*hands->executor, 1s);
+        if (outcome.ok() && told && !(*outcome == told->state)) {
+          Violation(fmt::format("A1: transaction {} was {} to its client and {} to who asked",
+                                handle.txn_id.ToString(), Name(*told), Name(*outcome)));
+        }
+      }
     }
-    const client::TxnHandle handle = session->handle();
     if (!handle.anchor_key.empty()) left_.push_back({handle, row});
   }
   static Task<void> Commit(ClientDeath* self, std::shared_ptr<client::Database::Session> session,
-                           std::string row) {
+                           std::string row, Told* told) {
     if (!(co_await Stamp(self->name(), &session->transaction(), std::move(row))).ok()) co_return;
-    self->Count((co_await session->Commit(10s)).status);
+    const client::CommitResult result = co_await session->Commit(kTimeout);
+    switch (self->Count(result.status)) {
+      case history::Outcome::kOk:
+        *told = client::Outcome::kCommitted;
+        break;
+      case history::Outcome::kFail:
+        *told = client::Outcome::kAborted;
+        break;
+      case history::Outcome::kUnknown:
+        break;
+    }
   }
 };
 
