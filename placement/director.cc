@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/status_macros.h"
 #include "placement/orders.h"
@@ -100,8 +101,27 @@ void Director::FollowNodes() {
   for (const NodeId id : gone) view_.Remove(id);
 }
 
+// Who was its leader says so no more: nothing is begun for it, and nothing concluded from what was
+// said before, until another says that it leads.
+void Director::ForgetUnreported(const v1::HeartbeatRequest& request) {
+  const ClusterView::Node* node = view_.Find(NodeId(request.node().node_id()));
+  if (node == nullptr) return;
+  std::set<ShardId> silent(node->led.begin(), node->led.end());
+  silent.erase(kSelf);  // reported by its own leader alone
+  for (const v1::ShardReport& report : request.led_shards()) {
+    silent.erase(ShardId(report.shard().shard_id()));
+  }
+  for (const ShardId id : silent) {
+    ShardView shard = *view_.Find(id);
+    shard.leader = NodeId();
+    for (Replica& voter : shard.voters) voter.caught_up = false;
+    view_.Put(std::move(shard));
+  }
+}
+
 void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response) {
   FollowSettings();
+  ForgetUnreported(request);
   const Instant now = env_.Now();
   disks_[NodeId(request.node().node_id())] = {request.disk_free_bytes(), request.disk_total_bytes(),
                                               request.low_space()};
@@ -142,13 +162,16 @@ ShardView Director::PlacementView(raft::GroupHandle& group, NodeId self) const {
 }
 
 uint32_t Director::PlacementMembers(size_t now, NodeId without) const {
-  size_t nodes = 0;
+  size_t nodes = 0, with_lost = 0;
   for (const auto& [id, node] : view_.nodes()) {
-    const bool counts =
-        id != without && !node.view.draining && !Lost(view_, id, settings_.down_after, env_.Now());
-    nodes += counts ? 1 : 0;
+    if (id == without || node.view.draining) continue;
+    ++with_lost;
+    nodes += Lost(view_, id, settings_.down_after, env_.Now()) ? 0 : 1;
   }
-  return nodes >= 5 ? 5 : nodes >= 3 ? 3 : static_cast<uint32_t>(std::min(now, nodes));
+  if (nodes >= 3) return nodes >= 5 ? 5 : 3;
+  // Of three one that is lost stays, if nobody can take its place: without it the next loss would
+  // end the group for good, although the lost one may be back.
+  return static_cast<uint32_t>(std::min({now, with_lost, size_t{3}}));
 }
 
 bool Director::Round(raft::GroupHandle& group, NodeId self) {

@@ -64,6 +64,7 @@ class Director {
   };
 
   void FollowNodes();
+  void ForgetUnreported(const v1::HeartbeatRequest& request);
   // What the map has, until its leaders report: who stands where, and who leads is not known.
   void SeedShards();
   void FollowSettings();

@@ -80,7 +80,8 @@ Status CarryOut(raft::GroupHandle& group, uint64_t membership_version,
                               order.membership_version(), membership_version));
   }
   const raft::Configuration now = group.configuration();
-  if (now.joint()) return Status(Code::kFailedPrecondition, "a change of members is under way");
+  // An order comes again until it is seen to be done: a change that is on its way is no refusal.
+  if (now.joint() || group.configuration_index() > group.applied_index()) return Status::Ok();
   Nodes voters = now.voters;
   Nodes learners = now.learners;
   switch (order.step_case()) {

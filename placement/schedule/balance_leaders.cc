@@ -22,7 +22,7 @@ class LeaderBalancer {
  public:
   explicit LeaderBalancer(const Situation& situation) : board_(situation) {
     for (const Place& place : board_.places()) {
-      if (place.stays()) nodes_.push_back(&place);
+      if (place.leads()) nodes_.push_back(&place);
     }
   }
 
@@ -71,7 +71,7 @@ class LeaderBalancer {
   }
   bool CanLead(const Replica& voter) const {
     const Place* place = board_.Find(voter.node);
-    return voter.caught_up && place != nullptr && place->stays();
+    return voter.caught_up && place != nullptr && place->leads();
   }
   template <class Look>  // bool(const ShardView&, NodeId other): false: enough
   void WalkLed(NodeId leader, const Look& look);
@@ -85,7 +85,7 @@ class LeaderBalancer {
   bool EvenRequestsOf(NodeId from);
 
   Board board_;
-  std::vector<const Place*> nodes_;  // that stay
+  std::vector<const Place*> nodes_;  // that lead
   size_t looks_ = kLooksMax;
 };
 
@@ -122,7 +122,7 @@ void LeaderBalancer::Pull(NodeId to) {
     const Replica* voter = shard.Voter(to);
     const Place* leader = board_.Find(shard.leader);
     if (voter == nullptr || !CanLead(*voter) || !Free(shard) || leader == nullptr) continue;
-    if (leader->id == to || !leader->stays() || leader->leaders() <= board_.mean().leaders)
+    if (leader->id == to || !leader->leads() || leader->leaders() <= board_.mean().leaders)
       continue;
     if (!Apart(leader->leaders(), At(to).leaders())) continue;
     HandOver({&shard, to},

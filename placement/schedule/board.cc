@@ -42,7 +42,7 @@ Board::Board(const Situation& situation) : situation_(situation), under_way_(sit
   }
   if (mean_.nodes == 0) return;
   const double nodes = static_cast<double>(mean_.nodes);
-  double weights = 0;
+  double weights = 0, leading = 0;
   for (Place& place : places_) {
     if (known && place.node->view.total_bytes != 0) {
       place.weight = std::clamp(static_cast<double>(place.node->view.total_bytes) / (total / nodes),
@@ -52,13 +52,15 @@ Board::Board(const Situation& situation) : situation_(situation), under_way_(sit
     weights += place.weight;
     mean_.replicas += place.replicas() * place.weight;
     mean_.bytes += place.bytes() * place.weight;
+    if (!place.leads()) continue;
+    ++leading;
     mean_.leaders += place.leaders();
     mean_.requests += place.requests();
   }
   mean_.replicas /= weights;
   mean_.bytes /= weights;
-  mean_.leaders /= nodes;
-  mean_.requests /= nodes;
+  mean_.leaders /= std::max(1.0, leading);
+  mean_.requests /= std::max(1.0, leading);
 }
 
 const Board::Place* Board::Find(NodeId node) const {
@@ -224,7 +226,7 @@ NodeId Board::ChooseHeir(const ShardView& shard, NodeId leaving) const {
     const Place* place = Find(voter.node);
     if (voter.node == leaving || !voter.caught_up || place == nullptr) continue;
     if (place->node->view.liveness != Liveness::kUp) continue;
-    const auto rank = [](const Place& p) { return std::pair(p.node->view.draining, p.leaders()); };
+    const auto rank = [](const Place& p) { return std::pair(!p.leads(), p.leaders()); };
     if (best == nullptr || rank(*place) < rank(*best)) best = place;
   }
   return best == nullptr ? NodeId() : best->id;

@@ -29,8 +29,10 @@ class Board {
     double requests() const { return node->load.requests + under_way.load.requests; }
     // Up and to stay: the mean is taken over these.
     bool stays() const { return node->view.liveness == Liveness::kUp && !node->view.draining; }
+    // One that is short of space gives what it leads away by itself.
+    bool leads() const { return stays() && !node->view.low_space; }
   };
-  // Of those that stay, per weight.
+  // Of those that stay, per weight; leaders and requests of those that lead.
   struct Mean {
     double replicas = 0;
     double bytes = 0;

@@ -54,11 +54,11 @@ Step ToOrder(const ClusterView& view, const ShardView& shard, const Operator& op
   for (const Replica& voter : shard.voters) {
     if (voter.node == op.from || CheckChange(view, shard, TransferLeader{voter.node})) continue;
     const NodeView& node = view.Find(voter.node)->view;
-    // As it was planned, if that can be; never to who is being drained, if another can.
-    const int64_t rank =
-        voter.node == transfer->to && !node.draining
-            ? 0
-            : 1 + view.Find(voter.node)->load.leaders + (node.draining ? 1 << 30 : 0);
+    // As it was planned, if that can be; to who hands it on again only if no other can.
+    const bool passes_on = node.draining || node.low_space;
+    const int64_t rank = voter.node == transfer->to && !passes_on
+                             ? 0
+                             : 1 + view.Find(voter.node)->load.leaders + (passes_on ? 1 << 30 : 0);
     if (least >= 0 && rank >= least) continue;
     best = voter.node;
     least = rank;
@@ -223,7 +223,10 @@ void OperatorTable::Sweep(const ClusterView& view, const Settings& settings, Ins
       continue;
     }
     const bool catches_up = CatchesUp(status, *shard);
-    const Duration limit = catches_up ? settings.learner_timeout : settings.step_timeout;
+    // By its size, too: a large state takes long however well it goes.
+    const Duration copying =
+        settings.learner_timeout + std::chrono::seconds(shard->bytes / kCopiedPerSecondMin);
+    const Duration limit = catches_up ? copying : settings.step_timeout;
     if (now - status.step_began < limit) {
       ++it;
       continue;

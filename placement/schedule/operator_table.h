@@ -67,6 +67,8 @@ class OperatorTable {
  public:
   static constexpr size_t kEndedMax = 1000;
   static constexpr size_t kRefusalsMax = 5;  // of one step; then the operator ends
+  // What slower a copy is, is given up (placement.learner_timeout comes on top).
+  static constexpr uint64_t kCopiedPerSecondMin = 1 << 20;
   static constexpr Duration kAvoidFor = std::chrono::minutes(30);  // a node that did not catch up
 
   // Told what becomes of each operator: that it begins and why, that it is done, or why it ended.

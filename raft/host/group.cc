@@ -253,6 +253,14 @@ void Group::Step(Message message) {
   if (quarantined()) return StepQuarantined(message);
   const Instant now = rt_.env.Now();
   if (message.from == soft_.leader) HeardOfLeader(now);
+  // Without a state nothing is applied, and so nothing of the log can go: it must not grow for as
+  // long as the installation takes. The leader sends again what was not answered.
+  const auto* append = std::get_if<AppendEntries>(&message.body);
+  if (replacing_ && held_bytes_ > rt_.options.snapshot_log_bytes_max && append != nullptr &&
+      !append->entries.empty()) {
+    rt_.metrics.refused.Add();
+    return;
+  }
   const bool refused =
       std::holds_alternative<AppendEntriesResponse>(message.body) && message.term > node_->term();
   const bool led = node_->leader();
@@ -408,6 +416,7 @@ void Group::Carry(Ready ready) {
   if (ready.persist_id != 0) Persist(&ready);
   if (!ready.committed.empty()) {
     if (replacing_) {
+      for (const Entry& entry : ready.committed) held_bytes_ += entry.payload.size();
       std::move(ready.committed.begin(), ready.committed.end(), std::back_inserter(held_));
     } else {
       Apply(std::move(ready.committed));

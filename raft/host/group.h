@@ -292,6 +292,7 @@ class Group final : public GroupHandle {
   // The state is being replaced, and there is none: nothing is applied.
   bool replacing_ = false;
   std::vector<Entry> held_;  // committed meanwhile
+  size_t held_bytes_ = 0;
   std::unique_ptr<SnapshotReceiver> receiver_;
   bool erased_ = false;          // nothing of the old state is left
   bool waits_for_room_ = false;  // or for its next turn

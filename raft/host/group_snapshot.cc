@@ -70,7 +70,9 @@ void Group::SendSnapshot(ReplicaId to, uint64_t stream_id) {
   if (paused || replacing_) return node_->SnapshotSent(to, false, applied_);
   // A state that is still being sent elsewhere will do for a follower: its log goes on behind it.
   const auto source = source_.lock();
-  if (!wanted && source != nullptr && source->meta.index + 1 >= node_->first_index() &&
+  // Not one from before it was a member: that would tell it that it is none.
+  if (!wanted && source != nullptr && IsMember(source->meta.configuration, to) &&
+      source->meta.index + 1 >= node_->first_index() &&
       window_.BytesAbove(source->meta.index) < rt_.options.snapshot_log_bytes_max / 4) {
     return StartStream(to, stream_id, source);
   }
@@ -511,6 +513,7 @@ void Group::AfterInstall(bool reset) {
   // What the machine was not told while it had no state.
   if (const SoftState now = node_->soft_state(); now != soft_) OnSoftState(now);
   std::vector<Entry> held = std::exchange(held_, {});
+  held_bytes_ = 0;
   std::erase_if(held, [&](const Entry& entry) { return entry.index <= meta.index; });
   CHECK(!reset || held.empty(), "group {}: entries behind a snapshot that the log did not have",
         id_);
@@ -551,6 +554,7 @@ void Group::Quarantine(std::string why) {
 
 void Group::DropCore() {
   held_.clear();
+  held_bytes_ = 0;
   receiver_.reset();
   node_ = MakeNode(InitialState(), false);
   OnSoftState({Role::kFollower, quarantine_term_, ReplicaId()});

@@ -194,6 +194,8 @@ void GroupMeta::AddChange(LogIndex index, Configuration configuration, LogIndex 
   const auto above = std::find_if(changes.begin(), changes.end(),
                                   [&](const Change& change) { return change.index > mark; });
   if (above - changes.begin() > 1) changes.erase(changes.begin(), std::prev(above));
+  // A log that hardly grows keeps its mark for long. Of what is older than these, nobody is told.
+  if (changes.size() > kChangesMax) changes.erase(changes.begin());
 }
 
 Configuration GroupMeta::At(LogIndex index) const {

@@ -125,7 +125,7 @@ void SnapshotSender::Pump() {
   const Instant now = env_.Now();
   const bool tried = tries_ >= kStreamTries || MUTANT("raft-snapshot-held-counts");
   if (tried && now - silent_since_ >= kStreamTimeout) return Finish(Outcome::kSilent);
-  if (sent_ > 0 && now - std::max(progress_at_, sent_at_) >= kStreamStalledMax) {
+  if (sent_ > 0 && now - progress_at_ >= kStreamStalledMax) {
     return Finish(Outcome::kSilent);
   }
   ReadAhead();
@@ -161,6 +161,7 @@ size_t SnapshotSender::SendOne() {
   sent_at_ = env_.Now();
   if (next_ == First() && tries_++ == 0) silent_since_ = sent_at_;
   ++next_;
+  if (next_ > sent_) progress_at_ = sent_at_;
   sent_ = std::max(sent_, next_);
   const size_t bytes = chunk.data.size();
   transport_.SendChunk(route_.to, std::move(chunk));

@@ -26,7 +26,10 @@ Fate FateOf(const ReplicaStanding& replica) {
                    !replica.newest.joint();
   const bool committed = replica.newest_index <= replica.applied_index ||
                          MUTANT("replica-destroyed-before-its-removal-is-committed");
-  if (out && committed) return {fmt::format("its log says so at {}", replica.newest_index)};
+  // Its log may be a snapshot from before it became a member, with the rest on its way.
+  const bool comes = replica.in_map && replica.map_index > replica.newest_index.value();
+  if (out && committed && !comes)
+    return {fmt::format("its log says so at {}", replica.newest_index)};
   // Equal: its log has the entry, and nobody tells it any more that it is committed.
   const bool newer = replica.map_index != 0 && replica.map_index >= replica.newest_index.value();
   if (!newer || replica.in_map) return {};

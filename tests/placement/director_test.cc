@@ -200,6 +200,18 @@ TEST_F(Director, NoNodeIsRemovedWhileSomeShardHasNotReported) {
   EXPECT_THAT(later.error().message(), HasSubstr("shard 2"));
 }
 
+// Its replica may be quarantined: what was reported before is no reason to call anything safe.
+TEST_F(Director, AShardThatIsNoLongerReportedIsLedByNobody) {
+  AddNode();
+  Set("placement.pause", "balance-replicas,balance-leaders,rules");
+  reporting_.Run(3, 4);
+  reporting_.leaders()[2] = 0;
+  reporting_.Run(2, 4);
+  const v1::PlacementResponse removed = Remove(4);
+  EXPECT_EQ(removed.error().code(), v1::UNAVAILABLE);
+  EXPECT_THAT(removed.error().message(), HasSubstr("shard 2"));
+}
+
 TEST_F(Director, ARemovedNodeIsToldSo) {
   AddNode();
   Set("placement.pause", "balance-replicas,balance-leaders,rules");

@@ -40,6 +40,16 @@ TEST(ReplicaFate, ItsOwnLogIsEnoughOnceTheRemovalIsCommitted) {
   EXPECT_FALSE(Goes(replica)) << "another leader may still take the entry back";
 }
 
+// A snapshot from before it became a member, with the entry that adds it on its way.
+TEST(ReplicaFate, ItsOwnLogIsNotEnoughIfTheMapKnowsALaterEntry) {
+  ReplicaStanding replica = Member();
+  replica.newest.voters = {NodeId(1), NodeId(2)};
+  replica.map_index = 21;
+  EXPECT_FALSE(Goes(replica));
+  replica.map_index = 20;
+  EXPECT_TRUE(Goes(replica));
+}
+
 TEST(ReplicaFate, WhoLeavesInAJointChangeStaysUntilItIsOver) {
   ReplicaStanding replica = Member();
   replica.newest.voters = {NodeId(1), NodeId(2), NodeId(4)};

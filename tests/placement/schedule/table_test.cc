@@ -266,6 +266,27 @@ TEST(ScheduleBalance, ALeadershipThatIsDearStays) {
   EXPECT_EQ(proposals.operators[0].shard, ShardId(2));
 }
 
+// It gives what it leads away by itself.
+TEST(ScheduleBalance, WhoIsShortOfSpaceIsGivenNoLeadership) {
+  SmallCluster c(3);
+  for (uint64_t id = 1; id <= 6; ++id) {
+    ShardView shard = MakeShard(id, {1, 2, 3});
+    shard.leader = NodeId(1 + id % 2);
+    c.view.Put(shard);
+  }
+  NodeView low = UpNode(3);
+  low.low_space = true;
+  c.view.Put(low);
+  EXPECT_THAT(BalanceLeaders(c.Now()).operators, IsEmpty());
+  EXPECT_EQ(PlanTransfer(c.Now(), ShardId(1), NodeId())->to, NodeId(1));
+  NodeView drained = UpNode(2);
+  drained.draining = true;
+  c.view.Put(drained);
+  for (const Operator& op : Drain(c.Now()).operators) EXPECT_EQ(op.to, NodeId(1));
+  c.view.Put(UpNode(3));
+  EXPECT_FALSE(BalanceLeaders(c.Now()).operators.empty());
+}
+
 TEST(ScheduleBalance, HandsOverByWayOfOthersIfNoShardIsShared) {
   SmallCluster c(4);
   c.settings.replication_factor = 2;

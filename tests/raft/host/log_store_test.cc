@@ -226,6 +226,18 @@ TEST(GroupMeta, SurvivesItsEncoding) {
   EXPECT_FALSE(GroupMeta::Decode(bytes + "x", &decoded));
 }
 
+// Of a log that hardly grows, whose mark stays where it is.
+TEST(GroupMeta, KeepsABoundedNumberOfChanges) {
+  GroupMeta meta;
+  for (uint64_t i = 1; i <= 3000; ++i) {
+    meta.AddChange(LogIndex(i), Members({1, 2 + i % 2}), LogIndex(0));
+  }
+  GroupMeta again;
+  ASSERT_TRUE(GroupMeta::Decode(meta.Encode(), &again));
+  EXPECT_EQ(again.changes.back().index, LogIndex(3000));
+  EXPECT_EQ(again.At(LogIndex(2999)), Members({1, 3}));
+}
+
 TEST(GroupMeta, KeepsTheNewestConfigurationAtOrBelowTheMark) {
   GroupMeta meta;
   meta.AddChange(LogIndex(1), Members({1}), LogIndex(0));

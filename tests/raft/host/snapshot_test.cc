@@ -441,6 +441,15 @@ TEST_F(StreamTest, WhoAnswersIsNotSilent) {
   EXPECT_EQ(outcome_, Outcome::kSilent);
 }
 
+TEST_F(StreamTest, WhoAnswersAndTakesNothingIsGivenUp) {
+  StartSender();
+  for (Duration passed(0); passed < kStreamStalledMax + 2s && !outcome_; passed += 1s) {
+    sender_->OnAck(Ack(0));
+    env_.executor.RunFor(1s);
+  }
+  EXPECT_EQ(outcome_, Outcome::kSilent);
+}
+
 // An ack of the beginning that comes late: the stream goes back, and on from where the receiver is.
 TEST_F(StreamTest, GoesBackAndOnFromWhereTheReceiverIs) {
   StartSender();
