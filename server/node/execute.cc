@@ -164,8 +164,8 @@ Task<Status> RunOnce(std::shared_ptr<Execution> execution, client::Transaction* 
 }
 
 // For what it writes, as long as the whole transaction takes.
-Task<Status> TakeTurn(FetchTurns* writes, std::shared_ptr<Execution> execution,
-                      std::unique_ptr<FetchTurns::Turn>* turn) {
+Task<Status> TakeTurn(ByteTurns* writes, std::shared_ptr<Execution> execution,
+                      std::unique_ptr<ByteTurns::Turn>* turn) {
   const size_t bytes = execution->request.ByteSizeLong();
   *turn = co_await writes->TakeExactly(execution->call.client, bytes, kWritePatience);
   co_return Status::Ok();
@@ -201,14 +201,14 @@ Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, PublicTu
   const auto closure = [execution](client::Transaction& transaction) {
     return RunOnce(execution, &transaction);
   };
-  std::unique_ptr<FetchTurns::Turn> turn;
+  std::unique_ptr<ByteTurns::Turn> turn;
   client::CommitResult result = {};
   const bool writes = Writes(execution->request);
   if (writes && !execution->request.txn_id().empty()) {
     options.name = *GivenName::FromBytes(execution->request.txn_id());
     options.name_key = FirstWritten(execution->request);
   }
-  if (writes && !FetchTurns::NeedsNone(execution->request.ByteSizeLong())) {
+  if (writes && !ByteTurns::NeedsNone(execution->request.ByteSizeLong())) {
     result.status =
         co_await BreakOff(env, execution->call.gone, deadline, Promise<Status>(env.executor),
                           TakeTurn(&turns->writes, execution, &turn));

@@ -7,12 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/byte_turns.h"
 #include "base/env.h"
 #include "base/limits.h"
 #include "base/task.h"
 #include "client/database.h"
 #include "quorate/v1/client.pb.h"
-#include "server/node/fetch_turns.h"
 #include "server/node/public_call.h"
 #include "txn/key_span.h"
 
@@ -21,10 +21,14 @@ namespace quorate::server {
 // Of large reads, and of transactions that write much, which may take a while to get through the
 // logs.
 struct PublicTurns {
-  explicit PublicTurns(Env& env) : reads(env), writes(env, limits::kWriteBytesMax) {}
-  FetchTurns reads;
-  FetchTurns writes;
+  explicit PublicTurns(Env& env)
+      : reads(env, limits::kFetchBytesMax), writes(env, limits::kWriteBytesMax) {}
+  ByteTurns reads;
+  ByteTurns writes;
 };
+// Fetching takes so long at most, or waits for a shard that has no leader.
+inline constexpr Duration kFetchPatience = 2s;
+inline constexpr Duration kLockedFetchPatience = 50ms;
 inline constexpr Duration kWritePatience = 5s;
 
 // Conditions and operations, atomically: all conditions hold in the snapshot that the operations
@@ -39,7 +43,7 @@ Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, PublicTu
 class Fetch {
  public:
   // `held`: of `holding`, for what is to come.
-  Fetch(std::unique_ptr<FetchTurns::Turn> turn, std::shared_ptr<Holding> holding, size_t held)
+  Fetch(std::unique_ptr<ByteTurns::Turn> turn, std::shared_ptr<Holding> holding, size_t held)
       : turn_(std::move(turn)), holding_(std::move(holding)), held_(held) {}
   Fetch(Fetch&&) = default;
   ~Fetch() { Free(); }
@@ -54,7 +58,7 @@ class Fetch {
     if (holding_ != nullptr) holding_->Shrink(std::exchange(held_, 0));
   }
 
-  std::unique_ptr<FetchTurns::Turn> turn_;
+  std::unique_ptr<ByteTurns::Turn> turn_;
   std::shared_ptr<Holding> holding_;
   size_t held_;
 };
@@ -63,7 +67,7 @@ class Fetch {
 class AnswerRoom {
  public:
   // `turns` outlives it.
-  AnswerRoom(const PublicCall& call, FetchTurns* turns)
+  AnswerRoom(const PublicCall& call, ByteTurns* turns)
       : holding_(call.holding), client_(call.client), turns_(turns) {}
   // Waits until at most `at_most` bytes may be fetched. OVERLOADED: the client holds too much for
   // anything to be fetched for it.
@@ -78,7 +82,7 @@ class AnswerRoom {
  private:
   std::shared_ptr<Holding> holding_;
   const std::string client_;
-  FetchTurns* const turns_;
+  ByteTurns* const turns_;
   size_t used_ = 0;
 };
 

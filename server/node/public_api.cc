@@ -460,8 +460,8 @@ Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest reque
   }
   const Use use(this, *session);
   const Instant deadline = env_.Now() + timeout;
-  std::unique_ptr<FetchTurns::Turn> turn;
-  if (!FetchTurns::NeedsNone((*session)->memory.amount())) {
+  std::unique_ptr<ByteTurns::Turn> turn;
+  if (!ByteTurns::NeedsNone((*session)->memory.amount())) {
     const quorate::Status waited = co_await BreakOff(
         env_, call.gone, deadline, *(*session)->interrupt, TakeTurn(session->get(), call, &turn));
     if (!waited.ok()) {
@@ -483,7 +483,7 @@ Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest reque
 }
 
 Task<quorate::Status> PublicApi::TakeTurn(Session* session, PublicCall call,
-                                          std::unique_ptr<FetchTurns::Turn>* turn) {
+                                          std::unique_ptr<ByteTurns::Turn>* turn) {
   const size_t bytes = session->memory.amount() / kWriteCopies;
   *turn = co_await turns_.writes.TakeExactly(call.client, bytes, kWritePatience);
   co_return quorate::Status::Ok();

@@ -9,7 +9,7 @@
 // The door, before anything else: a request is judged, then held against the bounds that clients
 // share (shared_bound.h). Whoever holds too much is told OVERLOADED, and if sessions are what the
 // node is full of, those that nobody has used for a while end first. Large reads take turns
-// (fetch_turns.h).
+// (base/byte_turns.h).
 //
 // Threads: executor's thread only.
 #pragma once
@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 
+#include "base/byte_turns.h"
 #include "base/env.h"
 #include "base/limits.h"
 #include "base/task.h"
@@ -26,7 +27,6 @@
 #include "quorate/v1/admin.pb.h"
 #include "quorate/v1/client.pb.h"
 #include "server/node/execute.h"
-#include "server/node/fetch_turns.h"
 #include "server/node/public_call.h"
 #include "server/node/session_answers.h"
 #include "server/node/shared_bound.h"
@@ -104,7 +104,7 @@ class PublicApi {
                                  v1::SessionScanResponse* response);
   // For what its transaction writes.
   Task<quorate::Status> TakeTurn(Session* session, PublicCall call,
-                                 std::unique_ptr<FetchTurns::Turn>* turn);
+                                 std::unique_ptr<ByteTurns::Turn>* turn);
   Task<quorate::Status> SendPages(v1::ScanAllRequest request, PublicCall call, PageSink* sink);
   Task<quorate::Status> SendPage(AnswerRoom* room, PublicCall call, PageSink* sink, Pages* pages,
                                  client::ScanPage page);

@@ -6,10 +6,10 @@
 #include <set>
 #include <utility>
 
+#include "base/byte_turns.h"
 #include "base/limits.h"
 #include "base/turns.h"
 #include "client/route/grpc_channel.h"
-#include "server/node/fetch_turns.h"
 
 namespace quorate::server {
 namespace {
@@ -17,6 +17,7 @@ namespace {
 // A batch of answers is closed at this size; what comes after it on the stream waits for it.
 constexpr size_t kBatchBytes = 512 << 10;
 constexpr size_t kSmallBytes = 64 << 10;  // limits::kPeerCallBytesMax counts what is larger
+constexpr Duration kReadPatience = 2s;    // a read takes so long at most, or waits for a lock
 
 struct CallsStream;
 
@@ -26,7 +27,7 @@ struct Calls {
 
   size_t unsent_bytes = 0;  // answers of all
   std::set<CallsStream*> streams;
-  FetchTurns reads;
+  ByteTurns reads;
   uint64_t opened = 0;
   // Their large requests that are being handled, shared by streams.
   std::shared_ptr<SharedBound> requests = std::make_shared<SharedBound>(limits::kPeerCallBytesMax);
@@ -94,9 +95,9 @@ v1::NodeResponse Refused(v1::ErrorCode code, std::string message) {
 Task<void> HandleCall(std::shared_ptr<CallsStream> stream, std::string cluster_id, uint64_t to_node,
                       uint64_t id, v1::NodeRequest request, std::unique_ptr<Holding> held) {
   // Whoever reads much waits for its turn among streams.
-  std::unique_ptr<FetchTurns::Turn> turn;
+  std::unique_ptr<ByteTurns::Turn> turn;
   if (request.has_read()) {
-    turn = co_await stream->all->reads.Take(stream->name, limits::kScanBytesMax);
+    turn = co_await stream->all->reads.Take(stream->name, limits::kScanBytesMax, kReadPatience);
   }
   v1::NodeResponse response =
       co_await stream->core->node.Handle(std::move(cluster_id), to_node, std::move(request));

@@ -1,4 +1,4 @@
-#include "server/node/fetch_turns.h"
+#include "base/byte_turns.h"
 
 #include <gtest/gtest.h>
 
@@ -10,13 +10,14 @@
 #include "base/random.h"
 #include "tests/support/test_env.h"
 
-namespace quorate::server {
+namespace quorate {
 namespace {
 
 constexpr size_t kMib = 1 << 20;
+constexpr Duration kPatience = 2s;
 
 // Each fetch takes a while, and brings what its client's do.
-class FetchTurnsTest : public testing::Test {
+class ByteTurnsTest : public testing::Test {
  protected:
   struct Fetched {
     std::string client;
@@ -27,8 +28,8 @@ class FetchTurnsTest : public testing::Test {
   void Fetch(const std::string& client, size_t brings, Duration takes = 10ms) {
     scope.Spawn(Run(this, client, brings, takes));
   }
-  static Task<void> Run(FetchTurnsTest* test, std::string client, size_t brings, Duration takes) {
-    const auto turn = co_await test->turns.Take(client, 2 * kMib);
+  static Task<void> Run(ByteTurnsTest* test, std::string client, size_t brings, Duration takes) {
+    const auto turn = co_await test->turns.Take(client, 2 * kMib, kPatience);
     test->most_held = std::max(test->most_held, test->turns.held_bytes());
     ++test->running;
     co_await Sleep(test->env.executor, takes);
@@ -36,8 +37,8 @@ class FetchTurnsTest : public testing::Test {
     turn->Brought(brings);
     test->done.push_back({client, brings, test->env.executor.Now()});
   }
-  static Task<void> TakeExactly(FetchTurns* turns, std::string client, size_t bytes,
-                                std::vector<std::unique_ptr<FetchTurns::Turn>>* held) {
+  static Task<void> TakeExactly(ByteTurns* turns, std::string client, size_t bytes,
+                                std::vector<std::unique_ptr<ByteTurns::Turn>>* held) {
     held->push_back(co_await turns->TakeExactly(std::move(client), bytes, 60s));
   }
   size_t DoneBy(const std::string& client) const {
@@ -46,14 +47,14 @@ class FetchTurnsTest : public testing::Test {
   }
 
   TestEnv env;
-  FetchTurns turns{env.env, 4 * kMib};
+  ByteTurns turns{env.env, 4 * kMib};
   int running = 0;
   size_t most_held = 0;
   std::vector<Fetched> done;
   TaskScope scope{env.executor};  // last: its frames use the rest
 };
 
-TEST_F(FetchTurnsTest, NoMoreIsFetchedAtOnceThanTheBound) {
+TEST_F(ByteTurnsTest, NoMoreIsFetchedAtOnceThanTheBound) {
   for (int i = 0; i < 100; ++i) Fetch("a", kMib);
   env.executor.RunFor(5ms);
   EXPECT_EQ(running, 4);
@@ -64,7 +65,7 @@ TEST_F(FetchTurnsTest, NoMoreIsFetchedAtOnceThanTheBound) {
   EXPECT_EQ(turns.held_bytes(), 0u);
 }
 
-TEST_F(FetchTurnsTest, WhoHadLittleIsNotBehindWhoAsksForEverything) {
+TEST_F(ByteTurnsTest, WhoHadLittleIsNotBehindWhoAsksForEverything) {
   for (int i = 0; i < 1000; ++i) Fetch("greedy", kMib);
   env.executor.RunFor(100ms);
   Fetch("honest", kMib);
@@ -73,7 +74,7 @@ TEST_F(FetchTurnsTest, WhoHadLittleIsNotBehindWhoAsksForEverything) {
   EXPECT_LT(done.size(), 100u);
 }
 
-TEST_F(FetchTurnsTest, WhoAlwaysAsksGetsAsMuchAsAnother) {
+TEST_F(ByteTurnsTest, WhoAlwaysAsksGetsAsMuchAsAnother) {
   for (int i = 0; i < 500; ++i) Fetch("a", kMib);
   for (int i = 0; i < 500; ++i) Fetch(i % 2 == 0 ? "b" : "c", kMib);
   env.executor.RunFor(1s);
@@ -83,7 +84,7 @@ TEST_F(FetchTurnsTest, WhoAlwaysAsksGetsAsMuchAsAnother) {
   }
 }
 
-TEST_F(FetchTurnsTest, WhatBringsLittleNeedsNoTurn) {
+TEST_F(ByteTurnsTest, WhatBringsLittleNeedsNoTurn) {
   for (int i = 0; i < 8; ++i) {
     Fetch("honest", 100);
     env.executor.RunFor(20ms);
@@ -100,20 +101,20 @@ TEST_F(FetchTurnsTest, WhatBringsLittleNeedsNoTurn) {
   EXPECT_LE(running, 4);
 }
 
-TEST_F(FetchTurnsTest, WhatTakesLongIsInNobodysWay) {
+TEST_F(ByteTurnsTest, WhatTakesLongIsInNobodysWay) {
   for (int i = 0; i < 4; ++i) Fetch("waits for a lock", kMib, 60s);
   Fetch("honest", kMib);
   env.executor.RunFor(200ms);
   EXPECT_EQ(DoneBy("honest"), 0u);
-  env.executor.RunFor(kFetchPatience);
+  env.executor.RunFor(kPatience);
   EXPECT_EQ(DoneBy("honest"), 1u);
   env.executor.RunFor(60s);
   EXPECT_EQ(done.size(), 5u);
   EXPECT_EQ(turns.held_bytes(), 0u);
 }
 
-TEST_F(FetchTurnsTest, WhatIsLargerThanTheBoundGoesAlone) {
-  std::vector<std::unique_ptr<FetchTurns::Turn>> held;
+TEST_F(ByteTurnsTest, WhatIsLargerThanTheBoundGoesAlone) {
+  std::vector<std::unique_ptr<ByteTurns::Turn>> held;
   for (const size_t bytes : {kMib, 9 * kMib, kMib, size_t{100}}) {
     scope.Spawn(TakeExactly(&turns, "c" + std::to_string(bytes), bytes, &held));
   }
@@ -129,8 +130,8 @@ TEST_F(FetchTurnsTest, WhatIsLargerThanTheBoundGoesAlone) {
 }
 
 // What a client waited for in vain it has not had.
-TEST_F(FetchTurnsTest, WhoeverGivesUpIsServedNoLaterForIt) {
-  std::vector<std::unique_ptr<FetchTurns::Turn>> held;
+TEST_F(ByteTurnsTest, WhoeverGivesUpIsServedNoLaterForIt) {
+  std::vector<std::unique_ptr<ByteTurns::Turn>> held;
   scope.Spawn(TakeExactly(&turns, "slow", 4 * kMib, &held));
   env.executor.RunFor(1ms);
   ASSERT_EQ(held.size(), 1u);
@@ -147,7 +148,7 @@ TEST_F(FetchTurnsTest, WhoeverGivesUpIsServedNoLaterForIt) {
   EXPECT_EQ(DoneBy("impatient"), 1u);
 }
 
-TEST_F(FetchTurnsTest, WhoeverGivesUpLeavesNothingBehind) {
+TEST_F(ByteTurnsTest, WhoeverGivesUpLeavesNothingBehind) {
   Random random(1);
   std::list<std::unique_ptr<TaskScope>> scopes;
   for (int step = 0; step < 3000; ++step) {
@@ -169,4 +170,4 @@ TEST_F(FetchTurnsTest, WhoeverGivesUpLeavesNothingBehind) {
 }
 
 }  // namespace
-}  // namespace quorate::server
+}  // namespace quorate

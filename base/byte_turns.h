@@ -1,8 +1,8 @@
-// FetchTurns: bounds what a node fetches from shards (or writes to them, which takes turns of its
-// own) at once for its clients, however many ask. What is small goes at once. What may be large
-// waits for its turn, and the next turn is that of the client which had the least so far: whoever
-// asks for everything is in nobody's way but its own. (Start-time fair queueing: Goyal, Vin, Cheng
-// 1996.)
+// ByteTurns: bounds how much of something large is under way at once, however many ask: what a node
+// fetches from shards for its clients, what they write, what its logs take in. What is small goes
+// at once. What may be large waits for its turn, and the next turn is that of the client which had
+// the least so far: whoever asks for everything is in nobody's way but its own. (Start-time fair
+// queueing: Goyal, Vin, Cheng 1996.)
 //
 // How much a read brings is known when it is there. A client is taken to go on as it did: as much
 // as its largest fetch of late, and a whole value before the first.
@@ -24,18 +24,14 @@
 #include "base/limits.h"
 #include "base/task.h"
 
-namespace quorate::server {
+namespace quorate {
 
-// Fetching takes so long at most, or waits for a shard that has no leader.
-inline constexpr Duration kFetchPatience = 2s;
-inline constexpr Duration kLockedFetchPatience = 50ms;
-
-class FetchTurns {
+class ByteTurns {
  public:
   // Given back with the object; waited for in vain if destroyed before it was granted.
   class Turn {
    public:
-    Turn(FetchTurns* turns, std::string client, size_t bytes, Duration ends_after);
+    Turn(ByteTurns* turns, std::string client, size_t bytes, Duration ends_after);
     Turn(const Turn&) = delete;
     ~Turn() { End(); }
     // What the fetch is taken to bring.
@@ -44,10 +40,10 @@ class FetchTurns {
     void Brought(size_t bytes);
 
    private:
-    friend class FetchTurns;
+    friend class ByteTurns;
     void End();
 
-    FetchTurns* const turns_;
+    ByteTurns* const turns_;
     const std::string client_;
     const size_t bytes_;
     const Duration ends_after_;
@@ -58,14 +54,12 @@ class FetchTurns {
   };
 
   // `env` outlives the object, which outlives its turns.
-  explicit FetchTurns(Env& env, size_t bytes_max = limits::kFetchBytesMax)
-      : env_(env), bytes_max_(bytes_max) {}
-  FetchTurns(const FetchTurns&) = delete;
+  ByteTurns(Env& env, size_t bytes_max) : env_(env), bytes_max_(bytes_max) {}
+  ByteTurns(const ByteTurns&) = delete;
 
   // Waits for the turn to fetch something of at most `at_most` bytes for `client`. It ends by
   // itself after `ends_after`: soon, if what is fetched has to wait for a lock first.
-  Task<std::unique_ptr<Turn>> Take(std::string client, size_t at_most,
-                                   Duration ends_after = kFetchPatience);
+  Task<std::unique_ptr<Turn>> Take(std::string client, size_t at_most, Duration ends_after);
   // As Take, for what is known to have so many bytes.
   Task<std::unique_ptr<Turn>> TakeExactly(std::string client, size_t bytes, Duration ends_after);
 
@@ -97,4 +91,4 @@ class FetchTurns {
   std::map<std::string, Client> older_;
 };
 
-}  // namespace quorate::server
+}  // namespace quorate

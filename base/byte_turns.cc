@@ -1,18 +1,18 @@
-#include "server/node/fetch_turns.h"
+#include "base/byte_turns.h"
 
 #include <algorithm>
 
-namespace quorate::server {
+namespace quorate {
 namespace {
 
 constexpr size_t kClientsMax = 4096;
 
 }  // namespace
 
-FetchTurns::Turn::Turn(FetchTurns* turns, std::string client, size_t bytes, Duration ends_after)
+ByteTurns::Turn::Turn(ByteTurns* turns, std::string client, size_t bytes, Duration ends_after)
     : turns_(turns), client_(std::move(client)), bytes_(bytes), ends_after_(ends_after) {}
 
-void FetchTurns::Turn::Brought(size_t bytes) {
+void ByteTurns::Turn::Brought(size_t bytes) {
   Client& client = turns_->Find(client_);
   client.bytes = std::max(bytes, client.bytes / 2);
   // What was more than expected is on its account.
@@ -20,7 +20,7 @@ void FetchTurns::Turn::Brought(size_t bytes) {
   End();
 }
 
-void FetchTurns::Turn::End() {
+void ByteTurns::Turn::End() {
   turns_->env_.executor.Cancel(std::exchange(timer_, 0));
   if (granted_ && !held_) {
     turns_->waiting_.erase(place_);
@@ -35,7 +35,7 @@ void FetchTurns::Turn::End() {
   turns_->Grant();
 }
 
-FetchTurns::Client& FetchTurns::Find(const std::string& client) {
+ByteTurns::Client& ByteTurns::Find(const std::string& client) {
   if (const auto found = clients_.find(client); found != clients_.end()) return found->second;
   if (clients_.size() >= kClientsMax / 2) older_ = std::exchange(clients_, {});
   Client& made = clients_[client];
@@ -43,18 +43,18 @@ FetchTurns::Client& FetchTurns::Find(const std::string& client) {
   return made;
 }
 
-Task<std::unique_ptr<FetchTurns::Turn>> FetchTurns::Take(std::string client, size_t at_most,
-                                                         Duration ends_after) {
+Task<std::unique_ptr<ByteTurns::Turn>> ByteTurns::Take(std::string client, size_t at_most,
+                                                       Duration ends_after) {
   const size_t bytes = std::min(at_most, Find(client).bytes);
   return TakeExactly(std::move(client), bytes, ends_after);
 }
 
-Task<std::unique_ptr<FetchTurns::Turn>> FetchTurns::TakeExactly(std::string client, size_t bytes,
-                                                                Duration ends_after) {
+Task<std::unique_ptr<ByteTurns::Turn>> ByteTurns::TakeExactly(std::string client, size_t bytes,
+                                                              Duration ends_after) {
   return Wait(std::make_unique<Turn>(this, std::move(client), bytes, ends_after));
 }
 
-Task<std::unique_ptr<FetchTurns::Turn>> FetchTurns::Wait(std::unique_ptr<Turn> turn) {
+Task<std::unique_ptr<ByteTurns::Turn>> ByteTurns::Wait(std::unique_ptr<Turn> turn) {
   if (NeedsNone(turn->bytes())) co_return turn;
   Client& asking = Find(turn->client_);
   turn->place_ = {std::max(asking.finish, now_), ++last_};
@@ -67,7 +67,7 @@ Task<std::unique_ptr<FetchTurns::Turn>> FetchTurns::Wait(std::unique_ptr<Turn> t
   co_return turn;
 }
 
-void FetchTurns::Grant() {
+void ByteTurns::Grant() {
   while (!waiting_.empty()) {
     Turn* turn = waiting_.begin()->second;
     // One that is larger than the bound goes alone.
@@ -84,4 +84,4 @@ void FetchTurns::Grant() {
   }
 }
 
-}  // namespace quorate::server
+}  // namespace quorate
