@@ -71,7 +71,7 @@ inline constexpr size_t kClientBytesMax = 128 << 20;
 // What is large takes turns. Fetched at once for all clients: what is on its way between nodes, and
 // what any other answer may have to wait behind. Written at once; a larger transaction goes alone.
 inline constexpr size_t kFetchBytesMax = 3 << 19;
-inline constexpr size_t kWriteBytesMax = 4 << 20;
+inline constexpr size_t kWriteBytesMax = 1 << 20;
 inline constexpr Duration kSessionLife = 60s;       // without a call
 inline constexpr Duration kSessionIdleMax = 3s;     // then it loses locks that others wait for
 inline constexpr Duration kOverloadedRetry = 50ms;  // unless who refuses knows better
@@ -79,8 +79,16 @@ inline constexpr size_t kClientStreamsMax = 256;    // calls at once on one conn
 inline constexpr size_t kPublicCallsMax = 8'000;    // on one node; shared like kClientBytesMax
 
 // ---- queues -------------------------------------------------------------------------------------
-inline constexpr size_t kCallsInFlightMax = 50'000;   // requests being handled on one node
-inline constexpr size_t kLiveTxnsMax = 20'000;        // coordinators on one node
+inline constexpr size_t kCallsInFlightMax = 50'000;  // requests being handled on one node
+inline constexpr size_t kLiveTxnsMax = 20'000;       // coordinators on one node
+// Of written keys and values in one part of a transaction, and so about in one entry of a log: what
+// a transaction writes beyond that in one shard is further parts, which are prepared one after the
+// other. A part has one row at least.
+inline constexpr size_t kPartBytesMax = 1 << 20;
+// Of the parts of more than 64 KiB: on their way from one coordinator at once, and in the logs of
+// the shards that one node leads, until they are applied. Whatever is small may come in between.
+inline constexpr size_t kPartsSentBytesMax = 2 << 20;
+inline constexpr size_t kPartsLoggedBytesMax = 1 << 20;
 inline constexpr size_t kShardWaitersMax = 20'000;    // requests waiting for locks in one shard
 inline constexpr size_t kShardPlacesMax = 1 << 20;    // and the keys and ranges that they wait for
 inline constexpr size_t kShardRangesMax = 1 << 16;    // ranges guarded, or waited for, in one shard

@@ -197,6 +197,7 @@ Task<void> Coordinator::EvaluateOwn(LivePtr live, Timestamp min_ts) {
   live->why = evaluation.status;
   const bool proposed = FeedEvaluation(evaluation, &*live->machine);
   if (proposed) MarkStep(env_.executor, CommitStep::kStageProposed, live->name.txn_id.bytes());
+  if (proposed && !live->parts.empty()) live->parts.front().reset();  // not evaluated again
   Perform(live);
   if (!proposed) co_return;
   live->machine->OwnApplied(ToStanding(co_await std::move(*evaluation.applied)));
@@ -210,10 +211,20 @@ Task<void> Coordinator::SendPrepare(LivePtr live, size_t participant, Timestamp 
     co_await Sleep(env_.executor, live->pause.Next(env_.random));
   }
   PartAnswer answer;
+  std::unique_ptr<ByteTurns::Turn> turn;
+  if (live->machine->rights() && !live->machine->settled()) {
+    const size_t bytes = live->parts[participant]->ByteSizeLong();
+    turn = co_await parts_sent_.TakeExactly(std::string(live->name.txn_id.bytes()), bytes,
+                                            kPrepareAttempt);
+  }
   if (live->machine->rights() && !live->machine->settled()) {
     const Instant until = std::min(live->anchor.deadline, env_.Now() + kPrepareAttempt);
     answer = co_await participants_.Prepare(live->parts[participant], min_ts, until);
   }
+  turn.reset();
+  // It is not sent again.
+  const bool prepared = answer.kind == PartAnswer::Kind::kPrepared;
+  if (prepared && participant < live->parts.size()) live->parts[participant].reset();
   if (answer.kind == PartAnswer::Kind::kRefused && live->why.ok()) {
     live->why = Status(answer.code, answer.why);
   }

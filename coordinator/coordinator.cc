@@ -30,7 +30,8 @@ Coordinator::Coordinator(Deps deps)
       directory_(deps.directory),
       admission_(deps.env.metrics),
       registry_(deps.env),
-      participants_(deps.caller, deps.directory),
+      participants_(deps.caller, deps.directory, deps.part_bytes_max),
+      parts_sent_(deps.env, limits::kPartsSentBytesMax),
       resolver_(deps.env, deps.caller, deps.directory),
       recovery_(
           {deps.env, deps.caller, deps.directory, deps.slots, registry_, participants_, resolver_}),
@@ -82,7 +83,7 @@ Task<v1::CommitResponse> Coordinator::Commit(v1::CommitRequest request, Instant 
         if (!own) co_return response;
         response.Clear();
       }
-      here = Participants::Within(request, shard->span());
+      here = Participants::Within(request, shard->span()) && !participants_.TooMuchForOne(request);
       break;
     }
     PROBE("commit: copy joins");

@@ -18,7 +18,9 @@
 #include <array>
 #include <memory>
 
+#include "base/byte_turns.h"
 #include "base/env.h"
+#include "base/limits.h"
 #include "base/task.h"
 #include "client/route/caller.h"
 #include "coordinator/admission.h"
@@ -44,6 +46,7 @@ class Coordinator {
     client::Caller& caller;
     SlotSource& slots;
     ShardDirectory& directory;
+    size_t part_bytes_max = limits::kPartBytesMax;
   };
   // All outlive it.
   explicit Coordinator(Deps deps);
@@ -110,6 +113,7 @@ class Coordinator {
   Admission admission_;
   Registry registry_;
   Participants participants_;
+  ByteTurns parts_sent_;
   Resolver resolver_;
   Recovery recovery_;
   Counter& commits_one_;

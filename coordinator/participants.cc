@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/mutant.h"
+#include "base/probe.h"
 #include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
 #include "txn/footprint.h"
@@ -50,6 +51,37 @@ PartAnswer Convert(const Response& response) {
   return {.kind = PartAnswer::Kind::kRefused, .code = status.code(), .why = status.message()};
 }
 
+size_t BytesOf(const v1::Write& write) { return write.key().size() + write.value().size(); }
+
+// Of a shard: all of it, or the interval of one part.
+struct Piece {
+  const client::Route* route;
+  Span span;
+};
+
+// The intervals of the parts, in order. `writes` are sorted.
+std::vector<Piece> PiecesOf(const std::vector<client::Route>& routes,
+                            const google::protobuf::RepeatedPtrField<v1::Write>& writes,
+                            size_t bytes_max) {
+  std::vector<Piece> pieces;
+  auto write = writes.begin();
+  for (const client::Route& route : routes) {
+    pieces.push_back({&route, route.span});
+    size_t bytes = 0;
+    for (; write != writes.end() && route.span.Contains(std::string_view(write->key())); ++write) {
+      const size_t more = BytesOf(*write);
+      if (bytes > 0 && bytes + more > bytes_max) {
+        PROBE("commit: a shard's part was divided");
+        pieces.back().span.to = write->key();
+        pieces.push_back({&route, {write->key(), route.span.to}});
+        bytes = 0;
+      }
+      bytes += more;
+    }
+  }
+  return pieces;
+}
+
 void FillCommon(const v1::CommitRequest& commit, v1::PrepareRequest* part) {
   part->set_txn_id(commit.txn_id());
   part->set_start_ts(commit.start_ts());
@@ -63,8 +95,15 @@ void FillCommon(const v1::CommitRequest& commit, v1::PrepareRequest* part) {
 PartAnswer ToAnswer(const v1::PrepareResponse& response) { return Convert(response); }
 PartAnswer ToAnswer(const v1::QueryPrepareResponse& response) { return Convert(response); }
 
-Participants::Participants(client::Caller& caller, ShardDirectory& directory)
-    : caller_(caller), directory_(directory) {}
+Participants::Participants(client::Caller& caller, ShardDirectory& directory, size_t part_bytes_max)
+    : caller_(caller), directory_(directory), part_bytes_max_(part_bytes_max) {}
+
+bool Participants::TooMuchForOne(const v1::CommitRequest& commit) const {
+  if (commit.writes_size() < 2) return false;
+  size_t bytes = 0;
+  for (const v1::Write& write : commit.writes()) bytes += BytesOf(write);
+  return bytes > part_bytes_max_;
+}
 
 bool Participants::Within(const v1::CommitRequest& commit, const Span& span) {
   for (const v1::KeySpan& read : commit.reads()) {
@@ -139,33 +178,34 @@ Task<Result<std::vector<Part>>> Participants::Group(std::shared_ptr<v1::CommitRe
   if (shard::Shard* shard = directory_.Find(own)) caller_.routes().Update(shard->descriptor());
   auto routes = co_await RoutesOf(commit, deadline);
   if (!routes.ok()) co_return routes.status();
-  std::vector<Span> shards;
-  for (const client::Route& route : *routes) shards.push_back(route.span);
+  const std::vector<Piece> pieces = PiecesOf(*routes, commit->writes(), part_bytes_max_);
+  std::vector<Span> spans;
+  for (const Piece& piece : pieces) spans.push_back(piece.span);
   std::vector<Span> reads;
   for (const v1::KeySpan& read : commit->reads()) reads.push_back(ToSpan(read));
   std::vector<std::string_view> keys;
   for (const v1::Write& write : commit->writes()) keys.push_back(write.key());
 
-  auto divided = DivideByShard(keys, reads, shards);
+  auto divided = DivideByShard(keys, reads, spans);
   CHECK(divided.has_value(), "routes that were asked for by key cover every key");
   std::vector<Part> parts;
   bool own_found = false;
-  for (const FootprintPart& piece : *divided) {
-    if (piece.writes.empty() && MUTANT("txn-readers-not-participants")) continue;
+  for (const FootprintPart& share : *divided) {
+    if (share.writes.empty() && MUTANT("txn-readers-not-participants")) continue;
     auto part = std::make_shared<v1::PrepareRequest>();
     FillCommon(*commit, part.get());
-    part->set_marker_key(piece.marker_key);
-    part->set_digest(piece.digest.value());
-    for (size_t index : piece.writes) {
+    part->set_marker_key(share.marker_key);
+    part->set_digest(share.digest.value());
+    for (size_t index : share.writes) {
       part->add_writes()->Swap(commit->mutable_writes(static_cast<int>(index)));
     }
-    for (const Span& guard : piece.guards) {
+    for (const Span& guard : share.guards) {
       v1::KeySpan* span = part->add_guards();
       span->set_from(guard.from);
       span->set_to(guard.to);
     }
-    const client::Route& route = (*routes)[piece.shard];
-    const bool is_own = route.shard == own && route.span.Contains(commit->anchor_key());
+    const Piece& piece = pieces[share.shard];
+    const bool is_own = piece.route->shard == own && piece.span.Contains(commit->anchor_key());
     parts.insert(is_own ? parts.begin() : parts.end(), std::move(part));
     own_found |= is_own;
   }

@@ -1,6 +1,10 @@
 // Participants: a Commit's keys grouped by shard, and the messages to those shards. Everything is
 // addressed by key: to the shard here if it serves, else through client/route to whoever leads.
 //
+// What is much for one entry of a log (limits::kPartBytesMax) is divided further, as if its shard
+// were several that follow each other: each part has the keys, and the pieces of ranges, of an
+// interval of its own. The protocol knows parts by their markers, not by their shards.
+//
 // STALE_EPOCH: if the repaired map still puts the whole part into one shard, its digest holds and
 // it is sent again; if not, the answer is the refusal STALE_EPOCH and the transaction aborts. It is
 // never staged again in another grouping (DX20).
@@ -32,10 +36,12 @@ using Part = std::shared_ptr<const v1::PrepareRequest>;
 
 class Participants {
  public:
-  Participants(client::Caller& caller, ShardDirectory& directory);
+  Participants(client::Caller& caller, ShardDirectory& directory, size_t part_bytes_max);
 
   // Whether all of the commit's keys and ranges are in `span`.
   static bool Within(const v1::CommitRequest& commit, const Span& span);
+  // Whether what it writes is more than one part may have.
+  bool TooMuchForOne(const v1::CommitRequest& commit) const;
   // The whole commit as one part. Takes the writes and reads out of `commit`.
   static v1::PrepareRequest OnePart(v1::CommitRequest* commit);
 
@@ -57,6 +63,7 @@ class Participants {
 
   client::Caller& caller_;
   ShardDirectory& directory_;
+  const size_t part_bytes_max_;
 };
 
 PartAnswer ToAnswer(const v1::PrepareResponse& response);

@@ -29,6 +29,7 @@ struct Resolver::Job {
   Timestamp commit_ts;
   Closure done;
   size_t left;
+  uint64_t batch = 0;  // the newest that has a part of it
 };
 
 Resolver::Resolver(Env& env, client::Caller& caller, ShardDirectory& directory)
@@ -110,15 +111,27 @@ void Resolver::Enqueue(Item item) {
   }
 }
 
+std::vector<Resolver::Item> Resolver::TakeBatch(ShardId shard) {
+  const uint64_t number = ++batches_;
+  std::vector<Item> batch;
+  std::vector<Item> later;
+  std::vector<Item>& waiting = queues_[shard].waiting;
+  auto item = waiting.begin();
+  for (; item != waiting.end() && batch.size() < kBatchMax; ++item) {
+    const bool another_part = std::exchange(item->job->batch, number) == number;
+    (another_part ? later : batch).push_back(std::move(*item));
+  }
+  // What stays goes on in its order.
+  const auto kept = std::move_backward(later.begin(), later.end(), item);
+  waiting.erase(waiting.begin(), kept);
+  return batch;
+}
+
 Task<void> Resolver::SendBatch(ShardId shard) {
   while (!queues_[shard].waiting.empty()) {
-    std::vector<Item>& waiting = queues_[shard].waiting;
-    const size_t count = std::min(waiting.size(), kBatchMax);
-    std::vector<Item> batch(std::make_move_iterator(waiting.begin()),
-                            std::make_move_iterator(waiting.begin() + static_cast<long>(count)));
-    waiting.erase(waiting.begin(), waiting.begin() + static_cast<long>(count));
+    std::vector<Item> batch = TakeBatch(shard);
     std::vector<v1::Resolution> resolutions;
-    resolutions.reserve(count);
+    resolutions.reserve(batch.size());
     for (const Item& item : batch) {
       resolutions.push_back(
           MakeResolution(item.job->txn, item.participant, item.job->commit, item.job->commit_ts));

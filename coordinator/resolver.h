@@ -1,6 +1,8 @@
 // Resolver: what follows a decision, off every client's path and batched. Per shard at most a few
 // requests are in flight and whatever came meanwhile leaves together in the next one; the shard
-// here is called directly. Messages may be lost, repeated and late: each is harmless twice.
+// here is called directly. Messages may be lost, repeated and late: each is harmless twice. Of one
+// transaction a request has one part at most: where a shard has several, they are large ones
+// (participants.h), and applying a Resolve rewrites what was prepared.
 //
 //   Early ──► EarlyOutcome, once          Resolve ──► again until applied ──► `done`
 //                                         LogDone ──► one entry for many transactions ──► `done`
@@ -73,6 +75,8 @@ class Resolver {
   void Enqueue(Item item);
   Task<void> SendBatch(ShardId shard);
   Task<Status> Send(std::vector<v1::Resolution> batch);
+  // Of what waits for the shard: for one request.
+  std::vector<Item> TakeBatch(ShardId shard);
   void Settle(std::vector<Item> batch, bool applied);
   Task<void> SendEarly();
   Task<void> SendEarlyTo(std::vector<v1::Resolution> batch);
@@ -86,6 +90,7 @@ class Resolver {
   bool early_scheduled_ = false;
   std::map<ShardId, std::vector<Finished>> finished_;  // one LogDoneBatches per key
   size_t pending_ = 0;
+  uint64_t batches_ = 0;
   TaskScope scope_;
 };
 

@@ -42,7 +42,11 @@ void Names::Clear() {
 }
 
 void Names::Store(NameRecord record, storage::WriteBatch* batch) {
-  if (records_.contains(record.name)) return;
+  if (const Entry* stands = Find(record.name); stands != nullptr) {
+    const bool same = stands->state == record.state && stands->commit_ts == record.commit_ts;
+    const bool another_part = same && record.state == NameRecord::State::kCommitted;
+    if (!another_part || record.key == stands->key) return;
+  }
   std::string out;
   out.push_back(static_cast<char>(record.state));
   PutFixed64(&out, record.commit_ts.bits());
@@ -52,14 +56,21 @@ void Names::Store(NameRecord record, storage::WriteBatch* batch) {
 }
 
 void Names::Load(const NameRecord& record) {
-  const Entry entry{record.state, record.commit_ts, record.key};
-  if (records_.try_emplace(record.name, entry).second) Count(1);
+  const auto [it, first] =
+      records_.try_emplace(record.name, Entry{record.state, record.commit_ts, record.key, nullptr});
+  if (first) return Count(1);
+  auto& more = it->second.more_keys;
+  if (more == nullptr) more = std::make_unique<std::vector<std::string>>();
+  more->push_back(record.key);
 }
 
 void Names::Collect(Timestamp horizon, size_t max, storage::WriteBatch* batch) {
   for (; max > 0 && AnyBelow(horizon); --max) {
     const auto oldest = records_.begin();
     batch->Delete(NameKey(oldest->second.key, oldest->first));
+    if (const auto& more = oldest->second.more_keys; more != nullptr) {
+      for (const std::string& key : *more) batch->Delete(NameKey(key, oldest->first));
+    }
     records_.erase(oldest);
     Count(-1);
   }

@@ -1,10 +1,10 @@
 // Names: what a replica knows of transactions that their callers gave a name
 // (docs/transactions.md, section 8). A function of the store's content, as Table is, which owns it.
 //
-//   name records    one per name and shard: COMMITTED{commit_ts} from the moment a part of the
-//                   transaction becomes versions here, or CLOSED: no part of that name will ever be
-//                   prepared here. Neither ever changes. Dropped when the names horizon has passed
-//                   the name's own time, from when on the name is TOO_OLD here.
+//   name records    one per name and part in the shard: COMMITTED{commit_ts} from the moment the
+//                   part becomes versions here; or one per name and shard, CLOSED: no part of that
+//                   name will ever be prepared here. Neither ever changes. Dropped when the names
+//                   horizon has passed the name's own time, from when on the name is TOO_OLD here.
 //   prepared        PREPARED participant records that carry the name
 //
 // In memory a record takes about 100 bytes and its key.
@@ -61,11 +61,13 @@ class Names {
     NameRecord::State state;
     Timestamp commit_ts;
     std::string key;
+    // Of the other records of the name here, one for each part of its transaction; rarely any.
+    std::unique_ptr<std::vector<std::string>> more_keys;
   };
 
   void Clear();
   // ---- changes, in Apply only -----------------------------------------------------------------
-  // The first record of a name stands.
+  // The first record of a name stands. Each part of one committed transaction has a copy of it.
   void Store(NameRecord record, storage::WriteBatch* batch);
   void Load(const NameRecord& record);
   void AddPrepared(const GivenName& name, const Owner& owner) { prepared_.insert({name, owner}); }

@@ -30,6 +30,8 @@ Timestamp EarliestFor(const GivenName& name) {
 
 // Before its deadline a request that still waits for locks is told for whom.
 constexpr Duration kExplainMax = 500ms;
+// So long large entries wait for another at most: its group has no majority, or the disk is slow.
+constexpr Duration kLogPatience = 500ms;
 
 AnchorEvaluation RefusedWith(Status status) {
   AnchorEvaluation evaluation;
@@ -197,6 +199,22 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
   }
 }
 
+Task<void> Shard::Rep::HoldTurn(Turn turn, Future<bool> ended) {
+  const Instant since = Now();
+  (void)co_await std::move(ended);
+  co_await Sleep(deps.env.executor, Now() - since);
+}
+
+Status Shard::Rep::StillValid(const Leadership& under, uint64_t version, const PrepareAsk& ask,
+                              Instant deadline) const {
+  if (!under.serving()) return NotLeader();
+  if (table.version() != version) return StaleEpoch(table);
+  // Collection may have taken the versions that it would have to see.
+  if (ask.start_ts < table.horizon()) return TooOld(ask.start_ts, table);
+  if (Now() >= deadline) return DeadlineExceeded("it was evaluated, and not proposed yet");
+  return Status::Ok();
+}
+
 // `ask` is in the frame of the caller, which awaits this.
 Task<AnchorEvaluation> Shard::Rep::ValidateAndPropose(std::shared_ptr<Leadership> under,
                                                       const PrepareAsk& ask,
@@ -214,11 +232,7 @@ Task<AnchorEvaluation> Shard::Rep::ValidateAndPropose(std::shared_ptr<Leadership
   while (state == State::kMore) {
     PROBE("shard: what was read was validated in parts");
     co_await NextTurn();
-    if (!under->serving()) co_return RefusedWith(NotLeader());
-    if (table.version() != version) co_return RefusedWith(StaleEpoch(table));
-    // Collection may have taken the versions that it would have to see.
-    if (ask.start_ts < table.horizon()) co_return RefusedWith(TooOld(ask.start_ts, table));
-    if (Now() >= deadline) co_return RefusedWith(DeadlineExceeded("validated what was read"));
+    if (Status s = StillValid(*under, version, ask, deadline); !s.ok()) co_return RefusedWith(s);
     state = validation.Step(table, under->locks(), settings.step_versions);
   }
   if (state == State::kConflict) {
@@ -226,16 +240,27 @@ Task<AnchorEvaluation> Shard::Rep::ValidateAndPropose(std::shared_ptr<Leadership
     co_return RefusedWith(
         Status(Code::kReadConflict, "something read was overwritten since start_ts"));
   }
+  // Only what has its locks waits for the log, so that nobody in the log's way waits for locks.
+  if (!taken.has_value()) taken.emplace(under, LockOf(ask, Now()));
+  std::optional<Promise<bool>> ended;
+  Turn turn;
+  const size_t bytes = request->ByteSizeLong();
+  if (deps.parts_logged != nullptr && !ByteTurns::NeedsNone(bytes)) {
+    turn = co_await deps.parts_logged->TakeExactly(std::string(ask.owner.txn_id.bytes()), bytes,
+                                                   kLogPatience);
+    if (Status s = StillValid(*under, version, ask, deadline); !s.ok()) co_return RefusedWith(s);
+    ended.emplace(deps.env.executor);
+  }
   const auto prepare_ts = PrepareTimestamp(ask, validation.newest(), under->read_high());
   if (!prepare_ts.ok()) co_return RefusedWith(prepare_ts.status());
-  if (!taken.has_value()) taken.emplace(under, LockOf(ask, Now()));
   taken->Propose(*prepare_ts);
   prepares.Add();
   ++served.prepares;
   AnchorEvaluation evaluation;
   evaluation.prepare_ts = *prepare_ts;
   evaluation.applied = Propose(under, CommandOf(ask, *prepare_ts, std::move(request), participants),
-                               ask.owner, std::nullopt);
+                               ask.owner, std::nullopt, ended);
+  if (ended) scope.Spawn(HoldTurn(std::move(turn), ended->future()));
   co_return evaluation;
 }
 

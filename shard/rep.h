@@ -42,11 +42,14 @@ struct Shard::Rep {
   bool needs_check(Timestamp named) const;
 
   // Completes the command with term and version and proposes it in this very step, if it is fit to
-  // be logged. `owner`: whose lock goes if it is never applied.
+  // be logged. `owner`: whose lock goes if it is never applied. `ended` is set in a later turn than
+  // the future, also if it is never applied.
   Future<Applied> Propose(const std::shared_ptr<Leadership>& under, v1::ShardCommand command,
-                          std::optional<Owner> owner, std::optional<Instant> deadline);
+                          std::optional<Owner> owner, std::optional<Instant> deadline,
+                          std::optional<Promise<bool>> ended = std::nullopt);
   Future<Applied> Propose(const std::shared_ptr<Leadership>& under, JudgedCommand command,
-                          std::optional<Owner> owner, std::optional<Instant> deadline);
+                          std::optional<Owner> owner, std::optional<Instant> deadline,
+                          std::optional<Promise<bool>> ended = std::nullopt);
   // Between two parts of something long: everybody else has their turn.
   Task<void> NextTurn();
 
@@ -71,6 +74,13 @@ struct Shard::Rep {
                                             std::vector<StagingPart> participants,
                                             Instant deadline);
   Status Admit(const v1::PrepareRequest& request) const;
+  // Holds the turn of a large entry until it has `ended`, and for as long again: half of the time
+  // the logs, disks and threads of the node and its followers are without any.
+  using Turn = std::unique_ptr<ByteTurns::Turn>;
+  Task<void> HoldTurn(Turn turn, Future<bool> ended);
+  // What was evaluated under `under` at `version` may still be proposed.
+  Status StillValid(const Leadership& under, uint64_t version, const PrepareAsk& ask,
+                    Instant deadline) const;
   Task<Status> QueryPrepare(Judged<v1::QueryPrepareRequest> request, Instant deadline,
                             v1::QueryPrepareResponse* response);
   NameStanding LookUp(const GivenName& name);

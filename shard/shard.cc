@@ -165,11 +165,15 @@ Task<Status> Shard::Rep::CheckNamed(std::shared_ptr<Leadership> under, Timestamp
 
 Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under,
                                     v1::ShardCommand unjudged, std::optional<Owner> owner,
-                                    std::optional<Instant> deadline) {
+                                    std::optional<Instant> deadline,
+                                    std::optional<Promise<bool>> ended) {
   Result<JudgedCommand> command = JudgedCommand::Judge(std::move(unjudged));
-  if (command.ok()) return Propose(under, *std::move(command), std::move(owner), deadline);
+  if (command.ok()) {
+    return Propose(under, *std::move(command), std::move(owner), deadline, std::move(ended));
+  }
   PROBE("shard: a command was not fit to be logged");
   if (owner) under->OnNotApplied(*owner);
+  if (ended) ended->Set(true);
   const Promise<Applied> promise(deps.env.executor);
   Applied refused;
   refused.status = command.status();
@@ -178,7 +182,8 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under,
 }
 
 Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under, JudgedCommand command,
-                                    std::optional<Owner> owner, std::optional<Instant> deadline) {
+                                    std::optional<Owner> owner, std::optional<Instant> deadline,
+                                    std::optional<Promise<bool>> ended) {
   CHECK(under->serving() || (*command).has_leader_start(), "only a serving leader evaluates");
   const Promise<Applied> promise(deps.env.executor);
   TimerId timer = 0;
@@ -191,8 +196,10 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under, Ju
   }
   Executor& executor = deps.env.executor;
   group->Propose(std::move(command).Encode(under->term(), table.version()), under->term(),
-                 [promise, under, owner, timer, &executor](Result<raft::Proposed> proposed) {
+                 [promise, under, owner, timer, &executor,
+                  ended = std::move(ended)](Result<raft::Proposed> proposed) {
                    executor.Cancel(timer);
+                   if (ended) ended->Set(true);
                    if (proposed.ok()) {
                      promise.Set(DecodeApplied(proposed->result));
                      return;

@@ -23,6 +23,7 @@
 #include <string>
 #include <vector>
 
+#include "base/byte_turns.h"
 #include "base/env.h"
 #include "base/task.h"
 #include "raft/host/host.h"
@@ -120,6 +121,9 @@ class Shard final : public raft::StateMachine {
     std::function<Status(raft::Growth)> check_room;
     // The descriptor changed, or came with a snapshot.
     std::function<void()> on_descriptor = nullptr;
+    // Of large entries in the logs that this node leads (limits::kPartsLoggedBytesMax); null: no
+    // entry waits for another.
+    ByteTurns* parts_logged = nullptr;
   };
   // `descriptor` is used only if the store holds no state of this shard yet.
   Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);

@@ -44,10 +44,11 @@ Member::Member(Deps deps, Options options)
       routes_(options_.seeds),
       caller_(deps.env, deps.channel, routes_),
       slots_(deps.env, caller_),
+      parts_logged_(deps.env, limits::kPartsLoggedBytesMax),
       host_(deps.env, ForNode(options_.raft, self_), deps.wal, deps.store, deps.transport),
       replicas_(deps.env, deps.store, host_, deps.view, self_),
-      coordinator_(std::make_unique<coordinator::Coordinator>(
-          coordinator::Coordinator::Deps{deps.env, caller_, slots_, replicas_})),
+      coordinator_(std::make_unique<coordinator::Coordinator>(coordinator::Coordinator::Deps{
+          deps.env, caller_, slots_, replicas_, options_.part_bytes_max})),
       scope_(deps.env.executor) {
   deps_.transport.SetIdentity(options_.cluster_id, self_);
   replicas_.SetMakeShard([this](const v1::ShardDescriptor& descriptor, std::function<void()> told) {
@@ -81,7 +82,7 @@ std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descr
                            const raft::GroupHandle* handle = FindGroup(group);
                            return handle == nullptr ? Status::Ok() : handle->CheckRoom(growth);
                          },
-                         std::move(on_descriptor)},
+                         std::move(on_descriptor), &parts_logged_},
       options_.shard, descriptor);
 }
 

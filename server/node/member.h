@@ -14,7 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "base/byte_turns.h"
 #include "base/env.h"
+#include "base/limits.h"
 #include "client/route/caller.h"
 #include "client/route/route_cache.h"
 #include "client/route/slots.h"
@@ -48,6 +50,7 @@ class Member {
     std::vector<std::string> seeds;  // where the map can be asked for
     shard::Settings shard;
     raft::Host::Options raft;  // but for `self`
+    size_t part_bytes_max = limits::kPartBytesMax;
   };
   Member(Deps deps, Options options);
   ~Member();
@@ -105,6 +108,7 @@ class Member {
   client::RouteCache routes_;
   client::Caller caller_;
   client::Slots slots_;
+  ByteTurns parts_logged_;
   raft::Host host_;
   Replicas replicas_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;

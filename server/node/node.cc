@@ -219,7 +219,7 @@ quorate::Status Node::Rep::BecomeMember() {
     member = std::make_unique<Member>(
         Member::Deps{env, *wal, *store, *low_space, world.transport, channel, view},
         Member::Options{directory->identity().cluster_id, membership->self(), std::move(seeds),
-                        options.shard, options.raft});
+                        options.shard, options.raft, options.part_bytes_max});
     member->host().OnFatal([this](quorate::Status status) { Fail(status); });
     TellSpace();
   }

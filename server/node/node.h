@@ -66,6 +66,7 @@ struct NodeOptions {
   shard::Settings shard;
   storage::OrderedStore::Options store;
   raft::Host::Options raft;  // the node sets `self`
+  size_t part_bytes_max = limits::kPartBytesMax;
   // Fills in what a status says of the process; none in the simulator.
   std::function<void(v1::ProcessStatus*)> process_status;
 };

@@ -122,6 +122,103 @@ TEST_F(CoordinatorTest, ANodeWithoutRoomLeavesNoRecordAboveEverySlot) {
   nodes.Settle();
 }
 
+// Transactions that are much for one entry of a log.
+class LargeCommitTest : public CoordinatorTest {
+ protected:
+  static std::string Key(int i) { return fmt::format("a{:02}", i); }
+  testing::KeyValues Writes(int count, size_t bytes) {
+    testing::KeyValues writes;
+    for (int i = 0; i < count; ++i) writes[Key(i)] = std::string(bytes, static_cast<char>('A' + i));
+    return writes;
+  }
+  // Of what is not committed yet.
+  std::pair<size_t, size_t> LargestAndAll() {
+    size_t largest = 0;
+    size_t all = 0;
+    for (const auto& entry : nodes.group(N::kA).pending()) {
+      largest = std::max(largest, entry.payload.size());
+      all += entry.payload.size();
+    }
+    return {largest, all};
+  }
+};
+
+TEST_F(LargeCommitTest, EntersTheLogInPartsOneAfterTheOther) {
+  constexpr size_t kSlack = 4 << 10;
+  const testing::KeyValues writes = Writes(14, 1'000'000);
+  std::vector<std::string> reads;
+  for (const auto& [key, value] : writes) reads.push_back(key);
+  v1::CommitRequest request = nodes.Request('1', nodes.NextSlot(), writes, reads);
+  v1::KeySpan* range = request.add_reads();  // over all parts
+  range->set_from("a");
+  range->set_to("b");
+  auto answer = nodes.Commit(1, std::move(request));
+  nodes.Quiet();
+  int rounds = 0;
+  for (; !answer->has_value() && rounds < 50; ++rounds) {
+    const auto [largest, all] = LargestAndAll();
+    EXPECT_LE(largest, limits::kPartBytesMax + kSlack);
+    EXPECT_LE(all, limits::kPartsSentBytesMax + limits::kPartBytesMax + kSlack);
+    nodes.Round();
+  }
+  ASSERT_TRUE(answer->has_value());
+  EXPECT_EQ((*answer)->error().code(), v1::OK) << (*answer)->error().message();
+  EXPECT_EQ((*answer)->shards(), 14u) << "participants";
+  for (const auto& [key, value] : writes) EXPECT_EQ(nodes.Read(key), value);
+  nodes.Settle();
+  EXPECT_EQ(nodes.coordinator(1).live(), 0u);
+  EXPECT_EQ(nodes.leader(N::kA).prepared_count(), 0u);
+  EXPECT_TRUE(nodes.leader(N::kA).UnfinishedTxnRecords().empty());
+}
+
+// Applying a Resolve rewrites what was prepared.
+TEST_F(LargeCommitTest, IsResolvedAPartAtATime) {
+  auto answer = nodes.Commit(1, nodes.Request('1', nodes.NextSlot(), Writes(6, 1'000'000)));
+  ASSERT_GE(nodes.RoundsUntil(answer), 0);
+  int entries = 0;
+  for (int i = 0; i < 20; ++i) {
+    for (const auto& entry : nodes.group(N::kA).pending()) {
+      v1::ShardCommand command;
+      ASSERT_TRUE(command.ParseFromString(entry.payload));
+      EXPECT_LE(command.resolve().resolutions_size(), 1);
+      entries += command.has_resolve() ? 1 : 0;
+    }
+    nodes.Round();
+  }
+  EXPECT_EQ(entries, 6);
+  nodes.Settle();
+  EXPECT_EQ(nodes.leader(N::kA).prepared_count(), 0u);
+}
+
+TEST_F(LargeCommitTest, AConflictInItsLastPartLeavesNothingOfIt) {
+  const Timestamp start = nodes.NextSlot();
+  ASSERT_EQ(nodes.RoundsUntil(nodes.Commit(1, nodes.Request('1', start, {{Key(4), "1"}}))), 1);
+  auto answer = nodes.Commit(1, nodes.Request('2', start, Writes(5, 1'000'000), {Key(4)}));
+  ASSERT_GE(nodes.RoundsUntil(answer), 0);
+  EXPECT_EQ((*answer)->error().code(), v1::READ_CONFLICT);
+  nodes.Settle();
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(nodes.Read(Key(i)), "");
+  EXPECT_EQ(nodes.Read(Key(4)), "1");
+  EXPECT_EQ(nodes.leader(N::kA).prepared_count(), 0u);
+  EXPECT_EQ(nodes.coordinator(1).live(), 0u);
+}
+
+TEST_F(LargeCommitTest, TheNextLeaderFinishesWhatWasPreparedInParts) {
+  auto answer = nodes.Commit(1, nodes.Request('1', nodes.NextSlot(), Writes(5, 1'000'000)));
+  for (int i = 0; i < 2; ++i) nodes.Round();
+  ASSERT_FALSE(answer->has_value());
+  nodes.Lead(N::kA, 2, 1);
+  nodes.Settle();
+  nodes.env.executor.RunFor(10s);
+  nodes.Settle();
+  ASSERT_TRUE(answer->has_value());
+  // Nobody was told that it is committed, so whichever it is, it is so in all its keys.
+  const bool committed = nodes.Read(Key(0)) != "";
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(nodes.Read(Key(i)) != "", committed) << i;
+  EXPECT_EQ(nodes.leader(N::kA).prepared_count(), 0u);
+  EXPECT_TRUE(nodes.leader(N::kA).UnfinishedTxnRecords().empty());
+}
+
 TEST_F(CoordinatorTest, AnswersAReadConflictAtTheAnchorWithoutARound) {
   const Timestamp start = nodes.NextSlot();
   ASSERT_EQ(nodes.RoundsUntil(nodes.Commit(1, nodes.Request('1', start, {{"a", "1"}}))), 1);

@@ -38,11 +38,18 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
       replica->set_address(fmt::format("host:{}", i));
     }
     for (size_t i = 0; i < 2; ++i) {
-      Shard::Deps deps{
-          env_.env, group_->store(i), *this, *this, *this, [this](raft::Growth growth) {
-            return low_space_ && growth == raft::Growth::kGrows ? Status(Code::kNoSpace, "node 1")
-                                                                : Status::Ok();
-          }};
+      Shard::Deps deps{env_.env,
+                       group_->store(i),
+                       *this,
+                       *this,
+                       *this,
+                       [this](raft::Growth growth) {
+                         return low_space_ && growth == raft::Growth::kGrows
+                                    ? Status(Code::kNoSpace, "node 1")
+                                    : Status::Ok();
+                       },
+                       nullptr,
+                       &parts_logged_};
       shards_.push_back(std::make_unique<Shard>(deps, settings, descriptor));
       shards_[i]->Attach(group_->handle(i));
       group_->Start(i, shards_[i].get());
@@ -105,6 +112,7 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
   void OnDeposed(ShardId) override { events_.push_back("-"); }
 
   TestEnv env_;
+  ByteTurns parts_logged_{env_.env, limits::kPartsLoggedBytesMax};
   Timestamp newest_ = Timestamp::FromParts(kBase, 0);
   Status slots_;
   int fetches_ = 0;

@@ -1,6 +1,7 @@
 // How many names a shard and a node remember, and what whoever meets the bound is told.
 #include <gtest/gtest.h>
 
+#include "shard/keys.h"
 #include "tests/shard/shard_fixture.h"
 
 namespace quorate::shard {
@@ -50,6 +51,65 @@ TEST_F(ShardNamesTest, BeyondTheirBoundNothingIsDoneForANewOneUntilOldOnesAreCol
   group_->Append(collect.SerializeAsString());
   Commit();
   EXPECT_TRUE(Put(Named("d", GivenName::Make(kBase + 2, env_.random))).ok());
+}
+
+// A name record goes with its key when the shard is divided.
+TEST_F(ShardNamesTest, EveryPartOfACommittedTransactionKeepsTheNameAtItsOwnKey) {
+  Build({});
+  const GivenName name = NewName();
+  const std::string id(TxnId::Make(env_.random).bytes());
+  v1::ResolveRequest resolve;
+  std::vector<v1::Resolution> resolutions;
+  Timestamp commit_ts;
+  for (const char* key : {"c", "f", "k"}) {
+    v1::PrepareRequest part = Named(key, name);
+    part.set_txn_id(id);
+    part.mutable_priority()->set_txn_id(id);
+    part.set_anchor_key("c");
+    const auto prepared = Start(leader().Prepare(part, Deadline()));
+    Commit();
+    ASSERT_EQ((*prepared)->state(), v1::PREPARED) << (*prepared)->error().message();
+    commit_ts = std::max(commit_ts, Timestamp((*prepared)->prepare_ts()));
+    v1::Resolution& resolution = resolutions.emplace_back();
+    resolution.set_txn_id(id);
+    resolution.set_digest(part.digest());
+    resolution.set_marker_key(key);
+    resolution.set_start_ts(part.start_ts());
+    resolution.set_outcome(v1::COMMITTED);
+  }
+  for (v1::Resolution& resolution : resolutions) resolution.set_commit_ts(commit_ts.bits());
+  // Two in one entry, one in another.
+  for (const auto& some :
+       {std::vector{resolutions[1], resolutions[0]}, std::vector{resolutions[2]}}) {
+    const auto resolved = Start(leader().Resolve(some));
+    Commit();
+    ASSERT_TRUE((*resolved)->ok()) << (*resolved)->ToString();
+  }
+  const auto kept = [&] {
+    std::vector<std::string> keys;
+    const auto [from, to] = StoreSpan(Tag::kNames, "", "");
+    EXPECT_TRUE(group_->store(0)
+                    .Scan(from, to,
+                          [&](std::string_view key, std::string_view) {
+                            keys.emplace_back(UserKey(key));
+                            return true;
+                          })
+                    .ok());
+    return keys;
+  };
+  EXPECT_EQ(kept(), (std::vector<std::string>{"c", "f", "k"}));
+  EXPECT_EQ(leader().LookUp(name).state, NameStanding::State::kCommitted);
+  EXPECT_EQ(shards_[0]->StateDigest(), shards_[1]->StateDigest());
+  shards_[1]->OnSnapshotInstalled(raft::LogIndex(1));  // a follower that reads all anew
+
+  v1::ShardCommand collect;
+  collect.set_term(group_->term().value());
+  collect.set_version(leader().descriptor().version());
+  collect.mutable_advance_horizon()->set_names_horizon(Timestamp::FromParts(kBase + 1, 0).bits());
+  group_->Append(collect.SerializeAsString());
+  Commit();
+  EXPECT_TRUE(kept().empty());
+  EXPECT_EQ(shards_[0]->StateDigest(), shards_[1]->StateDigest());
 }
 
 // The two replicas stand for two shards of one node.

@@ -44,6 +44,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("append_bytes_max", o.append_bytes_max);
   visit("step_versions", o.step_versions);
   visit("client_bytes_max", o.client_bytes_max);
+  visit("part_bytes_max", o.part_bytes_max);
 }
 
 namespace {
@@ -97,6 +98,8 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   DrawKnobs(random, &o);
   o.moves = random.Chance(0.6);
   if (o.moves) o.down_after = std::chrono::seconds(random.Between(6, 30));
+  Random parts = Random(seed).Fork("parts");
+  if (parts.Chance(0.3)) o.part_bytes_max = parts.Chance(0.5) ? 1 : 24;
   return o;
 }
 

@@ -46,6 +46,7 @@ struct Options {
   uint64_t append_bytes_max = 1 << 20;  // 1: every entry in a message of its own
   uint64_t step_versions = 4'000;
   uint64_t client_bytes_max = 128 << 20;  // held by a node for thin clients
+  uint64_t part_bytes_max = 1 << 20;      // of a transaction, in one entry of a shard's log
 
   static Options Draw(uint64_t seed, Duration chaos);
   // Also of the overlay, the logs' tails and the snapshots: bounds that make rare paths common.
