@@ -17,6 +17,10 @@ namespace quorate::storage {
 namespace {
 
 constexpr Duration kEraseRetry = 1s;  // after a read that failed
+// Pairs that fill pages of their own share none, however long they wait, and what is written at
+// once is what every sync of the log has to wait behind.
+constexpr size_t kLargePairBytes = 4 << 10;
+constexpr size_t kLargePairsFlushBytes = 4 << 20;
 
 std::string AppliedPrefix() { return std::string(1, kStorageTag) + "applied"; }
 
@@ -212,7 +216,9 @@ void OrderedStore::Rep::Touch(GroupId id, uint64_t index) {
 void OrderedStore::Rep::Changed() {
   overlay.Set(static_cast<int64_t>(Bytes()));
   if (immutable != nullptr || failure) return;
-  if (active.bytes() >= options.flush_bytes) return StartFlush();
+  const bool large_pairs =
+      active.bytes() >= kLargePairsFlushBytes && active.bytes() / active.size() >= kLargePairBytes;
+  if (active.bytes() >= options.flush_bytes || large_pairs) return StartFlush();
   if (timer != 0) return;
   timer = env.executor.After(options.flush_interval, [this] {
     timer = 0;

@@ -384,6 +384,24 @@ TEST_F(OrderedStoreTest, AFullOverlayIsFlushedWithoutWaiting) {
   EXPECT_EQ(store_->FlushedIndex(kA), 1u);
 }
 
+// A commit is what every sync of the log waits behind: of large values it is a small part of what
+// it may be of others.
+TEST_F(OrderedStoreTest, LargeValuesAreFlushedAFewAtATime) {
+  const auto fill = [&](size_t value_bytes, Duration pause) {
+    const size_t count = (8 << 20) / value_bytes;
+    for (size_t i = 0; i < count && store_->FlushedIndex(kA) == 0; ++i) {
+      Put(kA, i + 1, fmt::format("d{}", i), std::string(value_bytes, 'x'));
+      world_.executor.RunFor(pause);
+    }
+    return store_->FlushedIndex(kA);
+  };
+  EXPECT_EQ(fill(1000, 100us), 0u) << "they share pages with what comes later";
+  Crash();
+  const uint64_t flushed = fill(1 << 20, 100ms);
+  EXPECT_GT(flushed, 1u);
+  EXPECT_LE(flushed, 5u);
+}
+
 TEST_F(OrderedStoreTest, SaysWhenItIsOverItsBound) {
   for (uint64_t i = 1; !store_->OverBound(); ++i) {
     ASSERT_LE(i, 3 * limits::kOverlayBytesMax >> 20);
