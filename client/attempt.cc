@@ -263,7 +263,7 @@ Status Attempt::CheckAge() const {
                             ToMillis(limits::kTxnLifetimeMax - kLifetimeMargin) / 1000));
 }
 
-std::shared_ptr<v1::CommitRequest> Attempt::BuildCommit() const {
+std::shared_ptr<v1::CommitRequest> Attempt::BuildCommit() {
   auto request = std::make_shared<v1::CommitRequest>();
   request->set_txn_id(std::string(spec_.txn_id.bytes()));
   request->set_start_ts(start_.get().bits());
@@ -276,15 +276,15 @@ std::shared_ptr<v1::CommitRequest> Attempt::BuildCommit() const {
     read->set_from(span.from);
     read->set_to(span.to);
   }
-  for (const auto& [key, value] : writes_.writes()) {
+  writes_.TakeValues([&request](const std::string& key, WriteBuffer::Value value) {
     v1::Write* write = request->add_writes();
     write->set_key(key);
     if (value.has_value()) {
-      write->set_value(*value);
+      write->set_value(*std::move(value));
     } else {
       write->set_deletion(true);
     }
-  }
+  });
   return request;
 }
 
@@ -319,7 +319,12 @@ Task<Settled> Attempt::Commit() {
   keys.reserve(writes_.keys());
   for (const auto& [key, value] : writes_.writes()) keys.push_back(key);
   anchor_key_ = ChooseAnchor(core_->caller().routes(), keys);
-  Settled settled = co_await SendCommit(core_, BuildCommit(), spec_.deadline, &commits_sent_);
+  auto request = BuildCommit();
+  // Of what is large, each step is a turn of its own.
+  if (writes_.bytes() > limits::kPartBytesMax) {
+    co_await Sleep(core_->env().executor, Duration(0));
+  }
+  Settled settled = co_await SendCommit(core_, std::move(request), spec_.deadline, &commits_sent_);
   commits_sent_ = 0;
   co_return settled;
 }

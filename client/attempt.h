@@ -90,7 +90,7 @@ class Attempt final : public Transaction {
   Status Write(std::string key, std::optional<std::string> value);
   Status Doom(Status status);
   Status CheckAge() const;
-  std::shared_ptr<v1::CommitRequest> BuildCommit() const;
+  std::shared_ptr<v1::CommitRequest> BuildCommit();  // takes the values
 
   Core* core_;
   Spec spec_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "txn/txn_size.h"
 
@@ -19,6 +20,10 @@ void WriteBuffer::Set(std::string key, Value value) {
   if (!added) bytes_ -= TxnSize::OfWrite(it->first, Bytes(it->second));
   it->second = std::move(value);
   bytes_ += TxnSize::OfWrite(it->first, Bytes(it->second));
+}
+
+void WriteBuffer::TakeValues(absl::FunctionRef<void(const std::string& key, Value value)> take) {
+  for (auto& [key, value] : writes_) take(key, std::exchange(value, std::nullopt));
 }
 
 const WriteBuffer::Value* WriteBuffer::Find(std::string_view key) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <absl/container/btree_map.h>
+#include <absl/functional/function_ref.h>
 
 #include <cstddef>
 #include <optional>
@@ -36,6 +37,8 @@ class WriteBuffer {
   std::vector<Row> Overlay(std::vector<Row> stored, const Span& span, bool reverse) const;
 
   const Map& writes() const { return writes_; }
+  // Tells each key, in order, with its value, which is handed over; it reads as a deletion then.
+  void TakeValues(absl::FunctionRef<void(const std::string& key, Value value)> take);
   bool empty() const { return writes_.empty(); }
   size_t keys() const { return writes_.size(); }
   size_t bytes() const { return bytes_; }  // as TxnSize counts them

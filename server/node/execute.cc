@@ -19,7 +19,8 @@ namespace {
 constexpr size_t kPageFirst = 64;
 constexpr size_t kPageMax = 1024;
 constexpr size_t kPageSmallBytes = 256 << 10;
-constexpr size_t kRowFraming = 8;  // of a row in its message, at most
+constexpr size_t kCopiedInTurnMax = 1 << 20;  // of values, before everybody else has their turn
+constexpr size_t kRowFraming = 8;             // of a row in its message, at most
 // Held for a fetch until it is known what it brought; how much is fetched at once is bounded
 // anyway.
 constexpr size_t kFetchHeldMax = 64 << 10;
@@ -145,8 +146,13 @@ Task<Status> RunSteps(std::shared_ptr<Execution> execution, client::Transaction*
   // Each has a result, if an empty one.
   const auto results = static_cast<size_t>(execution->request.operations_size());
   CO_RETURN_IF_ERROR(execution->room.Take(results * kRowFraming));
+  size_t copied = 0;
   for (int i = 0; i < execution->request.operations_size(); ++i) {
     CO_RETURN_IF_ERROR(co_await RunOperation(execution, transaction, i));
+    copied += execution->request.operations(i).put().value().size();
+    if (copied < kCopiedInTurnMax) continue;
+    co_await Sleep(execution->env.executor, Duration(0));
+    copied = 0;
   }
   co_return Status::Ok();
 }
