@@ -7,6 +7,13 @@
 #include "cli/command.h"
 #include "cli/output.h"
 
+// jemalloc's settings. What is large passes through new memory many times, and where pages have 4
+// KiB, being given them by the kernel takes several times as long as the copying.
+extern "C" {
+extern const char* malloc_conf;
+const char* malloc_conf = "thp:always";
+}
+
 namespace quorate::cli {
 namespace {
 
