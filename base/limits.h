@@ -60,6 +60,8 @@ inline constexpr size_t kConnectionsMax = 8192;  // on the public address
 inline constexpr size_t kDescriptorsReserved = 128;
 inline constexpr size_t kDescriptorsMin = 256;      // a node does not start with fewer
 inline constexpr size_t kGrpcBytesMax = 256 << 20;  // received by gRPC, not yet handed to us
+// Of it, public requests that are not here whole: the client that brought the most loses its own.
+inline constexpr size_t kArrivingBytesMax = 48 << 20;
 
 // ---- the public service ------------------------------------------------------------------------
 // One answer, serialised: a gRPC client that was told nothing takes 4 MiB.
@@ -122,6 +124,8 @@ static_assert(kScanPageBytesMax + kValueBytesMax + kKeyBytesMax + 20 * kScanRows
 static_assert(kTxnBytesMax + (1 << 20) < kWalRecordBytesMax, "a whole transaction fits one record");
 static_assert(kWalRecordBytesMax < kFrameBytesMax, "a record fits one message");
 static_assert(kWalRecordBytesMax < kWalSegmentBytes);
+static_assert(kValueBytesMax <= kPartBytesMax && kPartBytesMax <= kTxnBytesMax);
+static_assert(kFrameBytesMax < kArrivingBytesMax && kArrivingBytesMax < kGrpcBytesMax);
 static_assert(kNameRetention - kNameAheadMax >= 60min && kNameRetention > kTxnLifetimeMax);
 static_assert(kLease < kTick * kElectionTicksMin * 9 / 10, "lease ends before anyone may vote");
 static_assert(kHeartbeatTicks * kTick * 3 < kLease, "a lost heartbeat does not end the lease");

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "base/limits.h"
-
 namespace quorate::server {
 namespace {
 

@@ -20,10 +20,9 @@
 #include <utility>
 
 #include "base/env.h"
+#include "base/limits.h"
 
 namespace quorate::server {
-
-inline constexpr size_t kArrivingBytesMax = 48 << 20;
 
 class ArrivingRequests {
  public:
@@ -31,7 +30,7 @@ class ArrivingRequests {
   using Received = std::function<std::optional<uint64_t>(const std::string& client)>;
 
   // `env` outlives the object, which outlives the requests.
-  ArrivingRequests(Env& env, Received received, size_t bytes_max = kArrivingBytesMax)
+  ArrivingRequests(Env& env, Received received, size_t bytes_max = limits::kArrivingBytesMax)
       : env_(env), received_(std::move(received)), bytes_max_(bytes_max) {}
   ArrivingRequests(const ArrivingRequests&) = delete;
   ~ArrivingRequests() { env_.executor.Cancel(timer_); }
