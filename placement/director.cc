@@ -14,7 +14,7 @@ namespace quorate::placement {
 
 namespace {
 
-constexpr ShardId kSelf{1};            // the placement group among the shards
+constexpr ShardId kSelf = kPlacementShard;
 constexpr size_t kRefreshMax = 5'000;  // shards, between two rounds
 constexpr size_t kListedMax = 1'000;   // operators in one answer
 constexpr size_t kWhyBytesMax = 512;
@@ -229,8 +229,8 @@ Status Director::CheckRemovalOf(NodeId node, bool lost) {
   }
   for (const auto& [id, shard] : view_.shards()) {
     if (shard.leader) continue;
-    return Unavailable(
-        fmt::format("shard {} has not told placement's new leader yet where its replicas are", id));
+    return Unavailable(fmt::format(
+        "{} has not told placement's new leader yet where its replicas are", NameOf(id)));
   }
   return Status::Ok();
 }
@@ -312,7 +312,7 @@ void Director::ListOperators(v1::PlacementResponse* response) {
     out->set_age_ms(static_cast<uint64_t>((situation.now - it->ended) / 1ms));
   }
   for (const Wanted& wanted : table_.wanted()) {
-    response->add_wanted(fmt::format("shard {}: {}", wanted.shard, wanted.why_not));
+    response->add_wanted(fmt::format("{}: {}", NameOf(wanted.shard), wanted.why_not));
   }
   for (const auto& [id, node] : view_.nodes()) {
     if (!node.view.draining) continue;

@@ -50,16 +50,15 @@ void Drop(Board* board, const ShardView& shard, NodeId from, std::string why) {
 
 void RemoveSuperfluous(Board* board, const ShardView& shard, uint32_t wanted) {
   if (LiveVoters(board->view(), shard) < shard.voters.size()) {
-    board->Want(
-        OperatorKind::kRepair, shard.id,
-        fmt::format("shard {} has {} replicas, {} are wanted: none is removed while one of them "
-                    "is not up or not caught up",
-                    shard.id, shard.voters.size(), wanted));
+    board->Want(OperatorKind::kRepair, shard.id,
+                fmt::format("{} has {} replicas, {} are wanted: none is removed while one of them "
+                            "is not up or not caught up",
+                            NameOf(shard.id), shard.voters.size(), wanted));
     return;
   }
   if (const NodeId from = ChooseSuperfluous(*board, shard)) {
     Drop(board, shard, from,
-         fmt::format("shard {} has {} replicas, {} are wanted", shard.id, shard.voters.size(),
+         fmt::format("{} has {} replicas, {} are wanted", NameOf(shard.id), shard.voters.size(),
                      wanted));
   }
 }
@@ -67,12 +66,12 @@ void RemoveSuperfluous(Board* board, const ShardView& shard, uint32_t wanted) {
 std::string WhyLost(const Board& board, const ShardView& shard, NodeId lost) {
   const ClusterView::Node* node = board.view().Find(lost);
   if (node == nullptr) {
-    return fmt::format("node {}, which has a replica of shard {}, is gone from the cluster", lost,
-                       shard.id);
+    return fmt::format("node {}, which has a replica of {}, is gone from the cluster", lost,
+                       NameOf(shard.id));
   }
   const auto down = board.situation().now - node->view.down_since;
-  return fmt::format("node {}, which has a replica of shard {}, has been down for {} s", lost,
-                     shard.id, ToMillis(down) / 1000);
+  return fmt::format("node {}, which has a replica of {}, has been down for {} s", lost,
+                     NameOf(shard.id), ToMillis(down) / 1000);
 }
 
 bool NeedsNoReplica(const Board& board, const ShardView& shard) {
@@ -92,7 +91,7 @@ Looked Look(Board* board, const ShardView& shard) {
   for (const Replica& learner : shard.learners) {
     if (Usable(*board, shard, learner.node)) continue;
     Drop(board, shard, learner.node,
-         fmt::format("the learner of shard {} on node {} can become nothing", shard.id,
+         fmt::format("the learner of {} on node {} can become nothing", NameOf(shard.id),
                      learner.node));
     return Looked::kLooked;
   }
@@ -109,7 +108,7 @@ Looked Look(Board* board, const ShardView& shard) {
   }
   if (shard.voters.size() < wanted) {
     board->ProposeReplica(OperatorKind::kRepair, shard, NodeId(),
-                          fmt::format("shard {} has {} replicas, {} are wanted", shard.id,
+                          fmt::format("{} has {} replicas, {} are wanted", NameOf(shard.id),
                                       shard.voters.size(), wanted));
     return Looked::kLooked;
   }
@@ -120,7 +119,7 @@ Looked Look(Board* board, const ShardView& shard) {
   if (!shard.learners.empty() && NeedsNoReplica(*board, shard) &&
       !MUTANT("schedule-orphans-stay")) {
     Drop(board, shard, shard.learners.front().node,
-         fmt::format("the learner of shard {} on node {} belongs to no operator", shard.id,
+         fmt::format("the learner of {} on node {} belongs to no operator", NameOf(shard.id),
                      shard.learners.front().node));
     return Looked::kLooked;
   }
