@@ -7,6 +7,7 @@
 #include "cli/cluster_view.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/watch.h"
 
 namespace quorate::cli {
 namespace {
@@ -184,9 +185,14 @@ void RegisterStatus(CLI::App& app, Context& context) {
              CommonOptions::kCluster, [&context] { return View(context, PrintStatus); });
   AddCommand(app, context, "nodes", "List the nodes.", "  quorate nodes\n  quorate nodes --json",
              CommonOptions::kCluster, [&context] { return View(context, PrintNodes); });
-  AddCommand(app, context, "shards", "List the shards with their ranges and leaders.",
-             "  quorate shards", CommonOptions::kCluster,
-             [&context] { return View(context, PrintShards); });
+  auto watch = std::make_shared<bool>(false);
+  CLI::App* shards = AddCommand(
+      app, context, "shards", "List the shards with their ranges and leaders.",
+      "  quorate shards\n  quorate shards --watch", CommonOptions::kCluster, [&context, watch] {
+        const auto print = [&context] { return View(context, PrintShards); };
+        return *watch ? Watch(context, 1s, print) : print();
+      });
+  shards->add_flag("--watch", *watch, "on a terminal, every second until Ctrl-C");
 }
 
 }  // namespace quorate::cli

@@ -121,6 +121,7 @@ void RegisterPlacement(CLI::App& app, Context& context);
 // drain, undrain and remove, under `node`.
 void RegisterNodeDuties(CLI::App& node, Context& context);
 void RegisterStatus(CLI::App& app, Context& context);
+void RegisterTop(CLI::App& app, Context& context);
 void RegisterBench(CLI::App& app, Context& context);
 void RegisterDemo(CLI::App& app, Context& context);
 

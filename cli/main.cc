@@ -46,6 +46,7 @@ int Run(std::vector<std::string> words) {
   RegisterScan(app, context);
   RegisterTxn(app, context);
   RegisterStatus(app, context);
+  RegisterTop(app, context);
   RegisterPlacement(app, context);
   RegisterDoctor(app, context);
   RegisterBench(app, context);

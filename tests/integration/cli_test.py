@@ -12,7 +12,7 @@ import harness
 from harness import ABSENT, DONE, FAILED, USAGE
 
 COMMANDS = ["node", "init", "dev", "get", "put", "delete", "scan", "txn", "outcome", "status",
-            "nodes", "shards", "doctor", "bench", "demo"]
+            "nodes", "shards", "top", "doctor", "bench", "demo"]
 
 
 class Help(unittest.TestCase):
@@ -169,8 +169,33 @@ class Commands(unittest.TestCase):
         self.assertIn("reusable", self.quorate("nodes").stdout.splitlines()[0])
         shards = self.cluster.json("shards")["shards"]
         self.assertEqual([s["from"] for s in shards], ["", "g", "n", "t"])
-        for command in ("status", "nodes", "shards"):
+        for command in ("status", "nodes", "shards", "top"):
             self.assertTrue(self.quorate(command).stdout)
+
+    def test_top_tells_who_bears_what(self):
+        top = {}
+
+        def busy():
+            top.update(self.cluster.json("top", "--shards", "2"))
+            return len(top["hottest_shards"]) == 2
+        load = subprocess.Popen([harness.PROGRAM, "bench", "--cluster", self.cluster.cluster, "--seconds", "60", "--warmup", "0",
+                                 "--workload", "put", "-c", "4"], stdout=subprocess.DEVNULL, preexec_fn=harness.die_with_parent)
+        try:
+            harness.wait_for("two shards with requests", busy)
+        finally:
+            load.kill()
+            load.wait()
+        first, second = [s["reads_per_second"] + s["prepares_per_second"] for s in top["hottest_shards"]]
+        self.assertGreaterEqual(first, second)
+        self.assertGreater(second, 0)
+        self.assertEqual([node["node_id"] for node in top["nodes"]], [1, 2, 3])
+        for node in top["nodes"]:
+            self.assertTrue(node["answers"])
+            self.assertGreater(node["resident_bytes"], 0)
+            self.assertEqual(node["replicas"], 5, "four shards and the placement group")
+        self.assertGreater(sum(node["cpu_cores"] for node in top["nodes"]), 0)
+        self.assertGreaterEqual(sum(node["prepares_per_second"] for node in top["nodes"]),
+                                top["hottest_shards"][0]["prepares_per_second"])
 
     def test_bench(self):
         for workload in ("put", "get", "transfer"):

@@ -120,7 +120,7 @@ def dev_port():
 def printing_commands():
     """Every command that prints: its arguments, its standard input, its exit code (None: as it finds)."""
     commands = [(["--help"], b"", DONE), (["--version"], b"", DONE)]
-    for name in ("node", "init", "dev", "get", "put", "delete", "scan", "txn", "outcome", "status", "nodes", "shards",
+    for name in ("node", "init", "dev", "get", "put", "delete", "scan", "txn", "outcome", "status", "nodes", "shards", "top",
                  "doctor", "bench", "demo"):
         commands.append(([name, "--help"], b"", DONE))
     put = b"put lost/2 2\n"
@@ -128,7 +128,8 @@ def printing_commands():
     for words, input, code in ((["put", "lost/1", "1"], b"", DONE), (["get", "lost/1"], b"", DONE),
                                (["get", "lost/1", "--raw"], b"", DONE), (["scan"], b"", DONE),
                                (["txn", "-"], put + b"get lost/2\n", DONE), (["delete", "lost/no"], b"", DONE),
-                               (["status"], b"", DONE), (["nodes"], b"", DONE), (["shards"], b"", DONE), (["doctor"], b"", None),
+                               (["status"], b"", DONE), (["nodes"], b"", DONE), (["shards"], b"", DONE), (["shards", "--watch"], b"", DONE),
+                               (["top"], b"", DONE), (["doctor"], b"", None),
                                (["scan", "--keys-only"], b"", DONE),
                                (bench, b"", DONE)):
         commands.append((words, input, code))
@@ -258,6 +259,23 @@ class Bytes(OnDevCluster):
         self.assertEqual(self.expect(DONE, "get", "--hex", b"nul\0".hex(), "--raw")[0], b"4")
         self.assertEqual(self.expect(DONE, "scan", "--prefix", "nul")[0],
                          b"nul\t3\nnul\\x00\t4\nnul\\x00\\x00\t5\n")
+
+    def test_on_a_terminal_watching_goes_on_until_ctrl_c(self):
+        for words, head in ((["shards", "--watch"], b"replicas"), (["top", "--interval", "1"], b"mem MiB")):
+            master, slave = pty.openpty()
+            watching = subprocess.Popen([harness.PROGRAM, *words], stdin=slave, stdout=slave,
+                                        stderr=slave, preexec_fn=harness.die_with_parent)
+            os.close(slave)
+            try:
+                text = b""
+                while text.count(head) < 3:  # it comes again and again
+                    text += os.read(master, 65536)
+                watching.send_signal(signal.SIGINT)
+                self.assertEqual(watching.wait(timeout=30), DONE, text)
+            finally:
+                watching.kill()
+                watching.wait()
+                os.close(master)
 
     def test_no_control_byte_reaches_a_terminal(self):
         for value in NASTY:
