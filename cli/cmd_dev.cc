@@ -24,6 +24,7 @@ void PrintHowTo(const LocalCluster& cluster, const DevFlags& flags, bool created
   Say("{} with {} nodes on ports {} to {}, data and logs in {}\n",
       created ? "A new cluster" : "The cluster goes on:", flags.nodes, flags.port,
       flags.port + flags.nodes - 1, flags.data);
+  if (flags.nodes > 1) Say("all of it is on this machine: nothing here outlives its loss\n");
   Say("\n  export QUORATE_CLUSTER={}\n", fmt::join(cluster.addresses(), ","));
   Say("  quorate put greeting hello\n"
       "  quorate get greeting\n"

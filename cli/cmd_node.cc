@@ -33,7 +33,9 @@ void RegisterNode(CLI::App& app, Context& context) {
           "HOST:PORT");
   setting("http", "address for /metrics, /healthz, /readyz; none without it", "HOST:PORT");
   setting("join", "addresses of other nodes, to find the cluster", "A,B,C");
-  setting("locality", "where this node is, e.g. zone=a,rack=3", "k=v,..");
+  setting("locality",
+          "where this node is, e.g. zone=a,rack=3; host is this machine if it is not named",
+          "k=v,..");
   setting("log-level", "debug, info, warn or error; info if not given", "LEVEL");
   setting("min-free", "disk space below which writes are refused, e.g. 256M", "BYTES");
   setting("read-mode", "lease (fast, needs bounded clock drift) or quorum; lease if not given",

@@ -11,7 +11,6 @@
 #include <fstream>
 #include <thread>
 
-#include "base/address.h"
 #include "base/real_clock.h"
 #include "base/status_macros.h"
 #include "cli/cluster_view.h"
@@ -21,8 +20,8 @@ namespace quorate::cli {
 namespace {
 
 constexpr Duration kPoll = 50ms;
-constexpr Duration kStartTimeout = 20s;
-constexpr Duration kHealthyTimeout = 30s;
+constexpr Duration kStartTimeout = 60s;
+constexpr Duration kHealthyTimeout = 60s;
 
 // Calls `ready` until it is true or the time is over.
 template <class F>
@@ -177,25 +176,7 @@ Status LocalCluster::Init(Admin& admin, int shards, const std::vector<std::strin
   auto answer = admin.CallUntilAvailable({address(1)}, request, kStartTimeout);
   *created = answer.ok();
   if (!answer.ok() && answer.status().code() != Code::kAlreadyExists) return answer.status();
-  if (!*created) RETURN_IF_ERROR(CheckAddresses(admin));
   return WaitHealthy(admin, kHealthyTimeout);
-}
-
-// Nodes look for each other where they were when the cluster was made.
-Status LocalCluster::CheckAddresses(Admin& admin) {
-  v1::NodeRequest request;
-  request.mutable_routes();
-  ASSIGN_OR_RETURN(const auto answer, admin.Call(address(1), request, 5s));
-  int port = 0;
-  for (const v1::NodeInfo& node : answer.routes().nodes()) {
-    const auto at = ParseHostPort(node.address());
-    if (at.ok() && (port == 0 || at->port < port)) port = at->port;
-  }
-  if (port == 0 || port == options_.port) return Status::Ok();
-  return Status(Code::kFailedPrecondition,
-                fmt::format("the cluster in '{}' was made on port {} and cannot be moved: start it "
-                            "with --port {}, or choose another --data",
-                            options_.directory, port, port));
 }
 
 Status LocalCluster::WaitHealthy(Admin& admin, Duration timeout) {

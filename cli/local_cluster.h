@@ -60,7 +60,6 @@ class LocalCluster {
   bool WaitEnd(int node, Instant end);
   Status Died(int node) const;
   Status WaitAnswer(Admin& admin, int node);
-  Status CheckAddresses(Admin& admin);
 
   Options options_;
   std::string program_;

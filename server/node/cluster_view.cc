@@ -8,9 +8,30 @@ namespace quorate::server {
 
 void ClusterView::Seed(const v1::BootstrapRequest& bootstrap) {
   cluster_id_ = bootstrap.cluster_id();
-  for (const v1::NodeInfo& node : bootstrap.nodes()) nodes_[NodeId(node.node_id())] = node;
+  for (const v1::NodeInfo& node : bootstrap.nodes()) PutNode(node);
   for (const v1::ShardDescriptor& shard : bootstrap.shards()) Update(shard);
   placement_nodes_.assign(bootstrap.placement_nodes().begin(), bootstrap.placement_nodes().end());
+}
+
+void ClusterView::PutNode(const v1::NodeInfo& node) {
+  const NodeId id(node.node_id());
+  v1::NodeInfo& known = nodes_[id];
+  known = node;
+  const auto found = found_.find(id);
+  if (found == found_.end()) return;
+  if (found->second.in_map == node.address()) {
+    known.set_address(found->second.address);
+  } else {
+    found_.erase(found);
+  }
+}
+
+void ClusterView::SetFound(const v1::NodeInfo& node) {
+  const NodeId id(node.node_id());
+  const auto known = nodes_.try_emplace(id, node).first;
+  const auto found = found_.try_emplace(id, Found{"", known->second.address()}).first;
+  found->second.address = node.address();
+  known->second.set_address(node.address());
 }
 
 void ClusterView::Update(const v1::ShardDescriptor& shard) {
@@ -21,7 +42,7 @@ void ClusterView::Update(const v1::RoutesResponse& map) {
   cluster_id_ = map.cluster_id();
   // All that there are: whoever is missing was removed.
   if (!map.nodes().empty()) nodes_.clear();
-  for (const v1::NodeInfo& node : map.nodes()) nodes_[NodeId(node.node_id())] = node;
+  for (const v1::NodeInfo& node : map.nodes()) PutNode(node);
   for (const v1::ShardRouteInfo& route : map.routes()) {
     Update(route.shard());
     if (route.leader_node_id() != 0) {

@@ -20,6 +20,9 @@ class ClusterView {
  public:
   void Seed(const v1::BootstrapRequest& bootstrap);
   void Update(const v1::RoutesResponse& map);
+  // The node was met at this address, which counts until the map names another one than now. Nodes
+  // that are not known yet begin here.
+  void SetFound(const v1::NodeInfo& node);
   // A descriptor from a replica's own log.
   void Update(const v1::ShardDescriptor& shard);
   // Grows whenever the members or ranges of shards, or the members of placement, change.
@@ -46,8 +49,16 @@ class ClusterView {
   bool FillLeader(NodeId leader, v1::Replica* hint) const;
 
  private:
+  struct Found {
+    std::string address;
+    std::string in_map;  // what the map said then
+  };
+
+  void PutNode(const v1::NodeInfo& node);
+
   std::string cluster_id_;
-  std::map<NodeId, v1::NodeInfo> nodes_;
+  std::map<NodeId, v1::NodeInfo> nodes_;  // with the addresses of found_
+  std::map<NodeId, Found> found_;
   placement::ShardMap map_;
   std::map<ShardId, NodeId> leaders_;  // as placement last said
   std::vector<uint64_t> placement_nodes_;

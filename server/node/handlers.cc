@@ -275,6 +275,7 @@ Task<v1::RegisterNodeResponse> Handlers::Register(v1::RegisterNodeRequest reques
                   response.mutable_error());
     co_return response;
   }
+  deps_.member->peers().OnIntroduced(request.node());
   placement::Placement* placement = deps_.member->placement();
   if (placement != nullptr && (placement->leading() || !request.cluster_id().empty())) {
     co_return co_await placement->RegisterNode(std::move(request), deadline);

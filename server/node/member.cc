@@ -30,6 +30,12 @@ Member::Options Counted(Member::Options options) {
   return options;
 }
 
+std::vector<std::string> Seeds(const Member::Options& options) {
+  std::vector<std::string> seeds = {options.self.address()};
+  seeds.insert(seeds.end(), options.join.begin(), options.join.end());
+  return seeds;
+}
+
 raft::Host::Options ForNode(raft::Host::Options options, NodeId self) {
   options.self = self;
   return options;
@@ -41,10 +47,13 @@ Member::Member(Deps deps, Options options)
     : deps_(deps),
       options_(Counted(std::move(options))),
       self_(options_.self.node_id()),
-      routes_(options_.seeds),
+      routes_(Seeds(options_)),
       caller_(deps.env, deps.channel, routes_),
       slots_(deps.env, caller_),
       parts_logged_(deps.env, limits::kPartsLoggedBytesMax),
+      peers_({deps.env, deps.files, deps.channel, deps.view},
+             {options_.data_dir, options_.cluster_id, options_.self, options_.join,
+              [this] { LearnNodes(); }}),
       host_(deps.env, ForNode(options_.raft, self_), deps.wal, deps.store, deps.transport),
       replicas_(deps.env, deps.store, host_, deps.view, self_),
       coordinator_(std::make_unique<coordinator::Coordinator>(coordinator::Coordinator::Deps{
@@ -63,11 +72,13 @@ Member::~Member() { deps_.view.SetLocalLeader(nullptr); }
 
 Status Member::StartReplicas(const v1::BootstrapRequest* bootstrap) {
   if (bootstrap != nullptr) {
+    if (bootstrap->cluster_id() != options_.cluster_id) {
+      return Internal("the bootstrap message is another cluster's");
+    }
     deps_.view.Seed(*bootstrap);
-    const v1::RoutesResponse map = deps_.view.Routes(Span::All());
-    if (!routes_.Update(map)) return Internal("the bootstrap message is another cluster's");
+    routes_.Update(deps_.view.Routes(Span::All()));
   }
-  LogOwnAddress();
+  if (!reported_) peers_.Load();
   LearnNodes();
   return replicas_.Start(bootstrap);
 }
@@ -102,16 +113,21 @@ bool Member::ready() const {
 
 void Member::Start() {
   host_.Start();
+  peers_.Start();
   scope_.Spawn(ReportLoop());
 }
 
+// To those who send: the transport, and the routes of this node's own client.
 void Member::LearnNodes() {
+  v1::RoutesResponse addresses;
   for (const auto& [id, node] : deps_.view.nodes()) {
+    *addresses.add_nodes() = node;
     std::string& told = addresses_[id];
     if (told == node.address()) continue;
     told = node.address();
     if (id != self_) deps_.transport.SetAddress(id, told);
   }
+  routes_.Update(addresses);
 }
 
 Task<void> Member::ReportLoop() {
@@ -193,6 +209,7 @@ Task<void> Member::Report() {
   }
   routes_.Update(map);
   LearnNodes();
+  peers_.OnMap();
   LogNodes(map);
   CarryOut(result->heartbeat());
   replicas_.FollowMap();
@@ -258,19 +275,6 @@ void Member::LogLeaders() {
   deps_.env.log.Info(
       "node: led now:{}{}", named,
       changed > kLeadersNamed ? fmt::format(" and {} more", changed - kLeadersNamed) : "");
-}
-
-// Others have this node's address from their own disks, and from placement once it has been told.
-void Member::LogOwnAddress() {
-  const v1::NodeInfo* known = deps_.view.FindNode(self_);
-  if (known == nullptr || known->address() == options_.self.address()) return;
-  deps_.env.log.Warn(
-      "node: this node was at '{}' when it last belonged to the cluster, and is at '{}' now: "
-      "others "
-      "look for it at the old address until placement has heard of the new one, for which most of "
-      "the cluster must be reachable at its old addresses; else start it with --listen or "
-      "--advertise {}",
-      known->address(), options_.self.address(), known->address());
 }
 
 }  // namespace quorate::server

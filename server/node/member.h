@@ -25,6 +25,7 @@
 #include "quorate/v1/node.pb.h"
 #include "raft/host/host.h"
 #include "server/node/cluster_view.h"
+#include "server/node/peers.h"
 #include "server/node/replicas.h"
 #include "shard/shard.h"
 #include "storage/low_space.h"
@@ -40,6 +41,7 @@ class Member {
     storage::Wal& wal;
     storage::OrderedStore& store;
     storage::LowSpace& low_space;
+    storage::FileSystem& files;
     raft::Transport& transport;
     client::Channel& channel;
     ClusterView& view;
@@ -47,7 +49,8 @@ class Member {
   struct Options {
     std::string cluster_id;
     v1::NodeInfo self;
-    std::vector<std::string> seeds;  // where the map can be asked for
+    std::string data_dir;
+    std::vector<std::string> join;  // where other nodes may be
     shard::Settings shard;
     raft::Host::Options raft;  // but for `self`
     size_t part_bytes_max = limits::kPartBytesMax;
@@ -68,6 +71,7 @@ class Member {
   const raft::Host& host() const { return host_; }
   placement::Placement* placement() const { return replicas_.placement(); }
   client::Caller& caller() { return caller_; }
+  Peers& peers() { return peers_; }
   coordinator::Coordinator& coordinator() { return *coordinator_; }
   const coordinator::Coordinator& coordinator() const { return *coordinator_; }
   const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const {
@@ -98,7 +102,6 @@ class Member {
   void LogPlacement(const Status& heartbeat);
   void LogNodes(const v1::RoutesResponse& map);
   void LogLeaders();
-  void LogOwnAddress();
 
   const Deps deps_;
   const Options options_;
@@ -109,6 +112,7 @@ class Member {
   client::Caller caller_;
   client::Slots slots_;
   ByteTurns parts_logged_;
+  Peers peers_;
   raft::Host host_;
   Replicas replicas_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;

@@ -214,12 +214,10 @@ quorate::Status Node::Rep::BecomeMember() {
   const bool first = member == nullptr;
   if (first) {
     world.channel.SetClusterId(directory->identity().cluster_id);
-    std::vector<std::string> seeds = {options.address};
-    seeds.insert(seeds.end(), options.join.begin(), options.join.end());
     member = std::make_unique<Member>(
-        Member::Deps{env, *wal, *store, *low_space, world.transport, channel, view},
-        Member::Options{directory->identity().cluster_id, membership->self(), std::move(seeds),
-                        options.shard, options.raft, options.part_bytes_max});
+        Member::Deps{env, *wal, *store, *low_space, world.files, world.transport, channel, view},
+        Member::Options{directory->identity().cluster_id, membership->self(), options.data_dir,
+                        options.join, options.shard, options.raft, options.part_bytes_max});
     member->host().OnFatal([this](quorate::Status status) { Fail(status); });
     TellSpace();
   }

@@ -117,6 +117,14 @@ Result<Settings> ReadConfigFile(const std::string& path) {
   return settings;
 }
 
+void AddHost(std::string_view boot_id, std::map<std::string, std::string>* locality) {
+  boot_id = Trim(boot_id.substr(0, boot_id.find('\n')));
+  if (boot_id.empty() || locality->contains("host")) return;
+  auto with = *locality;
+  with["host"] = fmt::format("boot-{}", boot_id);
+  if (CheckLocality(with).ok()) *locality = std::move(with);
+}
+
 Result<NodeConfig> MakeConfig(const Settings& flags, const Settings& file) {
   auto get = [&](const std::string& key) -> std::string {
     if (auto it = flags.find(key); it != flags.end()) return it->second;

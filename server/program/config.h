@@ -11,6 +11,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "base/log.h"
 #include "base/status.h"
@@ -29,6 +30,11 @@ struct NodeConfig {
 
 // INVALID_ARGUMENT with file and line: unreadable, not `key = value`, unknown or repeated key.
 Result<Settings> ReadConfigFile(const std::string& path);
+
+// Where `host` is not among the labels, it is the machine: nodes under one kernel, in whichever
+// containers, have one `boot_id` (/proc/sys/kernel/random/boot_id). Labels that leave no room for
+// one stay as they are.
+void AddHost(std::string_view boot_id, std::map<std::string, std::string>* locality);
 
 // `flags` win over `file`. INVALID_ARGUMENT: one line that names the setting and the fix.
 Result<NodeConfig> MakeConfig(const Settings& flags, const Settings& file);

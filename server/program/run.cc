@@ -144,6 +144,12 @@ struct Process {
   int64_t wall_ahead_ms = real.clock.WallMillis() - ToMillis(real.clock.Now().time_since_epoch());
 };
 
+std::string BootId() {
+  std::string id;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> id;
+  return id;
+}
+
 uint64_t ResidentBytes() {
   uint64_t pages_total = 0;
   uint64_t pages_resident = 0;
@@ -293,6 +299,7 @@ int RunNode(const std::map<std::string, std::string>& settings, const std::strin
   if (auto status = ReadSettings(config_file, &file); !status.ok()) return Refuse(status);
   auto config = MakeConfig(settings, file);
   if (!config.ok()) return Refuse(config.status());
+  AddHost(BootId(), &config->node.locality);
   if (auto status = CheckWritable(config->node.data_dir); !status.ok()) return Refuse(status);
   auto descriptors = RaiseDescriptorLimit(limits::kDescriptorsMin);
   if (!descriptors.ok()) return Refuse(descriptors.status());

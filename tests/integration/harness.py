@@ -95,6 +95,7 @@ class Cluster(contextlib.AbstractContextManager):
         self.http = self.network.http
         self.processes = [None] * nodes
         self.flags = []  # more flags of every node that is started from now on
+        self.join = None  # what they are to --join; None: all others
         self._init = ["--split-at", *split_at] if split_at else ["--shards", str(shards)]
         self._init += ["--replicas", str(min(nodes, 3))]
 
@@ -126,7 +127,7 @@ class Cluster(contextlib.AbstractContextManager):
         return os.path.join(self.directory, f"node-{node}")
 
     def start(self, node):
-        others = [a for i, a in enumerate(self.addresses) if i != node]
+        others = self.join or [a for i, a in enumerate(self.addresses) if i != node]
         command = [PROGRAM, "node", "--data", self.data(node), "--listen", self.addresses[node],
                    "--http", self.http[node], *self.flags]
         if others:
@@ -144,6 +145,12 @@ class Cluster(contextlib.AbstractContextManager):
         node = len(self.processes) - 1
         self.start(node)
         return node
+
+    def move(self, node):
+        """What is started as this node from now on listens somewhere else."""
+        listen, http = free_ports(2)
+        self.addresses[node] = f"127.0.0.1:{listen}"
+        self.http[node] = f"127.0.0.1:{http}"
 
     def kill(self, node):
         self.processes[node].kill()

@@ -45,6 +45,36 @@ TEST(ClusterView, ANodeThatWasRemovedIsGone) {
   EXPECT_EQ(view.nodes().size(), 2u) << "a map without nodes says nothing of them";
 }
 
+TEST(ClusterView, WhereANodeWasFoundCountsUntilTheMapNamesAnotherAddress) {
+  ClusterView view;
+  view.Seed(Plan());
+  v1::RoutesResponse map = view.Routes(Span::All());
+  v1::NodeInfo moved = *view.FindNode(NodeId(2));
+  const std::string old = moved.address();
+  moved.set_address("elsewhere:7400");
+  view.SetFound(moved);
+  EXPECT_EQ(view.FindNode(NodeId(2))->address(), "elsewhere:7400");
+  view.Update(map);
+  EXPECT_EQ(view.FindNode(NodeId(2))->address(), "elsewhere:7400") << "the map has not heard of it";
+  EXPECT_EQ(view.Routes(Span::All()).nodes(1).address(), "elsewhere:7400") << "clients are told";
+  map.mutable_nodes(1)->set_address("elsewhere:7400");
+  view.Update(map);
+  map.mutable_nodes(1)->set_address(old);
+  view.Update(map);
+  EXPECT_EQ(view.FindNode(NodeId(2))->address(), old) << "it moved back, says the map";
+}
+
+TEST(ClusterView, ANodeThatIsFoundFirstBeginsThere) {
+  ClusterView view;
+  view.Seed(Plan());
+  v1::NodeInfo stranger;
+  stranger.set_node_id(9);
+  stranger.set_address("n9:7400");
+  view.SetFound(stranger);
+  ASSERT_NE(view.FindNode(NodeId(9)), nullptr);
+  EXPECT_EQ(view.FindNode(NodeId(9))->address(), "n9:7400");
+}
+
 TEST(ClusterView, ALocalReplicaKnowsBetterWhoLeads) {
   ClusterView view;
   view.Seed(Plan());

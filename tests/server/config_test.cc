@@ -57,6 +57,24 @@ TEST(Config, FlagsWinOverTheFile) {
   EXPECT_EQ(config->log_level, LogLevel::kWarn);
 }
 
+TEST(Config, TheHostIsTheMachineUnlessItIsNamed) {
+  using Labels = std::map<std::string, std::string>;
+  Labels labels = {{"zone", "a"}};
+  AddHost("0f8fad5b-d9cb-469f-a165-70867728950e\n", &labels);
+  EXPECT_EQ(labels, (Labels{{"zone", "a"}, {"host", "boot-0f8fad5b-d9cb-469f-a165-70867728950e"}}));
+  Labels named = {{"host", "h1"}};
+  AddHost("0f8fad5b-d9cb-469f-a165-70867728950e\n", &named);
+  EXPECT_EQ(named, (Labels{{"host", "h1"}}));
+  Labels nowhere;
+  AddHost("", &nowhere);
+  AddHost("\x1b\n", &nowhere);
+  EXPECT_TRUE(nowhere.empty());
+  Labels many;
+  for (int i = 0; i < 16; ++i) many["k" + std::to_string(i)] = "v";
+  AddHost("0f8fad5b-d9cb-469f-a165-70867728950e", &many);
+  EXPECT_EQ(many.size(), 16u) << "there is no room for one more";
+}
+
 TEST(Config, OthersReachTheAdvertisedAddress) {
   auto config =
       MakeConfig({{"data", "/d"}, {"listen", "0.0.0.0:1"}, {"advertise", "10.0.0.1:2"}}, {});

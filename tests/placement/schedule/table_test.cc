@@ -153,6 +153,31 @@ TEST(ScheduleRules, SpreadsOverZonesAsFarAsNodesAllow) {
 }
 
 // ---- drain --------------------------------------------------------------------------------------
+TEST(ScheduleRules, TwoReplicasOnOneHostOnlyWhileThereAreTooFew) {
+  SmallCluster c(0);
+  const auto node = [](uint64_t id, std::string host) {
+    NodeView view = UpNode(id);
+    view.locality["host"] = std::move(host);
+    return view;
+  };
+  for (uint64_t id = 1; id <= 3; ++id) c.view.Put(node(id, "machine"));
+  c.view.Put(MakeShard(7, {1, 2, 3}));
+  EXPECT_THAT(Rules(c.Now()).operators, IsEmpty())
+      << "all nodes on one machine: it is as it can be";
+  c.view.Put(node(4, "other"));
+  ASSERT_EQ(Rules(c.Now()).operators.size(), 1u);
+  EXPECT_EQ(Rules(c.Now()).operators[0].to, NodeId(4));
+  c.view.Remove(NodeId(4));
+  c.view.Put(node(4, "machine"));
+  EXPECT_THAT(Rules(c.Now()).operators, IsEmpty());
+  NodeView down = DownNode(3, 0);
+  down.locality["host"] = "machine";
+  c.view.Put(down);
+  const Proposals repaired = Repair(c.Now());
+  ASSERT_EQ(repaired.operators.size(), 1u) << "a host that it shares is better than none";
+  EXPECT_EQ(repaired.operators[0].to, NodeId(4));
+}
+
 TEST(ScheduleDrain, LeadersFirstThenReplicas) {
   SmallCluster c(4);
   c.view.Put(MakeShard(7, {1, 2, 3}));
