@@ -64,12 +64,14 @@ class ClusterFixture {
     ASSERT_EQ(response.error().code(), v1::OK) << response.error().message();
     ASSERT_TRUE(AllReady());
     // What a leader holds for sessions would go with a leadership that is moved in the middle.
+    client_->channel().SetClusterId(node(1).cluster_id());
     v1::NodeRequest pause;
     v1::ChangeSetting* setting = pause.mutable_placement()->mutable_change_setting();
     setting->set_name("placement.pause");
     setting->set_value("balance-replicas,balance-leaders");
     const Result<v1::NodeResponse> paused = Call(PlacementLeader(), std::move(pause));
     ASSERT_TRUE(paused.ok()) << paused.status().ToString();
+    ASSERT_EQ(paused->error().code(), v1::OK) << paused->error().message();
     ASSERT_EQ(paused->placement().error().code(), v1::OK) << paused->placement().error().message();
     RunFor(2s);  // for what was begun before
   }

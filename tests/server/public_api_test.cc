@@ -276,6 +276,7 @@ TEST_F(PublicApiTest, ARepeatedCommitIsNeverToldThatNothingHappenedWithoutAFact)
   request.mutable_txn()->set_anchor_key(kLow);
   cluster.at(2).Crash();
   cluster.at(3).Crash();
+  cluster.RunFor(5s);  // for the lease, if it leads
   is_unknown(2s);
 }
 

@@ -94,7 +94,8 @@ class WeakTransaction final : public client::Transaction {
     client::CommitResult result;
     co_await Pause();
     if (writes_.empty()) co_return result;
-    if (store_.weakness != Weakness::kNoValidation && Conflicts()) {
+    const bool asked_about = store_.outcomes.contains(id_);  // which made it aborted
+    if (asked_about || (store_.weakness != Weakness::kNoValidation && Conflicts())) {
       store_.outcomes[id_] = false;
       result.status = Status(Code::kReadConflict, "");
       co_return result;
