@@ -322,21 +322,6 @@ class Addresses(unittest.TestCase):
                 self.assertEqual(node.get("/readyz")[0], 200)
                 self.assertEqual(node.stop(), 0)
 
-    def test_a_cluster_that_moved_says_so_at_once(self):
-        with tempfile.TemporaryDirectory() as directory:
-            ports = [p for p in harness.free_ports(2)]
-            for port, expected in ((ports[0], DONE), (ports[1], FAILED)):
-                dev = subprocess.Popen(
-                    [harness.PROGRAM, "dev", "--data", directory, "--port", str(port)],
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                    preexec_fn=harness.die_with_parent)
-                if expected == DONE:
-                    self.assertIn("A new cluster", dev.stdout.readline())
-                    dev.send_signal(signal.SIGINT)
-                _, errors = dev.communicate(timeout=60)
-                self.assertEqual(dev.returncode, expected if expected == DONE else USAGE, errors)
-            self.assertIn(f"--port {ports[0]}", errors)
-
 
 class Log(unittest.TestCase):
     def test_loss_and_return_of_a_node_and_leaders_are_told_once(self):
