@@ -1,5 +1,5 @@
-// What operators ask placement: node drain, undrain and remove; shard move and transfer-leader;
-// operators, explain, settings.
+// What operators ask placement: node drain, undrain and remove; shard move, split and
+// transfer-leader; operators, explain, settings.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -181,6 +181,8 @@ struct ShardFlags {
   uint64_t shard = 0;
   uint64_t from = 0;
   uint64_t to = 0;
+  std::string at;
+  bool hex = false;
   bool dry_run = false;
   bool wait = false;
 };
@@ -222,6 +224,15 @@ int Move(Context& context, const ShardFlags& flags) {
   ask.mutable_move_replica()->set_from_node_id(flags.from);
   ask.mutable_move_replica()->set_to_node_id(flags.to);
   ask.mutable_move_replica()->set_dry_run(flags.dry_run);
+  return RunShard(context, std::move(ask), flags);
+}
+
+int Split(Context& context, ShardFlags flags) {
+  if (Status at = DecodeArgument(flags.hex, "--at", &flags.at); !at.ok()) return Fail(context, at);
+  v1::PlacementRequest ask;
+  ask.mutable_split_shard()->set_shard_id(flags.shard);
+  ask.mutable_split_shard()->set_at(flags.at);
+  ask.mutable_split_shard()->set_dry_run(flags.dry_run);
   return RunShard(context, std::move(ask), flags);
 }
 
@@ -325,6 +336,44 @@ void AddId(CLI::App* command, const std::string& name, uint64_t* id, const std::
   command->add_option(name, *id, help)->required()->check(CLI::Range(uint64_t{1}, kIdMax));
 }
 
+void RegisterShard(CLI::App& app, Context& context) {
+  auto flags = std::make_shared<ShardFlags>();
+  CLI::App* shard =
+      app.add_subcommand("shard", "Move and divide shards, and hand over who leads them.");
+  shard->require_subcommand(1);
+  CLI::App* move = AddCommand(
+      *shard, context, "move", "Move one replica of a shard to another node.",
+      "  quorate shard move 7 --from 1 --to 4 --wait\n  quorate shard move 7 --from 1 --dry-run",
+      CommonOptions::kCluster, [&context, flags] { return Move(context, *flags); });
+  AddId(move, "SHARD", &flags->shard, "the shard's id");
+  move->add_option("--from", flags->from, "node that loses its replica")
+      ->required()
+      ->check(CLI::Range(uint64_t{1}, kIdMax));
+  move->add_option("--to", flags->to, "node that gains one; the best one if not given")
+      ->check(CLI::Range(uint64_t{1}, kIdMax));
+  CLI::App* transfer =
+      AddCommand(*shard, context, "transfer-leader", "Have another node lead a shard.",
+                 "  quorate shard transfer-leader 7 --to 2", CommonOptions::kCluster,
+                 [&context, flags] { return Transfer(context, *flags); });
+  AddId(transfer, "SHARD", &flags->shard, "the shard's id");
+  transfer->add_option("--to", flags->to, "node of one of its replicas")
+      ->required()
+      ->check(CLI::Range(uint64_t{1}, kIdMax));
+  CLI::App* split = AddCommand(
+      *shard, context, "split", "Divide a shard in two.",
+      "  quorate shard split 7 --at m --wait\n  quorate shard split 7 --at m --dry-run\n"
+      "The new shard begins with the key of --at, on the same nodes. Shards that grow beyond\n"
+      "placement.split_bytes are divided without being asked.",
+      CommonOptions::kCluster, [&context, flags] { return Split(context, *flags); });
+  AddId(split, "SHARD", &flags->shard, "the shard's id");
+  split->add_option("--at", flags->at, "first key of the new shard")->required();
+  split->add_flag("--hex", flags->hex, "the key of --at is in hexadecimal");
+  for (CLI::App* each : {move, transfer, split}) {
+    each->add_flag("--dry-run", flags->dry_run, "only say what would be done, or why not");
+    each->add_flag("--wait", flags->wait, "until it is done, or ended");
+  }
+}
+
 }  // namespace
 
 void RegisterNodeDuties(CLI::App& node, Context& context) {
@@ -355,32 +404,7 @@ void RegisterNodeDuties(CLI::App& node, Context& context) {
 }
 
 void RegisterPlacement(CLI::App& app, Context& context) {
-  auto flags = std::make_shared<ShardFlags>();
-  CLI::App* shard = app.add_subcommand("shard", "Move a shard's replicas and leadership.");
-  shard->require_subcommand(1);
-  CLI::App* move = AddCommand(
-      *shard, context, "move", "Move one replica of a shard to another node.",
-      "  quorate shard move 7 --from 1 --to 4 --wait\n  quorate shard move 7 --from 1 --dry-run",
-      CommonOptions::kCluster, [&context, flags] { return Move(context, *flags); });
-  AddId(move, "SHARD", &flags->shard, "the shard's id");
-  move->add_option("--from", flags->from, "node that loses its replica")
-      ->required()
-      ->check(CLI::Range(uint64_t{1}, kIdMax));
-  move->add_option("--to", flags->to, "node that gains one; the best one if not given")
-      ->check(CLI::Range(uint64_t{1}, kIdMax));
-  CLI::App* transfer =
-      AddCommand(*shard, context, "transfer-leader", "Have another node lead a shard.",
-                 "  quorate shard transfer-leader 7 --to 2", CommonOptions::kCluster,
-                 [&context, flags] { return Transfer(context, *flags); });
-  AddId(transfer, "SHARD", &flags->shard, "the shard's id");
-  transfer->add_option("--to", flags->to, "node of one of its replicas")
-      ->required()
-      ->check(CLI::Range(uint64_t{1}, kIdMax));
-  for (CLI::App* each : {move, transfer}) {
-    each->add_flag("--dry-run", flags->dry_run, "only say what would be done, or why not");
-    each->add_flag("--wait", flags->wait, "until it is done, or ended");
-  }
-
+  RegisterShard(app, context);
   auto all = std::make_shared<bool>(false);
   CLI::App* operators =
       AddCommand(app, context, "operators", "List what placement is doing with shards, and why.",

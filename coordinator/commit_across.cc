@@ -56,7 +56,8 @@ struct Coordinator::Live {
 Task<v1::CommitResponse> Coordinator::CommitAcross(v1::CommitRequest request, Anchor anchor) {
   auto live = std::make_shared<Live>(this, anchor, NameOf(request, anchor.txn));
   live->registration = std::make_unique<Registration>(
-      registry_, anchor.txn, anchor.shard, anchor.term, [this, weak = std::weak_ptr<Live>(live)] {
+      registry_, anchor.txn, anchor.shard, anchor.term, live->name.anchor_key,
+      [this, weak = std::weak_ptr<Live>(live)] {
         const LivePtr alive = weak.lock();
         if (alive == nullptr || !alive->machine.has_value()) return;
         alive->machine->RightsEnded();

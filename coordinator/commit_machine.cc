@@ -64,7 +64,8 @@ void CommitMachine::OwnRefused(Code code) {
       WantSlot(0);
       return;
     case Code::kNotLeader:
-    case Code::kTooOld:  // a record may have been there, and a Decide would be void
+    case Code::kStaleEpoch:  // nothing is logged yet: sent again, it is grouped anew
+    case Code::kTooOld:      // a record may have been there, and a Decide would be void
       AnswerUnknown(code);
       return;
     default:
@@ -116,6 +117,9 @@ void CommitMachine::OwnApplied(const Standing& stands) {
     case TxnState::kNone:
       // Never staged by this entry, and never will be: a copy may start at the new leader.
       if (!rights_) return AnswerUnknown(Code::kNotLeader);
+      // Nor by this leader: a part of it belongs to another shard by now. Others may be prepared,
+      // in a grouping that nobody stages any more, or once more in the next one.
+      if (stands.code == Code::kStaleEpoch) return AnswerUnknown(stands.code);
       Abort(stands.code);
       return;
   }

@@ -182,9 +182,10 @@ Task<void> Coordinator::StepHere(CommitMachine::Action action, shard::TxnName na
 // At most one action is outstanding, so that one frame performs them all.
 Task<v1::CommitResponse> Coordinator::CommitHere(v1::CommitRequest request, Anchor anchor) {
   const Admission::Ticket ticket(admission_);
-  Registration registration(registry_, anchor.txn, anchor.shard, anchor.term, nullptr);
   v1::CommitResponse response;
   const shard::TxnName name = NameOf(request, anchor.txn);
+  Registration registration(registry_, anchor.txn, anchor.shard, anchor.term, name.anchor_key,
+                            nullptr);
   if (ticket.verdict() == Admission::Verdict::kDrop) {
     FillNoRoom(name, &response);
     co_return response;

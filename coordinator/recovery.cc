@@ -298,13 +298,14 @@ Recovery::RunPtr Recovery::MakeRun(ShardId shard, raft::Term term, shard::TxnNam
   run->shard = shard;
   run->term = term;
   run->txn = std::move(txn);
-  run->registration = std::make_unique<Registration>(registry_, run->txn.txn_id, shard, term,
-                                                     [this, weak = std::weak_ptr<Run>(run)] {
-                                                       const RunPtr alive = weak.lock();
-                                                       if (alive == nullptr) return;
-                                                       alive->machine.RightsEnded();
-                                                       Perform(alive);
-                                                     });
+  run->registration =
+      std::make_unique<Registration>(registry_, run->txn.txn_id, shard, term, run->txn.anchor_key,
+                                     [this, weak = std::weak_ptr<Run>(run)] {
+                                       const RunPtr alive = weak.lock();
+                                       if (alive == nullptr) return;
+                                       alive->machine.RightsEnded();
+                                       Perform(alive);
+                                     });
   return run;
 }
 
@@ -413,7 +414,9 @@ Task<void> Recovery::LogDecide(RunPtr run, bool commit, Timestamp commit_ts, boo
 
 void Recovery::OnServing(ShardId shard, raft::Term term) { scope_.Spawn(TakeOver(shard, term)); }
 
-void Recovery::OnDeposed(ShardId shard) { registry_.EndShard(shard); }
+void Recovery::OnDeposed(ShardId shard) { registry_.EndShard(shard, std::nullopt); }
+
+void Recovery::OnSplit(ShardId shard, const Span& left) { registry_.EndShard(shard, left); }
 
 Task<void> Recovery::TakeOver(ShardId shard, raft::Term term) {
   shard::Shard* here = directory_.FindServing(shard, term);

@@ -58,6 +58,7 @@ class Recovery final : public shard::Pusher, public shard::ShardObserver {
   // shard::ShardObserver.
   void OnServing(ShardId shard, raft::Term term) override;
   void OnDeposed(ShardId shard) override;
+  void OnSplit(ShardId shard, const Span& left) override;
 
  private:
   struct Run;

@@ -53,12 +53,12 @@ void Registry::RememberAborted(const Key& key, Finding finding) {
   aborted_order_.pop_front();
 }
 
-void Registry::EndShard(ShardId shard) {
+void Registry::EndShard(ShardId shard, const std::optional<Span>& left) {
   if (MUTANT("txn-coordinator-outlives-term")) return;
   std::vector<std::function<void()>> callbacks;
   for (auto it = entries_.begin(); it != entries_.end();) {
     Registration* entry = it->second;
-    if (entry->shard_ != shard) {
+    if (entry->shard_ != shard || (left && left->Contains(entry->anchor_key_))) {
       ++it;
       continue;
     }
@@ -73,11 +73,12 @@ void Registry::EndShard(ShardId shard) {
 }
 
 Registration::Registration(Registry& registry, TxnId txn, ShardId shard, raft::Term term,
-                           std::function<void()> on_rights_ended)
+                           std::string anchor_key, std::function<void()> on_rights_ended)
     : registry_(registry),
       txn_(txn),
       shard_(shard),
       term_(term),
+      anchor_key_(std::move(anchor_key)),
       on_rights_ended_(std::move(on_rights_ended)) {
   registry_.Insert(this);
 }

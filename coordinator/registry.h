@@ -2,8 +2,9 @@
 // and a Push, join what they find instead of starting anything.
 //
 // An entry belongs to the term in which this node led the anchor's shard when it began, and with it
-// the right to decide: when the term ends, so does the entry (docs/transactions.md, section 2; the
-// counterexample is coord_survives). What goes on without an entry may still tell facts.
+// the right to decide: when the term ends, or the anchor key goes to another shard, so does the
+// entry (docs/transactions.md, section 2; the counterexample is coord_survives). What goes on
+// without an entry may still tell facts.
 //
 // Executor's thread only.
 #pragma once
@@ -22,6 +23,7 @@
 #include "raft/core/types.h"
 #include "shard/pusher.h"
 #include "txn/id.h"
+#include "txn/key_span.h"
 #include "txn/timestamp.h"
 
 namespace quorate::coordinator {
@@ -59,8 +61,9 @@ class Registry {
   bool Has(const TxnId& txn, ShardId shard, raft::Term term) const;
   // Waits with the entry, until it tells (kFact) or ends; kLookAgain at once if there is none.
   Task<Finding> Join(TxnId txn, ShardId shard, raft::Term term, JoinUntil until, Instant deadline);
-  // Leadership of `shard` has gone: its entries end, their owners are told.
-  void EndShard(ShardId shard);
+  // This node leads no more of `shard` than `left`, or nothing: the entries anchored at other keys
+  // end, their owners are told.
+  void EndShard(ShardId shard, const std::optional<Span>& left);
   // What an entry that is gone had told of an abort; null: nothing that its record does not say. A
   // client sends again while it waits for a lock, and what it sent last may come behind the answer
   // to what it sent before. Of the last kAbortedMax only.
@@ -88,7 +91,7 @@ class Registration {
   // There must be no entry of this transaction in this term. `on_rights_ended` runs when the term
   // ends first; it may destroy this object.
   Registration(Registry& registry, TxnId txn, ShardId shard, raft::Term term,
-               std::function<void()> on_rights_ended);
+               std::string anchor_key, std::function<void()> on_rights_ended);
   Registration(const Registration&) = delete;
   ~Registration() { End(); }
 
@@ -107,6 +110,7 @@ class Registration {
   const TxnId txn_;
   const ShardId shard_;
   const raft::Term term_;
+  const std::string anchor_key_;
   std::function<void()> on_rights_ended_;
   bool live_ = true;
   std::optional<Finding> told_;

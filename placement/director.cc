@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <set>
 
+#include "base/bytes.h"
+#include "base/mutant.h"
 #include "base/status_macros.h"
 #include "placement/orders.h"
 #include "placement/schedule/safety.h"
 #include "placement/schedule/schedulers.h"
+#include "txn/errors.h"
 
 namespace quorate::placement {
 
@@ -18,6 +21,7 @@ constexpr ShardId kSelf = kPlacementShard;
 constexpr size_t kRefreshMax = 5'000;  // shards, between two rounds
 constexpr size_t kListedMax = 1'000;   // operators in one answer
 constexpr size_t kWhyBytesMax = 512;
+constexpr size_t kSpareIdsMax = 16;
 
 void Fill(const Operator& op, v1::OperatorInfo* out) {
   out->set_operator_id(op.id.value());
@@ -43,6 +47,9 @@ void Director::BeginTerm(raft::Term term) {
     env_.log.Info("placement: {}: {}", ToString(op), event);
   });
   disks_.clear();
+  children_.clear();
+  spare_ids_.clear();
+  wanted_ids_ = 0;
   settings_old_ = true;
   SeedShards();
 }
@@ -138,9 +145,45 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
     const ShardId shard(report.shard().shard_id());
     if (heartbeats_.LeaderOf(shard) != NodeId(request.node().node_id())) continue;
     if (!view_.Put(ViewOf(report))) continue;
-    const auto order = table_.Next(view_, settings_, shard, now);
-    if (order) *response->add_orders() = ToProto(*order);
+    auto order = OrderFor(shard, now);
+    if (order && (order->has_transfer_leader() || !HasChildWithoutLeader(report.shard()))) {
+      *response->add_orders() = *std::move(order);
+    }
   }
+}
+
+std::optional<v1::ShardOrder> Director::OrderFor(ShardId shard, Instant now) {
+  const auto order = table_.Next(view_, settings_, shard, now);
+  if (!order || !std::holds_alternative<SplitShard>(order->step)) {
+    children_.erase(shard);
+    return order ? std::optional(ToProto(*order)) : std::nullopt;
+  }
+  auto& [operator_id, child] = children_[shard];
+  if (operator_id != order->id) child = {};
+  operator_id = order->id;
+  if (!child && !spare_ids_.empty()) {
+    child = spare_ids_.back();
+    spare_ids_.pop_back();
+  }
+  if (!child) {
+    wanted_ids_ = std::min(wanted_ids_ + 1, kSpareIdsMax);
+    return std::nullopt;
+  }
+  return ToProto(*order, child);
+}
+
+// The map has the child when the child's leader has reported it, and who elects one has a state of
+// it. Until then a member that goes, or gets the parent's state as a snapshot, may be one of those
+// that the child's first majority needs.
+bool Director::HasChildWithoutLeader(const v1::ShardDescriptor& shard) const {
+  if (shard.to().empty() || MUTANT("split-members-change-before-child")) return false;
+  const v1::ShardDescriptor* right = machine_.map().Find(shard.to());
+  return right != nullptr && right->shard_id() == shard.shard_id();
+}
+
+void Director::GiveShardId(ShardId id) {
+  if (wanted_ids_ > 0) --wanted_ids_;
+  spare_ids_.push_back(id);
 }
 
 ShardView Director::PlacementView(raft::GroupHandle& group, NodeId self) const {
@@ -265,6 +308,23 @@ Status Director::Transfer(const v1::TransferLeadership& ask, v1::PlacementRespon
   RETURN_IF_ERROR(CheckHeardOfAll());
   return Begin(PlanTransfer(situation, ShardId(ask.shard_id()), NodeId(ask.to_node_id())),
                ask.dry_run(), response);
+}
+
+Status Director::Split(const v1::SplitShard& ask, v1::PlacementResponse* response) {
+  const ShardId shard(ask.shard_id());
+  if (shard == kSelf) return InvalidArgument("the placement group is not split");
+  const Situation situation = Now();
+  if (!ask.at().empty()) {
+    RETURN_IF_ERROR(CheckKey(ask.at()));
+    const v1::ShardDescriptor* piece = machine_.map().Find(ask.at());
+    const bool inside = piece != nullptr && piece->shard_id() == ask.shard_id();
+    if (situation.view.Find(shard) != nullptr && (!inside || piece->from() == ask.at())) {
+      return InvalidArgument(fmt::format(
+          "key '{}' is not inside shard {}: it {} shard {}", Printable(ask.at()), shard,
+          inside ? "is the first one of" : "belongs to", piece == nullptr ? 0 : piece->shard_id()));
+    }
+  }
+  return Begin(PlanSplit(situation, shard, ask.at()), ask.dry_run(), response);
 }
 
 Status Director::Cancel(OperatorId id) {

@@ -12,6 +12,8 @@
 #pragma once
 
 #include <map>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/env.h"
@@ -41,6 +43,10 @@ class Director {
   // True: there is more to look at, in another turn.
   bool Round(raft::GroupHandle& group, NodeId self);
 
+  // Splits wait for ids of shards, which the group allocates.
+  bool wants_shard_id() const { return wanted_ids_ > 0; }
+  void GiveShardId(ShardId id);
+
   // ---- what operators ask. Refusals are sentences, and nothing is done then.
   // OK: may be proposed.
   Status CheckDrainOf(NodeId node);
@@ -51,6 +57,7 @@ class Director {
   // Begins one operator, or (dry_run) says what it would be.
   Status Move(const v1::MoveReplica& ask, v1::PlacementResponse* response);
   Status Transfer(const v1::TransferLeadership& ask, v1::PlacementResponse* response);
+  Status Split(const v1::SplitShard& ask, v1::PlacementResponse* response);
   Status Cancel(OperatorId id);
   Status Explain(const v1::Explain& ask, v1::PlacementResponse* response);
   void ListSettings(v1::PlacementResponse* response);
@@ -71,6 +78,10 @@ class Director {
   ShardView PlacementView(raft::GroupHandle& group, NodeId self) const;
   // How many members the placement group should have, given the nodes that can hold one.
   uint32_t PlacementMembers(size_t now, NodeId without) const;
+  // The order for a shard's leader; a split has its child's id, the same each time.
+  std::optional<v1::ShardOrder> OrderFor(ShardId shard, Instant now);
+  // Whether it was split, and nobody has reported the child: its members stay.
+  bool HasChildWithoutLeader(const v1::ShardDescriptor& shard) const;
   Situation Now();
   // UNAVAILABLE for the first seconds of a term: what could be done is not known yet.
   Status CheckHeardOfAll() const;
@@ -84,6 +95,9 @@ class Director {
   ClusterView view_;
   OperatorTable table_;
   std::map<NodeId, Disk> disks_;
+  std::map<ShardId, std::pair<OperatorId, ShardId>> children_;  // of splits under way, by parent
+  std::vector<ShardId> spare_ids_;
+  size_t wanted_ids_ = 0;
 };
 
 }  // namespace quorate::placement

@@ -73,6 +73,12 @@ Task<Frontend::Applied> Frontend::PutSetting(std::string name, std::string value
   co_return co_await Propose(std::move(command), group_->soft_state().term);
 }
 
+Task<Frontend::Applied> Frontend::AllocateShardId() {
+  v1::PlacementCommand command;
+  command.mutable_allocate_shard_id();
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
 Task<Frontend::Applied> Frontend::PutShards(std::vector<v1::ShardDescriptor> shards) {
   v1::PlacementCommand command;
   for (v1::ShardDescriptor& shard : shards) {

@@ -27,6 +27,8 @@ class Frontend {
   Task<Applied> SetDraining(NodeId node, bool draining);
   Task<Applied> RemoveNode(NodeId node);
   Task<Applied> PutSetting(std::string name, std::string value);
+  // An id that no shard has had.
+  Task<Applied> AllocateShardId();
   Task<Applied> PutShards(std::vector<v1::ShardDescriptor> shards);
 
   static Status Validate(const v1::ShardDescriptor& shard);

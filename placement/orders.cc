@@ -27,7 +27,7 @@ void Take(Nodes* nodes, NodeId node) { std::erase(*nodes, node); }
 
 }  // namespace
 
-v1::ShardOrder ToProto(const Order& order) {
+v1::ShardOrder ToProto(const Order& order, ShardId child) {
   v1::ShardOrder out;
   out.set_operator_id(order.id.value());
   out.set_shard_id(order.shard.value());
@@ -42,6 +42,10 @@ v1::ShardOrder ToProto(const Order& order) {
                  },
                  [&](const Remove& step) { out.set_remove(step.node.value()); },
                  [&](const TransferLeader& step) { out.set_transfer_leader(step.to.value()); },
+                 [&](const SplitShard& step) {
+                   out.mutable_split()->set_at(step.at);
+                   out.mutable_split()->set_child_shard_id(child.value());
+                 },
              },
              order.step);
   return out;
@@ -53,6 +57,7 @@ ShardView ViewOf(const v1::ShardReport& report) {
   view.id = ShardId(shard.shard_id());
   view.epoch = {shard.version(), shard.membership_version()};
   view.leader = NodeId(report.leader_node_id());
+  view.bytes = report.bytes();
   for (const v1::Replica& replica : shard.replicas()) {
     const auto& up = report.caught_up();
     const Replica out{NodeId(replica.node_id()),
@@ -103,6 +108,7 @@ Status CarryOut(raft::GroupHandle& group, uint64_t membership_version,
       break;
     case v1::ShardOrder::kTransferLeader:
       return group.TransferLeadership(NodeId(order.transfer_leader()));
+    case v1::ShardOrder::kSplit:
     case v1::ShardOrder::STEP_NOT_SET:
       return InvalidArgument("a step that this version does not know");
   }

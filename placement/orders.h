@@ -9,7 +9,8 @@
 
 namespace quorate::placement {
 
-v1::ShardOrder ToProto(const Order& order);
+// `child`: the id of the shard that a split makes.
+v1::ShardOrder ToProto(const Order& order, ShardId child = {});
 // The shard as its leader reports it.
 ShardView ViewOf(const v1::ShardReport& report);
 
@@ -18,7 +19,7 @@ ShardView ViewOf(const v1::ShardReport& report);
 // happened: FAILED_PRECONDITION if the members are not those that the order was made for, if this
 // leader would remove itself, or if those that are up and have caught up are no majority before and
 // after; INVALID_ARGUMENT for a step that is not known; and as ChangeMembers and
-// TransferLeadership.
+// TransferLeadership. Splits are the shard's own (shard/shard.h).
 Status CarryOut(raft::GroupHandle& group, uint64_t membership_version, const v1::ShardOrder& order);
 
 }  // namespace quorate::placement

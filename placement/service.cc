@@ -79,6 +79,11 @@ Task<void> Placement::DirectLoop(raft::Term term) {
     while (leading_ == term && group_->leader_ready() && director_.Round(*group_, self_)) {
       co_await Sleep(env_.executor, Duration(0));
     }
+    while (leading_ == term && director_.wants_shard_id()) {
+      const Frontend::Applied applied = co_await frontend_.AllocateShardId();
+      if (!applied.ok()) break;
+      if (leading_ == term) director_.GiveShardId(ShardId(applied->shard_id()));
+    }
   }
 }
 
@@ -291,7 +296,10 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
   }
   std::vector<v1::ShardDescriptor> newer;
   for (const v1::ShardReport& report : request.led_shards()) {
-    if (machine_.map().Newer(report.shard())) newer.push_back(report.shard());
+    if (!machine_.map().Newer(report.shard())) continue;
+    if (machine_.map().Plausible(report.shard(), machine_.next_shard_id())) {
+      newer.push_back(report.shard());
+    }
   }
   // A change makes at most two pieces more. What the map cannot hold goes on without it: requests
   // find its leader by asking.
@@ -344,6 +352,8 @@ Task<Status> Placement::Carry(const v1::PlacementRequest& request,
       co_return director_.Move(request.move_replica(), response);
     case v1::PlacementRequest::kTransferLeadership:
       co_return director_.Transfer(request.transfer_leadership(), response);
+    case v1::PlacementRequest::kSplitShard:
+      co_return director_.Split(request.split_shard(), response);
     case v1::PlacementRequest::kChangeSetting: {
       const v1::ChangeSetting& change = request.change_setting();
       CO_RETURN_IF_ERROR(director_.CheckSetting(change.name(), change.value()));

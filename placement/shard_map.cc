@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -95,6 +96,20 @@ bool ShardMap::Newer(const v1::ShardDescriptor& descriptor) const {
     if (SpanOf(it->second).Overlaps(span) && Supersedes(descriptor, it->second)) return true;
   }
   return pieces_.empty();
+}
+
+bool ShardMap::Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id) const {
+  if (pieces_.empty()) return true;
+  const Span span = SpanOf(descriptor);
+  std::optional<Span> own;
+  for (const auto& [from, piece] : pieces_) {
+    if (piece.shard_id() != descriptor.shard_id()) continue;
+    own = own ? own->Join(SpanOf(piece)) : SpanOf(piece);
+  }
+  if (own) return own->Contains(span);
+  const v1::ShardDescriptor* parent = Find(span.from);
+  return descriptor.shard_id() < next_id && parent != nullptr &&
+         parent->version() < descriptor.version() && SpanOf(*parent).Contains(span);
 }
 
 void ShardMap::Load(v1::ShardDescriptor piece) {

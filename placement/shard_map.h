@@ -30,6 +30,11 @@ class ShardMap {
   Change Put(const v1::ShardDescriptor& descriptor);
   // Whether Put would change anything.
   bool Newer(const v1::ShardDescriptor& descriptor) const;
+  // Whether a leader's report may be true: the shard keeps to the keys that it had; one that is not
+  // known yet was split off, so that its id was allocated (is below `next_id`), and its keys are
+  // one older shard's so far. So nobody can report shards without bound, nor keys that were never
+  // its.
+  bool Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id) const;
   // Loads a piece as it was stored.
   void Load(v1::ShardDescriptor piece);
   void Clear() { pieces_.clear(); }

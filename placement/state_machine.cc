@@ -167,6 +167,8 @@ raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
       return ApplyRemoval(command.remove_node(), batch);
     case v1::PlacementCommand::kPutSetting:
       return ApplySetting(command.put_setting(), batch);
+    case v1::PlacementCommand::kAllocateShardId:
+      return ApplyAllocation(batch);
     case v1::PlacementCommand::kStart: {
       if (observer_ != nullptr) observer_->OnStarted(term);
       v1::PlacementApplyResult result;
@@ -274,6 +276,13 @@ raft::ApplyResult StateMachine::ApplyShards(const v1::PutShards& command,
   WriteRoot(batch);
   if (observer_ != nullptr) observer_->OnMapChanged();
   return Done(v1::PlacementApplyResult());
+}
+
+raft::ApplyResult StateMachine::ApplyAllocation(storage::WriteBatch* batch) {
+  v1::PlacementApplyResult result;
+  result.set_shard_id(shard_ids_.Allocate());
+  WriteRoot(batch);
+  return Done(result);
 }
 
 void StateMachine::ApplyMembers(raft::LogIndex index, const raft::Configuration& members,

@@ -52,6 +52,8 @@ class StateMachine final : public raft::StateMachine {
 
   const NodeTable& nodes() const { return nodes_; }
   const ShardMap& map() const { return map_; }
+  // Ids below were given to shards, or to splits that may not have come about.
+  uint64_t next_shard_id() const { return shard_ids_.next(); }
   Timestamp ceiling() const { return Timestamp(root_.ceiling()); }
   const std::string& cluster_id() const { return root_.cluster_id(); }
   const v1::PlacementState& root() const { return root_; }
@@ -90,6 +92,7 @@ class StateMachine final : public raft::StateMachine {
   void PutSetting(const std::string& name, const std::string& value);
   raft::ApplyResult ApplySetting(const v1::PutSetting& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyShards(const v1::PutShards& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyAllocation(storage::WriteBatch* batch);
 
   storage::OrderedStore& store_;
   Observer* observer_ = nullptr;

@@ -6,6 +6,7 @@
 #include "base/mutant.h"
 #include "base/status_macros.h"
 #include "shard/keys.h"
+#include "txn/errors.h"
 #include "txn/given_name.h"
 #include "txn/id.h"
 #include "txn/judge.h"
@@ -84,6 +85,11 @@ Status Check(const v1::Done& command) {
   return Status::Ok();
 }
 
+Status Check(const v1::SplitCommand& command) {
+  if (command.child_shard_id() == 0) return InvalidArgument("child_shard_id is missing");
+  return CheckKey(command.at());
+}
+
 }  // namespace
 
 Status CheckResolution(const v1::Resolution& resolution) {
@@ -112,6 +118,10 @@ Status CheckCommand(const v1::ShardCommand& command) {
       return Check(command.done());
     case v1::ShardCommand::kCloseName:
       return Check(command.close_name());
+    case v1::ShardCommand::kSplit:
+      return Check(command.split());
+    case v1::ShardCommand::kSweep:
+      return Status::Ok();
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;
   }

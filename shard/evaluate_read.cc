@@ -103,11 +103,8 @@ ReadAsk AskOf(const Judged<v1::ReadRequest>& request) {
     if (limit == 0) limit = limits::kScanRowsMax;
     size_t bytes = std::min<size_t>(scan.limit_bytes(), limits::kScanBytesMax);
     if (bytes == 0) bytes = limits::kScanBytesMax;
-    ask.scans.push_back({{scan.span().from(), scan.span().to()},
-                         limit,
-                         scan.reverse(),
-                         scan.keys_only(),
-                         bytes});
+    ask.scans.push_back(
+        {{scan.span().from(), scan.span().to()}, limit, scan.reverse(), scan.keys_only(), bytes});
   }
   return ask;
 }

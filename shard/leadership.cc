@@ -89,9 +89,13 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
     case v1::ShardCommand::kDone:
       MarkStep(env_.executor, CommitStep::kDone, command.done().txn_id());
       return;
+    case v1::ShardCommand::kSplit:
+      if (applied.status.ok()) OnSplit(table);
+      return;
     case v1::ShardCommand::kLeaderStart:
     case v1::ShardCommand::kAdvanceHorizon:
     case v1::ShardCommand::kCloseName:
+    case v1::ShardCommand::kSweep:
     case v1::ShardCommand::COMMAND_NOT_SET:
       return;  // nobody holds or waits for a lock by these
   }
@@ -110,6 +114,22 @@ void Leadership::OnResolved(const v1::ShardCommand& command, const Table& table)
     }
     Release(owner);
   }
+}
+
+// The child's leader has the child's locks from its records. One that is not applied goes with what
+// becomes of its proposal.
+void Leadership::OnSplit(const Table& table) {
+  std::vector<Owner> gone;
+  for (const auto& [owner, lock] : locks_.prepared()) {
+    if (lock->applied && !table.span().Contains(owner.key)) gone.push_back(owner);
+  }
+  if (!MUTANT("split-locks-kept")) {
+    for (const Owner& owner : gone) Release(owner);
+  }
+  meter.Reset();
+  // Whoever waits for keys of the child looks again, and finds that they are elsewhere.
+  (void)locks_.TakeWoken();
+  for (const auto& [id, waiter] : waiters_) waiter.Set(true);
 }
 
 void Leadership::OnNotApplied(const Owner& owner) {

@@ -12,6 +12,7 @@
 #include "base/task.h"
 #include "raft/core/types.h"
 #include "shard/lock_table.h"
+#include "shard/size_meter.h"
 #include "shard/table.h"
 
 namespace quorate::v1 {
@@ -60,11 +61,14 @@ class Leadership {
   // Loops of upkeep.cc that run, and pushes under way.
   bool upkeep_running = false;
   bool horizon_running = false;
+  bool meter_running = false;
+  SizeMeter meter;
   size_t pushes = 0;
 
  private:
   void Release(const Owner& owner) { locks_.Release(owner); }
   void OnResolved(const v1::ShardCommand& command, const Table& table);
+  void OnSplit(const Table& table);
 
   Env& env_;
   raft::Term term_;

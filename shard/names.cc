@@ -4,6 +4,8 @@
 
 #include "base/check.h"
 #include "base/coding.h"
+#include "base/mutant.h"
+#include "base/probe.h"
 
 namespace quorate::shard {
 
@@ -47,29 +49,62 @@ void Names::Store(NameRecord record, storage::WriteBatch* batch) {
     const bool another_part = same && record.state == NameRecord::State::kCommitted;
     if (!another_part || record.key == stands->key) return;
   }
+  Put(record, batch);
+  Load(record);
+}
+
+void Names::Put(const NameRecord& record, storage::WriteBatch* batch) {
   std::string out;
   out.push_back(static_cast<char>(record.state));
   PutFixed64(&out, record.commit_ts.bits());
   PutLengthPrefixed(&out, record.last_key);
   batch->Put(NameKey(record.key, record.name), std::move(out));
-  Load(record);
+}
+
+void Names::Split(std::string_view at, storage::WriteBatch* batch) {
+  for (auto it = records_.begin(); it != records_.end();) {
+    Entry& entry = it->second;
+    std::vector<Kept> kept = {{entry.key, entry.last_key}};
+    if (entry.more != nullptr) kept.insert(kept.end(), entry.more->begin(), entry.more->end());
+    std::erase_if(kept, [at](const Kept& each) { return each.key >= at; });
+    if (kept.empty()) {
+      it = records_.erase(it);
+      Count(-1);
+      continue;
+    }
+    for (const Kept& each : kept) {
+      if (each.last_key < at || MUTANT("split-names-not-copied")) continue;
+      PROBE("shard: a name record was copied to the other side of a split");
+      Put({entry.state, it->first, entry.commit_ts, each.last_key, each.last_key}, batch);
+    }
+    entry.key = std::move(kept.front().key);
+    entry.last_key = std::move(kept.front().last_key);
+    kept.erase(kept.begin());
+    entry.more = kept.empty() ? nullptr : std::make_unique<std::vector<Kept>>(std::move(kept));
+    ++it;
+  }
 }
 
 void Names::Load(const NameRecord& record) {
-  const auto [it, first] =
-      records_.try_emplace(record.name, Entry{record.state, record.commit_ts, record.key, nullptr});
-  if (first) return Count(1);
-  auto& more = it->second.more_keys;
-  if (more == nullptr) more = std::make_unique<std::vector<std::string>>();
-  more->push_back(record.key);
+  const bool one_key = record.last_key == record.key;
+  std::string last_key = one_key ? std::string() : record.last_key;
+  const auto it = records_.find(record.name);
+  if (it == records_.end()) {
+    records_.try_emplace(
+        record.name, Entry{record.state, record.commit_ts, record.key, std::move(last_key), {}});
+    return Count(1);
+  }
+  auto& more = it->second.more;
+  if (more == nullptr) more = std::make_unique<std::vector<Kept>>();
+  more->push_back({record.key, std::move(last_key)});
 }
 
 void Names::Collect(Timestamp horizon, size_t max, storage::WriteBatch* batch) {
   for (; max > 0 && AnyBelow(horizon); --max) {
     const auto oldest = records_.begin();
     batch->Delete(NameKey(oldest->second.key, oldest->first));
-    if (const auto& more = oldest->second.more_keys; more != nullptr) {
-      for (const std::string& key : *more) batch->Delete(NameKey(key, oldest->first));
+    if (const auto& more = oldest->second.more; more != nullptr) {
+      for (const Kept& each : *more) batch->Delete(NameKey(each.key, oldest->first));
     }
     records_.erase(oldest);
     Count(-1);

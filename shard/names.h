@@ -57,12 +57,17 @@ class Names {
   Names(const Names&) = delete;
   Names& operator=(const Names&) = delete;
 
+  struct Kept {
+    std::string key;
+    std::string last_key;  // empty: it is `key`
+  };
   struct Entry {
     NameRecord::State state;
     Timestamp commit_ts;
     std::string key;
+    std::string last_key;  // empty: it is `key`
     // Of the other records of the name here, one for each part of its transaction; rarely any.
-    std::unique_ptr<std::vector<std::string>> more_keys;
+    std::unique_ptr<std::vector<Kept>> more;
   };
 
   void Clear();
@@ -72,6 +77,9 @@ class Names {
   void Load(const NameRecord& record);
   void AddPrepared(const GivenName& name, const Owner& owner) { prepared_.insert({name, owner}); }
   void RemovePrepared(const GivenName& name, const Owner& owner) { prepared_.erase({name, owner}); }
+  // Gives up what is kept at keys from `at` on, which is another shard's from now on. Records of
+  // parts with written keys on both sides are copied there.
+  void Split(std::string_view at, storage::WriteBatch* batch);
   // Drops the oldest records that `horizon` has passed, `max` at most.
   void Collect(Timestamp horizon, size_t max, storage::WriteBatch* batch);
 
@@ -90,6 +98,7 @@ class Names {
   }
 
  private:
+  static void Put(const NameRecord& record, storage::WriteBatch* batch);
   void Count(ptrdiff_t change) {
     if (bounds_.on_node != nullptr) *bounds_.on_node += static_cast<size_t>(change);
   }

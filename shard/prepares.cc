@@ -159,6 +159,12 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
   LockWait wait(*this, under, deadline);
   for (;;) {
     if (!under->serving()) co_return RefusedWith(NotLeader());
+    if (InTheWay(ask)) {
+      PROBE("shard: a prepare waited for a split");
+      wait.Leave();
+      if (Status s = co_await WaitForCut(deadline); !s.ok()) co_return RefusedWith(std::move(s));
+      continue;
+    }
     PrepareVerdict verdict = EvaluatePrepare(ask, table, under->locks(), Now(), wait.id());
     Status waits;
     switch (verdict.kind) {

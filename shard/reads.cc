@@ -70,6 +70,8 @@ Task<Status> Shard::Rep::ReadAll(std::shared_ptr<Leadership> under, const ReadAs
                                  Timestamp at, Instant deadline, v1::ReadResponse* response) {
   Reading reading(ask, at, settings.read_versions_max, response);
   for (;;) {
+    // What is read is this shard's in the step in which it is: else another's log changes it.
+    if (!OwnsAll(ask, table.span())) co_return StaleEpoch(table);
     const bool prepared = ask.scans.empty() || deps.store.PrepareScan();
     if (prepared && reading.Step(table, under->locks(), settings.step_versions)) {
       co_return Status::Ok();
@@ -77,7 +79,6 @@ Task<Status> Shard::Rep::ReadAll(std::shared_ptr<Leadership> under, const ReadAs
     PROBE("shard: a read was done in parts");
     co_await NextTurn();
     if (!under->serving()) co_return NotLeader();
-    if (!OwnsAll(ask, table.span())) co_return StaleEpoch(table);
     if (Now() >= deadline) co_return DeadlineExceeded("read a part of what was asked");
   }
 }
@@ -91,6 +92,11 @@ Task<Result<std::shared_ptr<Leadership>>> Shard::Rep::ClearWay(const ReadAsk* as
   for (;;) {
     if (!under->serving()) co_return NotLeader();
     if (!OwnsAll(*ask, table.span())) co_return StaleEpoch(table);
+    if (InTheWay(*ask)) {
+      PROBE("shard: a read waited for a split");
+      CO_RETURN_IF_ERROR(co_await WaitForCut(deadline));
+      continue;
+    }
     // One step with the look at the locks: what is evaluated later is above `at`.
     if (!MUTANT("txn-read-no-raise")) under->RaiseReadHigh(at);
     const PreparedLock* blocker = BlockerOf(*ask, at, under->locks());

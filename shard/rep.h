@@ -5,8 +5,11 @@
 //   lock_wait.h  waiting for locks
 //   prepares.cc  evaluation, proposal, participants
 //   records.cc   (store encodings; not part of Rep)
+//   split.cc     dividing the shard
 //   upkeep.cc    starting to serve, pushing old PREPARED records, the horizon
 #pragma once
+
+#include <deque>
 
 #include "base/metrics.h"
 #include "shard/command.h"
@@ -50,6 +53,10 @@ struct Shard::Rep {
   Future<Applied> Propose(const std::shared_ptr<Leadership>& under, JudgedCommand command,
                           std::optional<Owner> owner, std::optional<Instant> deadline,
                           std::optional<Promise<bool>> ended = std::nullopt);
+  // Of those that Propose has judged.
+  void ProposeNow(const std::shared_ptr<Leadership>& under, JudgedCommand command,
+                  std::optional<Owner> owner, Promise<Applied> promise, TimerId timer,
+                  std::optional<Promise<bool>> ended);
   // Between two parts of something long: everybody else has their turn.
   Task<void> NextTurn();
 
@@ -94,6 +101,8 @@ struct Shard::Rep {
   // Starts the loops that have something to do.
   void ArmUpkeep();
   Task<void> UpkeepLoop(std::shared_ptr<Leadership> under);
+  Task<void> MeterLoop(std::shared_ptr<Leadership> under);
+  Task<void> Sweep(std::shared_ptr<Leadership> under, Timestamp horizon, Timestamp names_horizon);
   Task<void> HorizonLoop(std::shared_ptr<Leadership> under);
   Task<Status> AdvanceHorizon(std::shared_ptr<Leadership> under, Timestamp horizon,
                               Timestamp names_horizon);
@@ -101,12 +110,48 @@ struct Shard::Rep {
   void StartPush(const std::shared_ptr<Leadership>& under, const Owner& owner);
   Task<void> Push(std::shared_ptr<Leadership> under, Owner owner, TxnName txn);
 
+  // ---- split.cc -------------------------------------------------------------------------------
+  // A split from its order to its end. While its entry is under way, nothing else is logged: what
+  // was evaluated is kept until it is known which side it is on. So no entry that was evaluated
+  // before the split comes behind it in the log.
+  struct Deferred {
+    std::shared_ptr<Leadership> under;
+    JudgedCommand command;
+    std::optional<Owner> owner;
+    Promise<Applied> promise;
+    TimerId timer;
+    std::optional<Promise<bool>> ended;
+  };
+  struct Cut {
+    std::string at;
+    bool proposed = false;
+    std::vector<Deferred> deferred;
+    std::vector<Promise<bool>> waiters;
+  };
+  Task<Status> Split(std::string at, ShardId child, Instant deadline);
+  // Whether the evaluation would stand in the way of the split that is prepared.
+  bool InTheWay(const PrepareAsk& ask) const;
+  // Whether a read may have to go to the child.
+  bool InTheWay(const ReadAsk& ask) const;
+  // Resumes when no split is under way any more. DEADLINE_EXCEEDED.
+  Task<Status> WaitForCut(Instant deadline);
+  // What is prepared, or about to be, on both sides.
+  std::vector<Owner> LocksAcross(const Leadership& under, std::string_view at) const;
+  void EndCut(std::shared_ptr<Cut> ended);
+  // Follows the entry, on every replica.
+  void OnSplit();
+  // The keys of a command that was evaluated before the split are all of this side.
+  bool StillOwns(const Deferred& deferred) const;
+
   Deps deps;
   Settings settings;
   Table table;
   raft::GroupHandle* group = nullptr;
   raft::SoftState soft;
   std::shared_ptr<Leadership> lead;  // null: not the leader
+  std::shared_ptr<Cut> cut;          // null: no split is under way
+  // Of the last splits here, for those who ask the parent: nobody else may know them yet.
+  std::deque<v1::ShardDescriptor> children;
   Random random;
 
   Served served;

@@ -70,6 +70,7 @@ Shard::InMemory Shard::in_memory() const {
   return {locks.prepared().size(), locks.waiting(), rep_->lead->pushes};
 }
 Shard::Served Shard::served() const { return rep_->served; }
+uint64_t Shard::bytes() const { return serving() ? rep_->lead->meter.bytes() : 0; }
 uint64_t Shard::StateDigest() const { return DigestOf(rep_->table); }
 
 // ---- leadership -------------------------------------------------------------------------------
@@ -90,6 +91,7 @@ void Shard::Rep::EndLeadership() {
   const bool served = lead->serving();
   lead->End();
   lead.reset();
+  if (cut != nullptr) EndCut(cut);
   if (served) deps.observer.OnDeposed(table.id());
 }
 
@@ -134,6 +136,7 @@ void Shard::Rep::FillError(const Status& status, v1::Error* error) const {
       return;
     case Code::kStaleEpoch:
       *error->add_descriptors() = table.descriptor();
+      for (const v1::ShardDescriptor& child : children) *error->add_descriptors() = child;
       return;
     default:
       return;
@@ -194,6 +197,19 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under, Ju
       promise.Set(std::move(late));
     });
   }
+  if (cut != nullptr && cut->proposed && !(*command).has_split()) {
+    PROBE("shard: an entry waited for a split");
+    cut->deferred.push_back(
+        {under, std::move(command), std::move(owner), promise, timer, std::move(ended)});
+  } else {
+    ProposeNow(under, std::move(command), std::move(owner), promise, timer, std::move(ended));
+  }
+  return promise.future();
+}
+
+void Shard::Rep::ProposeNow(const std::shared_ptr<Leadership>& under, JudgedCommand command,
+                            std::optional<Owner> owner, Promise<Applied> promise, TimerId timer,
+                            std::optional<Promise<bool>> ended) {
   Executor& executor = deps.env.executor;
   group->Propose(std::move(command).Encode(under->term(), table.version()), under->term(),
                  [promise, under, owner, timer, &executor,
@@ -209,7 +225,6 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under, Ju
                    applied.status = proposed.status();
                    promise.Set(std::move(applied));
                  });
-  return promise.future();
 }
 
 raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
@@ -237,6 +252,7 @@ raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::strin
     rep_->deps.env.log.Error("shard {}: entry {} has no effect: {}", table.id(), index,
                              applied.status.message());
   }
+  if (command->has_split() && applied.status.ok()) rep_->OnSplit();
   Leadership* lead = rep_->lead.get();
   if (lead != nullptr && lead->term() == term) {
     if (lead->serving()) {
@@ -244,6 +260,7 @@ raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::strin
     } else if (command->has_leader_start() && applied.status.ok()) {
       rep_->OnServing();
     }
+    lead->meter.Wrote(payload.size());
     if (lead->serving()) rep_->ArmUpkeep();
   }
   return EncodeApplied(applied);
@@ -329,6 +346,10 @@ Task<v1::PrepareResponse> Shard::Prepare(v1::PrepareRequest request, Instant dea
   response.set_prepare_ts(stands.prepare_ts.bits());
   response.set_commit_ts(stands.commit_ts.bits());
   co_return response;
+}
+
+Task<Status> Shard::Split(std::string at, ShardId child, Instant deadline) {
+  return rep_->Split(std::move(at), child, deadline);
 }
 
 NameStanding Shard::LookUp(const GivenName& name) { return rep_->LookUp(name); }

@@ -107,6 +107,8 @@ class ShardObserver {
   virtual void OnServing(ShardId shard, raft::Term term) = 0;
   // Rights that rested on leadership in an earlier term have ended.
   virtual void OnDeposed(ShardId shard) = 0;
+  // It keeps `left` of its range and goes on leading: rights that rested on other keys have ended.
+  virtual void OnSplit(ShardId shard, const Span& left) = 0;
 };
 
 class Shard final : public raft::StateMachine {
@@ -124,6 +126,9 @@ class Shard final : public raft::StateMachine {
     // Of large entries in the logs that this node leads (limits::kPartsLoggedBytesMax); null: no
     // entry waits for another.
     ByteTurns* parts_logged = nullptr;
+    // A split was applied: the child, as it begins, whose scalars are in the entry's batch. From
+    // now on nobody has its keys here. `led`: this node leads the parent. Must not call back.
+    std::function<void(const v1::ShardDescriptor& child, bool led)> on_split = nullptr;
   };
   // `descriptor` is used only if the store holds no state of this shard yet.
   Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);
@@ -154,6 +159,8 @@ class Shard final : public raft::StateMachine {
     uint64_t prepares = 0;  // proposed; one-phase commits included
   };
   Served served() const;
+  // Of keys and values, versions included, as this leader has measured it; 0: it has not.
+  uint64_t bytes() const;
 
   // ---- readers (section 3) --------------------------------------------------------------------
   Task<v1::ReadResponse> Read(v1::ReadRequest request, Instant deadline);
@@ -190,6 +197,14 @@ class Shard final : public raft::StateMachine {
   // stands once applied: kCommitted or kAborted. LOCK_CONFLICT: a part is prepared. TOO_OLD,
   // OVERLOADED (remembers as many names as it may), INVALID_ARGUMENT (a name too far ahead).
   Task<Applied> CloseName(GivenName name, std::string key, Instant deadline);
+
+  // ---- splits (section 9) ---------------------------------------------------------------------
+  // Divides the shard at `at`, a key inside its range; empty: in the middle of what was measured.
+  // Waits until nothing is prepared on both sides, and logs it. OK: it is two, and Deps::on_split
+  // was told. INVALID_ARGUMENT, FAILED_PRECONDITION (members change, another split is under way, or
+  // a prepared transaction that lies on both sides did not end in time), NOT_LEADER: nothing
+  // happened. DEADLINE_EXCEEDED, UNAVAILABLE: unknown; the descriptor tells.
+  Task<Status> Split(std::string at, ShardId child, Instant deadline);
 
   // ---- raft::StateMachine ---------------------------------------------------------------------
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,

@@ -43,6 +43,10 @@ Applied Dispatch(ApplyContext context, const v1::ShardCommand& command) {
       return ApplyDone(context, command.done());
     case v1::ShardCommand::kCloseName:
       return ApplyCloseName(context, command.close_name());
+    case v1::ShardCommand::kSplit:
+      return ApplySplit(context, command.split());
+    case v1::ShardCommand::kSweep:
+      return ApplySweep(context);
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;
   }
@@ -181,6 +185,9 @@ uint64_t DigestOf(const Table& table) {
   }
   digester.Add(fmt::format("{} {} {} {} {}", table.id(), table.version(), table.horizon(),
                            table.floor(), table.names_horizon()));
+  if (table.sweep()) {
+    digester.Add(fmt::format("{} {}", table.sweep()->after, table.sweep()->next));
+  }
   return digester.Take();
 }
 

@@ -24,6 +24,7 @@ void Table::Load() {
   const auto stored = store_.Get(ShardStateKey(id_));
   CHECK(stored.ok(), "reading the store: {}", stored.status().ToString());
   broken_.clear();
+  sweep_.reset();
   if (stored->has_value()) {
     v1::ShardState state;
     if (state.ParseFromString(**stored) && state.shard().shard_id() == id_.value()) {
@@ -31,6 +32,9 @@ void Table::Load() {
       horizon_ = Timestamp(state.horizon());
       floor_ = Timestamp(state.floor());
       names_horizon_ = Timestamp(state.names_horizon());
+      if (state.has_sweep()) {
+        sweep_ = SweepAt{Timestamp(state.sweep().after()), state.sweep().next()};
+      }
     } else {
       Break("the shard's scalars in the store are not its own, or do not parse");
     }
@@ -90,13 +94,21 @@ void Table::Break(std::string why) {
   if (broken_.empty()) broken_ = std::move(why);
 }
 
-void Table::StoreScalars(storage::WriteBatch* batch) const {
+v1::ShardState Table::Scalars() const {
   v1::ShardState state;
   *state.mutable_shard() = *descriptor_;
   state.set_horizon(horizon_.bits());
   state.set_floor(floor_.bits());
   state.set_names_horizon(names_horizon_.bits());
-  batch->Put(ShardStateKey(id_), state.SerializeAsString());
+  if (sweep_) {
+    state.mutable_sweep()->set_after(sweep_->after.bits());
+    state.mutable_sweep()->set_next(sweep_->next);
+  }
+  return state;
+}
+
+void Table::StoreScalars(storage::WriteBatch* batch) const {
+  batch->Put(ShardStateKey(id_), Scalars().SerializeAsString());
 }
 
 void Table::SetMembers(raft::LogIndex index, const raft::Configuration& members,
@@ -142,6 +154,71 @@ void Table::SetNamesHorizon(Timestamp horizon, storage::WriteBatch* batch) {
 void Table::SetFloor(Timestamp floor, storage::WriteBatch* batch) {
   floor_ = floor;
   StoreScalars(batch);
+}
+
+void Table::SetSweep(std::optional<SweepAt> sweep, storage::WriteBatch* batch) {
+  sweep_ = std::move(sweep);
+  StoreScalars(batch);
+}
+
+bool LiesAcross(std::string_view first, std::string_view last, const std::vector<Span>& spans,
+                std::string_view at) {
+  bool below = first < at;
+  bool above = last >= at;
+  for (const Span& span : spans) {
+    below |= std::string_view(span.from) < at;
+    above |= span.to.empty() || std::string_view(span.to) > at;
+  }
+  return below && above;
+}
+
+bool Table::PreparedAcross(std::string_view at) const {
+  return std::any_of(prepared_.begin(), prepared_.end(), [at](const auto& entry) {
+    const ParticipantRecord& record = entry.second;
+    const std::string& last = record.writes.empty() ? record.marker_key : record.writes.back();
+    return LiesAcross(record.marker_key, last, record.guards, at);
+  });
+}
+
+void Table::Split(std::string_view at, ShardId child, Timestamp read_high,
+                  storage::WriteBatch* batch) {
+  CHECK(at > span_.from && span_.Contains(at) && !PreparedAcross(at));
+  // Whatever the records name was committed below.
+  sweep_ = SweepAt{std::max(read_high, floor_), span_.from};
+  v1::ShardState state = Scalars();
+  v1::ShardDescriptor* descriptor = state.mutable_shard();
+  descriptor->set_shard_id(child.value());
+  descriptor->set_from(std::string(at));
+  descriptor->set_version(version_ + 1);
+  descriptor->set_membership_version(1);  // of its own log
+  state.set_floor(std::max(floor_, read_high).bits());
+  state.mutable_sweep()->set_next(std::string(at));
+  const std::string key = ShardStateKey(child);
+  const auto there = store_.Get(key);
+  CHECK(there.ok(), "reading the store: {}", there.status().ToString());
+  if (!there->has_value()) batch->Put(key, state.SerializeAsString());
+  child_ = std::make_unique<v1::ShardDescriptor>(*descriptor);
+
+  descriptor_->set_to(std::string(at));
+  descriptor_->set_version(++version_);
+  span_.to = at;
+  StoreScalars(batch);
+  names_.Split(at, batch);
+  if (MUTANT("split-records-kept")) return;
+  const auto leaves = [this](const Owner& owner) {
+    if (span_.Contains(owner.key)) return false;
+    Uncount(owner);
+    return true;
+  };
+  std::erase_if(prepared_, [&](const auto& entry) {
+    const auto& [owner, record] = entry;
+    if (!leaves(owner)) return false;
+    for (const std::string& write : record.writes) intents_.erase(write);
+    if (record.name.given()) names_.RemovePrepared(record.name, owner);
+    return true;
+  });
+  std::erase_if(unfinished_, [&](const auto& entry) { return leaves(entry.first); });
+  absl::erase_if(collectable_, [&](const Collectable& each) { return leaves(each.owner); });
 }
 
 void Table::Store(ParticipantRecord record, storage::WriteBatch* batch) {
@@ -221,10 +298,14 @@ void Table::ForgetCollected(const Collectable& collected, storage::WriteBatch* b
   const Owner& owner = collected.owner;
   batch->Delete(collected.participant ? ParticipantKey(owner)
                                       : TransactionKey(owner.key, owner.txn_id));
+  Uncount(owner);
+  collectable_.erase(Collectable(collected));
+}
+
+void Table::Uncount(const Owner& owner) {
   const auto count = records_.find({owner.txn_id, owner.digest});
   CHECK(count != records_.end(), "a record is counted while it is there");
   if (--count->second == 0 || MUTANT("gc-record-found-by-id-alone")) records_.erase(count);
-  collectable_.erase(Collectable(collected));
 }
 
 std::optional<ParticipantRecord> Table::Participant(const Owner& owner) const {

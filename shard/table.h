@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "raft/core/types.h"
 #include "shard/keys.h"
@@ -20,7 +21,8 @@
 
 namespace quorate::v1 {
 class ShardDescriptor;
-}
+class ShardState;
+}  // namespace quorate::v1
 
 namespace quorate::shard {
 
@@ -34,6 +36,17 @@ struct Collectable {
   Owner owner;
   friend auto operator<=>(const Collectable&, const Collectable&) = default;
 };
+
+// After a split records may name keys of the other half, and collect nothing there. So each half
+// goes through its range once, when the horizon has passed all of them.
+struct SweepAt {
+  Timestamp after;   // from which horizon on
+  std::string next;  // the first key that was not looked at
+};
+
+// Whether [first, last], or one of the spans, lies on both sides of `at`, or they do together.
+bool LiesAcross(std::string_view first, std::string_view last, const std::vector<Span>& spans,
+                std::string_view at);
 
 class Table {
  public:
@@ -74,6 +87,14 @@ class Table {
   void Store(ParticipantRecord record, storage::WriteBatch* batch);
   void Store(TransactionRecord record, storage::WriteBatch* batch);
   void ForgetCollected(const Collectable& collected, storage::WriteBatch* batch);
+  // Divides the shard. Precondition: `at` is inside, and nothing prepared lies on both sides of it.
+  // This one keeps [from, at); what is kept at keys from `at` on is the child's, which begins with
+  // the same members. Its scalars go into the batch, unless the store has some: of a replica that
+  // came here another way and is further on.
+  void Split(std::string_view at, ShardId child, Timestamp read_high, storage::WriteBatch* batch);
+  // The child of the last split since the start, as it began; null: none.
+  const v1::ShardDescriptor* child() const { return child_.get(); }
+  void SetSweep(std::optional<SweepAt> sweep, storage::WriteBatch* batch);
 
   // ---- indexes --------------------------------------------------------------------------------
   // PREPARED participant records.
@@ -88,6 +109,10 @@ class Table {
   // STAGED transaction records, and COMMITTED ones that are not done.
   const std::map<Owner, TransactionRecord>& unfinished() const { return unfinished_; }
   const absl::btree_set<Collectable>& collectable() const { return collectable_; }
+  // What is to be swept since a split, if anything.
+  const std::optional<SweepAt>& sweep() const { return sweep_; }
+  // Whether a prepared part has keys, guards or its marker on both sides of `at`.
+  bool PreparedAcross(std::string_view at) const;
   // At least the highest commit_ts of the records that are still kept. Not the same on every
   // replica: one that loaded its state later may have seen fewer.
   Timestamp newest_commit() const { return newest_commit_; }
@@ -102,6 +127,8 @@ class Table {
   };
 
   void LoadIntents();
+  void Uncount(const Owner& owner);
+  v1::ShardState Scalars() const;
   void Index(const ParticipantRecord& record);
   void Index(const TransactionRecord& record);
 
@@ -110,9 +137,11 @@ class Table {
   Span span_;
   uint64_t version_ = 0;
   std::unique_ptr<v1::ShardDescriptor> descriptor_;
+  std::unique_ptr<v1::ShardDescriptor> child_;
   Timestamp horizon_;
   Timestamp floor_;
   Timestamp names_horizon_;
+  std::optional<SweepAt> sweep_;
   Names names_;
   std::string broken_;
   std::map<Owner, ParticipantRecord> prepared_;

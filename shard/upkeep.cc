@@ -17,6 +17,7 @@ constexpr Duration kPushTimeout = 5s;
 constexpr Duration kUpkeepInterval = 1s;
 // Looks at names that only wait for their end, in the time that they are kept.
 constexpr int kNameLooks = 60;
+constexpr Duration kMeterPause = 50ms;   // between parts of a measurement
 constexpr Duration kCollectPause = 5ms;  // between entries that only collect
 
 }  // namespace
@@ -48,10 +49,24 @@ void Shard::Rep::ArmUpkeep() {
     lead->upkeep_running = true;
     scope.Spawn(UpkeepLoop(lead));
   }
-  if (!lead->horizon_running && (!table.collectable().empty() || table.names().size() > 0)) {
+  if (!lead->meter_running && lead->meter.due()) {
+    lead->meter_running = true;
+    scope.Spawn(MeterLoop(lead));
+  }
+  const bool garbage =
+      !table.collectable().empty() || table.names().size() > 0 || table.sweep().has_value();
+  if (!lead->horizon_running && garbage) {
     lead->horizon_running = true;
     scope.Spawn(HorizonLoop(lead));
   }
+}
+
+Task<void> Shard::Rep::MeterLoop(std::shared_ptr<Leadership> under) {
+  do {
+    co_await Sleep(deps.env.executor, kMeterPause);
+    if (!under->serving()) co_return;
+  } while (!under->meter.Step(table.store(), table.span(), settings.step_versions / 2));
+  under->meter_running = false;
 }
 
 Task<void> Shard::Rep::UpkeepLoop(std::shared_ptr<Leadership> under) {
@@ -129,12 +144,28 @@ Task<Status> Shard::Rep::AdvanceHorizon(std::shared_ptr<Leadership> under, Times
   co_return applied.status;
 }
 
+// What a split left to be gone through, if the horizon is far enough.
+Task<void> Shard::Rep::Sweep(std::shared_ptr<Leadership> under, Timestamp horizon,
+                             Timestamp names_horizon) {
+  if (!table.sweep() || horizon <= table.sweep()->after) co_return;
+  // Nothing else may have needed it to go on.
+  if (table.horizon() < horizon) (void)co_await AdvanceHorizon(under, horizon, names_horizon);
+  while (under->serving() && table.sweep() && table.horizon() > table.sweep()->after) {
+    v1::ShardCommand command;
+    command.mutable_sweep();
+    if (!(co_await Propose(under, std::move(command), std::nullopt, std::nullopt)).status.ok()) {
+      co_return;
+    }
+    co_await Sleep(deps.env.executor, kCollectPause);
+  }
+}
+
 Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
-  while (!table.collectable().empty() || table.names().size() > 0) {
+  while (!table.collectable().empty() || table.names().size() > 0 || table.sweep()) {
     // Spread, so that the shards of a node do not all do it at once.
     int64_t interval = settings.horizon_interval.count();
     // Names stay for long: where nothing else is left, there is no hurry.
-    if (table.collectable().empty()) {
+    if (table.collectable().empty() && !table.sweep()) {
       interval = std::max(interval, settings.name_retention.count() / kNameLooks);
     }
     co_await Sleep(deps.env.executor, Duration(random.Between(interval * 9 / 10, interval)));
@@ -157,6 +188,9 @@ Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
       co_await Sleep(deps.env.executor, kCollectPause);
       if (!under->serving()) co_return;
     }
+    if (!under->serving()) co_return;
+    co_await Sweep(under, horizon, names_horizon);
+    if (!under->serving()) co_return;
   }
   under->horizon_running = false;
 }

@@ -168,6 +168,9 @@ Status Check(const v1::InitRequest& request) {
 
 Status Check(const v1::PlacementRequest& request) {
   RETURN_IF_ERROR(CheckText(request.change_setting().name(), "setting"));
+  if (!request.split_shard().at().empty()) {
+    RETURN_IF_ERROR(CheckKey(request.split_shard().at(), "at"));
+  }
   return CheckText(request.change_setting().value(), "value");
 }
 

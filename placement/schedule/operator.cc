@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/bytes.h"
+
 namespace quorate::placement {
 
 namespace {
@@ -38,6 +40,10 @@ std::string ToString(const Step& step) {
           [](const TransferLeader& s) {
             return fmt::format("hand the leadership to node {}", s.to);
           },
+          [](const SplitShard& s) {
+            return s.at.empty() ? std::string("split it in the middle")
+                                : fmt::format("split it at '{}'", Printable(s.at));
+          },
       },
       step);
 }
@@ -52,6 +58,8 @@ std::string_view KindName(OperatorKind kind) {
       return "drain";
     case OperatorKind::kMove:
       return "move";
+    case OperatorKind::kSplit:
+      return "split";
     case OperatorKind::kBalanceReplicas:
       return "balance-replicas";
     case OperatorKind::kBalanceLeaders:
@@ -67,7 +75,9 @@ bool Operator::copies() const {
 
 std::string ToString(const Operator& op) {
   std::string what;
-  if (op.copies() && op.from) {
+  if (op.kind == OperatorKind::kSplit) {
+    what = fmt::format("split {}", NameOf(op.shard));
+  } else if (op.copies() && op.from) {
     what = fmt::format("move a replica of {} from node {} to node {}", NameOf(op.shard), op.from,
                        op.to);
   } else if (op.copies()) {
@@ -110,6 +120,7 @@ Members After(const Step& step, Members members) {
                    Erase(&members.voters, s.node);
                  },
                  [](const TransferLeader&) {},
+                 [](const SplitShard&) {},
              },
              step);
   return members;
@@ -125,6 +136,7 @@ bool Done(const Operator& op, const Step& step, const ShardView& shard) {
                           if (op.steps.size() == 1) return shard.leader == s.to;
                           return shard.leader && shard.leader != op.from;
                         },
+                        [&](const SplitShard&) { return shard.epoch.version > op.epoch.version; },
                     },
                     step);
 }

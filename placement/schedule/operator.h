@@ -48,7 +48,12 @@ struct TransferLeader {
   NodeId to;
   friend bool operator==(const TransferLeader&, const TransferLeader&) = default;
 };
-using Step = std::variant<AddLearner, Promote, Swap, Remove, TransferLeader>;
+// The shard is two: its version is higher.
+struct SplitShard {
+  std::string at;  // first key of the new shard; empty: where the leader finds the middle
+  friend bool operator==(const SplitShard&, const SplitShard&) = default;
+};
+using Step = std::variant<AddLearner, Promote, Swap, Remove, TransferLeader, SplitShard>;
 
 // "add a learner on node 4", "swap node 4 in for node 1".
 std::string ToString(const Step& step);
@@ -59,6 +64,7 @@ enum class OperatorKind : uint8_t {
   kRules,   // too many, or they stand too close together
   kDrain,   // off a node that is to hold nothing
   kMove,    // a person asked
+  kSplit,   // too large, or a person asked
   kBalanceReplicas,
   kBalanceLeaders,
 };

@@ -11,6 +11,8 @@ namespace quorate::placement {
 
 namespace {
 
+// What could not be split may not have changed much in a moment.
+constexpr Duration kSplitAgainAfter = std::chrono::minutes(1);
 constexpr uint64_t kIdsPerTerm = 1'000'000;
 
 // Whether the members are those before, or after, one of the steps: else somebody else changed
@@ -130,6 +132,9 @@ OperatorTable::Operators::iterator OperatorTable::End(Operators::iterator it, Ou
   Tell(status.op, outcome == Outcome::kDone ? "done" : "ended: " + reason);
   ++counts_[{status.op.kind, outcome}];
   effects_.Remove(it->first);
+  if (status.op.kind == OperatorKind::kSplit && outcome == Outcome::kEnded) {
+    effects_.Avoid(it->first, NodeId(), now + kSplitAgainAfter);
+  }
   ended_.push_back({std::move(status.op), outcome, std::move(reason), status.began, now});
   if (ended_.size() > kEndedMax) ended_.pop_front();
   return operators_.erase(it);
@@ -389,7 +394,7 @@ RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
                      OperatorTable* table) {
   constexpr size_t kJudgedMax = 10'000;
   static constexpr Proposals (*kAll[kSchedulers])(const Situation&) = {
-      Repair, Rules, Drain, BalanceReplicas, BalanceLeaders};
+      Repair, Rules, Drain, Split, BalanceReplicas, BalanceLeaders};
   view->SetReplicationFactor(settings.replication_factor);
   view->Refresh(kJudgedMax);
   table->Sweep(*view, settings, now);

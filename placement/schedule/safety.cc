@@ -139,6 +139,8 @@ Refusal Check(const ClusterView& view, const ShardView& shard, const TransferLea
   return std::nullopt;
 }
 
+Refusal Check(const ClusterView&, const ShardView&, const SplitShard&) { return std::nullopt; }
+
 }  // namespace
 
 Refusal CheckChange(const ClusterView& view, const ShardView& shard, const Step& step) {

@@ -55,6 +55,9 @@ Proposals Repair(const Situation& situation);
 Proposals Rules(const Situation& situation);
 // Draining nodes lose their leaders first, then their replicas.
 Proposals Drain(const Situation& situation);
+// Shards that are larger than split_bytes, by what their leaders measured, are divided in the
+// middle of their bytes.
+Proposals Split(const Situation& situation);
 // By number, then by bytes, in proportion to the nodes' disks. A move is made only if it makes the
 // fuller of both nodes no emptier than the other: the sum of squares falls with each, so moves end.
 Proposals BalanceReplicas(const Situation& situation);
@@ -65,6 +68,8 @@ Proposals BalanceLeaders(const Situation& situation);
 // FAILED_PRECONDITION with a sentence; `to` 0: the best node is chosen. Also the --dry-run.
 Result<Operator> PlanMove(const Situation& situation, ShardId shard, NodeId from, NodeId to);
 Result<Operator> PlanTransfer(const Situation& situation, ShardId shard, NodeId to);
+// `at`: inside the shard's range, or empty for the middle.
+Result<Operator> PlanSplit(const Situation& situation, ShardId shard, std::string at);
 
 // How far the drain of a node is.
 struct DrainState {

@@ -12,8 +12,8 @@ namespace quorate::placement {
 
 namespace {
 
-constexpr std::string_view kNames[kSchedulers] = {"repair", "rules", "drain", "balance-replicas",
-                                                  "balance-leaders"};
+constexpr std::string_view kNames[kSchedulers] = {
+    "repair", "rules", "drain", "split", "balance-replicas", "balance-leaders"};
 
 enum class Unit : uint8_t { kCount, kDuration, kBytes, kPercent, kSchedulers };
 

@@ -13,8 +13,15 @@
 
 namespace quorate::placement {
 
-enum class Scheduler : uint8_t { kRepair, kRules, kDrain, kBalanceReplicas, kBalanceLeaders };
-inline constexpr size_t kSchedulers = 5;
+enum class Scheduler : uint8_t {
+  kRepair,
+  kRules,
+  kDrain,
+  kSplit,
+  kBalanceReplicas,
+  kBalanceLeaders
+};
+inline constexpr size_t kSchedulers = 6;
 std::string_view SchedulerName(Scheduler scheduler);  // "repair", "balance-replicas"
 
 struct Settings {

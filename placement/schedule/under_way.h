@@ -34,7 +34,8 @@ class UnderWay {
   size_t size() const { return operators_.size(); }
   Node Of(NodeId node) const;
 
-  // A replica of `shard` failed on `node` lately: it is tried elsewhere.
+  // A replica of `shard` failed on `node` lately: it is tried elsewhere. Node 0: it could not be
+  // split.
   void Avoid(ShardId shard, NodeId node, Instant until);
   bool Avoids(ShardId shard, NodeId node, Instant now) const;
   void ForgetAvoided(Instant now);

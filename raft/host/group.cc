@@ -235,6 +235,12 @@ Status Group::TransferLeadership(ReplicaId target) {
   return status;
 }
 
+void Group::Campaign() {
+  if (quarantined() || replacing_ || rt_.failed) return;
+  node_->Campaign(rt_.env.Now());
+  rt_.MarkDirty(this);
+}
+
 // ---- what the host feeds -----------------------------------------------------------------------
 
 void Group::Tick(Instant now) {

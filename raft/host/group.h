@@ -152,6 +152,7 @@ class Group final : public GroupHandle {
   Status ChangeMembers(const std::vector<ReplicaId>& voters,
                        const std::vector<ReplicaId>& learners) override;
   Status TransferLeadership(ReplicaId target) override;
+  void Campaign() override;
   std::vector<ProgressView> progress() const override { return node_->progress(); }
   bool CaughtUp(const ProgressView& peer) const override;
   Status CheckRoom(Growth growth) const override;

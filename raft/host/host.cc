@@ -164,7 +164,7 @@ Host::Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& 
 Host::~Host() { rep_->runtime.transport.SetReceiver(nullptr); }
 
 Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
-                                      std::optional<Configuration> bootstrap) {
+                                      std::optional<Configuration> bootstrap, Past past) {
   if (!group) return InvalidArgument("group 0 does not exist");
   if (rep_->groups.contains(group)) {
     return Status(Code::kAlreadyExists, fmt::format("group {} is running", group));
@@ -177,7 +177,7 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   auto meta = rep.metas.extract(group);
   Stored stored;
   if (!wal.empty()) stored.wal = &wal.mapped();
-  stored.lost_records = rep.runtime.wal.lost_records();
+  stored.lost_records = rep.runtime.wal.lost_records() && past == Past::kUnknown;
   stored.applied = LogIndex(rep.runtime.store.AppliedIndex(group));
   if (!meta.empty()) stored.meta = std::move(meta.mapped());
   stored.state = machine.HasState();

@@ -97,6 +97,9 @@ class GroupHandle {
   virtual Status ChangeMembers(const std::vector<ReplicaId>& voters,
                                const std::vector<ReplicaId>& learners) = 0;
   virtual Status TransferLeadership(ReplicaId target) = 0;
+  // Asks the others now whether they would have this replica for a leader, unless one may be alive:
+  // of a group that has just begun nobody has to wait for an election timeout.
+  virtual void Campaign() = 0;
   virtual std::vector<ProgressView> progress() const = 0;
   // Whether a member could be a voter: it has the log, but for what is on its way.
   virtual bool CaughtUp(const ProgressView& peer) const = 0;
@@ -140,9 +143,12 @@ class Host : public TransportReceiver {
   // Starts the replica of `group` on this node. If the WAL or the store know it, it goes on from
   // there; else it is created fresh with `bootstrap` as its first configuration (no bootstrap: an
   // empty replica that waits for a leader's snapshot). The machine outlives the group.
-  // kAlreadyExists if it runs.
+  // kAlreadyExists if it runs. kNeverHere: the caller knows that this node never had a replica of
+  // it, so that nothing that the log lost was one's.
+  enum class Past : uint8_t { kUnknown, kNeverHere };
   Result<GroupHandle*> StartGroup(GroupId group, StateMachine& machine,
-                                  std::optional<Configuration> bootstrap);
+                                  std::optional<Configuration> bootstrap,
+                                  Past past = Past::kUnknown);
   // Ends the replica of a running group and destroys what it has here (log_store.h). The caller
   // knows that it is no member any more. At once it takes no part in anything; whoever waits for
   // it is answered. The handle that is returned refuses everything; it, and the machine, live

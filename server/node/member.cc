@@ -23,6 +23,7 @@ constexpr Duration kSayAgain = 60s;
 constexpr Duration kLeadersInterval = 5s;
 constexpr size_t kLeadersNamed = 8;
 constexpr size_t kWhyBytesMax = 256;
+constexpr Duration kSplitTimeout = 10s;
 
 // The bound of names is the node's: its shards count together.
 Member::Options Counted(Member::Options options) {
@@ -60,8 +61,13 @@ Member::Member(Deps deps, Options options)
           deps.env, caller_, slots_, replicas_, options_.part_bytes_max})),
       scope_(deps.env.executor) {
   deps_.transport.SetIdentity(options_.cluster_id, self_);
-  replicas_.SetMakeShard([this](const v1::ShardDescriptor& descriptor, std::function<void()> told) {
+  replicas_.SetMakeShard([this](const v1::ShardDescriptor& descriptor, Replicas::Told told) {
     return MakeShard(descriptor, std::move(told));
+  });
+  // Placement hears of it with the next heartbeats; who asks this node need not wait for that.
+  replicas_.OnSplit([this](const v1::ShardDescriptor& descriptor) {
+    deps_.view.Update(descriptor);
+    routes_.Update(descriptor);
   });
   deps_.view.SetLocalLeader([this](GroupId group) { return LocalLeader(group); });
 }
@@ -84,7 +90,7 @@ Status Member::StartReplicas(const v1::BootstrapRequest* bootstrap) {
 }
 
 std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descriptor,
-                                                std::function<void()> on_descriptor) {
+                                                Replicas::Told told) {
   const GroupId group(descriptor.shard_id());
   return std::make_unique<shard::Shard>(
       shard::Shard::Deps{deps_.env, deps_.store, slots_, coordinator_->pusher(),
@@ -93,7 +99,7 @@ std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descr
                            const raft::GroupHandle* handle = FindGroup(group);
                            return handle == nullptr ? Status::Ok() : handle->CheckRoom(growth);
                          },
-                         std::move(on_descriptor), &parts_logged_},
+                         std::move(told.on_descriptor), &parts_logged_, std::move(told.on_split)},
       options_.shard, descriptor);
 }
 
@@ -145,6 +151,7 @@ void Member::FillReport(const shard::Shard& shard, v1::ShardReport* report) cons
   report->set_leader_node_id(self_.value());
   report->set_term(shard.serving_term().value());
   report->add_caught_up(self_.value());
+  report->set_bytes(shard.bytes());
   const raft::GroupHandle* group = FindGroup(GroupId(shard.id().value()));
   if (group == nullptr) return;
   for (const raft::ProgressView& peer : group->progress()) {
@@ -178,14 +185,41 @@ void Member::CarryOut(const v1::HeartbeatResponse& response) {
     Status done = Status(Code::kNotLeader, "it is not led from here any more");
     if (shard != nullptr && group != nullptr && shard->serving()) {
       const v1::ShardDescriptor& descriptor = shard->descriptor();
-      done = descriptor.version() == order.version()
-                 ? placement::CarryOut(*group, descriptor.membership_version(), order)
-                 : Status(Code::kFailedPrecondition, "the shard has another range by now");
+      if (descriptor.version() != order.version()) {
+        done = Status(Code::kFailedPrecondition, "the shard has another range by now");
+      } else if (order.has_split()) {
+        done = Status::Ok();
+        if (splitting_.insert(id).second) scope_.Spawn(Split(order));
+      } else if (splitting_.contains(id) && !order.has_transfer_leader()) {
+        // The child's members are those before the change, and some may go before they have it.
+        done = Status(Code::kFailedPrecondition, "the shard is being split");
+      } else {
+        done = placement::CarryOut(*group, descriptor.membership_version(), order);
+      }
     }
-    if (done.ok()) continue;
-    v1::OrderRefusal& refusal = refusals_.emplace_back();
-    refusal.set_operator_id(order.operator_id());
-    refusal.set_why(done.message().substr(0, kWhyBytesMax));
+    if (!done.ok()) Refuse(order.operator_id(), done);
+  }
+}
+
+void Member::Refuse(uint64_t operator_id, const Status& why) {
+  v1::OrderRefusal& refusal = refusals_.emplace_back();
+  refusal.set_operator_id(operator_id);
+  refusal.set_why(why.message().substr(0, kWhyBytesMax));
+}
+
+// Asked for again with each heartbeat until it is done; once at a time.
+Task<void> Member::Split(v1::ShardOrder order) {
+  const ShardId id(order.shard_id());
+  shard::Shard* shard = Find(id);
+  Status done = Status(Code::kNotLeader, "it is not led from here any more");
+  if (shard != nullptr) {
+    done = co_await shard->Split(order.split().at(), ShardId(order.split().child_shard_id()),
+                                 deps_.env.Now() + kSplitTimeout);
+  }
+  splitting_.erase(id);
+  if (!done.ok()) {
+    deps_.env.log.Info("node: shard {} is not split: {}", id, done.ToString());
+    Refuse(order.operator_id(), done);
   }
 }
 

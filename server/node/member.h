@@ -11,6 +11,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,7 @@ class Member {
     return replicas_.shards();
   }
   const std::map<GroupId, raft::GroupHandle*>& groups() const { return replicas_.groups(); }
+  bool awaits_child() const { return replicas_.awaits_child(); }
   raft::GroupHandle* FindGroup(GroupId group) const { return replicas_.FindGroup(group); }
   NodeId self() const { return self_; }
   // Now, by the oracle's clock; by this machine's until knows_time().
@@ -89,7 +91,7 @@ class Member {
 
  private:
   std::unique_ptr<shard::Shard> MakeShard(const v1::ShardDescriptor& descriptor,
-                                          std::function<void()> on_descriptor);
+                                          Replicas::Told told);
   NodeId LocalLeader(GroupId group) const;
   void LearnNodes();
   Task<void> ReportLoop();
@@ -98,6 +100,8 @@ class Member {
   void FillReport(const shard::Shard& shard, v1::ShardReport* report) const;
   // What placement has shards do that this node leads; refusals go with the next heartbeat.
   void CarryOut(const v1::HeartbeatResponse& response);
+  Task<void> Split(v1::ShardOrder order);
+  void Refuse(uint64_t operator_id, const Status& why);
   // What operators look for in the log, each change once.
   void LogPlacement(const Status& heartbeat);
   void LogNodes(const v1::RoutesResponse& map);
@@ -118,6 +122,7 @@ class Member {
   std::unique_ptr<coordinator::Coordinator> coordinator_;
   std::map<NodeId, std::string> addresses_;  // as told to the transport
   std::vector<v1::OrderRefusal> refusals_;
+  std::set<ShardId> splitting_;
   bool removed_ = false;    // from the cluster, says placement
   bool ordered_ = false;    // something is under way: placement wants to know soon
   bool reported_ = false;   // the placement leader has answered a heartbeat since the start

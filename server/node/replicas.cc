@@ -6,9 +6,12 @@
 #include <utility>
 
 #include "base/limits.h"
+#include "base/mutant.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
+#include "quorate/v1/shard.pb.h"
 #include "server/node/replica_fate.h"
+#include "shard/keys.h"
 
 namespace quorate::server {
 
@@ -17,10 +20,25 @@ namespace {
 // No request is longer under way: nobody holds what is left of a replica by then.
 constexpr Duration kRetiredFor = 2 * limits::kRequestTimeoutMax;
 
+// The child's leader is soon known, or its members are not there yet and campaign by themselves.
+constexpr Duration kCampaignFor = 2s;
+constexpr Duration kCampaignInterval = 50ms;
+
 raft::Configuration ConfigurationOf(std::vector<NodeId> voters) {
   std::sort(voters.begin(), voters.end());
   raft::Configuration configuration;
   configuration.voters = std::move(voters);
+  return configuration;
+}
+
+raft::Configuration ConfigurationOf(const v1::ShardDescriptor& descriptor) {
+  std::vector<NodeId> voters, learners;
+  for (const v1::Replica& replica : descriptor.replicas()) {
+    (replica.role() == v1::LEARNER ? learners : voters).push_back(NodeId(replica.node_id()));
+  }
+  raft::Configuration configuration = ConfigurationOf(std::move(voters));
+  std::sort(learners.begin(), learners.end());
+  configuration.learners = std::move(learners);
   return configuration;
 }
 
@@ -33,7 +51,7 @@ std::string NameOf(GroupId group) {
 
 Replicas::Replicas(Env& env, storage::OrderedStore& store, raft::Host& host,
                    const ClusterView& view, NodeId self)
-    : env_(env), store_(store), host_(host), view_(view), self_(self) {}
+    : env_(env), store_(store), host_(host), view_(view), self_(self), scope_(env.executor) {}
 
 Replicas::~Replicas() { *alive_ = false; }
 
@@ -56,6 +74,7 @@ Status Replicas::Start(const v1::BootstrapRequest* bootstrap) {
     descriptor.set_shard_id(group.value());
     RETURN_IF_ERROR(StartShard(descriptor, false));
   }
+  RETURN_IF_ERROR(StartChildren());
   host_.SettleDamage();
   return Status::Ok();
 }
@@ -85,21 +104,47 @@ Status Replicas::StartPlacement(const v1::BootstrapRequest* bootstrap) {
   return Status::Ok();
 }
 
-Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstrap) {
+// Children of splits whose scalars are in the store, and of which no log is here yet.
+Status Replicas::StartChildren() {
+  const auto [from, to] = shard::StoreSpan(shard::Tag::kShardState, {}, {});
+  std::vector<v1::ShardDescriptor> found;
+  RETURN_IF_ERROR(store_.Scan(from, to, [&](std::string_view, std::string_view stored) {
+    v1::ShardState state;
+    // One that does not parse is its replica's to find.
+    if (state.ParseFromArray(stored.data(), static_cast<int>(stored.size()))) {
+      found.push_back(std::move(*state.mutable_shard()));
+    }
+    return true;
+  }));
+  for (const v1::ShardDescriptor& child : found) {
+    const GroupId group(child.shard_id());
+    // What a destroyed replica leaves is being deleted.
+    if (shards_.contains(ShardId(child.shard_id())) || host_.HadReplica(group)) continue;
+    PROBE("server: the child of a split was begun at the start");
+    env_.log.Info("node: the replica of shard {} begins, of a split before this start", group);
+    RETURN_IF_ERROR(StartShard(child, true));
+  }
+  return Status::Ok();
+}
+
+Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding,
+                            raft::Host::Past past) {
   const ShardId id(descriptor.shard_id());
   if (shards_.contains(id)) return Status::Ok();
-  auto shard = make_shard_(descriptor, [this] { indexed_ = false, members_changed_ = true; });
-  std::optional<raft::Configuration> first;
   const GroupId group_id(id.value());
-  if (in_bootstrap) {
-    std::vector<NodeId> voters;
-    for (const v1::Replica& replica : descriptor.replicas()) {
-      voters.push_back(NodeId(replica.node_id()));
-    }
-    first = ConfigurationOf(std::move(voters));
-  }
+  // A beginning is the state only while nothing came of it. While a snapshot is installed there is
+  // none: taken for it, the range of long ago would be deleted with what others have of it by now.
+  const bool begun = store_.AppliedIndex(group_id) != 0 || store_.Replacing(group_id) != nullptr;
+  v1::ShardDescriptor stored;
+  stored.set_shard_id(id.value());
+  auto shard = make_shard_(begun ? stored : descriptor,
+                           {.on_descriptor = [this] { indexed_ = false, members_changed_ = true; },
+                            .on_split = [this, id](const v1::ShardDescriptor& child,
+                                                   bool led) { BeginChild(id, child, led); }});
+  std::optional<raft::Configuration> first;
+  if (founding) first = ConfigurationOf(descriptor);
   raft::GroupHandle* group = nullptr;
-  ASSIGN_OR_RETURN(group, host_.StartGroup(group_id, *shard, std::move(first)));
+  ASSIGN_OR_RETURN(group, host_.StartGroup(group_id, *shard, std::move(first), past));
   shard->Attach(group);
   groups_[group_id] = group;
   shards_[id] = std::move(shard);
@@ -107,10 +152,79 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool in_boots
   return Status::Ok();
 }
 
+// ---- splits -------------------------------------------------------------------------------------
+
+// The entry's batch is not in the store yet.
+void Replicas::BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool led) {
+  indexed_ = false;
+  const ShardId id(child.shard_id());
+  if (shards_.contains(id) || host_.HadReplica(GroupId(id.value()))) {
+    // It came here before its parent was that far, and perhaps it went again.
+    PROBE("server: the child of a split was here before");
+    return;
+  }
+  children_.insert(id);
+  env_.executor.Post([this, alive = alive_, parent, child, led] {
+    if (!*alive) return;
+    if (on_split_) {
+      if (const auto it = shards_.find(parent); it != shards_.end()) {
+        on_split_(it->second->descriptor());
+      }
+      on_split_(child);
+    }
+    auto begin = [this, alive, child, led](const Status& flushed) {
+      if (*alive && flushed.ok()) StartChild(child, led);
+    };
+    if (MUTANT("split-child-before-its-state")) return begin(Status::Ok());
+    store_.Flush(std::move(begin));
+  });
+}
+
+void Replicas::StartChild(const v1::ShardDescriptor& child, bool led) {
+  const GroupId group(child.shard_id());
+  children_.erase(ShardId(group.value()));
+  // Its id is new, and the split was applied since this start: no log that was damaged before had
+  // anything of it.
+  const Status started = StartShard(child, true, raft::Host::Past::kNeverHere);
+  if (!started.ok()) {
+    env_.log.Error("node: no replica of shard {}: {}", group, started.ToString());
+    return;
+  }
+  env_.log.Info("node: shard {} begins, from a split", group);
+  if (led) scope_.Spawn(Campaign(group));
+}
+
+// Who leads the parent is first with the child, too: clients look for it here.
+Task<void> Replicas::Campaign(GroupId group) {
+  const Instant until = env_.Now() + kCampaignFor;
+  while (env_.Now() < until) {
+    raft::GroupHandle* handle = FindGroup(group);
+    if (handle == nullptr || handle->soft_state().leader) co_return;
+    handle->Campaign();
+    co_await Sleep(env_.executor, kCampaignInterval);
+  }
+}
+
+bool Replicas::HeldByAnother(GroupId group) const {
+  const ShardId id(group.value());
+  if (children_.contains(id)) return true;
+  const v1::ShardDescriptor* known = view_.FindShard(id);
+  if (known == nullptr) return false;
+  const Span wanted{known->from(), known->to()};
+  return std::any_of(shards_.begin(), shards_.end(), [&](const auto& entry) {
+    const auto& [other, shard] = entry;
+    return other != id && shard->HasState() && shard->span().Overlaps(wanted);
+  });
+}
+
 void Replicas::StartWanted() {
   for (const GroupId group : host_.TakeUnknownGroups()) {
     // Whoever sent the message may be nobody, or may not know yet that this node is out again.
-    if (!InMap(group).self) continue;
+    if (!InMap(group).self || groups_.contains(group)) continue;
+    if (group != placement::kPlacementGroup && HeldByAnother(group)) {
+      PROBE("server: a child waits for its parent here");
+      continue;
+    }
     PROBE("server: a new replica");
     v1::ShardDescriptor empty;
     empty.set_shard_id(group.value());

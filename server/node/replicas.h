@@ -4,7 +4,17 @@
 //   bootstrap message, log, store ─► at the start
 //   a leader's message for a group that is not here + the map says that this node is a member of it
 //                                 ─► an empty one, which waits for the leader's snapshot
+//   its parent's log ─► the child of a split, once the store has what it begins with
 //   its own log, or the map, says that it is no member any more ─► destroyed (replica_fate.h)
+//
+// Splits (decision 0020). A child begins as the shards of a new cluster do: every member has the
+// same first entry in its log, and the same state under it; here that is the parent's, at the
+// split. The child's log must not be durable without that state:
+//   split applied ─► store flushed ─► replica begun ─► what it votes and acknowledges
+// Crash before the flush: the parent's log is applied again, over the split. Behind it: the child's
+// scalars are in the store, and the start begins the replica, with or without a log of its own.
+// A message for a child whose parent here is not that far yet makes no replica: the parent's log
+// will, with votes and a state.
 //
 // Threads: executor's thread only.
 #pragma once
@@ -13,10 +23,12 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/env.h"
+#include "base/task.h"
 #include "coordinator/shard_directory.h"
 #include "placement/service.h"
 #include "raft/host/host.h"
@@ -28,14 +40,23 @@ namespace quorate::server {
 
 class Replicas final : public coordinator::ShardDirectory {
  public:
-  using MakeShard = std::function<std::unique_ptr<shard::Shard>(const v1::ShardDescriptor&,
-                                                                std::function<void()>)>;
+  // What a shard tells: shard::Shard::Deps.
+  struct Told {
+    std::function<void()> on_descriptor;
+    std::function<void(const v1::ShardDescriptor& child, bool led)> on_split;
+  };
+  using MakeShard = std::function<std::unique_ptr<shard::Shard>(const v1::ShardDescriptor&, Told)>;
   // References outlive this; `host` is destroyed after it.
   Replicas(Env& env, storage::OrderedStore& store, raft::Host& host, const ClusterView& view,
            NodeId self);
   ~Replicas() override;
   // Before anything else: how a shard is made, given what it is told when its descriptor changes.
   void SetMakeShard(MakeShard make) { make_shard_ = std::move(make); }
+
+  // Told of parent and child when a split was applied here.
+  void OnSplit(std::function<void(const v1::ShardDescriptor&)> told) {
+    on_split_ = std::move(told);
+  }
 
   // The replicas that the bootstrap message gives this node (nullptr: none) and those that the log
   // and the store know. May be called again when the message comes later.
@@ -47,6 +68,9 @@ class Replicas final : public coordinator::ShardDirectory {
   // ---- coordinator::ShardDirectory
   shard::Shard* FindByKey(std::string_view key) override;
   shard::Shard* Find(ShardId shard) override;
+
+  // Whether a child of a split waits for the store to be flushed: nobody has its keys meanwhile.
+  bool awaits_child() const { return !children_.empty(); }
 
   raft::GroupHandle* FindGroup(GroupId group) const;
   placement::Placement* placement() const { return placement_.get(); }
@@ -69,7 +93,15 @@ class Replicas final : public coordinator::ShardDirectory {
   };
 
   Status StartPlacement(const v1::BootstrapRequest* bootstrap);
-  Status StartShard(const v1::ShardDescriptor& descriptor, bool in_bootstrap);
+  // `founding`: with these members and the state that goes with them.
+  Status StartShard(const v1::ShardDescriptor& descriptor, bool founding,
+                    raft::Host::Past past = raft::Host::Past::kUnknown);
+  Status StartChildren();
+  void BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool led);
+  void StartChild(const v1::ShardDescriptor& child, bool led);
+  Task<void> Campaign(GroupId group);
+  // Whether another replica here has, or will divide, what the map gives the group.
+  bool HeldByAnother(GroupId group) const;
   void StartWanted();
   void DestroyGone();
   void DropRetired();
@@ -85,16 +117,19 @@ class Replicas final : public coordinator::ShardDirectory {
   const ClusterView& view_;
   const NodeId self_;
   MakeShard make_shard_;
+  std::function<void(const v1::ShardDescriptor&)> on_split_;
   std::list<Retired> retired_;
   std::unique_ptr<placement::Placement> placement_;
   std::map<ShardId, std::unique_ptr<shard::Shard>> shards_;
   std::map<GroupId, raft::GroupHandle*> groups_;
   std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
-  bool indexed_ = false;                                        // it is up to date
+  std::set<ShardId> children_;                                  // wait for the store to be flushed
+  bool indexed_ = false;                                        // by_start_ is up to date
   bool members_changed_ = false;                                // of a replica here
   bool look_again_ = false;  // the map has taken one that is still told by its leader
   uint64_t map_seen_ = 0;    // ClusterView::changes
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  TaskScope scope_;  // last
 };
 
 }  // namespace quorate::server

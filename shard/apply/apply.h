@@ -26,6 +26,7 @@ class PrepareCommand;
 class Refuse;
 class ResolveCommand;
 class ShardCommand;
+class SplitCommand;
 }  // namespace quorate::v1
 
 namespace quorate::shard {
@@ -46,6 +47,12 @@ Applied ApplyAdvanceHorizon(ApplyContext context, const v1::AdvanceHorizon& comm
 Applied ApplyDone(ApplyContext context, const v1::Done& command);
 // kCommitted or kAborted: what stands for the name. LOCK_CONFLICT: a part of it is prepared.
 Applied ApplyCloseName(ApplyContext context, const v1::CloseName& command);
+
+// The shard becomes two, or nothing happens: INVALID_ARGUMENT, FAILED_PRECONDITION.
+Applied ApplySplit(ApplyContext context, const v1::SplitCommand& command);
+// Looks at some keys of Table::sweep. FAILED_PRECONDITION: there is nothing to sweep, or not yet.
+Applied ApplySweep(ApplyContext context);
+inline constexpr size_t kSweepPerEntry = 512;  // versions looked at, and deleted
 
 // Drops what the horizon has passed, oldest first (see Collectable). `budget` bounds the keys
 // looked at plus the versions and records deleted. Every entry does a little, so that garbage goes

@@ -44,7 +44,7 @@ TEST_F(RegistryTest, NobodyIsThereToJoin) {
 }
 
 TEST_F(RegistryTest, TellsThoseWhoWaitAndThoseWhoCome) {
-  Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+  Registration entry(registry, kTxn, kShard, kTerm, "a", nullptr);
   const auto early = Join(kTxn);
   EXPECT_FALSE(early->has_value());
   entry.Tell({.kind = Finding::Kind::kCommitted, .commit_ts = Timestamp(9)});
@@ -60,7 +60,7 @@ TEST_F(RegistryTest, TellsThoseWhoWaitAndThoseWhoCome) {
 TEST_F(RegistryTest, LooksAgainWhenAnEntryEndsWithoutAnOutcome) {
   std::shared_ptr<std::optional<Finding>> found;
   {
-    Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+    Registration entry(registry, kTxn, kShard, kTerm, "a", nullptr);
     found = Join(kTxn);
   }
   Run();
@@ -70,7 +70,7 @@ TEST_F(RegistryTest, LooksAgainWhenAnEntryEndsWithoutAnOutcome) {
 }
 
 TEST_F(RegistryTest, AFactDoesNotWakeWhoWaitsForTheEnd) {
-  Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+  Registration entry(registry, kTxn, kShard, kTerm, "a", nullptr);
   const auto early = Join(kTxn, kTerm, 1s, JoinUntil::kEnd);
   entry.Tell({.kind = Finding::Kind::kCommitted, .commit_ts = Timestamp(9)});
   const auto late = Join(kTxn, kTerm, 1s, JoinUntil::kEnd);
@@ -83,7 +83,7 @@ TEST_F(RegistryTest, AFactDoesNotWakeWhoWaitsForTheEnd) {
 }
 
 TEST_F(RegistryTest, EndsAWaitByItsDeadline) {
-  Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+  Registration entry(registry, kTxn, kShard, kTerm, "a", nullptr);
   const auto found = Join(kTxn, kTerm, 20ms);
   env.executor.RunFor(19ms);
   EXPECT_FALSE(found->has_value());
@@ -94,10 +94,10 @@ TEST_F(RegistryTest, EndsAWaitByItsDeadline) {
 
 TEST_F(RegistryTest, EntriesEndWithTheLeadersTerm) {
   int ended = 0;
-  Registration entry(registry, kTxn, kShard, kTerm, [&] { ++ended; });
-  Registration elsewhere(registry, kOther, ShardId(8), kTerm, [&] { ended += 100; });
+  Registration entry(registry, kTxn, kShard, kTerm, "a", [&] { ++ended; });
+  Registration elsewhere(registry, kOther, ShardId(8), kTerm, "a", [&] { ended += 100; });
   const auto found = Join(kTxn);
-  registry.EndShard(kShard);
+  registry.EndShard(kShard, std::nullopt);
   Run();
   EXPECT_EQ(ended, 1);
   EXPECT_FALSE(entry.live());
@@ -108,9 +108,10 @@ TEST_F(RegistryTest, EntriesEndWithTheLeadersTerm) {
 
 TEST_F(RegistryTest, AnEntryOfAnOlderTermGivesWay) {
   bool ended = false;
-  auto old = std::make_unique<Registration>(registry, kTxn, kShard, kTerm, [&] { ended = true; });
+  auto old =
+      std::make_unique<Registration>(registry, kTxn, kShard, kTerm, "a", [&] { ended = true; });
   EXPECT_FALSE(registry.Has(kTxn, kShard, raft::Term(4)));
-  Registration entry(registry, kTxn, kShard, raft::Term(4), nullptr);
+  Registration entry(registry, kTxn, kShard, raft::Term(4), "a", nullptr);
   EXPECT_TRUE(ended);
   EXPECT_FALSE(old->live());
   old.reset();
@@ -118,9 +119,9 @@ TEST_F(RegistryTest, AnEntryOfAnOlderTermGivesWay) {
 }
 
 TEST_F(RegistryTest, AnotherShardsEntryOfTheSameTransactionIsApart) {
-  Registration entry(registry, kTxn, kShard, kTerm, nullptr);
+  Registration entry(registry, kTxn, kShard, kTerm, "a", nullptr);
   {
-    Registration wrong(registry, kTxn, ShardId(8), kTerm, nullptr);
+    Registration wrong(registry, kTxn, ShardId(8), kTerm, "a", nullptr);
     EXPECT_TRUE(entry.live());
   }
   EXPECT_TRUE(registry.Has(kTxn, kShard, kTerm));
@@ -128,15 +129,16 @@ TEST_F(RegistryTest, AnotherShardsEntryOfTheSameTransactionIsApart) {
 
 TEST_F(RegistryTest, AnOwnerMayGoWhenItsRightsEnd) {
   std::unique_ptr<Registration> entry;
-  entry = std::make_unique<Registration>(registry, kTxn, kShard, kTerm, [&] { entry.reset(); });
-  registry.EndShard(kShard);
+  entry =
+      std::make_unique<Registration>(registry, kTxn, kShard, kTerm, "a", [&] { entry.reset(); });
+  registry.EndShard(kShard, std::nullopt);
   EXPECT_EQ(entry, nullptr);
   EXPECT_EQ(registry.size(), 0u);
 }
 
 TEST_F(RegistryTest, WhyTheLastOnesWereAbortedIsKnownForAWhile) {
   const auto end_with = [&](const TxnId& txn, Code code) {
-    Registration entry(registry, txn, kShard, kTerm, nullptr);
+    Registration entry(registry, txn, kShard, kTerm, "a", nullptr);
     entry.Tell({.kind = Finding::Kind::kAborted, .code = code, .explained = "who is in the way"});
   };
   end_with(kOther, Code::kAborted);

@@ -47,6 +47,12 @@ class Reporting {
     return voters;
   }
   int orders() const { return orders_; }
+  // The child of the split that was ordered has a leader, node 2.
+  void ElectChild() {
+    shards_[child_.shard_id()] = child_;
+    leaders_[child_.shard_id()] = 2;
+  }
+  uint64_t child() const { return child_.shard_id(); }
   std::map<uint64_t, uint64_t>& leaders() { return leaders_; }
   // The leaders do not do what they are ordered, and say why.
   void Refuse(std::string why) { refusal_ = std::move(why); }
@@ -85,6 +91,14 @@ class Reporting {
       leaders_[order.shard_id()] = order.transfer_leader();
       return;
     }
+    if (order.has_split()) {
+      child_ = shard;
+      child_.set_shard_id(order.split().child_shard_id());
+      child_.set_from(order.split().at());
+      shard.set_to(order.split().at());
+      for (v1::ShardDescriptor* half : {&child_, &shard}) half->set_version(half->version() + 1);
+      return;
+    }
     std::map<uint64_t, v1::ReplicaRole> roles;
     for (const v1::Replica& replica : shard.replicas()) roles[replica.node_id()] = replica.role();
     if (order.has_add_learner()) roles[order.add_learner()] = v1::LEARNER;
@@ -106,6 +120,7 @@ class Reporting {
   FakeCluster& cluster_;
   std::map<uint64_t, v1::ShardDescriptor> shards_;
   std::map<uint64_t, uint64_t> leaders_ = {{2, 1}, {3, 1}};
+  v1::ShardDescriptor child_;
   std::vector<v1::OrderRefusal> refusals_;
   std::string refusal_;
   uint64_t term_ = 1;
@@ -187,6 +202,29 @@ TEST_F(Director, ADrainedNodeEndsEmptyAndCanBeRemoved) {
   ASSERT_EQ(listed.drains_size(), 1);
   EXPECT_EQ(listed.drains(0).replicas(), 0u);
   EXPECT_EQ(listed.drains(0).leaders(), 0u);
+}
+
+TEST_F(Director, MembersStayUntilTheChildOfASplitHasALeader) {
+  AddNode();
+  reporting_.Run(3, 4);
+  v1::PlacementRequest split;
+  split.mutable_split_shard()->set_shard_id(2);
+  split.mutable_split_shard()->set_at("g");
+  ASSERT_EQ(cluster_.Ask(1, split).error().code(), v1::OK);
+  reporting_.Run(6, 4);
+  ASSERT_GT(reporting_.child(), 3u);
+  v1::PlacementRequest drain;
+  drain.mutable_drain_node()->set_node_id(3);
+  drain.mutable_drain_node()->set_draining(true);
+  ASSERT_EQ(cluster_.Ask(1, drain).error().code(), v1::OK);
+  reporting_.Run(12, 4);
+  EXPECT_EQ(reporting_.Voters(2), (std::set<uint64_t>{1, 2, 3})) << "the child may need each";
+  EXPECT_EQ(reporting_.Voters(3), (std::set<uint64_t>{1, 2, 4}));
+  reporting_.ElectChild();
+  reporting_.Run(30, 4);
+  for (const uint64_t shard : {uint64_t{2}, reporting_.child()}) {
+    EXPECT_EQ(reporting_.Voters(shard), (std::set<uint64_t>{1, 2, 4})) << shard;
+  }
 }
 
 TEST_F(Director, NoNodeIsRemovedWhileSomeShardHasNotReported) {

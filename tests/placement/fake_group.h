@@ -143,6 +143,7 @@ class FakeCluster {
       return Internal("not in this fake");
     }
     Status TransferLeadership(raft::ReplicaId) override { return Status::Ok(); }
+    void Campaign() override {}
     std::vector<raft::ProgressView> progress() const override { return {}; }
     Status CheckRoom(raft::Growth) const override { return Status::Ok(); }
 

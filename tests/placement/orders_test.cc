@@ -47,6 +47,7 @@ class LedGroup final : public raft::GroupHandle {
     changed->learners = learners;
     return Status::Ok();
   }
+  void Campaign() override {}
   Status TransferLeadership(raft::ReplicaId target) override {
     heir = target;
     return Status::Ok();

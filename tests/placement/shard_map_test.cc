@@ -47,6 +47,22 @@ TEST(ShardMap, SaysWhereItHasAGap) {
   EXPECT_EQ(map.TilingError(), "");
 }
 
+TEST(ShardMap, OnlyChildrenThatFitArePlausible) {
+  ShardMap map;
+  map.Put(Shard(2, 0, 30, 4));
+  map.Put(Shard(3, 30, kKeys, 7));
+  EXPECT_TRUE(map.Plausible(Shard(2, 0, 20, 5), 10)) << "it gave keys away";
+  EXPECT_FALSE(map.Plausible(Shard(2, 0, 40, 99), 10)) << "keys that were never its";
+  EXPECT_TRUE(map.Plausible(Shard(9, 20, 30, 5), 10)) << "a child, before its parent's report";
+  EXPECT_FALSE(map.Plausible(Shard(10, 20, 30, 5), 10)) << "an id that nobody gave";
+  EXPECT_FALSE(map.Plausible(Shard(9, 20, 30, 4), 10)) << "no newer than its parent";
+  EXPECT_FALSE(map.Plausible(Shard(9, 20, 40, 99), 10)) << "keys of two shards";
+  map.Put(Shard(9, 20, 30, 5));
+  EXPECT_TRUE(map.Plausible(Shard(2, 0, 20, 5), 10)) << "the parent, behind its child";
+  EXPECT_TRUE(map.Plausible(Shard(9, 20, 25, 6), 10));
+  EXPECT_EQ(map.TilingError(), "");
+}
+
 TEST(ShardMap, ASplitReportedInAnyOrderLeavesNoGap) {
   for (const bool child_first : {false, true}) {
     ShardMap map;

@@ -126,6 +126,7 @@ class LongRange final : SlotSource, Pusher, ShardObserver {
   Task<Result<PushOutcome>> Push(TxnName, Instant) override { co_return Unavailable("nobody"); }
   void OnServing(ShardId, raft::Term) override {}
   void OnDeposed(ShardId) override {}
+  void OnSplit(ShardId, const Span&) override {}
 
  public:
   int turns = 0;

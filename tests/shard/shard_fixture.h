@@ -110,6 +110,7 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
   }
   void OnServing(ShardId, raft::Term term) override { events_.push_back(fmt::format("+{}", term)); }
   void OnDeposed(ShardId) override { events_.push_back("-"); }
+  void OnSplit(ShardId, const Span& left) override { events_.push_back("<" + left.to); }
 
   TestEnv env_;
   ByteTurns parts_logged_{env_.env, limits::kPartsLoggedBytesMax};

@@ -432,6 +432,10 @@ std::string ScenarioWorld::Describe(const std::string& payload) const {
       return fmt::format("Done{{{}}}", name(command.done().txn_id()));
     case v1::ShardCommand::kCloseName:
       return fmt::format("CloseName{{{}}}", command.close_name().key());
+    case v1::ShardCommand::kSplit:
+      return fmt::format("Split{{{}}}", command.split().at());
+    case v1::ShardCommand::kSweep:
+      return "Sweep";
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;
   }

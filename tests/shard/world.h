@@ -71,6 +71,7 @@ class ScenarioWorld final : SlotSource, Pusher, ShardObserver {
   Task<Result<PushOutcome>> Push(TxnName txn, Instant deadline) override;
   void OnServing(ShardId shard, raft::Term term) override;
   void OnDeposed(ShardId shard) override;
+  void OnSplit(ShardId, const Span&) override {}
 
   std::string Dispatch(const script::Command& c);
   std::string Write(const script::Command& c);     // commit, stage, prepare

@@ -375,7 +375,7 @@ Task<void> ChangeSetting(client::Channel* channel, Executor* executor,
   *finished = true;
 }
 
-constexpr char kAllSchedulers[] = "repair,rules,drain,balance-replicas,balance-leaders";
+constexpr char kAllSchedulers[] = "repair,rules,drain,split,balance-replicas,balance-leaders";
 
 }  // namespace
 

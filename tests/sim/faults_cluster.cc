@@ -131,6 +131,31 @@ void MoveReplica(Injector& in, const Fault& fault) {
   AskPlacement(in, node, std::move(ask));
 }
 
+// A shard is divided at some key, near those that the workloads use or somewhere between.
+void SplitShard(Injector& in, const Fault& fault) {
+  if (!Moves(in, fault)) return;
+  std::string at;
+  at.push_back(static_cast<char>(fault.draw & 0xff));
+  if (fault.draw >> 8 & 1) at.push_back(static_cast<char>(fault.draw >> 16 & 0xff));
+  const shard::Shard* owner = nullptr;
+  for (const auto& node : in.cluster().nodes()) {
+    if (!node->up()) continue;
+    for (const shard::Shard* shard : node->node()->shards()) {
+      const bool has = shard->HasState() && shard->span().Contains(at);
+      if (!has || shard->span().from == at) continue;
+      if (owner == nullptr || owner->descriptor().version() < shard->descriptor().version()) {
+        owner = shard;
+      }
+    }
+  }
+  if (owner == nullptr) return;
+  in.Count(fault);
+  v1::PlacementRequest ask;
+  ask.mutable_split_shard()->set_shard_id(owner->id().value());
+  ask.mutable_split_shard()->set_at(at);
+  AskPlacement(in, in.Node(fault), std::move(ask));
+}
+
 void Drain(Injector& in, int node, bool draining) {
   SimNode& asked = in.NodeAt(node);
   if (!asked.up()) return;
@@ -273,6 +298,7 @@ std::vector<FaultKind> ClusterFaults() {
       {"transfer", kCluster, "a node gives its leaderships away", 0.3, {4, 30}, {}, {}, Transfer},
       {"move-replica", kCluster, "a replica is moved to another node", 0.5, {3, 20}, {}, {},
        MoveReplica},
+      {"split-shard", kCluster, "a shard is divided at some key", 0.8, {1, 12}, {}, {}, SplitShard},
       {"drain-node", kCluster, "a node is drained, and used again", 0.15, {10, 60}, {5, 40}, {},
        DrainNode},
       {"transfer-storm", kCluster, "leaderships are given away again and again", 0.15, {10, 60}, {1,

@@ -112,6 +112,14 @@ const std::vector<Mutant>& AllMutants() {
       {"gc-record-found-by-id-alone", "a record is taken for gone when another of its id goes"},
       {"txn-abort-kept-by-claimed-start", "an ABORTED without record goes by the asker's start_ts"},
       {"gc-read-below-horizon", "a snapshot below the horizon is served"},
+      // ---- splits
+      {"split-records-kept", "the parent keeps what it remembers of the child's transactions"},
+      {"split-names-not-copied", "a name of a part on both sides is known on one side only"},
+      {"split-locks-kept", "the parent's leader keeps the child's locks"},
+      {"split-registry-kept", "coordinators keep their rights when the anchor key goes"},
+      {"split-garbage-of-others", "a record collects versions of keys on the other side"},
+      {"split-members-change-before-child", "members go before the child has a leader"},
+      {"split-child-before-its-state", "the child's log begins before its state is durable"},
       // ---- the oracle
       {"tso-starts-at-wall-clock", "a new oracle starts at its clock, not above the ceiling"},
       {"tso-ceiling-before-logged", "slots are issued below a ceiling that is not logged yet"},

@@ -37,6 +37,7 @@ struct FakeGroup::Replica final : raft::GroupHandle {
     return Internal("not in this fake");
   }
   Status TransferLeadership(raft::ReplicaId) override { return Internal("not in this fake"); }
+  void Campaign() override {}
   std::vector<raft::ProgressView> progress() const override { return {}; }
   Status CheckRoom(raft::Growth) const override { return Status::Ok(); }
 

@@ -453,6 +453,18 @@ void Model::Carry(const Order& order) {
     shard.leader = step->to;
     const auto it = table.under_way().find(order.shard);
     if (it != table.under_way().end() && it->second.op.steps.size() == 1) ++counts.transfers;
+  } else if (std::holds_alternative<SplitShard>(order.step)) {
+    if (shard.bytes < settings.split_bytes) Broken(shard, "a split of a small shard");
+    ++shard.epoch.version;
+    shard.bytes /= 2;
+    shard.requests_per_second /= 2;
+    std::vector<NodeId> nodes = {shard.leader};
+    for (const Replica& voter : shard.voters) {
+      if (voter.node != shard.leader) nodes.push_back(voter.node);
+    }
+    Report(shard);
+    AddShard(std::move(nodes), shard.bytes, shard.requests_per_second);
+    return;
   }
   std::sort(shard.voters.begin(), shard.voters.end());
   std::sort(shard.learners.begin(), shard.learners.end());

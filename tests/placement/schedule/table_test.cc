@@ -20,6 +20,48 @@ std::vector<std::string> StepsOf(const Operator& op) {
   return steps;
 }
 
+// ---- split --------------------------------------------------------------------------------------
+TEST(ScheduleSplit, DividesWhatIsTooLargeAndNotAtOnceAgain) {
+  SmallCluster c(3);
+  OperatorTable table;
+  ShardView large = MakeShard(7, {1, 2, 3});
+  large.bytes = c.settings.split_bytes;
+  ShardView small = MakeShard(8, {1, 2, 3});
+  small.bytes = c.settings.split_bytes - 1;
+  c.view.Put(large);
+  c.view.Put(small);
+  Proposals proposals = Split({c.Now().view, c.settings, c.now, table.effects(), ShardId()});
+  ASSERT_EQ(proposals.operators.size(), 1u);
+  EXPECT_EQ(proposals.operators[0].shard, ShardId(7));
+  EXPECT_THAT(StepsOf(proposals.operators[0]), ElementsAre("split it in the middle"));
+  EXPECT_THAT(proposals.operators[0].explanation.why, HasSubstr("it has 96 MiB"));
+
+  const auto id = table.Admit(c.view, c.settings, proposals.operators[0], c.now);
+  ASSERT_TRUE(id.ok());
+  EXPECT_THAT(Split({c.Now().view, c.settings, c.now, table.effects(), ShardId()}).operators,
+              IsEmpty());
+  const auto order = table.Next(c.view, c.settings, ShardId(7), c.now);
+  ASSERT_TRUE(order.has_value());
+  EXPECT_EQ(order->step, Step(SplitShard{}));
+  for (size_t i = 0; i < OperatorTable::kRefusalsMax; ++i) {
+    table.OrderRefused(*id, "no key is in the middle", c.now);
+  }
+  EXPECT_TRUE(table.under_way().empty());
+  EXPECT_THAT(Split({c.Now().view, c.settings, c.now, table.effects(), ShardId()}).operators,
+              IsEmpty())
+      << "it is one key, perhaps";
+  c.now += std::chrono::minutes(2);
+  proposals = Split({c.Now().view, c.settings, c.now, table.effects(), ShardId()});
+  ASSERT_EQ(proposals.operators.size(), 1u);
+
+  ASSERT_TRUE(table.Admit(c.view, c.settings, proposals.operators[0], c.now).ok());
+  ++large.epoch.version;
+  large.bytes = 0;
+  c.view.Put(large);
+  EXPECT_FALSE(table.Next(c.view, c.settings, ShardId(7), c.now).has_value());
+  EXPECT_EQ(table.Ended(OperatorKind::kSplit, Outcome::kDone), 1u);
+}
+
 // ---- repair -------------------------------------------------------------------------------------
 TEST(ScheduleRepair, ReplacesALostReplicaAndSaysWhyAndWhom) {
   SmallCluster c(5);

@@ -108,8 +108,10 @@ void Replicas::LookDeep(uint64_t parts) {
     }
   }
   // Some shards may have no replica up right now; the tiling is judged when all have.
-  if (std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(),
-                  [](const auto& node) { return node->up() && node->node()->ready(); })) {
+  if (std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(), [this](const auto& node) {
+        const server::Member* member = MemberOn(*node);
+        return member != nullptr && node->node()->ready() && !member->awaits_child();
+      })) {
     JudgeMap(std::move(shards));
   }
 }

@@ -1,0 +1,119 @@
+#!/usr/bin/python3
+"""Shards split under clients that write and read all the while, and miss nothing: by hand, with a node killed in between, and
+by themselves when they grow. Each row of a pair is written with its partner on the other side of the first border.
+
+    split_test.py [--keys N]
+"""
+import argparse
+import sys
+
+import harness
+from rebalance_test import Writer, ask, say, settled, wait_for
+
+MIB = 1 << 20
+
+
+class Pairs(Writer):
+    """Writes two keys in one transaction, far apart."""
+
+    def run(self):
+        number = 0
+        while not self.stopped.is_set():
+            keys = [f"{side}-pair{number % self.keys}" for side in "bx"]
+            script = "".join(f"put {key} {number}\n" for key in keys)
+            done = harness.run("--cluster", self.cluster.cluster, "txn", "-", "--timeout", "20s", input=script, timeout=90)
+            if done.returncode == harness.DONE:
+                self.values.update({key: str(number) for key in keys})
+                self.unknown.difference_update(keys)
+            elif done.returncode == harness.UNKNOWN:
+                self.unknown.update(keys)
+            else:
+                self.failed.append(done.stderr.strip())
+            number += 1
+
+
+def shards(cluster):
+    return ask(cluster, "shards")["shards"]
+
+
+def split(cluster, shard, at):
+    done = say(cluster, "shard", "split", str(shard), "--at", at, "--wait", "--timeout", "60s")
+    assert done.returncode == harness.DONE, (at, done.stderr)
+
+
+def refused(cluster, *words):
+    done = say(cluster, "shard", "split", *words)
+    assert done.returncode not in (harness.DONE, harness.UNKNOWN), words
+    return done.stderr
+
+
+def test(cluster, keys):
+    first = shards(cluster)[0]["shard_id"]
+    assert "'m'" in say(cluster, "shard", "split", str(first), "--at", "m", "--dry-run").stdout
+    assert len(shards(cluster)) == 1, "nothing is done"
+    assert "no shard" in refused(cluster, "77", "--at", "m")
+    assert "placement group" in refused(cluster, "1", "--at", "m")
+
+    writers = [Writer(cluster, keys), Pairs(cluster, keys)]
+    try:
+        split(cluster, first, "m")
+        wait_for(cluster, "two shards are known", lambda: len(shards(cluster)) == 2)
+        assert "belongs to" in refused(cluster, str(first), "--at", "q")
+        split(cluster, first, "f")
+        wait_for(cluster, "three shards are known", lambda: len(shards(cluster)) == 3)
+        # The halves have their state, whoever starts again in the middle.
+        last = max(shards(cluster), key=lambda shard: shard["from"])
+        done = say(cluster, "shard", "split", str(last["shard_id"]), "--at", "t")
+        assert done.returncode == harness.DONE, done.stderr
+        cluster.kill(0)
+        cluster.start(0)
+
+        def asked_again():
+            # Who led placement, and was to order it, may have been the one that was killed.
+            if len(shards(cluster)) == 4:
+                return True
+            say(cluster, "shard", "split", str(last["shard_id"]), "--at", "t")
+            return False
+
+        wait_for(cluster, "four shards are known", asked_again)
+
+        # By themselves, once they are too large.
+        assert say(cluster, "settings", "set", "placement.split_bytes", "1MiB").returncode == harness.DONE
+        value = "v" * 60_000
+        for number in range(120):
+            done = say(cluster, "put", f"large{number:04}", value, "--timeout", "20s")
+            assert done.returncode == harness.DONE, done.stderr
+        wait_for(cluster, "large shards are split", lambda: len(shards(cluster)) >= 8)
+        wait_for(cluster, "all is at rest", lambda: settled(cluster))
+        assert say(cluster, "settings", "set", "placement.pause", "split").returncode == harness.DONE
+    finally:
+        for writer in writers:
+            writer.end()
+    reached = ""
+    for shard in sorted(shards(cluster), key=lambda each: each["from"]):
+        assert shard["from"] == reached, shards(cluster)
+        reached = shard["to"]
+    assert reached == "", shards(cluster)
+    for writer in writers:
+        assert not writer.failed, writer.failed[:3]
+        assert len(writer.values) > 10, "nothing was written"
+        for key, value in writer.values.items():
+            if key in writer.unknown:
+                continue
+            got = say(cluster, "get", key, "--timeout", "20s")
+            assert got.returncode == harness.DONE and got.stdout.strip() == value, (key, value, got)
+    written, unknown = (sum(len(each) for each in part) for part in zip(*((w.values, w.unknown) for w in writers)))
+    print(f"{written} keys, {unknown} unknown, {len(shards(cluster))} shards")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keys", type=int, default=200)
+    args = parser.parse_args()
+    with harness.Cluster(shards=1) as cluster:
+        return test(cluster, args.keys)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
