@@ -54,6 +54,7 @@ int PrintStatus(const Context& context, const ClusterView& view) {
                {"nodes", view.nodes.size()},
                {"nodes_answering", view.answering()},
                {"versions", Versions(view)},
+               {"cluster_version", view.map.cluster_version()},
                {"shards", shards},
                {"shards_serving", view.leader_of.size()},
                {"placement_leader", view.placement_leader},
@@ -65,7 +66,7 @@ int PrintStatus(const Context& context, const ClusterView& view) {
   } else {
     Say("cluster      {}\n", view.map.cluster_id());
     Say("nodes        {} of {} answer\n", view.answering(), view.nodes.size());
-    Say("version      {}\n", VersionsText(view));
+    Say("version      {}; of the cluster: {}\n", VersionsText(view), view.map.cluster_version());
     Say("shards       {} of {} have a serving leader\n", view.leader_of.size(), shards);
     Say("placement    {}\n", view.placement_leader
                                  ? fmt::format("led by node {}", view.placement_leader)
@@ -89,6 +90,7 @@ Json NodeJson(const v1::NodeInfo& node, const ClusterView& view) {
                {"address", node.address()},
                {"http", node.http_address()},
                {"version", status ? status->node().version() : node.version()},
+               {"feature_level", status ? status->node().feature_level() : node.feature_level()},
                {"answers", status.has_value()},
                {"leads", view.led.at(node.node_id())},
                {"placement_leader", view.placement_leader == node.node_id()}};

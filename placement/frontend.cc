@@ -79,6 +79,12 @@ Task<Frontend::Applied> Frontend::AllocateShardId() {
   co_return co_await Propose(std::move(command), group_->soft_state().term);
 }
 
+Task<Frontend::Applied> Frontend::RaiseClusterVersion(uint32_t version) {
+  v1::PlacementCommand command;
+  command.mutable_raise_cluster_version()->set_version(version);
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
 Task<Frontend::Applied> Frontend::PutShards(std::vector<v1::ShardDescriptor> shards) {
   v1::PlacementCommand command;
   for (v1::ShardDescriptor& shard : shards) {

@@ -29,6 +29,8 @@ class Frontend {
   Task<Applied> PutSetting(std::string name, std::string value);
   // An id that no shard has had.
   Task<Applied> AllocateShardId();
+  // FAILED_PRECONDITION: a member does not have it.
+  Task<Applied> RaiseClusterVersion(uint32_t version);
   Task<Applied> PutShards(std::vector<v1::ShardDescriptor> shards);
 
   static Status Validate(const v1::ShardDescriptor& shard);

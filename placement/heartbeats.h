@@ -17,6 +17,9 @@ class Heartbeats {
  public:
   // Without a word for this long, a node is shown as down.
   static constexpr Duration kDownAfter = 5s;
+  // After this long, a process may be taken for ended by who knows of its successor: a few of what
+  // is sent every second are missing.
+  static constexpr Duration kSilentAfter = 3s;
 
   void Reset(Instant now);
   // Of shards that are not in `map` (yet) nothing is kept: whoever reports them decides their

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutant.h"
+
 namespace quorate::placement {
 
 namespace {
@@ -18,9 +20,20 @@ bool SameLocality(const v1::NodeInfo& a, const v1::NodeInfo& b) {
   return true;
 }
 
+bool Same(const v1::Incarnation& a, const v1::Incarnation& b) {
+  return a.number() == b.number() && a.nonce() == b.nonce();
+}
+
+bool DescendsFrom(const v1::NodeInfo& known, const v1::NodeInfo& node) {
+  // A version that has none cannot be told apart from itself.
+  const bool both = known.incarnation().number() != 0 && node.incarnation().number() != 0;
+  return !both || Same(known.incarnation(), node.incarnation()) ||
+         Same(known.incarnation(), node.descends_from()) || MUTANT("incarnation-not-checked");
+}
+
 }  // namespace
 
-Result<NodeId> NodeTable::Put(const v1::NodeInfo& node, IdAllocator* ids) {
+Result<NodeId> NodeTable::Put(const v1::NodeInfo& node, IdAllocator* ids, Starts starts) {
   if (node.storage_id().empty() || node.address().empty()) {
     return InvalidArgument("a node must name its address and its storage id");
   }
@@ -43,6 +56,18 @@ Result<NodeId> NodeTable::Put(const v1::NodeInfo& node, IdAllocator* ids) {
   v1::NodeInfo stored = node;
   stored.set_node_id(id.value());
   const v1::NodeInfo* before = Find(id);
+  if (starts == Starts::kToldApart) {
+    if (before != nullptr && !DescendsFrom(*before, node)) {
+      return Status(Code::kWrongNode,
+                    fmt::format("node {} was started since from a newer state of its data "
+                                "directory: this is a copy, or was put back",
+                                id));
+    }
+    stored.clear_descends_from();
+    if (before != nullptr && node.incarnation().number() == 0) {
+      *stored.mutable_incarnation() = before->incarnation();
+    }
+  }
   stored.set_draining(before != nullptr && before->draining());
   Load(std::move(stored));
   return id;
@@ -72,11 +97,18 @@ bool NodeTable::Knows(std::string_view storage_id) const {
   });
 }
 
+bool NodeTable::Follows(const v1::NodeInfo& node) const {
+  const v1::NodeInfo* known = Find(NodeId(node.node_id()));
+  return known == nullptr || DescendsFrom(*known, node);
+}
+
 bool NodeTable::Differs(const v1::NodeInfo& node) const {
   const v1::NodeInfo* known = Find(NodeId(node.node_id()));
   return known == nullptr || known->address() != node.address() ||
          known->http_address() != node.http_address() || known->version() != node.version() ||
-         known->storage_id() != node.storage_id() || !SameLocality(*known, node);
+         known->storage_id() != node.storage_id() ||
+         known->feature_level() != node.feature_level() || !SameLocality(*known, node) ||
+         (node.incarnation().number() != 0 && !Same(known->incarnation(), node.incarnation()));
 }
 
 }  // namespace quorate::placement

@@ -20,8 +20,12 @@ class NodeTable {
   //   WRONG_NODE       the id is known with another storage: a new disk is a new node (RC21)
   //   NOT_FOUND        an id that was never given
   //   INVALID_ARGUMENT no storage id or address
+  //   WRONG_NODE       too, if `starts` are told apart: its own does not descend from the newest
+  //   one
   // Whether it is draining is not the node's to say, and stays as it is.
-  Result<NodeId> Put(const v1::NodeInfo& node, IdAllocator* ids);
+  enum class Starts : uint8_t { kAlike, kToldApart };
+  Result<NodeId> Put(const v1::NodeInfo& node, IdAllocator* ids,
+                     Starts starts = Starts::kToldApart);
   // False: not known.
   bool SetDraining(NodeId id, bool draining);
   bool Remove(NodeId id) { return nodes_.erase(id) != 0; }
@@ -31,6 +35,8 @@ class NodeTable {
 
   const v1::NodeInfo* Find(NodeId id) const;
   bool Knows(std::string_view storage_id) const;
+  // Whether the start that `node` is of is the newest one known, or descends from it.
+  bool Follows(const v1::NodeInfo& node) const;
   // Whether Put(node) would change anything.
   bool Differs(const v1::NodeInfo& node) const;
   const std::map<NodeId, v1::NodeInfo>& nodes() const { return nodes_; }

@@ -238,6 +238,11 @@ Task<v1::RegisterNodeResponse> Placement::RegisterNode(v1::RegisterNodeRequest r
         response.mutable_error());
     co_return response;
   }
+  if (Status admitted = Admit(request.node(), response.mutable_remembered()); !admitted.ok()) {
+    StatusToError(admitted, response.mutable_error());
+    co_return response;
+  }
+  response.clear_remembered();
   const Frontend::Applied applied = co_await WithDeadline(
       env_, scope_, PutNode(std::move(*request.mutable_node()), Count(&registering_)), deadline);
   const Status& status = applied.status();
@@ -254,6 +259,44 @@ Task<v1::RegisterNodeResponse> Placement::RegisterNode(v1::RegisterNodeRequest r
 // Counted until it is applied or never will be, which may be later than its caller's deadline.
 Task<Frontend::Applied> Placement::PutNode(v1::NodeInfo node, Counted /*counted*/) {
   co_return co_await frontend_.PutNode(std::move(node));
+}
+
+// Two processes may say that they are one node. The one that is known goes on for as long as it is
+// heard of, unless the other one is where it was and so has taken its place.
+Status Placement::Admit(const v1::NodeInfo& node, v1::RememberedNode* remembered) const {
+  const NodeId id(node.node_id());
+  if (node.feature_level() < machine_.root().cluster_version()) {
+    PROBE("placement: a node is too old");
+    return Status(
+        Code::kFailedPrecondition,
+        fmt::format("node {} runs version '{}', of feature level {}, and the cluster's "
+                    "version is {}: start it with a newer version",
+                    id, node.version(), node.feature_level(), machine_.root().cluster_version()));
+  }
+  const v1::NodeInfo* known = machine_.nodes().Find(id);
+  const bool told_apart = machine_.Allows(Feature::kIncarnations);
+  if (known == nullptr || !told_apart || MUTANT("incarnation-not-checked")) return Status::Ok();
+  const Duration silent = env_.Now() - heartbeats_.LastHeard(id);
+  *remembered->mutable_incarnation() = known->incarnation();
+  remembered->set_address(known->address());
+  remembered->set_heard_ms(static_cast<uint32_t>(std::min<int64_t>(ToMillis(silent), 1 << 30)));
+  if (!machine_.nodes().Follows(node)) {
+    PROBE("placement: a start does not follow");
+    return Status(Code::kWrongNode,
+                  fmt::format("node {} was started since from a newer state of its data directory, "
+                              "at '{}': this is a copy, or was put back",
+                              id, known->address()));
+  }
+  const bool another = node.incarnation().number() != known->incarnation().number() &&
+                       node.incarnation().number() != 0 && known->incarnation().number() != 0;
+  if (another && node.address() != known->address() && silent < Heartbeats::kSilentAfter) {
+    PROBE("placement: a node may be at two addresses");
+    return Status(Code::kWrongNode,
+                  fmt::format("node {} was heard at '{}' {:.1f} s ago: it is "
+                              "taken for moved when it is silent there",
+                              id, known->address(), static_cast<double>(ToMillis(silent)) / 1000));
+  }
+  return Status::Ok();
 }
 
 v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) {
@@ -279,6 +322,11 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
         response.mutable_error());
     return response;
   }
+  if (Status admitted = Admit(node, response.mutable_remembered()); !admitted.ok()) {
+    StatusToError(admitted, response.mutable_error());
+    return response;
+  }
+  response.clear_remembered();
   heartbeats_.Record(request, machine_.map(), env_.Now());
   const int64_t wall_ms = env_.clock.WallMillis();
   // The only voter waits for no second opinion from nodes that are gone: it would issue slots of
@@ -307,6 +355,10 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
   if (!newer.empty() && fits && !recording_shards_) {
     recording_shards_ = true;
     scope_.Spawn(RecordShards(std::move(newer)));
+  }
+  if (machine_.CommonFeatureLevel() > machine_.root().cluster_version() && !raising_version_) {
+    raising_version_ = true;
+    scope_.Spawn(RaiseClusterVersion());
   }
   director_.OnHeartbeat(request, &response);
   *response.mutable_map() = Map();
@@ -384,6 +436,15 @@ Task<void> Placement::RecordNode(v1::NodeInfo node) {
   recording_.erase(id);
 }
 
+Task<void> Placement::RaiseClusterVersion() {
+  const uint32_t version = machine_.CommonFeatureLevel();
+  const Frontend::Applied applied = co_await frontend_.RaiseClusterVersion(version);
+  raising_version_ = false;
+  if (applied.ok()) {
+    env_.log.Info("placement: the cluster version is {}: every member understands it", version);
+  }
+}
+
 Task<void> Placement::RecordShards(std::vector<v1::ShardDescriptor> shards) {
   const Frontend::Applied applied = co_await frontend_.PutShards(std::move(shards));
   if (!applied.ok() && applied.status().code() != Code::kNotLeader) {
@@ -412,6 +473,7 @@ v1::RoutesResponse Placement::Map() const {
   for (const uint64_t id : machine_.root().placement_learners()) map.add_placement_learners(id);
   map.set_placement_members_index(machine_.root().placement_members_index());
   map.set_placement_leader(leader().value());
+  map.set_cluster_version(machine_.root().cluster_version());
   return map;
 }
 

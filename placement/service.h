@@ -69,8 +69,11 @@ class Placement final : private StateMachine::Observer {
   // Part of a number for as long as it lives.
   using Counted = std::unique_ptr<size_t, void (*)(size_t*)>;
   static Counted Count(size_t* number);
+  // WRONG_NODE: it is not this start's turn; `remembered` says whose it is.
+  Status Admit(const v1::NodeInfo& node, v1::RememberedNode* remembered) const;
   Task<Frontend::Applied> PutNode(v1::NodeInfo node, Counted counted);
   Task<void> RecordNode(v1::NodeInfo node);
+  Task<void> RaiseClusterVersion();
   Task<void> RecordShards(std::vector<v1::ShardDescriptor> shards);
   // Wakes everyone who waits for the oracle to move on.
   void Wake();
@@ -98,6 +101,7 @@ class Placement final : private StateMachine::Observer {
   bool renewing_ = false;
   std::set<NodeId> recording_;  // nodes whose changes are being proposed
   bool recording_shards_ = false;
+  bool raising_version_ = false;
   size_t registering_ = 0;  // proposals that may become new nodes
   std::vector<Promise<bool>> waiters_;
   TaskScope scope_;

@@ -144,6 +144,10 @@ raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
     Break("an entry of the log does not parse");
   } else if (command.command_case() == v1::PlacementCommand::COMMAND_NOT_SET) {
     Break("the log holds a command that this version does not know");
+  } else if (command.raise_cluster_version().version() > kFeatureLevel) {
+    Break(
+        fmt::format("the cluster version is {}, this version of quorate has {}: start a newer one",
+                    command.raise_cluster_version().version(), kFeatureLevel));
   }
   if (!broken_.empty()) {
     raft::ApplyResult stuck;
@@ -169,6 +173,8 @@ raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
       return ApplySetting(command.put_setting(), batch);
     case v1::PlacementCommand::kAllocateShardId:
       return ApplyAllocation(batch);
+    case v1::PlacementCommand::kRaiseClusterVersion:
+      return ApplyClusterVersion(command.raise_cluster_version(), batch);
     case v1::PlacementCommand::kStart: {
       if (observer_ != nullptr) observer_->OnStarted(term);
       v1::PlacementApplyResult result;
@@ -193,8 +199,38 @@ raft::ApplyResult StateMachine::ApplyCeiling(const v1::RaiseCeiling& command,
   return Done(result);
 }
 
+uint32_t StateMachine::CommonFeatureLevel() const {
+  uint32_t level = kFeatureLevel;
+  for (const auto& [id, node] : nodes_.nodes()) level = std::min(level, node.feature_level());
+  return level;
+}
+
+raft::ApplyResult StateMachine::ApplyClusterVersion(const v1::RaiseClusterVersion& command,
+                                                    storage::WriteBatch* batch) {
+  // Not by this binary's own level: the replicas' binaries may differ.
+  for (const auto& [id, node] : nodes_.nodes()) {
+    if (node.feature_level() >= command.version()) continue;
+    return Refused(Status(Code::kFailedPrecondition,
+                          fmt::format("node {} has feature level {}", id, node.feature_level())));
+  }
+  if (command.version() > root_.cluster_version()) {
+    root_.set_cluster_version(command.version());
+    WriteRoot(batch);
+    if (observer_ != nullptr) observer_->OnMapChanged();
+  }
+  return Done(v1::PlacementApplyResult());
+}
+
 raft::ApplyResult StateMachine::ApplyNode(const v1::PutNode& command, storage::WriteBatch* batch) {
-  Result<NodeId> id = nodes_.Put(command.node(), &node_ids_);
+  if (command.node().feature_level() < root_.cluster_version()) {
+    return Refused(Status(Code::kFailedPrecondition,
+                          fmt::format("its feature level is {}, the cluster's version {}",
+                                      command.node().feature_level(), root_.cluster_version())));
+  }
+  // Earlier versions do not tell starts apart, and all replicas must do the same.
+  const auto starts =
+      Allows(Feature::kIncarnations) ? NodeTable::Starts::kToldApart : NodeTable::Starts::kAlike;
+  Result<NodeId> id = nodes_.Put(command.node(), &node_ids_, starts);
   if (!id.ok()) return Refused(id.status());
   batch->Put(NodeKey(id->value()), nodes_.Find(*id)->SerializeAsString());
   WriteRoot(batch);
@@ -344,10 +380,11 @@ void StateMachine::OnSnapshotInstalled(raft::LogIndex) {
 }
 
 uint64_t StateMachine::StateDigest() const {
-  std::string text = fmt::format("{} {} {} {}", root_.cluster_id(), root_.ceiling(),
-                                 node_ids_.next(), shard_ids_.next());
+  std::string text = fmt::format("{} {} {} {} {}", root_.cluster_id(), root_.ceiling(),
+                                 node_ids_.next(), shard_ids_.next(), root_.cluster_version());
   for (const auto& [id, node] : nodes_.nodes()) {
-    text += fmt::format("|{} {} {} {}", id, node.address(), node.storage_id(), node.draining());
+    text += fmt::format("|{} {} {} {} {} {}", id, node.address(), node.storage_id(),
+                        node.draining(), node.incarnation().number(), node.incarnation().nonce());
   }
   for (const v1::PutSetting& setting : root_.settings()) {
     text += fmt::format("|{}={}", setting.name(), setting.value());

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/features.h"
 #include "placement/id_allocator.h"
 #include "placement/node_table.h"
 #include "placement/shard_map.h"
@@ -57,6 +58,10 @@ class StateMachine final : public raft::StateMachine {
   Timestamp ceiling() const { return Timestamp(root_.ceiling()); }
   const std::string& cluster_id() const { return root_.cluster_id(); }
   const v1::PlacementState& root() const { return root_; }
+  // Whether every member understands it.
+  bool Allows(Feature feature) const { return quorate::Allows(root_.cluster_version(), feature); }
+  // What every member's version has. Above the cluster version: that can be raised.
+  uint32_t CommonFeatureLevel() const;
 
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,
                           storage::WriteBatch* batch) override;
@@ -91,6 +96,8 @@ class StateMachine final : public raft::StateMachine {
   raft::ApplyResult ApplyRemoval(const v1::RemoveNode& command, storage::WriteBatch* batch);
   void PutSetting(const std::string& name, const std::string& value);
   raft::ApplyResult ApplySetting(const v1::PutSetting& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyClusterVersion(const v1::RaiseClusterVersion& command,
+                                        storage::WriteBatch* batch);
   raft::ApplyResult ApplyShards(const v1::PutShards& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyAllocation(storage::WriteBatch* batch);
 

@@ -127,6 +127,9 @@ class Wal {
     uint64_t copy_step_bytes = 0;  // of what one turn copies forward; 0: kCopyStepBytes
     // There was a log here before: if there is none now, it lost all its records.
     bool expected = false;
+    // The files are an earlier state of the log: of every group records may be missing behind those
+    // that are there. Noted durably before Open returns.
+    bool doubted = false;
   };
   using Durable = absl::AnyInvocable<void()>;
 

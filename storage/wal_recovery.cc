@@ -259,6 +259,14 @@ Status Recovery::ReplayAll() {
     Gap(last_ + 1, 0, options_.segment_bytes);
     tail_lost_ = true;
   }
+  if (options_.doubted) {
+    PROBE("wal: opened in doubt");
+    env_.log.Error("wal: {} was put back to an earlier state: any record may be missing",
+                   options_.directory);
+    out_.lost = true;
+    tail_lost_ = true;
+    ++gaps_;
+  }
   Verdicts();
   RETURN_IF_ERROR(CutTail(newest));
   if (out_.lost && (!loss_noted_ || tail_lost_)) {

@@ -17,6 +17,9 @@
 //   no segment at all  a new log; a member's (Options::expected) lost all records. The first
 //                     note says so, in the write that makes the log: a crash before it leaves
 //                     nothing, and the next start finds the same.
+//   in doubt          (Options::doubted) as if the log went on behind its end, and all of that were
+//                     damaged: every group is. The note that says so is synced here.
+//
 //   no readable id    in the header and the first note of every segment: the same, once the
 //                     segments are gone. A node that is no member has no log to lose: refused.
 //

@@ -259,6 +259,9 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
       forget();
       break;
     case v1::WRONG_NODE:
+      // Of a handler: it is the asker who is wrong.
+      if (result->error().code() == v1::OK) return result;
+      [[fallthrough]];
     case v1::UNINITIALIZED:
       walk.want_map = true;
       forget();

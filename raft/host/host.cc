@@ -151,6 +151,7 @@ struct Host::Rep {
   Ticker ticker;
   int ticks_low = 0;
   std::function<void(Status)> on_fatal;
+  Host::ListensTo listens_to;
   Status failure;
 };
 
@@ -260,6 +261,14 @@ void Host::Start() { rep_->ticker.Start(); }
 void Host::OnFatal(std::function<void(Status)> callback) {
   rep_->on_fatal = std::move(callback);
   if (rep_->runtime.failed) rep_->ReportFailure();
+}
+
+void Host::SetListensTo(ListensTo listens_to) { rep_->listens_to = std::move(listens_to); }
+
+bool Host::Listens(NodeId from, const storage::Incarnation& incarnation) {
+  const bool listens = !rep_->listens_to || rep_->listens_to(from, incarnation);
+  if (!listens) rep_->runtime.metrics.refused.Add();
+  return listens;
 }
 
 void Host::OnMessages(std::vector<GroupMessage> messages) {

@@ -181,9 +181,13 @@ class Host : public TransportReceiver {
     bool full = false;
   };
   void SetSpace(Space space);
+  // Which starts of other nodes are listened to; without it, all are.
+  using ListensTo = std::function<bool(NodeId, const storage::Incarnation&)>;
+  void SetListensTo(ListensTo listens_to);
   // Called when storage failed: nothing is acknowledged any more and the node must stop.
   void OnFatal(std::function<void(Status)> callback);
 
+  bool Listens(NodeId from, const storage::Incarnation& incarnation) override;
   void OnMessages(std::vector<GroupMessage> messages) override;
   void OnSnapshotChunk(SnapshotChunk chunk) override;
   void OnSnapshotAck(SnapshotAck ack) override;

@@ -10,6 +10,7 @@
 
 #include "base/strong_type.h"
 #include "raft/core/message.h"
+#include "storage/incarnation_file.h"
 
 namespace quorate::raft {
 
@@ -48,6 +49,9 @@ struct SnapshotAck {
 class TransportReceiver {
  public:
   virtual ~TransportReceiver() = default;
+  // Whether this start of `from` is listened to; if not, nothing that it sends is handed on. Asked
+  // for each batch.
+  virtual bool Listens(NodeId from, const storage::Incarnation& incarnation) = 0;
   virtual void OnMessages(std::vector<GroupMessage> messages) = 0;
   virtual void OnSnapshotChunk(SnapshotChunk chunk) = 0;
   virtual void OnSnapshotAck(SnapshotAck ack) = 0;
@@ -62,7 +66,8 @@ class Transport {
   virtual void SetReceiver(TransportReceiver* receiver) = 0;
   // Who this node is: stamped on every batch, and checked on what arrives. Set once identity is
   // known; before, nothing is sent and everything that arrives is refused.
-  virtual void SetIdentity(const std::string& cluster_id, NodeId self) = 0;
+  virtual void SetIdentity(const std::string& cluster_id, NodeId self,
+                           const storage::Incarnation& incarnation) = 0;
   // Where a node is reached; told again when it changes.
   virtual void SetAddress(NodeId node, const std::string& address) = 0;
   // Messages to one node leave in one batch per turn, in order, as long as the connection lives.

@@ -216,6 +216,8 @@ bool DecodeAll(v1::PeerBatch* batch, PeerParts* parts) {
   const NodeId from(batch->from_node());
   const NodeId to(batch->to_node());
   if (!from || from == to) return false;
+  parts->from = from;
+  parts->incarnation = {batch->incarnation(), batch->incarnation_nonce()};
   parts->messages.resize(batch->messages_size());
   parts->chunks.resize(batch->chunks_size());
   parts->acks.resize(batch->acks_size());
@@ -233,7 +235,10 @@ bool DecodeAll(v1::PeerBatch* batch, PeerParts* parts) {
 
 }  // namespace
 
-void StartBatch(std::string_view cluster_id, NodeId from, NodeId to, v1::PeerBatch* batch) {
+void StartBatch(std::string_view cluster_id, NodeId from, const storage::Incarnation& incarnation,
+                NodeId to, v1::PeerBatch* batch) {
+  batch->set_incarnation(incarnation.number);
+  batch->set_incarnation_nonce(incarnation.nonce);
   batch->set_cluster_id(std::string(cluster_id));
   batch->set_from_node(from.value());
   batch->set_to_node(to.value());

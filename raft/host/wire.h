@@ -18,7 +18,8 @@ class PeerBatch;
 namespace quorate::raft {
 
 // Sets who sends to whom; the transport adds messages, chunks and acks until it sends the batch.
-void StartBatch(std::string_view cluster_id, NodeId from, NodeId to, v1::PeerBatch* batch);
+void StartBatch(std::string_view cluster_id, NodeId from, const storage::Incarnation& incarnation,
+                NodeId to, v1::PeerBatch* batch);
 void AddMessage(GroupMessage message, v1::PeerBatch* batch);
 void AddChunk(SnapshotChunk chunk, v1::PeerBatch* batch);
 void AddAck(const SnapshotAck& ack, v1::PeerBatch* batch);
@@ -28,6 +29,8 @@ size_t ApproximateBytes(const GroupMessage& message);
 
 // What a batch held. `from` and `to` of all parts are the batch's nodes.
 struct PeerParts {
+  NodeId from;
+  storage::Incarnation incarnation;
   std::vector<GroupMessage> messages;
   std::vector<SnapshotChunk> chunks;
   std::vector<SnapshotAck> acks;

@@ -56,6 +56,7 @@ void ClusterView::Update(const v1::RoutesResponse& map) {
     placement_nodes_.assign(map.placement_nodes().begin(), map.placement_nodes().end());
     placement_learners_.assign(map.placement_learners().begin(), map.placement_learners().end());
   }
+  cluster_version_ = std::max(cluster_version_, map.cluster_version());
   if (map.placement_leader() != 0) placement_leader_ = NodeId(map.placement_leader());
 }
 
@@ -73,6 +74,7 @@ v1::RoutesResponse ClusterView::Routes(const Span& span) const {
   for (const uint64_t id : placement_learners_) response.add_placement_learners(id);
   response.set_placement_members_index(placement_members_index_);
   response.set_placement_leader(PlacementLeader().value());
+  response.set_cluster_version(cluster_version_);
   return response;
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/features.h"
 #include "base/strong_type.h"
 #include "placement/shard_map.h"
 #include "quorate/v1/placement.pb.h"
@@ -44,6 +45,8 @@ class ClusterView {
   bool HasPlacement(NodeId node) const;
   uint64_t placement_members_index() const { return placement_members_index_; }
   const v1::NodeInfo* FindNode(NodeId node) const;
+  // Whether every member understands it, as far as this node knows.
+  bool Allows(Feature feature) const { return quorate::Allows(cluster_version_, feature); }
   const std::map<NodeId, v1::NodeInfo>& nodes() const { return nodes_; }
   // The leader, with its address, as an error hints it; false if it is not known.
   bool FillLeader(NodeId leader, v1::Replica* hint) const;
@@ -65,6 +68,7 @@ class ClusterView {
   std::vector<uint64_t> placement_learners_;
   uint64_t placement_members_index_ = 0;
   NodeId placement_leader_;
+  uint32_t cluster_version_ = 0;
   uint64_t changes_ = 0;
   // The first piece of each shard, as of indexed_at_.
   mutable std::map<ShardId, const v1::ShardDescriptor*> by_id_;

@@ -100,6 +100,9 @@ Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadl
   switch (request.body_case()) {
     case v1::NodeRequest::kHello:
       *response.mutable_hello() = deps_.membership.Hello();
+      if (deps_.member != nullptr) {
+        deps_.member->incarnations().OnHello(request.hello(), response.mutable_hello());
+      }
       break;
     case v1::NodeRequest::kInit:
       *response.mutable_init() =

@@ -52,15 +52,23 @@ Member::Member(Deps deps, Options options)
       caller_(deps.env, deps.channel, routes_),
       slots_(deps.env, caller_),
       parts_logged_(deps.env, limits::kPartsLoggedBytesMax),
+      incarnations_({deps.env, deps.channel, deps.view, deps.incarnations},
+                    {options_.cluster_id, options_.self, options_.on_stale}),
       peers_({deps.env, deps.files, deps.channel, deps.view},
              {options_.data_dir, options_.cluster_id, options_.self, options_.join,
-              [this] { LearnNodes(); }}),
+              [this] { LearnNodes(); },
+              [this](NodeId node, std::string address) {
+                return incarnations_.Verify(node, std::move(address));
+              }}),
       host_(deps.env, ForNode(options_.raft, self_), deps.wal, deps.store, deps.transport),
       replicas_(deps.env, deps.store, host_, deps.view, self_),
       coordinator_(std::make_unique<coordinator::Coordinator>(coordinator::Coordinator::Deps{
           deps.env, caller_, slots_, replicas_, options_.part_bytes_max})),
       scope_(deps.env.executor) {
-  deps_.transport.SetIdentity(options_.cluster_id, self_);
+  deps_.transport.SetIdentity(options_.cluster_id, self_, deps_.incarnations.current());
+  host_.SetListensTo([this](NodeId from, const storage::Incarnation& incarnation) {
+    return incarnations_.Listens(from, incarnation);
+  });
   replicas_.SetMakeShard([this](const v1::ShardDescriptor& descriptor, Replicas::Told told) {
     return MakeShard(descriptor, std::move(told));
   });
@@ -119,6 +127,7 @@ bool Member::ready() const {
 
 void Member::Start() {
   host_.Start();
+  incarnations_.Start();
   peers_.Start();
   scope_.Spawn(ReportLoop());
 }
@@ -162,6 +171,7 @@ void Member::FillReport(const shard::Shard& shard, v1::ShardReport* report) cons
 v1::HeartbeatRequest Member::MakeHeartbeat() {
   v1::HeartbeatRequest heartbeat;
   *heartbeat.mutable_node() = options_.self;
+  *heartbeat.mutable_node()->mutable_descends_from() = incarnations_.descends_from();
   heartbeat.set_wall_ms(static_cast<uint64_t>(deps_.env.clock.WallMillis()));
   heartbeat.set_disk_free_bytes(deps_.low_space.free_bytes());
   heartbeat.set_disk_total_bytes(deps_.low_space.total_bytes());
@@ -234,6 +244,7 @@ Task<void> Member::Report() {
       result.ok() ? StatusFromError(result->heartbeat().error()) : result.status();
   LogPlacement(status);
   removed_ = status.code() == Code::kWrongNode;
+  if (removed_ && result.ok()) incarnations_.Judge(result->heartbeat().remembered());
   if (!status.ok()) co_return;
   const v1::RoutesResponse& map = result->heartbeat().map();
   if (map.cluster_id() != options_.cluster_id) co_return;
@@ -244,6 +255,7 @@ Task<void> Member::Report() {
   routes_.Update(map);
   LearnNodes();
   peers_.OnMap();
+  incarnations_.OnMap();
   LogNodes(map);
   CarryOut(result->heartbeat());
   replicas_.FollowMap();

@@ -26,6 +26,7 @@
 #include "quorate/v1/node.pb.h"
 #include "raft/host/host.h"
 #include "server/node/cluster_view.h"
+#include "server/node/incarnations.h"
 #include "server/node/peers.h"
 #include "server/node/replicas.h"
 #include "shard/shard.h"
@@ -42,6 +43,7 @@ class Member {
     storage::Wal& wal;
     storage::OrderedStore& store;
     storage::LowSpace& low_space;
+    storage::IncarnationFile& incarnations;
     storage::FileSystem& files;
     raft::Transport& transport;
     client::Channel& channel;
@@ -55,6 +57,7 @@ class Member {
     shard::Settings shard;
     raft::Host::Options raft;  // but for `self`
     size_t part_bytes_max = limits::kPartBytesMax;
+    std::function<void(Status)> on_stale;  // as Incarnations
   };
   Member(Deps deps, Options options);
   ~Member();
@@ -73,6 +76,7 @@ class Member {
   placement::Placement* placement() const { return replicas_.placement(); }
   client::Caller& caller() { return caller_; }
   Peers& peers() { return peers_; }
+  Incarnations& incarnations() { return incarnations_; }
   coordinator::Coordinator& coordinator() { return *coordinator_; }
   const coordinator::Coordinator& coordinator() const { return *coordinator_; }
   const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const {
@@ -116,6 +120,7 @@ class Member {
   client::Caller caller_;
   client::Slots slots_;
   ByteTurns parts_logged_;
+  Incarnations incarnations_;
   Peers peers_;
   raft::Host host_;
   Replicas replicas_;

@@ -12,6 +12,7 @@
 #include "base/probe.h"
 #include "base/status_macros.h"
 #include "server/node/bootstrap_plan.h"
+#include "server/node/incarnations.h"
 #include "server/node/small_file.h"
 #include "txn/errors.h"
 
@@ -121,6 +122,9 @@ v1::NodeInfo Membership::self() const {
   v1::NodeInfo self = options_.self;
   self.set_node_id(directory_.identity().node_id.value());
   self.set_storage_id(directory_.identity().storage_id);
+  *self.mutable_incarnation() = ToProto(options_.incarnations->current());
+  *self.mutable_descends_from() =
+      ToProto(descends_from_ ? descends_from_ : options_.incarnations->previous());
   return self;
 }
 
@@ -439,6 +443,9 @@ Task<Status> Membership::RegisterAt(std::string address) {
   if (member()) co_return Status::Ok();
   if (result->error().code() != v1::OK) co_return StatusFromError(result->error());
   const v1::RegisterNodeResponse& registered = result->register_node();
+  // It was registered at an earlier start, and did not hear of it.
+  const storage::Incarnation remembered = FromProto(registered.remembered().incarnation());
+  if (remembered && options_.incarnations->Descends(remembered)) descends_from_ = remembered;
   if (registered.error().code() != v1::OK) co_return StatusFromError(registered.error());
   if (registered.node_id() == 0) co_return Internal("it gave no node id");
   const Status status = directory_.Assign(registered.cluster_id(), NodeId(registered.node_id()));

@@ -29,6 +29,7 @@
 #include "client/route/channel.h"
 #include "quorate/v1/node.pb.h"
 #include "storage/file.h"
+#include "storage/incarnation_file.h"
 #include "storage/node_identity.h"
 
 namespace quorate::server {
@@ -40,6 +41,7 @@ class Membership {
   static Result<bool> Founded(storage::FileSystem& files, const std::string& directory);
   struct Options {
     v1::NodeInfo self;  // without ids
+    const storage::IncarnationFile* incarnations = nullptr;
     std::vector<std::string> join;
   };
   // Reads the bootstrap message, if there is one, and repairs the identity from it. References
@@ -106,6 +108,7 @@ class Membership {
   // Members that have not confirmed, and why; of an init that is not finished.
   std::map<std::string, std::string> unconfirmed_;
   bool init_running_ = false;
+  storage::Incarnation descends_from_;  // as placement knows it; none: the one before
   struct Asked {
     v1::NodeInfo node;
     Instant at;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/features.h"
 #include "base/limits.h"
 #include "base/status_macros.h"
 #include "base/timer_guard.h"
@@ -18,6 +19,7 @@
 #include "server/node/member.h"
 #include "server/node/membership.h"
 #include "server/node/request_kind.h"
+#include "storage/incarnation_file.h"
 #include "storage/low_space.h"
 #include "storage/node_identity.h"
 #include "storage/ordered_store.h"
@@ -57,6 +59,7 @@ v1::NodeInfo SelfInfo(const NodeOptions& options) {
   self.set_address(options.address);
   self.set_http_address(options.http_address);
   self.set_version(std::string(Version()));
+  self.set_feature_level(kFeatureLevel);
   for (const auto& [key, value] : options.locality) (*self.mutable_locality())[key] = value;
   return self;
 }
@@ -115,6 +118,7 @@ struct Node::Rep {
   // In the order in which they need each other; destroyed from the end.
   std::unique_ptr<storage::DataDirectory> directory;
   std::unique_ptr<storage::LowSpace> low_space;
+  std::unique_ptr<storage::IncarnationFile> incarnations;
   std::unique_ptr<storage::Wal> wal;
   std::unique_ptr<storage::KvStore> kv;
   std::unique_ptr<storage::OrderedStore> store;
@@ -166,17 +170,23 @@ quorate::Status Node::Rep::Open() {
     low_space->GiveUpReserve();
     return open();
   };
+  ASSIGN_OR_RETURN(incarnations, with_reserve([&] {
+                     return storage::IncarnationFile::Open(env, world.files, options.data_dir);
+                   }));
   ASSIGN_OR_RETURN(wal, with_reserve([&] {
                      return storage::Wal::Open(env, world.files,
                                                {.directory = options.data_dir + "/wal",
                                                 .segment_bytes = options.wal_segment_bytes,
                                                 .copy_step_bytes = options.wal_copy_step_bytes,
-                                                .expected = is_member});
+                                                .expected = is_member,
+                                                .doubted = incarnations->doubted()});
                    }));
+  if (incarnations->doubted()) RETURN_IF_ERROR(incarnations->Settle());
   ASSIGN_OR_RETURN(kv, with_reserve([&] { return world.open_store(options.data_dir + "/store"); }));
   store = std::make_unique<storage::OrderedStore>(env, *kv, options.store);
-  ASSIGN_OR_RETURN(membership, Membership::Open(env, world.files, *directory, channel,
-                                                {SelfInfo(options), options.join}));
+  ASSIGN_OR_RETURN(membership,
+                   Membership::Open(env, world.files, *directory, channel,
+                                    {SelfInfo(options), incarnations.get(), options.join}));
   membership->OnMember([this] {
     const quorate::Status status = BecomeMember();
     if (!status.ok()) Fail(status);
@@ -215,9 +225,11 @@ quorate::Status Node::Rep::BecomeMember() {
   if (first) {
     world.channel.SetClusterId(directory->identity().cluster_id);
     member = std::make_unique<Member>(
-        Member::Deps{env, *wal, *store, *low_space, world.files, world.transport, channel, view},
+        Member::Deps{env, *wal, *store, *low_space, *incarnations, world.files, world.transport,
+                     channel, view},
         Member::Options{directory->identity().cluster_id, membership->self(), options.data_dir,
-                        options.join, options.shard, options.raft, options.part_bytes_max});
+                        options.join, options.shard, options.raft, options.part_bytes_max,
+                        [this](quorate::Status status) { Fail(status); }});
     member->host().OnFatal([this](quorate::Status status) { Fail(status); });
     TellSpace();
   }
@@ -432,6 +444,8 @@ NodeId Node::id() const { return rep_->directory->identity().node_id; }
 v1::StatusResponse Node::Status() const { return rep_->Status(); }
 
 const Member* Node::member() const { return rep_->member.get(); }
+
+const storage::IncarnationFile& Node::incarnations() const { return *rep_->incarnations; }
 
 Node::WalUse Node::wal() const {
   const uint64_t segment = rep_->options.wal_segment_bytes == 0 ? limits::kWalSegmentBytes

@@ -25,6 +25,7 @@
 #include "raft/host/transport.h"
 #include "shard/shard.h"
 #include "storage/file.h"
+#include "storage/incarnation_file.h"
 #include "storage/kv_store.h"
 #include "storage/ordered_store.h"
 
@@ -105,6 +106,7 @@ class Node {
   // For tests and the simulator's checkers.
   std::vector<const shard::Shard*> shards() const;
   const Member* member() const;  // nullptr: not of a cluster yet
+  const storage::IncarnationFile& incarnations() const;
   struct WalUse {
     uint64_t file_bytes = 0;
     uint64_t live_bytes = 0;

@@ -189,7 +189,10 @@ Task<std::optional<v1::NodeInfo>> Peers::Greet(std::string address) {
 Task<bool> Peers::Meet(std::string address, bool named) {
   const std::optional<v1::NodeInfo> node = co_await Greet(address);
   if (!node) co_return false;
-  if (named || deps_.view.FindNode(NodeId(node->node_id())) != nullptr) Found(*node);
+  const NodeId id(node->node_id());
+  if ((named || deps_.view.FindNode(id) != nullptr) && co_await options_.verify(id, address)) {
+    Found(*node);
+  }
   if (!moved_) co_return true;
   v1::NodeRequest request;
   *request.mutable_register_node()->mutable_node() = options_.self;
@@ -207,7 +210,10 @@ void Peers::OnIntroduced(const v1::NodeInfo& node) {
 
 Task<void> Peers::AskBack(NodeId id, std::string address) {
   const std::optional<v1::NodeInfo> node = co_await Greet(address);
-  if (node && NodeId(node->node_id()) == id && node->address() == address) Found(*node);
+  if (node && NodeId(node->node_id()) == id && node->address() == address &&
+      co_await options_.verify(id, address)) {
+    Found(*node);
+  }
   asking_back_.erase(id);
 }
 

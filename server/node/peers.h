@@ -52,6 +52,8 @@ class Peers {
     v1::NodeInfo self;
     std::vector<std::string> join;
     std::function<void()> on_found;  // the view has another address for some node
+    // Whether the newest start of the node is the one at the address (incarnations.h).
+    std::function<Task<bool>(NodeId, std::string)> verify;
   };
   Peers(Deps deps, Options options);
   ~Peers() { *alive_ = false; }

@@ -76,7 +76,7 @@ Status CheckWritable(const std::string& directory) {
   return Status::Ok();
 }
 
-// The same program with the same arguments in this process: for a store that has to be opened anew.
+// The same program with the same arguments in this process: for what has to be opened anew.
 // Nothing that was not acknowledged yet will be.
 [[noreturn]] void StartAnew(StderrLogger& log) {
   std::ifstream file("/proc/self/cmdline", std::ios::binary);
@@ -320,8 +320,9 @@ int RunNode(const std::map<std::string, std::string>& settings, const std::strin
     return kExitFailed;
   }
   process->node = std::move(*opened);
-  process->node->OnFatal([&log](quorate::Status status) {
-    log.Error("node: storage failed, stopping at once: {}", status.ToString());
+  process->node->OnFatal([&log, p = process.get()](quorate::Status status) {
+    if (p->node->incarnations().doubted()) StartAnew(log);
+    log.Error("node: stopping at once: {}", status.ToString());
     log.Flush(kLogPatience);
     // Nothing may be acknowledged any more: no destructor, no goodbye.
     std::_Exit(kExitFailed);

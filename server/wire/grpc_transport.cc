@@ -48,6 +48,7 @@ struct GrpcTransport::Shared {
   Counter& refused;
   std::string cluster_id;
   NodeId self;
+  storage::Incarnation incarnation;
   std::shared_ptr<void> alive = std::make_shared<int>();  // held by every stream as well
 };
 
@@ -74,7 +75,8 @@ class GrpcTransport::Lane final : public std::enable_shared_from_this<Lane>,
       return nullptr;
     }
     if (queue_.empty() || queue_.back().bytes >= kBatchBytes) {
-      raft::StartBatch(shared_->cluster_id, shared_->self, to, &queue_.emplace_back().batch);
+      raft::StartBatch(shared_->cluster_id, shared_->self, shared_->incarnation, to,
+                       &queue_.emplace_back().batch);
     }
     queue_.back().bytes += bytes;
     queued_bytes_ += bytes;
@@ -176,9 +178,11 @@ GrpcTransport::~GrpcTransport() {
 
 void GrpcTransport::SetReceiver(raft::TransportReceiver* receiver) { receiver_ = receiver; }
 
-void GrpcTransport::SetIdentity(const std::string& cluster_id, NodeId self) {
+void GrpcTransport::SetIdentity(const std::string& cluster_id, NodeId self,
+                                const storage::Incarnation& incarnation) {
   shared_->cluster_id = cluster_id;
   shared_->self = self;
+  shared_->incarnation = incarnation;
 }
 
 void GrpcTransport::SetAddress(NodeId node, const std::string& address) {
@@ -235,6 +239,7 @@ void GrpcTransport::Receive(v1::PeerBatch batch) {
     shared_->refused.Add();
     return;
   }
+  if (!receiver_->Listens(parts.from, parts.incarnation)) return;
   if (!parts.messages.empty()) receiver_->OnMessages(std::move(parts.messages));
   for (auto& chunk : parts.chunks) receiver_->OnSnapshotChunk(std::move(chunk));
   for (auto& ack : parts.acks) receiver_->OnSnapshotAck(ack);

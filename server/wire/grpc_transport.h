@@ -35,7 +35,8 @@ class GrpcTransport final : public raft::Transport {
   ~GrpcTransport() override;
 
   void SetReceiver(raft::TransportReceiver* receiver) override;
-  void SetIdentity(const std::string& cluster_id, NodeId self) override;
+  void SetIdentity(const std::string& cluster_id, NodeId self,
+                   const storage::Incarnation& incarnation) override;
   void SetAddress(NodeId node, const std::string& address) override;
   void Send(NodeId to, raft::GroupMessage message) override;
   void SendChunk(NodeId to, raft::SnapshotChunk chunk) override;

@@ -29,7 +29,7 @@ void CheckAppend(const Message& message) {
 
 v1::PeerBatch Batch(const PeerParts& parts, NodeId from) {
   v1::PeerBatch batch;
-  StartBatch(kCluster, from, kSelf, &batch);
+  StartBatch(kCluster, from, parts.incarnation, kSelf, &batch);
   for (const GroupMessage& message : parts.messages) AddMessage(message, &batch);
   for (const SnapshotChunk& chunk : parts.chunks) AddChunk(chunk, &batch);
   for (const SnapshotAck& ack : parts.acks) AddAck(ack, &batch);

@@ -23,7 +23,7 @@ namespace quorate::fuzz {
 class NoTransport final : public raft::Transport {
  public:
   void SetReceiver(raft::TransportReceiver*) override {}
-  void SetIdentity(const std::string&, NodeId) override {}
+  void SetIdentity(const std::string&, NodeId, const storage::Incarnation&) override {}
   void SetAddress(NodeId, const std::string&) override {}
   void Send(NodeId, raft::GroupMessage) override {}
   void SendChunk(NodeId, raft::SnapshotChunk) override {}

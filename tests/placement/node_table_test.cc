@@ -41,6 +41,40 @@ TEST(NodeTable, RefusesAKnownIdWithAnotherDisk) {  // RC21
   EXPECT_EQ(table.Find(id)->storage_id(), std::string(32, 'a'));
 }
 
+TEST(NodeTable, ALaterStartFollowsTheOneThatIsKnown) {
+  NodeTable table;
+  IdAllocator ids;
+  v1::NodeInfo node = Info(0, "a:1", 'a');
+  node.mutable_incarnation()->set_number(1);
+  node.mutable_incarnation()->set_nonce(11);
+  node.set_node_id(table.Put(node, &ids)->value());
+  EXPECT_FALSE(table.Differs(node));
+  v1::NodeInfo next = node;
+  *next.mutable_descends_from() = node.incarnation();
+  next.mutable_incarnation()->set_number(2);
+  next.mutable_incarnation()->set_nonce(22);
+  EXPECT_TRUE(table.Differs(next));
+  ASSERT_TRUE(table.Put(next, &ids).ok());
+  EXPECT_EQ(table.Find(NodeId(node.node_id()))->incarnation().nonce(), 22u);
+  EXPECT_FALSE(table.Find(NodeId(node.node_id()))->has_descends_from());
+  // One more start of the directory as it was: the same number, another nonce.
+  v1::NodeInfo copy = next;
+  copy.mutable_incarnation()->set_nonce(33);
+  EXPECT_FALSE(table.Follows(copy));
+  EXPECT_EQ(table.Put(copy, &ids).status().code(), Code::kWrongNode);
+  // Not even without an id: it was copied before it had one.
+  copy.set_node_id(0);
+  EXPECT_EQ(table.Put(copy, &ids).status().code(), Code::kWrongNode);
+  // Nor a higher number that does not descend from what is known.
+  copy.mutable_incarnation()->set_number(9);
+  EXPECT_EQ(table.Put(copy, &ids).status().code(), Code::kWrongNode);
+  // An earlier version says nothing of it, and what is known stays known.
+  next.clear_incarnation();
+  next.clear_descends_from();
+  ASSERT_TRUE(table.Put(next, &ids).ok());
+  EXPECT_EQ(table.Find(NodeId(node.node_id()))->incarnation().nonce(), 22u);
+}
+
 TEST(NodeTable, TellsWhetherAReportChangesAnything) {
   NodeTable table;
   IdAllocator ids;

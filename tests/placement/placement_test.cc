@@ -229,6 +229,84 @@ TEST(Placement, HeartbeatsBringTheMapUpToDate) {
   EXPECT_EQ(map.placement_leader(), 1u);
 }
 
+v1::HeartbeatRequest BeatOf(uint64_t id, const std::string& address, v1::Incarnation incarnation,
+                            v1::Incarnation descends_from = {}) {
+  v1::HeartbeatRequest beat;
+  *beat.mutable_node() = MakeSeed(3).nodes(static_cast<int>(id) - 1);
+  beat.mutable_node()->set_address(address);
+  beat.mutable_node()->set_feature_level(kFeatureLevel);
+  *beat.mutable_node()->mutable_incarnation() = incarnation;
+  *beat.mutable_node()->mutable_descends_from() = descends_from;
+  return beat;
+}
+
+v1::Incarnation Start(uint64_t number, uint64_t nonce) {
+  v1::Incarnation incarnation;
+  incarnation.set_number(number);
+  incarnation.set_nonce(nonce);
+  return incarnation;
+}
+
+// Every node says that its version has all features.
+void RaiseVersion(FakeCluster* cluster) {
+  for (uint64_t id = 1; id <= 3; ++id) {
+    const std::string address = MakeSeed(3).nodes(static_cast<int>(id) - 1).address();
+    cluster->at(1).Heartbeat(BeatOf(id, address, Start(1, 11)));
+    cluster->executor().RunFor(100ms);
+    cluster->at(1).Heartbeat(BeatOf(id, address, Start(1, 11)));
+    cluster->executor().RunFor(100ms);
+  }
+  ASSERT_EQ(cluster->at(1).Map().cluster_version(), kFeatureLevel);
+}
+
+TEST(Placement, AStartThatDoesNotDescendFromTheNewestIsToldWhichThatIs) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  RaiseVersion(&cluster);
+  const std::string home = MakeSeed(3).nodes(1).address();
+  const auto beat = [&](const v1::HeartbeatRequest& request) {
+    const v1::HeartbeatResponse response = cluster.at(1).Heartbeat(request);
+    cluster.executor().RunFor(100ms);
+    return response;
+  };
+  EXPECT_EQ(beat(BeatOf(2, home, Start(1, 11))).error().code(), v1::OK);
+  EXPECT_EQ(beat(BeatOf(2, home, Start(2, 22), Start(1, 11))).error().code(), v1::OK);
+  cluster.executor().RunFor(1s);
+  const v1::HeartbeatResponse refused = beat(BeatOf(2, home, Start(2, 33), Start(1, 11)));
+  EXPECT_EQ(refused.error().code(), v1::WRONG_NODE);
+  EXPECT_EQ(refused.remembered().incarnation().nonce(), 22u);
+  EXPECT_EQ(refused.remembered().address(), home);
+  EXPECT_GE(refused.remembered().heard_ms(), 1000u);
+  EXPECT_EQ(refused.map().nodes_size(), 0);
+  // It still is whom it was.
+  EXPECT_EQ(beat(BeatOf(2, home, Start(2, 22))).error().code(), v1::OK);
+}
+
+TEST(Placement, ANodeMovesWhenItIsSilentWhereItWas) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  RaiseVersion(&cluster);
+  const auto moved = BeatOf(2, "elsewhere:1", Start(2, 22), Start(1, 11));
+  cluster.at(1).Heartbeat(BeatOf(2, MakeSeed(3).nodes(1).address(), Start(1, 11)));
+  cluster.executor().RunFor(1s);
+  EXPECT_EQ(cluster.at(1).Heartbeat(moved).error().code(), v1::WRONG_NODE);
+  cluster.executor().RunFor(Heartbeats::kSilentAfter);
+  EXPECT_EQ(cluster.at(1).Heartbeat(moved).error().code(), v1::OK);
+}
+
+TEST(Placement, TheClusterVersionRisesOnceAllMembersHaveIt) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  EXPECT_EQ(cluster.at(1).Map().cluster_version(), 0u);
+  RaiseVersion(&cluster);
+  v1::HeartbeatRequest old = BeatOf(2, MakeSeed(3).nodes(1).address(), Start(1, 11));
+  old.mutable_node()->set_feature_level(0);
+  old.mutable_node()->set_version("0.1");
+  const v1::HeartbeatResponse refused = cluster.at(1).Heartbeat(old);
+  EXPECT_EQ(refused.error().code(), v1::FAILED_PRECONDITION);
+  EXPECT_NE(refused.error().message().find("start it with a newer version"), std::string::npos);
+}
+
 TEST(Placement, AHeartbeatFromAnotherDiskIsRefused) {
   FakeCluster cluster(3);
   cluster.Elect(1);

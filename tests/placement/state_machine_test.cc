@@ -80,6 +80,48 @@ uint64_t NodeIdIn(const raft::ApplyResult& result) {
   return decoded.node_id();
 }
 
+v1::PlacementCommand Raise(uint32_t version) {
+  v1::PlacementCommand command;
+  command.set_term(1);
+  command.mutable_raise_cluster_version()->set_version(version);
+  return command;
+}
+
+v1::PlacementCommand Level(const v1::NodeInfo& node, uint32_t level) {
+  v1::PlacementCommand command;
+  command.set_term(1);
+  *command.mutable_put_node()->mutable_node() = node;
+  command.mutable_put_node()->mutable_node()->set_feature_level(level);
+  return command;
+}
+
+TEST(PlacementStateMachine, TheClusterVersionIsWhatAllMembersUnderstand) {
+  const v1::BootstrapRequest seed = MakeSeed(3);
+  Fixture f(&seed);
+  EXPECT_FALSE(f.machine->Allows(Feature::kIncarnations));
+  for (const v1::NodeInfo& node : seed.nodes()) {
+    EXPECT_EQ(f.machine->CommonFeatureLevel(), 0u);
+    EXPECT_EQ(f.Apply(Raise(1)).status.code(), Code::kFailedPrecondition);
+    ASSERT_TRUE(f.Apply(Level(node, kFeatureLevel)).status.ok());
+  }
+  EXPECT_EQ(f.machine->CommonFeatureLevel(), kFeatureLevel);
+  EXPECT_TRUE(f.Apply(Raise(1)).status.ok());
+  EXPECT_TRUE(f.machine->Allows(Feature::kIncarnations));
+  EXPECT_TRUE(f.Apply(Raise(0)).status.ok()) << "of the past";
+  f.Reopen(nullptr);
+  EXPECT_TRUE(f.machine->Allows(Feature::kIncarnations)) << "it never falls";
+  // Whoever does not understand it is no member any more, and none comes.
+  EXPECT_EQ(f.Apply(Level(seed.nodes(0), 0)).status.code(), Code::kFailedPrecondition);
+  EXPECT_EQ(f.Apply(NewNode('e')).status.code(), Code::kFailedPrecondition);
+}
+
+TEST(PlacementStateMachine, AClusterVersionThatThisOneDoesNotHaveIsNotGoneOnFrom) {
+  const v1::BootstrapRequest seed = MakeSeed(3);
+  Fixture f(&seed);
+  const std::string stuck = f.Apply(Raise(kFeatureLevel + 1)).stuck;
+  EXPECT_NE(stuck.find("start a newer one"), std::string::npos) << stuck;
+}
+
 TEST(PlacementStateMachine, BeginsWithTheBootstrapMessage) {
   const v1::BootstrapRequest seed = MakeSeed(3);
   Fixture f(&seed);

@@ -42,9 +42,13 @@ class MembershipTest : public testing::Test {
     auto opened = storage::DataDirectory::Open(world.env, files, "data");
     if (!opened.ok()) return opened.status();
     directory = std::move(*opened);
+    auto drawn = storage::IncarnationFile::Open(world.env, files, "data");
+    if (!drawn.ok()) return drawn.status();
+    incarnations = std::move(*drawn);
     v1::NodeInfo self;
     self.set_address("n1:1");
-    auto made = Membership::Open(world.env, files, *directory, channel, {self, {"n2:1"}});
+    auto made = Membership::Open(world.env, files, *directory, channel,
+                                 {self, incarnations.get(), {"n2:1"}});
     if (!made.ok()) return made.status();
     membership = std::move(*made);
     membership->OnMember([this] { ++told; });
@@ -76,6 +80,7 @@ class MembershipTest : public testing::Test {
   storage::RamDisk disk;
   storage::RamFiles files;
   FakeChannel channel;
+  std::unique_ptr<storage::IncarnationFile> incarnations;
   std::unique_ptr<storage::DataDirectory> directory;
   std::unique_ptr<Membership> membership;
   int told = 0;

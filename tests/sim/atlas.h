@@ -7,6 +7,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 
 #include "tests/sim/cluster.h"
 
@@ -20,8 +21,12 @@ class Atlas {
   bool MayDamage(SimNode& node);
   // It was.
   void Damaged(SimNode& node);
+  // All of it was put back to an earlier state. It is sound again when the others listen to it.
+  void Reverted(SimNode& node);
   // The machine that does not count for any majority now; nullopt: none.
   std::optional<int> damaged();
+  // Whether the node may end by itself because it finds that out.
+  bool MayBeStale(const SimNode& node) const { return reverted_ever_.contains(node.index()); }
 
  private:
   bool Sound(SimNode& node) const;
@@ -29,6 +34,8 @@ class Atlas {
   Cluster& cluster_;
   std::optional<int> damaged_;
   int incarnation_ = 0;  // the last one before the damage
+  bool reverted_ = false;
+  std::set<int> reverted_ever_;
 };
 
 }  // namespace quorate::sim

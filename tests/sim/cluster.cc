@@ -325,6 +325,12 @@ std::vector<std::string> Cluster::addresses() const {
   return addresses;
 }
 
+std::unique_ptr<SimNode> Cluster::MakeMachine() {
+  constexpr int kBehindTheNodes = 100;
+  return std::make_unique<SimNode>(world_, network_, options_, kBehindTheNodes + machines_++,
+                                   trace_);
+}
+
 std::unique_ptr<SimClient> Cluster::MakeClient(const std::string& name) {
   return std::make_unique<SimClient>(world_, network_, fmt::format("{}.{}", name, ++clients_),
                                      addresses(), trace_);

@@ -166,6 +166,8 @@ class Cluster {
   std::vector<std::string> addresses() const;
   // Has placement move things, or leave them where they are, as the options say.
   Status Direct(Instant deadline);
+  // One more machine, at an address of its own, that is not among the nodes.
+  std::unique_ptr<SimNode> MakeMachine();
   std::unique_ptr<SimClient> MakeClient(const std::string& name);
   // The node that leads most shards now; nullptr if none does.
   SimNode* BusiestLeader();
@@ -179,6 +181,7 @@ class Cluster {
   SimNetwork network_;
   std::vector<std::unique_ptr<SimNode>> nodes_;
   int clients_ = 0;
+  int machines_ = 0;
 };
 
 }  // namespace quorate::sim

@@ -1,7 +1,10 @@
 // Identity faults: a machine comes up with another disk than its own. It must refuse, or be no
 // member, or be repaired; its own disk is put back at the end of the window, and is then one that
-// was away for a while.
+// was away for a while. Or it comes up with an earlier state of its own disk, which counts as
+// damage to all that it had, or a copy of that comes up elsewhere, which must not count at all.
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "base/crc32c.h"
 #include "tests/sim/injector.h"
@@ -70,6 +73,79 @@ void WrongCluster(Injector& in, const Fault& fault) {
   SwapDisk(in, fault, image);
 }
 
+// ---- copied, and put back -----------------------------------------------------------------------
+
+// Whether each other node runs and has heard of the start of `node` that runs, so that it will not
+// listen to an earlier one.
+bool OthersKnow(Injector& in, SimNode& node) {
+  if (!node.up() || !node.node()->id()) return false;
+  const auto& nodes = in.cluster().nodes();
+  return std::all_of(nodes.begin(), nodes.end(), [&](const auto& other) {
+    return other.get() == &node ||
+           (other->up() && other->node()->incarnations().Remembered(node.node()->id()) ==
+                               node.node()->incarnations().current());
+  });
+}
+
+using WithImage = std::function<void(SimNode& node, const SimNode::Image& image)>;
+
+void WhenOthersKnow(Injector& in, const Fault& fault, std::shared_ptr<SimNode::Image> image,
+                    int since, int tries, const WithImage& act) {
+  SimNode& node = in.Node(fault);
+  if (tries == 0 || !in.own_disk(node)) return;
+  if (node.up() && node.incarnations() > since && OthersKnow(in, node)) return act(node, *image);
+  in.Later(500ms, [&in, fault, image, since, tries, act] {
+    WhenOthersKnow(in, fault, image, since, tries - 1, act);
+  });
+}
+
+// The machine stops and goes on, and with what it had at the stop `act` does something a while
+// later.
+void WithEarlierState(Injector& in, const Fault& fault, const WithImage& act) {
+  SimNode& node = in.Node(fault);
+  if (!node.up() || !in.own_disk(node)) return;
+  node.Crash();
+  auto image = std::make_shared<SimNode::Image>(node.TakeImage());
+  in.BootLater(node, 100ms);
+  in.Later(fault.length, [&in, fault, image, since = node.incarnations(), act] {
+    WhenOthersKnow(in, fault, image, since, 20, act);
+  });
+}
+
+void Reverted(Injector& in, const Fault& fault) {
+  WithEarlierState(in, fault, [&in, fault](SimNode& node, const SimNode::Image& image) {
+    if (!in.atlas().MayDamage(node)) return;
+    in.Count(fault);
+    in.atlas().Reverted(node);
+    node.Crash();
+    node.Restore(image);
+    in.BootLater(node, Duration(fault.draw % 5'000'000'000));
+  });
+}
+
+// A second process of the same node, elsewhere, while the node goes on: it must end by itself.
+void Copied(Injector& in, const Fault& fault) {
+  WithEarlierState(in, fault, [&in, fault](SimNode& node, const SimNode::Image& image) {
+    in.Count(fault);
+    const std::shared_ptr<SimNode> copy = in.cluster().MakeMachine();
+    copy->Restore(image);
+    copy->OnFatal([&in, copy = copy.get()](const Status& status) {
+      if (status.code() == Code::kFailedPrecondition) return;
+      in.Violation("the copy of a node stopped: " + status.ToString());
+    });
+    const Status started = copy->Start(in.cluster().addresses());
+    if (!started.ok()) in.Violation("the copy of a node does not start: " + started.ToString());
+    for (Duration at = 250ms; at < 8s; at += 250ms) {
+      in.Later(at, [&in, copy] {
+        if (copy->up() && copy->node()->ready()) in.Violation("the copy of a node serves");
+      });
+    }
+    Fault window = fault;
+    window.length = 8s;
+    in.Until(window, [copy] { copy->Crash(); });
+  });
+}
+
 }  // namespace
 
 std::vector<FaultKind> IdentityFaults() {
@@ -81,6 +157,10 @@ std::vector<FaultKind> IdentityFaults() {
        {10, 60}, {0.5, 8}, {}, WrongCluster},
       {"early-identity", kIdentity, "the identity file is as before the node was a member", 0.1,
        {10, 60}, {0.1, 5}, {}, EarlyIdentity},
+      {"directory-reverted", kIdentity, "a data directory is put back to an earlier state", 0.2,
+       {10, 60}, {1, 15}, {}, Reverted},
+      {"directory-copied", kIdentity, "a copy of a data directory is started beside it", 0.15,
+       {10, 60}, {1, 15}, {}, Copied},
   };
   // clang-format on
 }

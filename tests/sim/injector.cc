@@ -22,7 +22,8 @@ Injector::Injector(Cluster& cluster, Hooks hooks)
     : world_(cluster.world()), cluster_(cluster), atlas_(cluster), hooks_(std::move(hooks)) {
   for (auto& node : cluster_.nodes()) {
     node->OnFatal([this, &node = *node](const Status& status) {
-      if (!excused(node)) {
+      const bool stale = status.code() == Code::kFailedPrecondition && atlas_.MayBeStale(node);
+      if (!excused(node) && !stale) {
         Violation(node.address() + " stopped by itself: " + status.ToString());
       }
       BootLater(node, 1s);

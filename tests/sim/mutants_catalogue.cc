@@ -32,6 +32,11 @@ const std::vector<Mutant>& AllMutants() {
       {"raft-truncated-write-counts", "a write of entries that were replaced since counts"},
       {"raft-log-reset-before-flush", "the log is reset before a snapshot's state is durable"},
       {"raft-commit-before-quorum", "an entry is committed once it is durable on the leader"},
+      // ---- nodes
+      {"incarnation-not-checked", "an earlier state of a data directory passes for the newest"},
+      {"incarnation-not-durable", "a node forgets at its next start which start this was"},
+      {"incarnation-reverted-not-damaged",
+       "a directory that was put back goes on with what is left of its promises"},
       // ---- storage
       {"wal-reply-before-sync", "records count as durable before the sync"},
       {"wal-failed-sync-ignored", "after a failed sync the log goes on"},

@@ -28,7 +28,8 @@ class SimTransport final : public raft::Transport {
   }
 
   void SetReceiver(raft::TransportReceiver* receiver) override { receiver_ = receiver; }
-  void SetIdentity(const std::string& cluster_id, NodeId self) override;
+  void SetIdentity(const std::string& cluster_id, NodeId self,
+                   const storage::Incarnation& incarnation) override;
   void SetAddress(NodeId node, const std::string& address) override {
     Peer& peer = PeerOf(node);
     if (peer.address == address) return;
@@ -64,6 +65,7 @@ class SimTransport final : public raft::Transport {
   const std::string address_;
   std::string cluster_id_;
   NodeId self_;
+  storage::Incarnation incarnation_;
   raft::TransportReceiver* receiver_ = nullptr;
   struct Peer {
     NodeId node;
@@ -90,7 +92,9 @@ class SimTransport final : public raft::Transport {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-void SimTransport::SetIdentity(const std::string& cluster_id, NodeId self) {
+void SimTransport::SetIdentity(const std::string& cluster_id, NodeId self,
+                               const storage::Incarnation& incarnation) {
+  incarnation_ = incarnation;
   cluster_id_ = cluster_id;
   self_ = self;
   const auto it = network_.endpoints_.find(address_);
@@ -124,7 +128,7 @@ v1::PeerBatch& SimTransport::BatchTo(NodeId to) {
   Peer& peer = PeerOf(to);
   if (peer.batch == nullptr) {
     peer.batch = google::protobuf::Arena::CreateMessage<v1::PeerBatch>(&sending_);
-    raft::StartBatch(cluster_id_, self_, to, peer.batch);
+    raft::StartBatch(cluster_id_, self_, incarnation_, to, peer.batch);
   }
   if (!flush_posted_) {
     flush_posted_ = true;
@@ -237,6 +241,7 @@ void SimTransport::Take(const std::string& bytes, Condition condition) {
   if (check != raft::BatchCheck::kOk) return;
   network_.Refused(address_, !foreign, "a batch for another cluster or node");
   if (condition != Condition::kWhole) return;
+  if (!receiver_->Listens(parts.from, parts.incarnation)) return;
   if (!parts.messages.empty()) receiver_->OnMessages(std::move(parts.messages));
   for (auto& chunk : parts.chunks) receiver_->OnSnapshotChunk(std::move(chunk));
   for (auto& ack : parts.acks) receiver_->OnSnapshotAck(ack);

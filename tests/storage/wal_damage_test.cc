@@ -98,6 +98,37 @@ TEST_F(WalTest, ALogThatIsGoneHasLostAllItsRecords) {
   EXPECT_TRUE(wal_->lost_records());
 }
 
+// The files are a whole and sound log, of an earlier time.
+TEST_F(WalTest, InDoubtEveryGroupIsDamagedAndStaysSo) {
+  Open();
+  Write(Entries(1, 1, {"a"}));
+  Write(Entries(2, 1, {"b"}));
+  Kill();
+  doubted_ = true;
+  Open();
+  EXPECT_TRUE(Damaged(1));
+  EXPECT_TRUE(Damaged(2));
+  EXPECT_TRUE(wal_->lost_records()) << "there may have been more groups";
+  // It is known to the next start, even if nothing else was written.
+  wal_.reset();
+  files_.reset();
+  world_.executor.Clear();
+  disk_.Crash(world_.env.random);
+  doubted_ = false;
+  Open();
+  EXPECT_TRUE(Damaged(1));
+  EXPECT_TRUE(Damaged(2));
+  EXPECT_TRUE(wal_->lost_records());
+  WalRecord lifted = Marked(1, 7);
+  lifted.reset = true;
+  lifted.hard_state.emplace();
+  Write(std::move(lifted));
+  Write(Entries(1, 8, {"c"}));
+  Reopen();
+  EXPECT_FALSE(Damaged(1));
+  EXPECT_TRUE(Damaged(2));
+}
+
 TEST_F(WalTest, DamagedFrameConcernsAllGroupsThatCannotProveOtherwise) {
   Open();
   Write(Entries(1, 1, {"a"}));

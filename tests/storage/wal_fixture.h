@@ -44,7 +44,8 @@ class WalTest : public ::testing::Test {
                             {.directory = "wal",
                              .segment_bytes = segment_bytes_,
                              .copy_step_bytes = copy_step_bytes_,
-                             .expected = expected_});
+                             .expected = expected_,
+                             .doubted = doubted_});
     if (opened.ok()) wal_ = std::move(*opened);
     return opened.status();
   }
@@ -91,6 +92,7 @@ class WalTest : public ::testing::Test {
   TestEnv world_;
   RamDisk disk_;
   bool expected_ = false;
+  bool doubted_ = false;
   uint64_t segment_bytes_ = kSegmentBytes;
   uint64_t copy_step_bytes_ = 0;
   std::unique_ptr<RamFiles> files_;

@@ -56,7 +56,7 @@ class MiniCluster::MiniTransport final : public Transport {
   MiniTransport(MiniCluster& cluster, int self) : cluster_(cluster), self_(self) {}
 
   void SetReceiver(TransportReceiver* receiver) override { receiver_ = receiver; }
-  void SetIdentity(const std::string&, NodeId) override {}
+  void SetIdentity(const std::string&, NodeId, const storage::Incarnation&) override {}
   void SetAddress(NodeId, const std::string&) override {}
   void Send(NodeId to, GroupMessage message) override {
     Transmit(to, [&](v1::PeerBatch* batch) { AddMessage(std::move(message), batch); });
@@ -73,7 +73,7 @@ class MiniCluster::MiniTransport final : public Transport {
   template <class Fill>
   void Transmit(NodeId to, Fill fill) {
     v1::PeerBatch batch;
-    StartBatch("mini", NodeId(self_), to, &batch);
+    StartBatch("mini", NodeId(self_), {}, to, &batch);
     fill(&batch);
     cluster_.Deliver(self_, static_cast<int>(to.value()), batch.SerializeAsString());
   }

@@ -218,7 +218,7 @@ TEST_F(SnapshotTest, ARateIsSharedInTurns) {
 class StreamTest : public SnapshotTest, public Transport {
  protected:
   void SetReceiver(TransportReceiver*) override {}
-  void SetIdentity(const std::string&, NodeId) override {}
+  void SetIdentity(const std::string&, NodeId, const storage::Incarnation&) override {}
   void SetAddress(NodeId, const std::string&) override {}
   void Send(NodeId, GroupMessage) override {}
   void SendChunk(NodeId, SnapshotChunk chunk) override { chunks_.push_back(std::move(chunk)); }

@@ -38,7 +38,7 @@ std::vector<MessageBody> Bodies() {
 
 v1::PeerBatch Batch() {
   v1::PeerBatch batch;
-  StartBatch("c", kFrom, kTo, &batch);
+  StartBatch("c", kFrom, {7, 99}, kTo, &batch);
   return batch;
 }
 
@@ -67,6 +67,8 @@ TEST(Wire, CarriesEveryMessage) {
   }
   PeerParts parts;
   ASSERT_EQ(TakeParts("c", kTo, &batch, &parts), BatchCheck::kOk);
+  EXPECT_EQ(parts.from, kFrom);
+  EXPECT_EQ(parts.incarnation, (storage::Incarnation{7, 99}));
   ASSERT_EQ(parts.messages.size(), sent.size());
   for (size_t i = 0; i < sent.size(); ++i) {
     EXPECT_EQ(parts.messages[i].message.from, kFrom);
