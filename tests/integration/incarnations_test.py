@@ -63,7 +63,7 @@ def stop_and_copy(cluster, node):
     subprocess.run(["cp", "-a", cluster.data(node), copy], check=True)
     cluster.start(node)
     well(cluster)
-    for i in range(50):
+    for i in range(8):
         put(cluster, f"since/{i}", str(i))
     return copy
 
@@ -86,7 +86,7 @@ class Incarnations(unittest.TestCase):
             self.assertIn("replica is quarantined", cluster.log(2))
             # It counts again: with another node down, everything is still there.
             cluster.kill(0)
-            for i in range(50):
+            for i in range(8):
                 self.assertEqual(get(cluster, f"since/{i}"), str(i))
             put(cluster, "after", "1")
             cluster.start(0)
@@ -114,7 +114,7 @@ class Incarnations(unittest.TestCase):
             self.assertIsNone(cluster.processes[2].poll())
             well(cluster)
             self.assertEqual(quarantined(cluster, 2), 0)
-            for i in range(50):
+            for i in range(8):
                 self.assertEqual(get(cluster, f"since/{i}"), str(i))
             addresses = {node["address"] for node in cluster.json("nodes")["nodes"]}
             self.assertEqual(addresses, set(cluster.addresses))
