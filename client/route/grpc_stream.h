@@ -42,6 +42,8 @@ class GrpcStream {
   GrpcStream(const GrpcStream&) = delete;
 
   bool writable() const { return open_ && !writing_ && !broken_; }
+  // The other end of its connection, as gRPC names it.
+  std::string peer() const { return Peer(); }
   // Only while writable.
   void Write(const Out& message) {
     CHECK(writable());

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <deque>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -10,14 +12,18 @@
 #include "base/limits.h"
 #include "base/turns.h"
 #include "client/route/grpc_channel.h"
+#include "server/wire/taker.h"
 
 namespace quorate::server {
 namespace {
 
 // A batch of answers is closed at this size; what comes after it on the stream waits for it.
 constexpr size_t kBatchBytes = 512 << 10;
-constexpr size_t kSmallBytes = 64 << 10;  // limits::kPeerCallBytesMax counts what is larger
-constexpr Duration kReadPatience = 2s;    // a read takes so long at most, or waits for a lock
+constexpr size_t kSmallBytes = 64 << 10;   // limits::kPeerCallBytesMax counts what is larger
+constexpr size_t kWaitingBytes = 1 << 10;  // of a read that waits, beside its request
+constexpr Duration kReadPatience = 2s;     // a read takes so long at most, or waits for a lock
+// Of answers that a connection has not taken; beyond, no further read begins for it.
+constexpr size_t kUntakenBytesMax = 1 << 20;
 
 struct CallsStream;
 
@@ -25,11 +31,18 @@ struct CallsStream;
 struct Calls {
   explicit Calls(Env& env) : reads(env, limits::kPeerReadBytesMax) {}
 
-  size_t unsent_bytes = 0;  // answers of all
+  std::shared_ptr<Taker> TakerOf(Env& env, const std::string& name) {
+    std::weak_ptr<Taker>& known = takers[name];
+    std::shared_ptr<Taker> taker = known.lock();
+    if (taker == nullptr) known = taker = std::make_shared<Taker>(env, kUntakenBytesMax);
+    return taker;
+  }
+
+  size_t unsent_bytes = 0;                             // answers of all
+  std::map<std::string, std::weak_ptr<Taker>> takers;  // by connection, as long as it has streams
   std::set<CallsStream*> streams;
   ByteTurns reads;
-  uint64_t opened = 0;
-  // Their large requests that are being handled, shared by streams.
+  // What their requests hold that are large, or that wait, shared by connections.
   std::shared_ptr<SharedBound> requests = std::make_shared<SharedBound>(limits::kPeerCallBytesMax);
 };
 
@@ -40,9 +53,16 @@ struct CallsStream final : std::enable_shared_from_this<CallsStream>,
   using Stream = client::ServerStream<v1::CallBatch, v1::CallBatch>;
 
   CallsStream(std::shared_ptr<GrpcCore> c, std::shared_ptr<Calls> u, Stream* s)
-      : core(std::move(c)), all(std::move(u)), stream(s) {
-    name = std::to_string(++all->opened);
+      : core(std::move(c)),
+        all(std::move(u)),
+        stream(s),
+        name(s->peer()),
+        taker(all->TakerOf(core->env, name)) {
     all->streams.insert(this);
+  }
+
+  ~CallsStream() {
+    if (taker.use_count() == 1) all->takers.erase(name);
   }
 
   void OnMessage(v1::CallBatch batch) override;
@@ -52,8 +72,8 @@ struct CallsStream final : std::enable_shared_from_this<CallsStream>,
   }
   void OnEnd(const grpc::Status&) override { Ended(); }
 
-  // What a large request holds while it is handled; null: it is small. OVERLOADED: this stream's
-  // hold too much.
+  // What a request holds that is large, or may have to wait, until it has been handled; null: it is
+  // neither. OVERLOADED: those of its connection hold too much.
   Result<std::unique_ptr<Holding>> Hold(const v1::NodeRequest& request);
   void Overloaded(uint64_t id, std::string message);
   void Answer(uint64_t id, v1::NodeResponse response);
@@ -71,7 +91,8 @@ struct CallsStream final : std::enable_shared_from_this<CallsStream>,
   std::shared_ptr<GrpcCore> core;
   std::shared_ptr<Calls> all;
   Stream* stream;
-  std::string name;
+  const std::string name;  // of its connection
+  const std::shared_ptr<Taker> taker;
   std::shared_ptr<CallsStream> self;  // while there is a stream
   // Large answers apart, so that small ones need not wait for all of them; they take turns.
   std::deque<Queued> small;
@@ -90,13 +111,30 @@ v1::NodeResponse Refused(v1::ErrorCode code, std::string message) {
   return response;
 }
 
+Duration Timeout(const v1::NodeRequest& request) {
+  const Duration asked = std::chrono::milliseconds(request.timeout_ms());
+  return asked == Duration(0) ? limits::kRequestTimeoutDefault
+                              : std::min(asked, limits::kRequestTimeoutMax);
+}
+
 // The stream may be gone when the answer is there: a commit goes on without its client. How many
 // may be in flight is the node's to say. `held`: for the request, if it is a large one.
 Task<void> HandleCall(std::shared_ptr<CallsStream> stream, std::string cluster_id, uint64_t to_node,
                       uint64_t id, v1::NodeRequest request, std::unique_ptr<Holding> held) {
-  // Whoever reads much waits for its turn among streams.
+  // Whoever reads waits until its end takes what it has and, if much is to come, for its turn among
+  // connections, by the end of which others of its reads may have brought too much.
+  std::unique_ptr<Taker::Read> read;
   std::unique_ptr<ByteTurns::Turn> turn;
-  if (request.has_read()) {
+  const Instant deadline = stream->core->env.Now() + Timeout(request);
+  while (request.has_read() && (read == nullptr || !stream->taker->takes())) {
+    turn.reset();
+    read.reset();
+    read = co_await stream->taker->Wait(stream.get(), deadline);
+    if (stream->stream == nullptr) co_return;
+    if (read == nullptr) {
+      stream->Overloaded(id, "this connection has not taken the answers that it asked for");
+      co_return;
+    }
     turn = co_await stream->all->reads.Take(stream->name, limits::kScanBytesMax, kReadPatience);
   }
   v1::NodeResponse response =
@@ -140,11 +178,12 @@ void CallsStream::Overloaded(uint64_t id, std::string message) {
 }
 
 Result<std::unique_ptr<Holding>> CallsStream::Hold(const v1::NodeRequest& request) {
-  const size_t bytes = request.ByteSizeLong();
-  if (bytes <= kSmallBytes) return std::unique_ptr<Holding>();
+  const size_t bytes = request.ByteSizeLong() + kWaitingBytes;
+  const bool waits = request.has_read() && (!taker->takes() || all->reads.waiting() > 0);
+  if (bytes <= kSmallBytes && !waits) return std::unique_ptr<Holding>();
   auto held = std::make_unique<Holding>(all->requests, name);
   if (held->Grow(bytes)) return held;
-  return Status(Code::kOverloaded, "large requests of this connection hold too much of the node");
+  return Status(Code::kOverloaded, "requests of this connection hold too much of the node");
 }
 
 void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
@@ -163,6 +202,7 @@ void CallsStream::Answer(uint64_t id, v1::NodeResponse response) {
   }
   queue.back().bytes += bytes;
   queued_bytes += bytes;
+  taker->Queued(bytes);
   all->unsent_bytes += bytes;
   auto* call = queue.back().batch.add_calls();
   call->set_id(id);
@@ -200,6 +240,7 @@ bool CallsStream::MakeRoom(size_t bytes) {
 void CallsStream::Forget(size_t bytes) {
   queued_bytes -= bytes;
   all->unsent_bytes -= bytes;
+  taker->Left(bytes);
 }
 
 void CallsStream::Flush() {
@@ -227,6 +268,7 @@ void CallsStream::Ended() {
   writing_bytes = 0;
   Forget(queued_bytes);
   all->streams.erase(this);
+  taker->GiveUp(this);
   self.reset();
 }
 
