@@ -16,6 +16,9 @@ inline constexpr size_t kTxnKeysMax = 50'000;     // written keys plus read keys
 inline constexpr size_t kTxnRangesMax = 1024;     // read ranges that are no single keys
 inline constexpr size_t kScanRowsMax = 10'000;    // rows in one answer; a longer scan goes on
 inline constexpr size_t kScanBytesMax = 4 << 20;
+// Of the rows that a shard answers in one read: what lies behind the row that reaches it is
+// another.
+inline constexpr size_t kReadBytesMax = 1 << 20;
 inline constexpr size_t kScanPageBytesMax = 2 << 20;  // of ScanAll
 
 // ---- cluster ------------------------------------------------------------------------------------
@@ -51,9 +54,9 @@ inline constexpr size_t kInflightAppendsMax = 64;
 inline constexpr size_t kPeerQueueBytesMax = 64 << 20;  // unsent, per stream; beyond: dropped
 // Of all streams of peers and libraries on one node: reads under way, answers that were not sent
 // yet, and requests of more than 64 KiB that are being handled.
-inline constexpr size_t kPeerReadBytesMax = 8 << 20;
-inline constexpr size_t kPeerUnsentBytesMax = 64 << 20;
-inline constexpr size_t kPeerCallBytesMax = 256 << 20;
+inline constexpr size_t kPeerReadBytesMax = 4 << 20;
+inline constexpr size_t kPeerUnsentBytesMax = 32 << 20;
+inline constexpr size_t kPeerCallBytesMax = 128 << 20;
 inline constexpr size_t kHttpConnectionsMax = 64;
 inline constexpr size_t kConnectionsMax = 8192;  // on the public address
 // Descriptors that no connection from outside may take: the log, the store, connections to others.
@@ -61,7 +64,7 @@ inline constexpr size_t kDescriptorsReserved = 128;
 inline constexpr size_t kDescriptorsMin = 256;      // a node does not start with fewer
 inline constexpr size_t kGrpcBytesMax = 256 << 20;  // received by gRPC, not yet handed to us
 // Of it, public requests that are not here whole: the client that brought the most loses its own.
-inline constexpr size_t kArrivingBytesMax = 48 << 20;
+inline constexpr size_t kArrivingBytesMax = 36 << 20;
 
 // ---- the public service ------------------------------------------------------------------------
 // One answer, serialised: a gRPC client that was told nothing takes 4 MiB.
@@ -69,7 +72,7 @@ inline constexpr size_t kAnswerBytesMax = (4 << 20) - (16 << 10);
 inline constexpr size_t kSessionsMax = 20'000;
 // What the node holds for all clients: requests being handled, sessions, answers not taken yet. A
 // client may hold as much as is left free, so nobody can take what others need.
-inline constexpr size_t kClientBytesMax = 128 << 20;
+inline constexpr size_t kClientBytesMax = 104 << 20;
 // What is large takes turns. Fetched at once for all clients: what is on its way between nodes, and
 // what any other answer may have to wait behind. Written at once; a larger transaction goes alone.
 inline constexpr size_t kFetchBytesMax = 3 << 19;
@@ -77,7 +80,7 @@ inline constexpr size_t kWriteBytesMax = 1 << 20;
 inline constexpr Duration kSessionLife = 60s;       // without a call
 inline constexpr Duration kSessionIdleMax = 3s;     // then it loses locks that others wait for
 inline constexpr Duration kOverloadedRetry = 50ms;  // unless who refuses knows better
-inline constexpr size_t kClientStreamsMax = 256;    // calls at once on one connection
+inline constexpr size_t kClientStreamsMax = 128;    // calls at once on one connection
 inline constexpr size_t kPublicCallsMax = 8'000;    // on one node; shared like kClientBytesMax
 
 // ---- queues -------------------------------------------------------------------------------------
@@ -114,6 +117,7 @@ inline constexpr size_t kCompactBytesMax = 1 << 30;
 
 static_assert(kKeyBytesMax + kStoreKeyOverhead <= kLmdbKeyBytesMax);
 static_assert(kValueBytesMax < kTxnBytesMax);
+static_assert(kReadBytesMax <= kScanBytesMax && kScanBytesMax <= kPeerReadBytesMax);
 static_assert(kTxnRangesMax < kTxnKeysMax && kTxnRangesMax < kShardRangesMax);
 static_assert(kTxnKeysMax < kShardPlacesMax, "whoever is alone may wait");
 static_assert(kValueBytesMax + kKeyBytesMax + 1024 < kAnswerBytesMax, "any row fits one answer");
@@ -121,6 +125,7 @@ static_assert(kValueBytesMax + kKeyBytesMax + 1024 < kAnswerBytesMax, "any row f
 static_assert(kScanPageBytesMax + kValueBytesMax + kKeyBytesMax + 20 * kScanRowsMax <
                   kAnswerBytesMax,
               "a page fits one answer");
+static_assert(3 * (kTxnBytesMax + (1 << 20)) < kClientBytesMax / 2, "whoever is alone has room");
 static_assert(kTxnBytesMax + (1 << 20) < kWalRecordBytesMax, "a whole transaction fits one record");
 static_assert(kWalRecordBytesMax < kFrameBytesMax, "a record fits one message");
 static_assert(kWalRecordBytesMax < kWalSegmentBytes);

@@ -28,6 +28,9 @@ std::optional<Version> CommittedIntent(std::string_view key, Timestamp at, const
   return Version{lock->commit_ts, intent->deletion, std::move(intent->value)};
 }
 
+// What takes as long as looking at a version: copying so many bytes.
+constexpr size_t kBytesPerVersion = 64;
+
 using Intents = std::map<std::string, Version, std::less<>>;
 
 Intents CommittedIntents(const Span& span, Timestamp at, const Table& table,
@@ -101,8 +104,8 @@ ReadAsk AskOf(const Judged<v1::ReadRequest>& request) {
   for (const v1::ScanSpan& scan : request->scans()) {
     size_t limit = std::min<size_t>(scan.limit(), limits::kScanRowsMax);
     if (limit == 0) limit = limits::kScanRowsMax;
-    size_t bytes = std::min<size_t>(scan.limit_bytes(), limits::kScanBytesMax);
-    if (bytes == 0) bytes = limits::kScanBytesMax;
+    size_t bytes = std::min<size_t>(scan.limit_bytes(), limits::kReadBytesMax);
+    if (bytes == 0) bytes = limits::kReadBytesMax;
     ask.scans.push_back(
         {{scan.span().from(), scan.span().to()}, limit, scan.reverse(), scan.keys_only(), bytes});
   }
@@ -138,6 +141,7 @@ bool Reading::ReadKey(std::string_view key, const Table& table, const LockTable&
     if (intent && (!version || intent->commit_ts > version->commit_ts)) version = std::move(intent);
   }
   key_bytes_ += key.size() + (version ? version->value.size() : 0);
+  step_bytes_ += version ? version->value.size() : 0;
   if (key_bytes_ > ask_.keys_bytes && response_->gets_size() > 0) return false;
   v1::KeyValue* answer = response_->add_gets();
   answer->set_key(key.data(), key.size());
@@ -148,6 +152,8 @@ bool Reading::ReadKey(std::string_view key, const Table& table, const LockTable&
   answer->set_value(std::move(version->value));
   return true;
 }
+
+bool Reading::paused() const { return step_bytes_ >= step_bytes_max_; }
 
 bool Reading::full(const ScanAsk& scan) const {
   return static_cast<size_t>(result_->rows_size()) >= scan.limit || rows_left_ == 0 ||
@@ -165,6 +171,7 @@ void Reading::AddRow(const ScanAsk& scan, std::string_view key, Timestamp commit
   --rows_left_;
   bytes_left_ -= std::min(bytes_left_, key.size() + value.size());
   scan_bytes_ += key.size() + value.size();
+  step_bytes_ += key.size() + value.size();
 }
 
 void Reading::Cut(const ScanAsk& scan) {
@@ -191,7 +198,7 @@ size_t Reading::StepForward(const ScanAsk& scan, const Table& table, const LockT
     rest_.from = key;
     rest_.from.push_back('\0');
     if (!deletion) AddRow(scan, key, commit_ts, value);
-    return !full(scan);
+    return !full(scan) && !paused();
   };
   Merge merge(CommittedIntents(rest_, at_, table, locks), false, add);
   const auto resume = ScanVersions(
@@ -205,10 +212,12 @@ size_t Reading::StepForward(const ScanAsk& scan, const Table& table, const LockT
     EndScan();
     return looked;
   }
-  merge.Rest(resume);
+  if (!paused()) merge.Rest(resume);
   if (full(scan)) {
     if (!rest_.empty()) Cut(scan);
     EndScan();
+  } else if (paused()) {
+    return looked;  // on from behind the last row
   } else if (resume) {
     rest_.from = *resume;
     return max;
@@ -225,7 +234,7 @@ size_t Reading::StepBack(const ScanAsk& scan, const Table& table, const LockTabl
                        std::string_view value) {
     rest_.to = key;
     if (!deletion) AddRow(scan, key, commit_ts, value);
-    return !full(scan);
+    return !full(scan) && !paused();
   };
   Merge merge(CommittedIntents(rest_, at_, table, locks), true, add);
   const auto resume = ScanVersionsBack(
@@ -234,11 +243,13 @@ size_t Reading::StepBack(const ScanAsk& scan, const Table& table, const LockTabl
         looked += 2 * kVersionsPerSeek;
         return merge.Stored(key, commit_ts, deletion, value);
       });
-  if (!full(scan)) merge.Rest(resume);
+  if (!full(scan) && !paused()) merge.Rest(resume);
   if (full(scan)) {
     // Whether there is a row below the last one is not known without looking: the next Read does.
     if (!rest_.empty() && rest_.to != rest_.from) Cut(scan);
     EndScan();
+  } else if (paused()) {
+    return looked;  // on from below the last row
   } else if (resume) {
     rest_.to = *resume;
     return max;
@@ -250,16 +261,18 @@ size_t Reading::StepBack(const ScanAsk& scan, const Table& table, const LockTabl
 
 bool Reading::Step(const Table& table, const LockTable& locks, size_t versions_max) {
   size_t budget = versions_max;
+  step_bytes_ = 0;
+  step_bytes_max_ = versions_max * kBytesPerVersion;
   const auto spend = [&budget](size_t versions) { budget -= std::min(budget, versions); };
   for (; key_ < ask_.keys.size(); ++key_, spend(kVersionsPerSeek)) {
-    if (budget == 0) return false;
+    if (budget == 0 || paused()) return false;
     if (!ReadKey(ask_.keys[key_], table, locks)) {
       key_ = ask_.keys.size();
       break;
     }
   }
   while (scan_ < ask_.scans.size()) {
-    if (budget == 0) return false;
+    if (budget == 0 || paused()) return false;
     const ScanAsk& scan = ask_.scans[scan_];
     if (result_ == nullptr) {
       result_ = response_->add_scans();

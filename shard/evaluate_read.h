@@ -53,7 +53,8 @@ class Reading {
   // `ask` and `response` outlive it.
   Reading(const ReadAsk& ask, Timestamp at, size_t versions_max, v1::ReadResponse* response);
 
-  // Looks at about `versions_max` versions. True: all is read, or all that fits.
+  // Looks at about `versions_max` versions, or copies what takes as long: the row that reaches that
+  // is the last. True: all is read, or all that fits.
   bool Step(const Table& table, const LockTable& locks, size_t versions_max);
 
  private:
@@ -65,6 +66,8 @@ class Reading {
   void AddRow(const ScanAsk& scan, std::string_view key, Timestamp commit_ts,
               std::string_view value);
   bool full(const ScanAsk& scan) const;
+  // This step has copied enough.
+  bool paused() const;
   // What is left of the scan, if anything, is for another Read.
   void Cut(const ScanAsk& scan);
   void EndScan();
@@ -73,9 +76,11 @@ class Reading {
   const Timestamp at_;
   v1::ReadResponse* const response_;
   size_t rows_left_ = limits::kScanRowsMax;
-  size_t bytes_left_ = limits::kScanBytesMax;
+  size_t bytes_left_ = limits::kReadBytesMax;
   size_t versions_left_;
-  size_t key_ = 0;  // the first that is not read
+  size_t step_bytes_ = 0;      // copied in this step,
+  size_t step_bytes_max_ = 0;  // and when it ends
+  size_t key_ = 0;             // the first that is not read
   size_t key_bytes_ = 0;
   size_t scan_ = 0;  // the one under way
   Span rest_;        // of it

@@ -22,6 +22,8 @@ constexpr size_t kBatchBytes = 512 << 10;
 constexpr size_t kSmallBytes = 64 << 10;   // limits::kPeerCallBytesMax counts what is larger
 constexpr size_t kWaitingBytes = 1 << 10;  // of a read that waits, beside its request
 constexpr Duration kReadPatience = 2s;     // a read takes so long at most, or waits for a lock
+// With the row that reaches its bound.
+constexpr size_t kReadAnswerMax = limits::kReadBytesMax + limits::kValueBytesMax;
 // Of answers that a connection has not taken; beyond, no further read begins for it.
 constexpr size_t kUntakenBytesMax = 1 << 20;
 
@@ -135,7 +137,7 @@ Task<void> HandleCall(std::shared_ptr<CallsStream> stream, std::string cluster_i
       stream->Overloaded(id, "this connection has not taken the answers that it asked for");
       co_return;
     }
-    turn = co_await stream->all->reads.Take(stream->name, limits::kScanBytesMax, kReadPatience);
+    turn = co_await stream->all->reads.Take(stream->name, kReadAnswerMax, kReadPatience);
   }
   v1::NodeResponse response =
       co_await stream->core->node.Handle(std::move(cluster_id), to_node, std::move(request));
