@@ -11,8 +11,9 @@ namespace {
 
 thread_local const RealExecutor* current_executor = nullptr;
 
-// Handlers run between two looks at timers and at what the waiter watches.
-constexpr size_t kDrainMax = 1024;
+// Handlers run for so long between two looks at timers and at what the waiter watches: the one under
+// way ends.
+constexpr Duration kDrainMax = 2ms;
 
 constexpr uint64_t kSlotMask = 0xffffffff;
 TimerId MakeTimerId(uint32_t slot, uint32_t generation) {
@@ -93,10 +94,13 @@ void RealExecutor::TakeRemote() {
 
 void RealExecutor::Drain() {
   TakeRemote();
-  for (size_t n = 0; n < kDrainMax && !local_.empty() && !stopped_; ++n) {
+  if (local_.empty()) return;
+  const Instant end = RealClock::BootNow() + kDrainMax;
+  while (!local_.empty() && !stopped_) {
     Closure fn = std::move(local_.front());
     local_.pop_front();
     fn();
+    if (RealClock::BootNow() >= end) break;
   }
 }
 

@@ -8,10 +8,11 @@
 #include "cli/output.h"
 
 // jemalloc's settings. What is large passes through new memory many times, and where pages have 4
-// KiB, being given them by the kernel takes several times as long as the copying.
+// KiB, being given them by the kernel takes several times as long as the copying. What is not used is
+// given back after a while, which takes longer still: by a thread of its own, not by the node's.
 extern "C" {
 extern const char* malloc_conf;
-const char* malloc_conf = "thp:always";
+const char* malloc_conf = "thp:always,background_thread:true";
 }
 
 namespace quorate::cli {

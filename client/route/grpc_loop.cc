@@ -11,8 +11,9 @@ namespace quorate::client {
 namespace {
 
 // Events handled before what they posted is run: a burst becomes one turn of the executor, and
-// nobody waits for the end of a flood.
+// nobody waits for the end of a flood, nor of large messages.
 constexpr int kEventsPerWait = 64;
+constexpr Duration kEventsTime = 2ms;
 
 gpr_timespec In(Duration delay) {
   const auto us = std::chrono::duration_cast<std::chrono::microseconds>(delay).count();
@@ -53,7 +54,8 @@ void GrpcLoop::Wait(Instant until) {
     if (const Duration left = until - RealClock::BootNow(); left > Duration(0)) deadline = In(left);
   }
   if (!HandleOne(deadline)) return;
-  for (int n = 1; n < kEventsPerWait && HandleOne(past); ++n) {
+  const Instant end = RealClock::BootNow() + kEventsTime;
+  for (int n = 1; n < kEventsPerWait && RealClock::BootNow() < end && HandleOne(past); ++n) {
   }
 }
 

@@ -43,6 +43,24 @@ TEST(RealExecutor, APostNeverRunsInsideTheCallThatPostsIt) {
   EXPECT_FALSE(ran_inside);
 }
 
+TEST(RealExecutor, TimersDoNotWaitForAllThatIsPosted) {
+  RealExecutor executor;
+  int ran = 0;
+  int ran_before_timer = -1;
+  for (int i = 0; i < 100; ++i) {
+    executor.Post([&] {
+      const Instant end = RealClock::BootNow() + 1ms;
+      while (RealClock::BootNow() < end) {
+      }
+      if (++ran == 1) executor.After(Duration(0), [&] { ran_before_timer = ran; });
+      if (ran == 100) executor.Stop();
+    });
+  }
+  executor.Run();
+  EXPECT_GE(ran_before_timer, 1);
+  EXPECT_LT(ran_before_timer, 10);
+}
+
 TEST(RealExecutor, TakesPostsFromManyThreads) {
   RealExecutor executor;
   executor.Start();
