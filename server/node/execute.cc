@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/check.h"
 #include "base/limits.h"
 #include "base/mutant.h"
 #include "base/status_macros.h"
@@ -24,10 +25,14 @@ constexpr size_t kRowFraming = 8;             // of a row in its message, at mos
 // Held for a fetch until it is known what it brought; how much is fetched at once is bounded
 // anyway.
 constexpr size_t kFetchHeldMax = 64 << 10;
+// Who has more than so much to take beside an answer is late; all fetches for such clients together
+// have so long a pause before each.
+constexpr size_t kUntakenMax = 2 << 20;
+constexpr Duration kLatePause = 20ms;
 
 struct Execution {
   Execution(Env& e, PublicTurns* turns, v1::ExecuteRequest r, PublicCall c, Instant d)
-      : env(e), request(std::move(r)), call(std::move(c)), deadline(d), room(call, &turns->reads) {}
+      : env(e), request(std::move(r)), call(std::move(c)), deadline(d), room(env, call, turns) {}
 
   Env& env;
   const v1::ExecuteRequest request;
@@ -257,11 +262,27 @@ bool AnswerRoom::Fits(const v1::KeyValue& row) const {
 }
 
 Task<Result<Fetch>> AnswerRoom::Begin(size_t at_most, Duration turn_ends_after) {
-  auto turn = co_await turns_->Take(client_, at_most, turn_ends_after);
+  auto turn = co_await TakeTurn(at_most, turn_ends_after);
   // Whoever has no room for the beginning has none for the rest.
   const size_t held = std::min({turn->bytes(), kFetchHeldMax, holding_->total() / 8});
   if (!holding_->Grow(held)) co_return TooMuchHeld();
   co_return Fetch(std::move(turn), holding_, held);
+}
+
+bool AnswerRoom::late() const {
+  return turns_->answers->HeldBy(client_) - answer_->amount() > kUntakenMax;
+}
+
+Task<std::unique_ptr<ByteTurns::Turn>> AnswerRoom::TakeTurn(size_t at_most,
+                                                            Duration turn_ends_after) {
+  auto turn = co_await turns_->reads.Take(client_, at_most, turn_ends_after);
+  // What it has to take may have come while this one waited.
+  if (ByteTurns::NeedsNone(turn->bytes()) || !late()) co_return turn;
+  const size_t bytes = turn->bytes();
+  turn.reset();
+  turn = co_await turns_->late_reads.TakeExactly(client_, bytes, turn_ends_after);
+  co_await Sleep(env_.executor, kLatePause);
+  co_return turn;
 }
 
 Status AnswerRoom::Take(const v1::KeyValue& row) { return Take(row.ByteSizeLong() + kRowFraming); }
@@ -274,11 +295,15 @@ Status AnswerRoom::Take(size_t bytes) {
                     limits::kAnswerBytesMax));
   }
   if (!holding_->Grow(bytes)) return TooMuchHeld();
+  CHECK(answer_->Grow(bytes), "more answers than memory");
   used_ += bytes;
   return Status::Ok();
 }
 
-void AnswerRoom::Reset() { holding_->Shrink(std::exchange(used_, 0)); }
+void AnswerRoom::Reset() {
+  answer_->Shrink(used_);
+  holding_->Shrink(std::exchange(used_, 0));
+}
 
 Status TooMuchHeld() {
   return Status(Code::kOverloaded,

@@ -22,8 +22,15 @@ namespace quorate::server {
 // logs.
 struct PublicTurns {
   explicit PublicTurns(Env& env)
-      : reads(env, limits::kFetchBytesMax), writes(env, limits::kWriteBytesMax) {}
+      : reads(env, limits::kFetchBytesMax),
+        late_reads(env, 1),
+        writes(env, limits::kWriteBytesMax) {}
   ByteTurns reads;
+  // Of clients that have much to take already: one at a time, and not often. Others would have to
+  // wait for what is read in vain.
+  ByteTurns late_reads;
+  // Answers that are being made, or are not taken yet.
+  std::shared_ptr<SharedBound> answers = std::make_shared<SharedBound>(SIZE_MAX / 2);
   ByteTurns writes;
 };
 // Fetching takes so long at most, or waits for a shard that has no leader.
@@ -66,9 +73,15 @@ class Fetch {
 // What an answer may still take: kAnswerBytesMax in all, held for the client as it fills.
 class AnswerRoom {
  public:
-  // `turns` outlives it.
-  AnswerRoom(const PublicCall& call, ByteTurns* turns)
-      : holding_(call.holding), client_(call.client), turns_(turns) {}
+  // Both outlive it.
+  AnswerRoom(Env& env, const PublicCall& call, PublicTurns* turns)
+      : env_(env),
+        holding_(call.holding),
+        answer_(call.answer),
+        client_(call.client),
+        turns_(turns) {
+    answer_->Open(turns->answers, client_);
+  }
   // Waits until at most `at_most` bytes may be fetched. OVERLOADED: the client holds too much for
   // anything to be fetched for it.
   Task<Result<Fetch>> Begin(size_t at_most, Duration turn_ends_after = kFetchPatience);
@@ -80,9 +93,15 @@ class AnswerRoom {
   void Reset();
 
  private:
+  // Whether the client has so many other answers to take that it can wait for this one.
+  bool late() const;
+  Task<std::unique_ptr<ByteTurns::Turn>> TakeTurn(size_t at_most, Duration turn_ends_after);
+
+  Env& env_;
   std::shared_ptr<Holding> holding_;
+  std::shared_ptr<Holding> answer_;
   const std::string client_;
-  ByteTurns* const turns_;
+  PublicTurns* const turns_;
   size_t used_ = 0;
 };
 

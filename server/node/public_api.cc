@@ -360,7 +360,7 @@ Task<Response> PublicApi::Step(Body body, Request request, size_t bytes, PublicC
     co_return response;
   }
   const Use use(this, *session);
-  AnswerRoom room(call, &turns_.reads);
+  AnswerRoom room(env_, call, &turns_);
   const Duration timeout = Timeout(request.timeout_ms(), call.timeout);
   quorate::Status status = TooMuchHeld();
   if (Keep(session->get(), bytes)) {
@@ -585,7 +585,9 @@ Task<quorate::Status> PublicApi::SendPage(AnswerRoom* room, PublicCall call, Pag
   const size_t bytes = response.ByteSizeLong();
   pages->fetch->Brought(bytes);
   CO_RETURN_IF_ERROR(Hold(&call, bytes));
+  call.answer->Grow(bytes);
   const bool sent = co_await sink->Write(std::move(response));
+  call.answer->Shrink(bytes);
   call.holding->Shrink(bytes);
   if (!sent) {
     // Nothing more is written to it, not even why its scan ended.
@@ -607,7 +609,7 @@ Task<quorate::Status> PublicApi::SendPages(v1::ScanAllRequest request, PublicCal
   if (request.page_bytes() != 0) options.page_bytes = request.page_bytes();
   options.read_ts = Timestamp(request.read_ts());
   options.page_timeout = Timeout(0, call.timeout);
-  AnswerRoom room(call, &turns_.reads);
+  AnswerRoom room(env_, call, &turns_);
   Pages pages{.bytes_max = options.page_bytes + kRowBytesMax};
   CO_ASSIGN_OR_RETURN(Fetch first, co_await room.Begin(pages.bytes_max));
   pages.fetch.emplace(std::move(first));

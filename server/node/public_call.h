@@ -39,6 +39,8 @@ struct PublicCall {
   std::string client;  // one connection of one process
   // What the node holds for it; whoever sends the answer keeps it until the answer has left.
   std::shared_ptr<Holding> holding = std::make_shared<Holding>();
+  // Of it, what its answer has; counted by whoever makes the answer.
+  std::shared_ptr<Holding> answer = std::make_shared<Holding>();
   std::shared_ptr<ClientGone> gone = std::make_shared<ClientGone>();
 };
 

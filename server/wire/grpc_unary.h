@@ -151,6 +151,7 @@ class UnaryCall {
   void OnFinished(bool) {
     unread_.Left();
     call_.holding->Clear();
+    call_.answer->Clear();
     place_.Clear();
     End();
   }

@@ -294,6 +294,32 @@ TEST_F(PublicBoundsTest, AClientAtItsBoundLosesItsOwnBehindThoseOfOthers) {
   EXPECT_EQ(WriteAs("honest", honest.session_id(), 1000).code(), v1::OK);
 }
 
+// Beside other answers that are not taken, reads for a client are slow; nobody else's are.
+TEST_F(PublicBoundsTest, WhoDoesNotTakeItsAnswersWaitsForMoreOfThem) {
+  v1::ExecuteRequest put;
+  for (int i = 0; i < 4; ++i) {
+    AddPut(&put, kLow + std::to_string(i), std::string(limits::kValueBytesMax - 100'000, 'x'));
+  }
+  ASSERT_EQ(Execute(put).error().code(), v1::OK);
+  v1::ExecuteRequest scan;
+  scan.add_operations()->mutable_scan()->set_from(kLow);
+  scan.mutable_operations(0)->mutable_scan()->set_to(kHigh);
+  const auto time_of = [&](const PublicCall& call) {
+    const Instant begun = cluster.at(1).process()->env().Now();
+    const v1::ExecuteResponse response = Run(api->Execute(scan, call));
+    EXPECT_EQ(response.error().code(), v1::OK);
+    EXPECT_GE(response.results(0).rows_size(), 4);
+    return cluster.at(1).process()->env().Now() - begun;
+  };
+  {
+    const PublicCall untaken(60s, "greedy");
+    EXPECT_LT(time_of(untaken), 80ms) << "its own rows are no other answer";
+    EXPECT_GE(time_of(PublicCall(60s, "greedy")), 80ms);
+    EXPECT_LT(time_of(PublicCall(60s, "honest")), 80ms);
+  }
+  EXPECT_LT(time_of(PublicCall(60s, "greedy")), 80ms) << "taken";
+}
+
 Task<void> BeginFor(PublicApi* api, std::string client, size_t* begun, v1::Error* refused) {
   const v1::BeginResponse response = co_await api->Begin({}, PublicCall(10s, std::move(client)));
   if (response.error().code() == v1::OK) {
