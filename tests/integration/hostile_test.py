@@ -6,6 +6,11 @@ the honest ones hardly notice, and the nodes' memory stays where it was.
 
 Honest clients are a process (hostile/honest.py), and so is each kind of hostile ones
 (hostile/attack.py). What each kind had done in the end is printed.
+
+Hostile clients are other machines in truth. Here they have the processors when nobody else wants
+them (SCHED_IDLE): what they take for themselves is no fault of the nodes, and a node that was woken
+would have to wait until one of theirs has had its slice. They get all that is left, and what nodes
+do for them is at the nodes' own priority.
 """
 import argparse
 import json
@@ -150,9 +155,7 @@ def test(args, directory, cluster):
 def main():
     args = options()
     if args.role == "hostile":
-        # Other machines in truth: what they take of this one's time for themselves is no fault of
-        # the nodes. What nodes do for them is at the nodes' own priority.
-        os.nice(19)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     if args.role:
         return {"honest": honest.run, "hostile": attack.run}[args.role](args)
     print(f"seed {args.seed}, {args.seconds:.0f} s", flush=True)

@@ -1,5 +1,4 @@
 """One kind of hostile clients: a process that does its worst until its time is over."""
-import os
 import random
 import sys
 import time
@@ -58,8 +57,7 @@ class Attack(Readers, Senders, Holders):
 
 
 def run(args):
-    """The kind args.only, at the lowest priority: what it takes of the processors is no node's doing."""
-    os.setpriority(os.PRIO_PROCESS, 0, 19)
+    """The kind args.only."""
     attack = Attack(args)
     while attack.going():
         try:
