@@ -11,9 +11,9 @@ namespace {
 
 thread_local const RealExecutor* current_executor = nullptr;
 
-// Handlers run for so long between two looks at timers and at what the waiter watches: the one under
+// Timers, and handlers, run for so long between two looks at what the waiter watches: the one under
 // way ends.
-constexpr Duration kDrainMax = 2ms;
+constexpr Duration kTurnMax = 2ms;
 
 constexpr uint64_t kSlotMask = 0xffffffff;
 TimerId MakeTimerId(uint32_t slot, uint32_t generation) {
@@ -95,7 +95,7 @@ void RealExecutor::TakeRemote() {
 void RealExecutor::Drain() {
   TakeRemote();
   if (local_.empty()) return;
-  const Instant end = RealClock::BootNow() + kDrainMax;
+  const Instant end = RealClock::BootNow() + kTurnMax;
   while (!local_.empty() && !stopped_) {
     Closure fn = std::move(local_.front());
     local_.pop_front();
@@ -179,6 +179,7 @@ void RealExecutor::RunTimers() {
     slot->fn = nullptr;
     FreeTimer(id);
     fn();
+    if (RealClock::BootNow() - now >= kTurnMax) return;
   }
 }
 

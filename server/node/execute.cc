@@ -29,6 +29,8 @@ constexpr size_t kFetchHeldMax = 64 << 10;
 // have so long a pause before each.
 constexpr size_t kUntakenMax = 2 << 20;
 constexpr Duration kLatePause = 20ms;
+// While answers have more than so much of the node, nothing is fetched for clients that are late.
+constexpr size_t kLateAnswersMax = 32 << 20;
 
 struct Execution {
   Execution(Env& e, PublicTurns* turns, v1::ExecuteRequest r, PublicCall c, Instant d)
@@ -263,6 +265,7 @@ bool AnswerRoom::Fits(const v1::KeyValue& row) const {
 
 Task<Result<Fetch>> AnswerRoom::Begin(size_t at_most, Duration turn_ends_after) {
   auto turn = co_await TakeTurn(at_most, turn_ends_after);
+  if (turn == nullptr) co_return TooMuchHeld();
   // Whoever has no room for the beginning has none for the rest.
   const size_t held = std::min({turn->bytes(), kFetchHeldMax, holding_->total() / 8});
   if (!holding_->Grow(held)) co_return TooMuchHeld();
@@ -280,6 +283,7 @@ Task<std::unique_ptr<ByteTurns::Turn>> AnswerRoom::TakeTurn(size_t at_most,
   if (ByteTurns::NeedsNone(turn->bytes()) || !late()) co_return turn;
   const size_t bytes = turn->bytes();
   turn.reset();
+  if (turns_->answers->used() > kLateAnswersMax) co_return nullptr;
   turn = co_await turns_->late_reads.TakeExactly(client_, bytes, turn_ends_after);
   co_await Sleep(env_.executor, kLatePause);
   co_return turn;

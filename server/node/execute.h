@@ -95,6 +95,7 @@ class AnswerRoom {
  private:
   // Whether the client has so many other answers to take that it can wait for this one.
   bool late() const;
+  // Null: it is late, and answers hold too much as it is.
   Task<std::unique_ptr<ByteTurns::Turn>> TakeTurn(size_t at_most, Duration turn_ends_after);
 
   Env& env_;

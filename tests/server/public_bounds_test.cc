@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <list>
+#include <map>
+#include <string>
 
 #include "base/bytes.h"
 #include "base/limits.h"
@@ -318,6 +321,27 @@ TEST_F(PublicBoundsTest, WhoDoesNotTakeItsAnswersWaitsForMoreOfThem) {
     EXPECT_LT(time_of(PublicCall(60s, "honest")), 80ms);
   }
   EXPECT_LT(time_of(PublicCall(60s, "greedy")), 80ms) << "taken";
+}
+
+TEST_F(PublicBoundsTest, AnswersThatNobodyTakesAreFew) {
+  v1::ExecuteRequest put;
+  for (int i = 0; i < 4; ++i) {
+    AddPut(&put, kLow + std::to_string(i), std::string(limits::kValueBytesMax - 100'000, 'x'));
+  }
+  ASSERT_EQ(Execute(put).error().code(), v1::OK);
+  v1::ExecuteRequest scan;
+  scan.add_operations()->mutable_scan()->set_from(kLow);
+  scan.mutable_operations(0)->mutable_scan()->set_to(kHigh);
+  std::list<PublicCall> untaken;
+  std::map<std::string, int> refused;
+  for (int i = 0; i < 60; ++i) {
+    const std::string client = "greedy" + std::to_string(i % 4);
+    const v1::ExecuteResponse response = Run(api->Execute(scan, untaken.emplace_back(60s, client)));
+    if (response.error().code() == v1::OVERLOADED) ++refused[client];
+  }
+  EXPECT_EQ(refused.size(), 4u);
+  EXPECT_LT(api->held(), 40u << 20) << "a good part of the memory is left to others";
+  EXPECT_EQ(Run(api->Execute(scan, PublicCall(60s, "honest"))).error().code(), v1::OK);
 }
 
 Task<void> BeginFor(PublicApi* api, std::string client, size_t* begun, v1::Error* refused) {
