@@ -45,7 +45,7 @@ ByteTurns::Client& ByteTurns::Find(const std::string& client) {
 
 Task<std::unique_ptr<ByteTurns::Turn>> ByteTurns::Take(std::string client, size_t at_most,
                                                        Duration ends_after) {
-  const size_t bytes = std::min(at_most, Find(client).bytes);
+  const size_t bytes = Expected(client, at_most);
   return TakeExactly(std::move(client), bytes, ends_after);
 }
 

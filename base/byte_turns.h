@@ -12,6 +12,7 @@
 // Threads: executor's thread only.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -63,6 +64,10 @@ class ByteTurns {
   // As Take, for what is known to have so many bytes.
   Task<std::unique_ptr<Turn>> TakeExactly(std::string client, size_t bytes, Duration ends_after);
 
+  // What a fetch of at most `at_most` bytes for `client` is taken to bring.
+  size_t Expected(const std::string& client, size_t at_most) {
+    return std::min(at_most, Find(client).bytes);
+  }
   // What has so many bytes goes at once.
   static bool NeedsNone(size_t bytes) { return bytes <= kSmallBytes; }
 

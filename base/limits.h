@@ -80,7 +80,7 @@ inline constexpr size_t kWriteBytesMax = 1 << 20;
 inline constexpr Duration kSessionLife = 60s;       // without a call
 inline constexpr Duration kSessionIdleMax = 3s;     // then it loses locks that others wait for
 inline constexpr Duration kOverloadedRetry = 50ms;  // unless who refuses knows better
-inline constexpr size_t kClientStreamsMax = 128;    // calls at once on one connection
+inline constexpr size_t kClientStreamsMax = 256;    // calls at once on one connection
 inline constexpr size_t kPublicCallsMax = 8'000;    // on one node; shared like kClientBytesMax
 
 // ---- queues -------------------------------------------------------------------------------------

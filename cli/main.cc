@@ -8,8 +8,8 @@
 #include "cli/output.h"
 
 // jemalloc's settings. What is large passes through new memory many times, and where pages have 4
-// KiB, being given them by the kernel takes several times as long as the copying. What is not used is
-// given back after a while, which takes longer still: by a thread of its own, not by the node's.
+// KiB, being given them by the kernel takes several times as long as the copying. What is not used
+// is given back after a while, which takes longer still: by a thread of its own.
 extern "C" {
 extern const char* malloc_conf;
 const char* malloc_conf = "thp:always,background_thread:true";

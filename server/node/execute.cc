@@ -276,14 +276,18 @@ bool AnswerRoom::late() const {
   return turns_->answers->HeldBy(client_) - answer_->amount() > kUntakenMax;
 }
 
+bool AnswerRoom::in_vain() const { return late() && turns_->answers->used() > kLateAnswersMax; }
+
 Task<std::unique_ptr<ByteTurns::Turn>> AnswerRoom::TakeTurn(size_t at_most,
                                                             Duration turn_ends_after) {
+  const size_t expected = turns_->reads.Expected(client_, at_most);
+  if (!ByteTurns::NeedsNone(expected) && in_vain()) co_return nullptr;
   auto turn = co_await turns_->reads.Take(client_, at_most, turn_ends_after);
   // What it has to take may have come while this one waited.
   if (ByteTurns::NeedsNone(turn->bytes()) || !late()) co_return turn;
   const size_t bytes = turn->bytes();
   turn.reset();
-  if (turns_->answers->used() > kLateAnswersMax) co_return nullptr;
+  if (in_vain()) co_return nullptr;
   turn = co_await turns_->late_reads.TakeExactly(client_, bytes, turn_ends_after);
   co_await Sleep(env_.executor, kLatePause);
   co_return turn;

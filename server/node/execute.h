@@ -93,8 +93,10 @@ class AnswerRoom {
   void Reset();
 
  private:
-  // Whether the client has so many other answers to take that it can wait for this one.
+  // Whether the client has so many other answers to take that it can wait for this one,
   bool late() const;
+  // or goes without.
+  bool in_vain() const;
   // Null: it is late, and answers hold too much as it is.
   Task<std::unique_ptr<ByteTurns::Turn>> TakeTurn(size_t at_most, Duration turn_ends_after);
 
