@@ -212,6 +212,8 @@ uint32_t Director::PlacementMembers(size_t now, NodeId without) const {
     nodes += Lost(view_, id, settings_.down_after, env_.Now()) ? 0 : 1;
   }
   if (nodes >= 3) return nodes >= 5 ? 5 : 3;
+  // Nor does one go that is drained, as long as there are others: first the cluster gets smaller.
+  if (now >= 3 && view_.nodes().size() > 3) return 3;
   // Of three one that is lost stays, if nobody can take its place: without it the next loss would
   // end the group for good, although the lost one may be back.
   return static_cast<uint32_t>(std::min({now, with_lost, size_t{3}}));

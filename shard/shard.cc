@@ -241,7 +241,9 @@ raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::strin
     table.Break("an entry of the log does not parse");
   }
   Applied applied;
-  if (table.broken().empty()) applied = ApplyEntry({table, batch}, term, *command);
+  if (table.broken().empty()) {
+    applied = ApplyEntry({table, batch, &rep_->deps.may_begin}, term, *command);
+  }
   if (!table.broken().empty()) {
     raft::ApplyResult stuck;
     stuck.stuck = fmt::format("entry {} of shard {}: {}", index, table.id(), table.broken());

@@ -129,6 +129,9 @@ class Shard final : public raft::StateMachine {
     // A split was applied: the child, as it begins, whose scalars are in the entry's batch. From
     // now on nobody has its keys here. `led`: this node leads the parent. Must not call back.
     std::function<void(const v1::ShardDescriptor& child, bool led)> on_split = nullptr;
+    // Asked while a split is applied: whether the child's replica begins here with it. Not if it
+    // came another way, or came and went: its scalars would be taken for what a later one has.
+    std::function<bool(ShardId child)> may_begin = nullptr;
   };
   // `descriptor` is used only if the store holds no state of this shard yet.
   Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);

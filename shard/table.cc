@@ -49,6 +49,7 @@ void Table::Load() {
   newest_commit_ = {};
   records_.clear();
   names_.Clear();
+  if (version_ == 0) return;  // no state, and so no range: what is there is others'
   auto scan = [&](Tag tag, auto record, auto index) {
     const auto [from, to] = StoreSpan(tag, span_.from, span_.to);
     const Status status =
@@ -180,7 +181,7 @@ bool Table::PreparedAcross(std::string_view at) const {
   });
 }
 
-void Table::Split(std::string_view at, ShardId child, Timestamp read_high,
+void Table::Split(std::string_view at, ShardId child, Timestamp read_high, bool begins,
                   storage::WriteBatch* batch) {
   CHECK(at > span_.from && span_.Contains(at) && !PreparedAcross(at));
   // Whatever the records name was committed below.
@@ -196,7 +197,7 @@ void Table::Split(std::string_view at, ShardId child, Timestamp read_high,
   const std::string key = ShardStateKey(child);
   const auto there = store_.Get(key);
   CHECK(there.ok(), "reading the store: {}", there.status().ToString());
-  if (!there->has_value()) batch->Put(key, state.SerializeAsString());
+  if (begins && !there->has_value()) batch->Put(key, state.SerializeAsString());
   child_ = std::make_unique<v1::ShardDescriptor>(*descriptor);
 
   descriptor_->set_to(std::string(at));

@@ -89,9 +89,10 @@ class Table {
   void ForgetCollected(const Collectable& collected, storage::WriteBatch* batch);
   // Divides the shard. Precondition: `at` is inside, and nothing prepared lies on both sides of it.
   // This one keeps [from, at); what is kept at keys from `at` on is the child's, which begins with
-  // the same members. Its scalars go into the batch, unless the store has some: of a replica that
-  // came here another way and is further on.
-  void Split(std::string_view at, ShardId child, Timestamp read_high, storage::WriteBatch* batch);
+  // the same members. `begins`: here too, and so its scalars go into the batch, unless the store
+  // has some: of a replica that came here another way and is further on.
+  void Split(std::string_view at, ShardId child, Timestamp read_high, bool begins,
+             storage::WriteBatch* batch);
   // The child of the last split since the start, as it began; null: none.
   const v1::ShardDescriptor* child() const { return child_.get(); }
   void SetSweep(std::optional<SweepAt> sweep, storage::WriteBatch* batch);

@@ -79,7 +79,14 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
       quarantine_term_(recovered.initial.hard_state.term) {
   rt_.machines[id_] = &machine_;
   replacing_ = rt_.store.Replacing(id_) != nullptr;
-  if (recovered.record) log_.Append(std::move(*recovered.record));
+  if (recovered.record) {
+    // The store may be durable before the log: a state without any log is one that has lost it.
+    beginning_ = recovered.fresh;
+    log_.Append(std::move(*recovered.record), [this, alive = std::weak_ptr<bool>(alive_)] {
+      if (alive.expired() || !std::exchange(beginning_, false)) return;
+      rt_.MarkDirty(this);
+    });
+  }
   lost_state_ = recovered.lost_state;
   rt_.lost_state += lost_state_ ? 1 : 0;
   if (quarantined()) {
@@ -410,7 +417,7 @@ void Group::Compact() {
 // ---- one Ready ---------------------------------------------------------------------------------
 
 void Group::Process() {
-  if (quarantined()) return;
+  if (quarantined() || beginning_) return;
   StartBarriers();
   while (stuck_.empty() && node_->HasReady()) Carry(node_->TakeReady());
   if (!stuck_.empty()) Quarantine(std::exchange(stuck_, {}));

@@ -292,6 +292,8 @@ class Group final : public GroupHandle {
 
   // The state is being replaced, and there is none: nothing is applied.
   bool replacing_ = false;
+  // The log's first record is not durable yet: nothing is said or applied.
+  bool beginning_ = false;
   std::vector<Entry> held_;  // committed meanwhile
   size_t held_bytes_ = 0;
   std::unique_ptr<SnapshotReceiver> receiver_;

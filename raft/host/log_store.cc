@@ -336,9 +336,10 @@ void LogStore::Truncate(storage::WalRecord::Mark mark) {
   Enqueue(std::move(item));
 }
 
-void LogStore::Append(storage::WalRecord record) {
+void LogStore::Append(storage::WalRecord record, Durable done) {
   Item item;
   item.record = std::move(record);
+  item.done = std::move(done);
   Enqueue(std::move(item));
 }
 

@@ -105,7 +105,7 @@ struct Stored {
   std::optional<GroupMeta> meta;     // nullopt: absent, or not readable
   bool state = true;                 // StateMachine::HasState
   std::optional<Tombstone> tombstone;
-  bool replacing = false;            // OrderedStore::Replacing
+  bool replacing = false;  // OrderedStore::Replacing
 };
 Recovered Recover(GroupId group, Stored stored, const std::optional<Configuration>& bootstrap);
 
@@ -127,7 +127,7 @@ class LogStore {
   // Nothing is written any more, and no callback runs.
   void End() { *self_ = nullptr; }
   // Appends what Recover asked for.
-  void Append(storage::WalRecord record);
+  void Append(storage::WalRecord record, Durable done);
 
   const storage::WalRecord::Mark& mark() const { return mark_; }
   uint64_t incarnation() const { return incarnation_; }

@@ -107,7 +107,8 @@ std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descr
                            const raft::GroupHandle* handle = FindGroup(group);
                            return handle == nullptr ? Status::Ok() : handle->CheckRoom(growth);
                          },
-                         std::move(told.on_descriptor), &parts_logged_, std::move(told.on_split)},
+                         std::move(told.on_descriptor), &parts_logged_, std::move(told.on_split),
+                         std::move(told.may_begin)},
       options_.shard, descriptor);
 }
 

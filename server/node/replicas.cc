@@ -140,7 +140,8 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
   auto shard = make_shard_(begun ? stored : descriptor,
                            {.on_descriptor = [this] { indexed_ = false, members_changed_ = true; },
                             .on_split = [this, id](const v1::ShardDescriptor& child,
-                                                   bool led) { BeginChild(id, child, led); }});
+                                                   bool led) { BeginChild(id, child, led); },
+                            .may_begin = [this](ShardId child) { return MayBegin(child); }});
   std::optional<raft::Configuration> first;
   if (founding) first = ConfigurationOf(descriptor);
   raft::GroupHandle* group = nullptr;
@@ -154,11 +155,15 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
 
 // ---- splits -------------------------------------------------------------------------------------
 
+bool Replicas::MayBegin(ShardId child) const {
+  return !shards_.contains(child) && !host_.HadReplica(GroupId(child.value()));
+}
+
 // The entry's batch is not in the store yet.
 void Replicas::BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool led) {
   indexed_ = false;
   const ShardId id(child.shard_id());
-  if (shards_.contains(id) || host_.HadReplica(GroupId(id.value()))) {
+  if (!MayBegin(id)) {
     // It came here before its parent was that far, and perhaps it went again.
     PROBE("server: the child of a split was here before");
     return;

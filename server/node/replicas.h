@@ -44,6 +44,7 @@ class Replicas final : public coordinator::ShardDirectory {
   struct Told {
     std::function<void()> on_descriptor;
     std::function<void(const v1::ShardDescriptor& child, bool led)> on_split;
+    std::function<bool(ShardId child)> may_begin;
   };
   using MakeShard = std::function<std::unique_ptr<shard::Shard>(const v1::ShardDescriptor&, Told)>;
   // References outlive this; `host` is destroyed after it.
@@ -97,6 +98,7 @@ class Replicas final : public coordinator::ShardDirectory {
   Status StartShard(const v1::ShardDescriptor& descriptor, bool founding,
                     raft::Host::Past past = raft::Host::Past::kUnknown);
   Status StartChildren();
+  bool MayBegin(ShardId child) const;
   void BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool led);
   void StartChild(const v1::ShardDescriptor& child, bool led);
   Task<void> Campaign(GroupId group);

@@ -8,6 +8,7 @@
 // touches a thing twice keeps track itself.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string_view>
 
@@ -34,6 +35,8 @@ namespace quorate::shard {
 struct ApplyContext {
   Table& table;
   storage::WriteBatch* batch;
+  // Shard::Deps::may_begin; null: every child may.
+  const std::function<bool(ShardId)>* may_begin = nullptr;
 };
 
 Applied ApplyLeaderStart(ApplyContext context, const v1::LeaderStart& command);

@@ -25,7 +25,10 @@ Applied ApplySplit(ApplyContext context, const v1::SplitCommand& command) {
     PROBE("shard: a split met what was prepared on both sides");
     return Refused(Code::kFailedPrecondition, "a prepared transaction lies on both sides");
   }
-  table.Split(at, ShardId(command.child_shard_id()), Timestamp(command.read_high()), context.batch);
+  const ShardId child(command.child_shard_id());
+  const auto* may_begin = context.may_begin;
+  const bool begins = may_begin == nullptr || !*may_begin || (*may_begin)(child);
+  table.Split(at, child, Timestamp(command.read_high()), begins, context.batch);
   return {};
 }
 

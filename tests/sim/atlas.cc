@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include "placement/service.h"
+#include "server/node/member.h"
+#include "shard/shard.h"
+
 namespace quorate::sim {
 
 bool Atlas::Sound(SimNode& node) const {
@@ -20,9 +24,35 @@ std::optional<int> Atlas::damaged() {
   return damaged_;
 }
 
+// Whether a member other than `node` has nothing of a shard yet: one that was just split off, or a
+// copy that is under way. Its majority may need all others.
+bool Atlas::Lacking(SimNode& node) const {
+  const auto has_nothing = [&](SimNode& other, GroupId group) {
+    if (other.index() == node.index() || !other.up()) return false;
+    const server::Member* member = other.node()->member();
+    if (member == nullptr) return false;
+    const auto shard = member->shards().find(ShardId(group.value()));
+    return shard == member->shards().end() || !shard->second->HasState();
+  };
+  for (const auto& some : cluster_.nodes()) {
+    if (!some->up() || some->node()->member() == nullptr) continue;
+    for (const auto& [group, handle] : some->node()->member()->groups()) {
+      if (group == placement::kPlacementGroup) continue;
+      for (const raft::ReplicaId voter : handle->configuration().voters) {
+        for (const auto& other : cluster_.nodes()) {
+          const bool is = other->up() && other->node()->id() == NodeId(voter.value());
+          if (is && has_nothing(*other, group)) return true;
+        }
+      }
+    }
+  }
+  return false;
+}
+
 bool Atlas::MayDamage(SimNode& node) {
   const std::optional<int> now = damaged();
   if (now && *now != node.index()) return false;
+  if (Lacking(node)) return false;
   return std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const auto& other) {
     return other->index() == node.index() || other->quarantined() == 0;
   });

@@ -30,6 +30,7 @@ class Atlas {
 
  private:
   bool Sound(SimNode& node) const;
+  bool Lacking(SimNode& node) const;
 
   Cluster& cluster_;
   std::optional<int> damaged_;
