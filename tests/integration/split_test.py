@@ -49,7 +49,9 @@ def refused(cluster, *words):
 
 def test(cluster, keys):
     first = shards(cluster)[0]["shard_id"]
-    assert "'m'" in say(cluster, "shard", "split", str(first), "--at", "m", "--dry-run").stdout
+    # Placement may just have been elected, and not have heard of the shard.
+    wait_for(cluster, "a split is planned",
+             lambda: "'m'" in say(cluster, "shard", "split", str(first), "--at", "m", "--dry-run").stdout)
     assert len(shards(cluster)) == 1, "nothing is done"
     assert "no shard" in refused(cluster, "77", "--at", "m")
     assert "placement group" in refused(cluster, "1", "--at", "m")
