@@ -46,6 +46,7 @@ void Disk::Append(const std::vector<Entry>& more) {
 }
 
 void Checker::OnSend(const Node& node, const Disk& disk, const Message& message) {
+  Require(message.term > Term(), "{} sent a message of no term", message.from);
   auto vote = [&](ReplicaId candidate) {
     auto [it, added] = votes_.emplace(std::pair(message.from, message.term), candidate);
     Require(it->second == candidate, "{} voted for {} and {} in term {}", message.from, it->second,

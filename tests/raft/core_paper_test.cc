@@ -250,6 +250,19 @@ TEST_F(RaftPaper, PreVoteChangesNothing) {
   EXPECT_EQ(std::get<RequestVote>(asked[0].body).last_log_term, Term(2));
 }
 
+// Receivers refuse a message of term 0, with all that came in one batch with it.
+TEST_F(RaftPaper, WhoHasNoTermYetRefusesAPreVoteInSilence) {
+  Start({}, 0, {});
+  Step(kTwo, 4, RequestVote{.pre_vote = true, .last_log_index = LogIndex(3)});
+  EXPECT_TRUE(Take<RequestVoteResponse>().empty());
+  EXPECT_EQ(writes_, 0);
+  Step(kTwo, 4, RequestVote{.last_log_index = LogIndex(3)});
+  const std::vector<Message> answers = Take<RequestVoteResponse>();
+  ASSERT_EQ(answers.size(), 1u);
+  EXPECT_EQ(answers[0].term, Term(4));
+  EXPECT_FALSE(std::get<RequestVoteResponse>(answers[0].body).granted);
+}
+
 TEST_F(RaftPaper, CandidateVotesForItselfAndStepsUpATerm) {
   Start({}, 3);
   node_->Campaign(now_);

@@ -238,6 +238,9 @@ void SimTransport::Take(const std::string& bytes, Condition condition) {
   raft::PeerParts parts;
   const bool foreign = batch.cluster_id() != cluster_id_ || batch.to_node() != self_.value();
   const raft::BatchCheck check = raft::TakeParts(cluster_id_, self_, &batch, &parts);
+  // What nobody takes deafens its receiver to all that is in one batch with it.
+  CHECK(check != raft::BatchCheck::kMalformed || condition != Condition::kWhole,
+        "a node sent a malformed peer batch");
   if (check != raft::BatchCheck::kOk) return;
   network_.Refused(address_, !foreign, "a batch for another cluster or node");
   if (condition != Condition::kWhole) return;
