@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "placement/schedule/board.h"
 #include "placement/schedule/safety.h"
 #include "placement/schedule/schedulers.h"
@@ -9,6 +11,9 @@ namespace quorate::placement {
 namespace {
 
 constexpr size_t kPassedMax = 10'000;  // shards that are small enough, in one round
+// Beyond so many times split_bytes a shard is divided whoever is behind: it only gets harder to
+// catch up with.
+constexpr uint64_t kWaitsBelow = 4;
 
 Operator SplitOf(const ShardView& shard, std::string at) {
   Operator op;
@@ -18,6 +23,22 @@ Operator SplitOf(const ShardView& shard, std::string at) {
   op.members = MembersOf(shard);
   op.steps.push_back(SplitShard{std::move(at)});
   return op;
+}
+
+// A voter that is behind gets the child's state only after its parent's, and votes for no leader of
+// the child before. Until then the child bears one failure fewer than its parent would, so the
+// split can wait for it; but not for one that is lost.
+const Replica* Awaited(const Board& board, const ShardView& shard) {
+  const Situation& situation = board.situation();
+  if (shard.bytes / kWaitsBelow >= situation.settings.split_bytes) return nullptr;
+  const auto it =
+      std::find_if(shard.voters.begin(), shard.voters.end(), [&](const Replica& voter) {
+        const ClusterView::Node* node = board.view().Find(voter.node);
+        const bool there = node != nullptr && node->view.liveness == Liveness::kUp;
+        return !(there && voter.caught_up) &&
+               !Lost(board.view(), voter.node, situation.settings.down_after, situation.now);
+      });
+  return it == shard.voters.end() ? nullptr : &*it;
 }
 
 }  // namespace
@@ -41,6 +62,12 @@ Proposals Split(const Situation& situation) {
     if (situation.under_way.Avoids(shard.id, NodeId(), situation.now)) continue;
     ++looked;
     if (!board.Approachable(OperatorKind::kSplit, shard)) continue;
+    if (const Replica* behind = Awaited(board, shard)) {
+      board.Want(OperatorKind::kSplit, shard.id,
+                 fmt::format("{} is divided once its replica on node {} has caught up",
+                             NameOf(shard.id), behind->node));
+      continue;
+    }
     Operator op = SplitOf(shard, {});
     op.explanation.why = fmt::format("it has {} MiB, and placement.split_bytes is {} MiB",
                                      shard.bytes >> 20, situation.settings.split_bytes >> 20);

@@ -62,6 +62,33 @@ TEST(ScheduleSplit, DividesWhatIsTooLargeAndNotAtOnceAgain) {
   EXPECT_EQ(table.Ended(OperatorKind::kSplit, Outcome::kDone), 1u);
 }
 
+TEST(ScheduleSplit, WaitsForWhoIsBehindButNotForWhoIsLost) {
+  SmallCluster c(3);
+  OperatorTable table;
+  const auto split = [&] {
+    return Split({c.Now().view, c.settings, c.now, table.effects(), ShardId()});
+  };
+  ShardView large = MakeShard(7, {1, 2, 3});
+  large.bytes = c.settings.split_bytes;
+  large.voters[2].caught_up = false;
+  c.view.Put(large);
+  const Proposals waits = split();
+  EXPECT_THAT(waits.operators, IsEmpty());
+  ASSERT_EQ(waits.wanted.size(), 1u);
+  EXPECT_EQ(waits.wanted[0].why_not, "shard 7 is divided once its replica on node 3 has caught up");
+
+  c.view.Put(DownNode(3, 999));
+  EXPECT_THAT(split().operators, IsEmpty()) << "it may come back at once";
+  c.view.Put(DownNode(3, 900));
+  EXPECT_EQ(split().operators.size(), 1u) << "it is lost";
+
+  c.view.Put(UpNode(3));
+  EXPECT_THAT(split().operators, IsEmpty());
+  large.bytes = 4 * c.settings.split_bytes;
+  c.view.Put(large);
+  EXPECT_EQ(split().operators.size(), 1u) << "it grows faster than anybody catches up";
+}
+
 // ---- repair -------------------------------------------------------------------------------------
 TEST(ScheduleRepair, ReplacesALostReplicaAndSaysWhyAndWhom) {
   SmallCluster c(5);
