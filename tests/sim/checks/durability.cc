@@ -42,7 +42,8 @@ struct Parsed {
   storage::RecordFlags flags;
 };
 
-// The records in bytes that lie at `offset` of a file; none if it is no segment.
+// The records in bytes that lie at `offset` of a file; none if it is no segment. What lies behind
+// a damaged one is found, as it is at a start.
 std::vector<Parsed> Parse(uint64_t offset, std::string_view bytes) {
   std::vector<Parsed> records;
   if (offset == 0 && bytes.size() > storage::kSegmentHeaderBytes) {
@@ -52,7 +53,12 @@ std::vector<Parsed> Parse(uint64_t offset, std::string_view bytes) {
   while (offset >= storage::kSegmentHeaderBytes) {
     GroupId group;
     const std::string_view body = TakeBody(bytes, offset, &group);
-    if (body.empty()) break;
+    if (body.empty()) {
+      if (bytes.size() <= storage::kFrameBytes) break;
+      ++offset;
+      bytes.remove_prefix(1);
+      continue;
+    }
     Parsed parsed;
     if (group != storage::kNoteGroup && storage::DecodeBody(body, &parsed.record, &parsed.flags)) {
       parsed.record.group = group;

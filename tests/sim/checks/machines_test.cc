@@ -122,6 +122,25 @@ TEST_F(DurabilityTest, RecordsAreReadFromWhatTheDiskMadeDurable) {
   EXPECT_EQ(durability_.violations().size(), 1u);
 }
 
+TEST_F(DurabilityTest, RecordsBehindADamagedOneCountAsAStartFindsThem) {
+  const auto record = [](uint64_t offset, uint32_t seq) {
+    std::string out(storage::kFrameBytes, '\0');
+    storage::EncodeBody(
+        {.group = kGroup, .entries = {Entry(2, 1, raft::EntryType::kNormal, OnePhase())}}, {},
+        &out);
+    storage::SealRecord(
+        &out, 0, 99,
+        {.offset = static_cast<uint32_t>(offset), .batch = 8192, .seq = seq, .group = kGroup});
+    return out;
+  };
+  const std::string first = record(8192, 1);
+  const std::string behind = record(8192 + first.size(), 2);
+  durability_.OnDurable("n1", 8192, first);
+  durability_.OnDurable("n2", 8192, std::string(first.size(), '\0') + behind);
+  durability_.OnCommitted(kTxn);
+  EXPECT_THAT(durability_.violations(), IsEmpty());
+}
+
 TEST_F(DurabilityTest, WhatSurvivesUnsyncedIsThereButNoVote) {
   std::string out(storage::kFrameBytes, '\0');
   storage::EncodeBody({.group = kGroup,
