@@ -131,7 +131,8 @@ class Shard final : public raft::StateMachine {
     std::function<void(const v1::ShardDescriptor& child, bool led)> on_split = nullptr;
     // Asked while a split is applied: whether the child's replica begins here with it. Not if it
     // came another way, or came and went: its scalars would be taken for what a later one has.
-    std::function<bool(ShardId child)> may_begin = nullptr;
+    // What else its beginning takes is added to the entry's batch.
+    std::function<bool(ShardId child, storage::WriteBatch* batch)> may_begin = nullptr;
   };
   // `descriptor` is used only if the store holds no state of this shard yet.
   Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);

@@ -315,6 +315,11 @@ void OrderedStore::Apply(GroupId group, uint64_t index, WriteBatch batch) {
   rep_->Changed();
 }
 
+void OrderedStore::Put(WriteBatch batch) {
+  for (WriteBatch::Op& op : batch.ops) rep_->active.Put(std::move(op.key), std::move(op.value));
+  rep_->Changed();
+}
+
 // ---- whole states
 // --------------------------------------------------------------------------------
 

@@ -61,6 +61,9 @@ class OrderedStore final : public KvReader {
   // `index` is never below an earlier one of the group.
   void Apply(GroupId group, uint64_t index, WriteBatch batch);
 
+  // What the node keeps for itself, of no group's state.
+  void Put(WriteBatch batch);
+
   // Groups with an applied index, ascending.
   std::vector<GroupId> Groups() const;
   // The group's applied index, 0 for a group without state.

@@ -79,13 +79,15 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
       quarantine_term_(recovered.initial.hard_state.term) {
   rt_.machines[id_] = &machine_;
   replacing_ = rt_.store.Replacing(id_) != nullptr;
+  // The store may be durable before the log: a state without any log is one that has lost it.
+  beginning_ = (recovered.record && recovered.fresh) || recovered.noted;
   if (recovered.record) {
-    // The store may be durable before the log: a state without any log is one that has lost it.
-    beginning_ = recovered.fresh;
-    log_.Append(std::move(*recovered.record), [this, alive = std::weak_ptr<bool>(alive_)] {
-      if (alive.expired() || !std::exchange(beginning_, false)) return;
-      rt_.MarkDirty(this);
-    });
+    log_.Append(std::move(*recovered.record),
+                [this, alive = std::weak_ptr<bool>(alive_), noted = recovered.noted] {
+                  if (!alive.expired() && beginning_) EndBeginning(noted);
+                });
+  } else if (recovered.noted) {
+    EndBeginning(true);
   }
   lost_state_ = recovered.lost_state;
   rt_.lost_state += lost_state_ ? 1 : 0;
@@ -415,6 +417,20 @@ void Group::Compact() {
 }
 
 // ---- one Ready ---------------------------------------------------------------------------------
+
+// The note says that nothing was promised: it goes before the first promise.
+void Group::EndBeginning(bool noted) {
+  auto end = [this, alive = std::weak_ptr<bool>(alive_)](const Status& flushed) {
+    if (alive.expired() || !flushed.ok()) return;
+    beginning_ = false;
+    rt_.MarkDirty(this);
+  };
+  if (!noted) return end(Status::Ok());
+  storage::WriteBatch batch;
+  batch.Delete(NoteKey(id_));
+  rt_.store.Put(std::move(batch));
+  rt_.store.Flush(std::move(end));
+}
 
 void Group::Process() {
   if (quarantined() || beginning_) return;

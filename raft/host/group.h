@@ -213,6 +213,7 @@ class Group final : public GroupHandle {
   void HeardOfLeader(Instant now);
   void Send(std::vector<Message> messages);
   void Persist(Ready* ready);
+  void EndBeginning(bool noted);
   void Apply(std::vector<Entry> entries);
   // False: the machine is stuck (stuck_).
   bool ApplyOne(const Entry& entry);
@@ -292,7 +293,8 @@ class Group final : public GroupHandle {
 
   // The state is being replaced, and there is none: nothing is applied.
   bool replacing_ = false;
-  // The log's first record is not durable yet: nothing is said or applied.
+  // The log's first record is not durable yet, or the note of it (log_store.h, beginning) is still
+  // there: nothing is said or applied.
   bool beginning_ = false;
   std::vector<Entry> held_;  // committed meanwhile
   size_t held_bytes_ = 0;

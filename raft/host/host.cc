@@ -25,6 +25,7 @@ struct Host::Rep {
         ticker(env, options.tick, [this](Instant now) { Tick(now); }) {
     ReadMetas();
     ReadTombstones();
+    ReadNotes();
     const auto guarded = [alive = runtime.alive](auto action) {
       return [action, alive](auto... args) {
         if (*alive) action(args...);
@@ -102,6 +103,16 @@ struct Host::Rep {
     }
   }
 
+  void ReadNotes() {
+    const auto [from, to] = NoteSpan();
+    const Status status = runtime.store.Scan(from, to, [&](std::string_view key, std::string_view) {
+      GroupId group;
+      if (ParseNoteKey(key, &group)) notes.insert(group);
+      return true;
+    });
+    if (!status.ok()) Fail("store", status);
+  }
+
   // The log of a destroyed replica gives way to the beginning of its successor's.
   void EndLog(GroupId group, Closure done) {
     const Tombstone& tombstone = tombstones.at(group);
@@ -147,6 +158,7 @@ struct Host::Rep {
   std::map<GroupId, std::optional<GroupMeta>> metas;
   std::map<GroupId, std::unique_ptr<Group>> groups;
   std::map<GroupId, Tombstone> tombstones;
+  std::set<GroupId> notes;  // of replicas that begin and were not started yet
   std::set<GroupId> unknown;
   Ticker ticker;
   int ticks_low = 0;
@@ -165,7 +177,7 @@ Host::Host(Env& env, Options options, storage::Wal& wal, storage::OrderedStore& 
 Host::~Host() { rep_->runtime.transport.SetReceiver(nullptr); }
 
 Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
-                                      std::optional<Configuration> bootstrap, Past past) {
+                                      std::optional<Configuration> bootstrap) {
   if (!group) return InvalidArgument("group 0 does not exist");
   if (rep_->groups.contains(group)) {
     return Status(Code::kAlreadyExists, fmt::format("group {} is running", group));
@@ -178,7 +190,8 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   auto meta = rep.metas.extract(group);
   Stored stored;
   if (!wal.empty()) stored.wal = &wal.mapped();
-  stored.lost_records = rep.runtime.wal.lost_records() && past == Past::kUnknown;
+  const bool noted = rep.notes.erase(group) != 0;
+  stored.lost_records = rep.runtime.wal.lost_records() && !noted;
   stored.applied = LogIndex(rep.runtime.store.AppliedIndex(group));
   if (!meta.empty()) stored.meta = std::move(meta.mapped());
   stored.state = machine.HasState();
@@ -187,6 +200,7 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   }
   stored.replacing = rep.runtime.store.Replacing(group) != nullptr;
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
+  recovered.noted = noted;
   recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans()) &&
                          !MUTANT("raft-lost-range-ignored");
   if (recovered.lost_state && recovered.quarantine.empty()) {
@@ -196,6 +210,15 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   auto& slot = rep.groups[group];
   slot = std::make_unique<Group>(rep.runtime, group, machine, std::move(recovered));
   return slot.get();
+}
+
+void Host::NoteBeginning(GroupId group, storage::WriteBatch* batch) {
+  // A log that never lost anything proves it by itself, and one that loses something later could
+  // have lost records of the replica.
+  if (!rep_->runtime.wal.lost_records()) return;
+  PROBE("raft host: a replica begins over a log that lost records");
+  batch->Put(NoteKey(group), std::string());
+  rep_->notes.insert(group);
 }
 
 void Host::SettleDamage() {
@@ -224,6 +247,7 @@ std::unique_ptr<GroupHandle> Host::DestroyReplica(GroupId group, Closure done) {
   rep_->tombstones[group] = remains.tombstone;
   storage::WriteBatch batch;
   batch.Delete(GroupMetaKey(group));
+  batch.Delete(NoteKey(group));
   batch.Put(TombstoneKey(group), remains.tombstone.Encode());
   rep_->runtime.store.Drop(
       group, std::move(remains.spans), std::move(batch),

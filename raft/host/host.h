@@ -143,12 +143,13 @@ class Host : public TransportReceiver {
   // Starts the replica of `group` on this node. If the WAL or the store know it, it goes on from
   // there; else it is created fresh with `bootstrap` as its first configuration (no bootstrap: an
   // empty replica that waits for a leader's snapshot). The machine outlives the group.
-  // kAlreadyExists if it runs. kNeverHere: the caller knows that this node never had a replica of
-  // it, so that nothing that the log lost was one's.
-  enum class Past : uint8_t { kUnknown, kNeverHere };
+  // kAlreadyExists if it runs.
   Result<GroupHandle*> StartGroup(GroupId group, StateMachine& machine,
-                                  std::optional<Configuration> bootstrap,
-                                  Past past = Past::kUnknown);
+                                  std::optional<Configuration> bootstrap);
+  // A replica of a group that was never here begins, soon or at the next start, with a state that
+  // `batch` stores. Adds what proves at the next start that nothing that the log lost was its own
+  // (log_store.h, beginning).
+  void NoteBeginning(GroupId group, storage::WriteBatch* batch);
   // Ends the replica of a running group and destroys what it has here (log_store.h). The caller
   // knows that it is no member any more. At once it takes no part in anything; whoever waits for
   // it is answered. The handle that is returned refuses everything; it, and the machine, live

@@ -14,6 +14,7 @@ namespace {
 constexpr std::string_view kMetaPrefix("\0raft", 5);
 static_assert(kMetaPrefix[0] == storage::kStorageTag);
 constexpr std::string_view kTombstonePrefix("\0tomb", 5);
+constexpr std::string_view kNotePrefix("\0note", 5);
 constexpr size_t kChangesMax = 1024;
 
 std::string KeyUnder(std::string_view prefix, GroupId group) {
@@ -171,6 +172,12 @@ std::string TombstoneKey(GroupId group) { return KeyUnder(kTombstonePrefix, grou
 std::pair<std::string, std::string> TombstoneSpan() { return SpanUnder(kTombstonePrefix); }
 bool ParseTombstoneKey(std::string_view key, GroupId* group) {
   return ParseUnder(kTombstonePrefix, key, group);
+}
+
+std::string NoteKey(GroupId group) { return KeyUnder(kNotePrefix, group); }
+std::pair<std::string, std::string> NoteSpan() { return SpanUnder(kNotePrefix); }
+bool ParseNoteKey(std::string_view key, GroupId* group) {
+  return ParseUnder(kNotePrefix, key, group);
 }
 
 std::string Tombstone::Encode() const {

@@ -24,6 +24,10 @@
 //                 nothing happened. Behind it: what the WAL still has of the tombstone's
 //                 incarnation is void, and the store goes on by itself. Either the store's or the
 //                 WAL's word is enough to know of it if the other one is lost.
+//   beginning     with a state that comes of another group's (a split): the state, and where this
+//                 log has lost records a *note* (NoteKey), in one batch -> flush -> first record ->
+//                 the note goes, flushed -> the replica takes part. While the note is there, no
+//                 record of the group in the log means that there never was one, whatever was lost.
 //   mark > state  Cannot be by the above: the store lost data. The replica is quarantined.
 #pragma once
 
@@ -81,6 +85,11 @@ std::string TombstoneKey(GroupId group);
 std::pair<std::string, std::string> TombstoneSpan();
 bool ParseTombstoneKey(std::string_view key, GroupId* group);
 
+// The store key of the note that a replica begins (above); its value is empty.
+std::string NoteKey(GroupId group);
+std::pair<std::string, std::string> NoteSpan();
+bool ParseNoteKey(std::string_view key, GroupId* group);
+
 // The first entry of every group that is created with members: the same on each of them.
 Entry BootstrapEntry(const Configuration& configuration);
 
@@ -95,6 +104,7 @@ struct Recovered {
   // Not empty: why this replica must not vote or acknowledge before it has a leader's snapshot.
   std::string quarantine;
   bool lost_state = false;  // a part of its state was in a damaged page of the store
+  bool noted = false;       // that it begins, in the store
 };
 
 // What the three say of a group when the node starts.

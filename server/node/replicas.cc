@@ -127,8 +127,7 @@ Status Replicas::StartChildren() {
   return Status::Ok();
 }
 
-Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding,
-                            raft::Host::Past past) {
+Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding) {
   const ShardId id(descriptor.shard_id());
   if (shards_.contains(id)) return Status::Ok();
   const GroupId group_id(id.value());
@@ -141,11 +140,16 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
                            {.on_descriptor = [this] { indexed_ = false, members_changed_ = true; },
                             .on_split = [this, id](const v1::ShardDescriptor& child,
                                                    bool led) { BeginChild(id, child, led); },
-                            .may_begin = [this](ShardId child) { return MayBegin(child); }});
+                            .may_begin =
+                                [this](ShardId child, storage::WriteBatch* batch) {
+                                  if (!MayBegin(child)) return false;
+                                  host_.NoteBeginning(GroupId(child.value()), batch);
+                                  return true;
+                                }});
   std::optional<raft::Configuration> first;
   if (founding) first = ConfigurationOf(descriptor);
   raft::GroupHandle* group = nullptr;
-  ASSIGN_OR_RETURN(group, host_.StartGroup(group_id, *shard, std::move(first), past));
+  ASSIGN_OR_RETURN(group, host_.StartGroup(group_id, *shard, std::move(first)));
   shard->Attach(group);
   groups_[group_id] = group;
   shards_[id] = std::move(shard);
@@ -188,9 +192,7 @@ void Replicas::BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool
 void Replicas::StartChild(const v1::ShardDescriptor& child, bool led) {
   const GroupId group(child.shard_id());
   children_.erase(ShardId(group.value()));
-  // Its id is new, and the split was applied since this start: no log that was damaged before had
-  // anything of it.
-  const Status started = StartShard(child, true, raft::Host::Past::kNeverHere);
+  const Status started = StartShard(child, true);
   if (!started.ok()) {
     env_.log.Error("node: no replica of shard {}: {}", group, started.ToString());
     return;

@@ -44,7 +44,7 @@ class Replicas final : public coordinator::ShardDirectory {
   struct Told {
     std::function<void()> on_descriptor;
     std::function<void(const v1::ShardDescriptor& child, bool led)> on_split;
-    std::function<bool(ShardId child)> may_begin;
+    std::function<bool(ShardId child, storage::WriteBatch* batch)> may_begin;
   };
   using MakeShard = std::function<std::unique_ptr<shard::Shard>(const v1::ShardDescriptor&, Told)>;
   // References outlive this; `host` is destroyed after it.
@@ -95,8 +95,7 @@ class Replicas final : public coordinator::ShardDirectory {
 
   Status StartPlacement(const v1::BootstrapRequest* bootstrap);
   // `founding`: with these members and the state that goes with them.
-  Status StartShard(const v1::ShardDescriptor& descriptor, bool founding,
-                    raft::Host::Past past = raft::Host::Past::kUnknown);
+  Status StartShard(const v1::ShardDescriptor& descriptor, bool founding);
   Status StartChildren();
   bool MayBegin(ShardId child) const;
   void BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool led);

@@ -36,7 +36,7 @@ struct ApplyContext {
   Table& table;
   storage::WriteBatch* batch;
   // Shard::Deps::may_begin; null: every child may.
-  const std::function<bool(ShardId)>* may_begin = nullptr;
+  const std::function<bool(ShardId, storage::WriteBatch*)>* may_begin = nullptr;
 };
 
 Applied ApplyLeaderStart(ApplyContext context, const v1::LeaderStart& command);

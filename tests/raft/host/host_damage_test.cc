@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/crc32c.h"
+#include "raft/host/log_store.h"
 #include "raft/host/snapshot_stream.h"
 #include "tests/raft/host/cluster_calls.h"
 
@@ -46,6 +47,38 @@ TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
   cluster.Start(leader);
   Write(&cluster, 1, "end");
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+}
+
+// The child of a split whose node fails between the flush of its state and its first record.
+TEST(HostDamage, ANotedBeginningNeedsNoRecordInALogThatLostSome) {
+  MiniCluster cluster({});
+  const int victim = Other(cluster.WaitForLeader());
+  Write(&cluster, 60, "k", 500);
+  cluster.Crash(victim, Loss::kProcess);
+  DamageLog(&cluster, victim);
+  cluster.Start(victim);
+  ASSERT_TRUE(cluster.wal(victim).lost_records());
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+  const GroupId noted(3);
+  storage::WriteBatch batch;
+  cluster.host(victim).NoteBeginning(noted, &batch);
+  cluster.store(victim).Put(std::move(batch));
+  cluster.store(victim).Flush([](const Status&) {});
+  cluster.RunFor(1s);
+  cluster.Crash(victim, Loss::kPower);
+  cluster.Start(victim);
+  const int64_t others = Quarantined(&cluster, victim);
+  cluster.StartReplica(victim, noted);
+  EXPECT_EQ(Quarantined(&cluster, victim), others) << "it was never here";
+  cluster.StartReplica(victim, GroupId(2));
+  EXPECT_EQ(Quarantined(&cluster, victim), others + 1) << "it may have voted";
+  // It says nothing before the note is gone for good: from then on it may have voted, too.
+  cluster.RunFor(1s);
+  cluster.Crash(victim, Loss::kPower);
+  cluster.Start(victim);
+  EXPECT_EQ(*cluster.store(victim).Get(NoteKey(noted)), std::nullopt);
+  cluster.StartReplica(victim, noted);
+  EXPECT_EQ(Quarantined(&cluster, victim), others) << "its first record is in the log";
 }
 
 TEST(HostDamage, OnlyReplicasWithKeysInALostRangeAreFetchedAgain) {
