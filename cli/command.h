@@ -114,6 +114,7 @@ void RegisterNode(CLI::App& app, Context& context);
 void RegisterInit(CLI::App& app, Context& context);
 void RegisterDev(CLI::App& app, Context& context);
 void RegisterDoctor(CLI::App& app, Context& context);
+void RegisterRecover(CLI::App& app, Context& context);
 void RegisterGetPut(CLI::App& app, Context& context);
 void RegisterScan(CLI::App& app, Context& context);
 void RegisterTxn(CLI::App& app, Context& context);

@@ -50,6 +50,7 @@ int Run(std::vector<std::string> words) {
   RegisterTop(app, context);
   RegisterPlacement(app, context);
   RegisterDoctor(app, context);
+  RegisterRecover(app, context);
   RegisterBench(app, context);
   RegisterDemo(app, context);
   if (!words.empty()) {

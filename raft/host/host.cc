@@ -113,6 +113,21 @@ struct Host::Rep {
     if (!status.ok()) Fail("store", status);
   }
 
+  // What is known of a group that was not started yet; it is not known a second time.
+  Stored TakeStored(GroupId group, storage::WalGroup* wal) {
+    Stored stored;
+    stored.wal = wal;
+    stored.lost_records = runtime.wal.lost_records();
+    stored.noted = notes.erase(group) != 0;
+    stored.applied = LogIndex(runtime.store.AppliedIndex(group));
+    if (auto meta = metas.extract(group); !meta.empty()) stored.meta = std::move(meta.mapped());
+    if (const auto it = tombstones.find(group); it != tombstones.end()) {
+      stored.tombstone = it->second;
+    }
+    stored.replacing = runtime.store.Replacing(group) != nullptr;
+    return stored;
+  }
+
   // The log of a destroyed replica gives way to the beginning of its successor's.
   void EndLog(GroupId group, Closure done) {
     const Tombstone& tombstone = tombstones.at(group);
@@ -187,20 +202,9 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   }
   Rep& rep = *rep_;
   auto wal = rep.wal_groups.extract(group);
-  auto meta = rep.metas.extract(group);
-  Stored stored;
-  if (!wal.empty()) stored.wal = &wal.mapped();
-  const bool noted = rep.notes.erase(group) != 0;
-  stored.lost_records = rep.runtime.wal.lost_records() && !noted;
-  stored.applied = LogIndex(rep.runtime.store.AppliedIndex(group));
-  if (!meta.empty()) stored.meta = std::move(meta.mapped());
+  Stored stored = rep.TakeStored(group, wal.empty() ? nullptr : &wal.mapped());
   stored.state = machine.HasState();
-  if (const auto tombstone = rep.tombstones.find(group); tombstone != rep.tombstones.end()) {
-    stored.tombstone = tombstone->second;
-  }
-  stored.replacing = rep.runtime.store.Replacing(group) != nullptr;
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
-  recovered.noted = noted;
   recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans()) &&
                          !MUTANT("raft-lost-range-ignored");
   if (recovered.lost_state && recovered.quarantine.empty()) {
@@ -210,6 +214,16 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   auto& slot = rep.groups[group];
   slot = std::make_unique<Group>(rep.runtime, group, machine, std::move(recovered));
   return slot.get();
+}
+
+std::vector<Survivor> Host::Survivors(const std::set<NodeId>& lost) {
+  std::vector<Survivor> survivors;
+  for (const GroupId group : StoredGroups()) {
+    auto wal = rep_->wal_groups.extract(group);
+    Stored stored = rep_->TakeStored(group, wal.empty() ? nullptr : &wal.mapped());
+    survivors.push_back(GoOnAlone(group, std::move(stored), rep_->runtime.options.self, lost));
+  }
+  return survivors;
 }
 
 void Host::NoteBeginning(GroupId group, storage::WriteBatch* batch) {

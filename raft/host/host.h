@@ -24,13 +24,16 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "base/env.h"
 #include "base/limits.h"
 #include "base/task.h"
 #include "raft/core/node.h"
 #include "raft/host/state_machine.h"
+#include "raft/host/survivor.h"
 #include "raft/host/transport.h"
 #include "storage/ordered_store.h"
 #include "storage/wal.h"
@@ -161,6 +164,10 @@ class Host : public TransportReceiver {
   // Groups that are not here and of which messages came since the last call: this node may have
   // become a member. A bounded number of them.
   std::vector<GroupId> TakeUnknownGroups();
+
+  // Offline, instead of starting anything, and once: what becomes of each replica here when the
+  // nodes in `lost` are lost for good (survivor.h). Changes nothing.
+  std::vector<Survivor> Survivors(const std::set<NodeId>& lost);
 
   // Every group that may be in the store was started: what it lost (KvStore::Damaged) concerns
   // those in quarantine for it, and can be forgotten once the last of them is out.

@@ -256,7 +256,8 @@ Recovered Recover(GroupId group, Stored stored, const std::optional<Configuratio
   if (stored.tombstone) out.incarnation = stored.tombstone->incarnation + 1;
   // Behind a destruction there was no state, so nothing was voted or acknowledged that the log
   // could have lost.
-  const bool never_was = stored.tombstone || !stored.lost_records;
+  const bool never_was = stored.tombstone || stored.noted || !stored.lost_records;
+  out.noted = stored.noted;
   if (wal == nullptr && !applied && !stored.meta && never_was) {
     StartFresh(group, bootstrap, stored.tombstone, &out);
     return out;

@@ -116,6 +116,7 @@ struct Stored {
   bool state = true;                 // StateMachine::HasState
   std::optional<Tombstone> tombstone;
   bool replacing = false;  // OrderedStore::Replacing
+  bool noted = false;      // its beginning (above)
 };
 Recovered Recover(GroupId group, Stored stored, const std::optional<Configuration>& bootstrap);
 
