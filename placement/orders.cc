@@ -58,6 +58,9 @@ ShardView ViewOf(const v1::ShardReport& report) {
   view.epoch = {shard.version(), shard.membership_version()};
   view.leader = NodeId(report.leader_node_id());
   view.bytes = report.bytes();
+  view.requests_per_second = report.requests_per_second();
+  view.load_middle = report.load_middle();
+  view.busiest_key_percent = report.busiest_key_percent();
   for (const v1::Replica& replica : shard.replicas()) {
     const auto& up = report.caught_up();
     const Replica out{NodeId(replica.node_id()),

@@ -127,6 +127,7 @@ void Leadership::OnSplit(const Table& table) {
     for (const Owner& owner : gone) Release(owner);
   }
   meter.Reset();
+  load.Reset(env_.Now());
   // Whoever waits for keys of the child looks again, and finds that they are elsewhere.
   (void)locks_.TakeWoken();
   for (const auto& [id, waiter] : waiters_) waiter.Set(true);

@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "base/task.h"
 #include "raft/core/types.h"
+#include "shard/load_meter.h"
 #include "shard/lock_table.h"
 #include "shard/size_meter.h"
 #include "shard/table.h"
@@ -26,7 +27,10 @@ struct Applied;
 class Leadership {
  public:
   Leadership(Env& env, raft::Term term)
-      : env_(env), term_(term), locks_(env.random.Fork("locks")) {}
+      : load(env.Now(), env.random.Fork("load")),
+        env_(env),
+        term_(term),
+        locks_(env.random.Fork("locks")) {}
 
   raft::Term term() const { return term_; }
   bool active() const { return active_; }
@@ -63,6 +67,7 @@ class Leadership {
   bool horizon_running = false;
   bool meter_running = false;
   SizeMeter meter;
+  LoadMeter load;
   size_t pushes = 0;
 
  private:

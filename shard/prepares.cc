@@ -142,6 +142,7 @@ Task<AnchorEvaluation> Shard::Rep::Evaluate(v1::PrepareRequest unjudged, Prepare
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return RefusedWith(serving.status());
   const std::shared_ptr<Leadership>& under = *serving;
+  under->load.Count(Now(), ask.marker_key);
   const Timestamp named = std::max({ask.start_ts, ask.min_ts, EarliestFor(ask.name)});
   // Earlier clients begin at a commit_ts that they were told, which is below a slot by then. One
   // above all slots would leave those who come next no sub bits.

@@ -59,6 +59,11 @@ Task<Status> Shard::Rep::Read(Judged<v1::ReadRequest> request, Instant deadline,
   }
   reads.Add();
   ++served.reads;
+  if (!ask.keys.empty()) {
+    under->load.Count(Now(), ask.keys.front());
+  } else if (!ask.scans.empty()) {
+    under->load.Count(Now(), ask.scans.front().span.from);
+  }
   // After reading: a pause between check and read must not matter.
   co_return co_await ConfirmLeadership(under, deadline);
 }
@@ -130,6 +135,7 @@ Task<Status> Shard::Rep::Lock(Judged<v1::LockRequest> request, Instant deadline)
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
   const std::shared_ptr<Leadership>& under = *serving;
+  if (request->keys_size() > 0) under->load.Count(Now(), request->keys(0));
   const bool lost = request->idle() && !MayStayIdle(under->locks(), txn_id, *request, Now());
   if (request->release() || lost) {
     under->locks().ReleaseAdvisory(txn_id);

@@ -71,6 +71,14 @@ Shard::InMemory Shard::in_memory() const {
 }
 Shard::Served Shard::served() const { return rep_->served; }
 uint64_t Shard::bytes() const { return serving() ? rep_->lead->meter.bytes() : 0; }
+Shard::Load Shard::load() const {
+  if (!serving()) return {};
+  LoadMeter& meter = rep_->lead->load;
+  const uint64_t per_second = meter.PerSecond(rep_->Now());
+  if (per_second == 0) return {};
+  LoadMeter::Spread spread = meter.Look();
+  return {per_second, std::move(spread.middle), spread.busiest_percent};
+}
 uint64_t Shard::StateDigest() const { return DigestOf(rep_->table); }
 
 // ---- leadership -------------------------------------------------------------------------------

@@ -165,6 +165,13 @@ class Shard final : public raft::StateMachine {
   Served served() const;
   // Of keys and values, versions included, as this leader has measured it; 0: it has not.
   uint64_t bytes() const;
+  // What this leader serves, of the last minute; zeros: it cannot tell yet.
+  struct Load {
+    uint64_t requests_per_second = 0;
+    std::optional<std::string> middle;  // a key with about half of them on either side, if any
+    uint32_t busiest_percent = 0;       // of them, for the busiest key
+  };
+  Load load() const;
 
   // ---- readers (section 3) --------------------------------------------------------------------
   Task<v1::ReadResponse> Read(v1::ReadRequest request, Instant deadline);

@@ -77,6 +77,8 @@ struct ShardView {
   uint32_t replication_factor = 0;  // 0: that of the settings
   uint64_t bytes = 0;
   uint64_t requests_per_second = 0;  // averaged over a minute or more; 0: unknown
+  std::string load_middle;           // a key with about half of them on either side; empty: none
+  uint32_t busiest_key_percent = 0;  // of them, for one key
 
   const Replica* Voter(NodeId node) const;
   const Replica* Learner(NodeId node) const;

@@ -56,7 +56,9 @@ Proposals Rules(const Situation& situation);
 // Draining nodes lose their leaders first, then their replicas.
 Proposals Drain(const Situation& situation);
 // Shards that are larger than split_bytes, by what their leaders measured, are divided in the
-// middle of their bytes. Not while a voter that is not lost is behind, unless they are much larger.
+// middle of their bytes; those that serve more than split_requests, and more than half of what the
+// mean node does, in the middle of their requests. Not while a voter that is not lost is behind,
+// unless they are much larger.
 Proposals Split(const Situation& situation);
 // By number, then by bytes, in proportion to the nodes' disks. A move is made only if it makes the
 // fuller of both nodes no emptier than the other: the sum of squares falls with each, so moves end.

@@ -58,6 +58,8 @@ constexpr Row kRows[] = {
      "how many replicas a node copies to itself, and how many to others, at once"},
     {"placement.split_bytes", Unit::kBytes, kMiB, 16 * kGiB, COUNT(split_bytes),
      "how large a shard grows before it is split"},
+    {"placement.split_requests", Unit::kCount, 1, 1'000'000'000, COUNT(split_requests),
+     "how many requests a second a shard serves before it is split, if it is much for one node"},
     {"placement.step_timeout", Unit::kDuration, 5 * kSecond, kHour, TIME(step_timeout),
      "how long a step other than catching up may take before its operator ends"},
 };

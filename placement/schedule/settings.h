@@ -28,6 +28,7 @@ struct Settings {
   uint32_t replication_factor = 3;
   Duration down_after = std::chrono::seconds(60);
   uint64_t split_bytes = 96 << 20;
+  uint64_t split_requests = 2000;  // per second
   uint32_t operators = 2048;                            // under way at once, in all
   uint32_t operators_per_node = 32;                     // that a node has a part in
   uint32_t snapshots_per_node = 4;                      // that a node receives, and that it sends

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "placement/schedule/board.h"
 #include "placement/schedule/safety.h"
@@ -31,14 +32,45 @@ Operator SplitOf(const ShardView& shard, std::string at) {
 const Replica* Awaited(const Board& board, const ShardView& shard) {
   const Situation& situation = board.situation();
   if (shard.bytes / kWaitsBelow >= situation.settings.split_bytes) return nullptr;
-  const auto it =
-      std::find_if(shard.voters.begin(), shard.voters.end(), [&](const Replica& voter) {
-        const ClusterView::Node* node = board.view().Find(voter.node);
-        const bool there = node != nullptr && node->view.liveness == Liveness::kUp;
-        return !(there && voter.caught_up) &&
-               !Lost(board.view(), voter.node, situation.settings.down_after, situation.now);
-      });
+  const auto it = std::find_if(shard.voters.begin(), shard.voters.end(), [&](const Replica& voter) {
+    const ClusterView::Node* node = board.view().Find(voter.node);
+    const bool there = node != nullptr && node->view.liveness == Liveness::kUp;
+    return !(there && voter.caught_up) &&
+           !Lost(board.view(), voter.node, situation.settings.down_after, situation.now);
+  });
   return it == shard.voters.end() ? nullptr : &*it;
+}
+
+// Many requests, and so many of what one node should serve that leaderships alone cannot even them
+// out. A split halves both, so this ends.
+bool TooBusy(const Board& board, const ShardView& shard) {
+  const auto requests = static_cast<double>(shard.requests_per_second);
+  return shard.requests_per_second >= board.settings().split_requests &&
+         requests > board.mean().requests / 2;
+}
+
+std::optional<Operator> SplitFor(Board* board, const ShardView& shard) {
+  const Settings& settings = board->settings();
+  if (shard.bytes >= settings.split_bytes) {
+    Operator op = SplitOf(shard, {});
+    op.explanation.why = fmt::format("it has {} MiB, and placement.split_bytes is {} MiB",
+                                     shard.bytes >> 20, settings.split_bytes >> 20);
+    return op;
+  }
+  if (shard.load_middle.empty()) {
+    board->Want(
+        OperatorKind::kSplit, shard.id,
+        fmt::format("{} serves {} requests/s, {}% of them for one key: dividing it would "
+                    "not help",
+                    NameOf(shard.id), shard.requests_per_second, shard.busiest_key_percent));
+    return std::nullopt;
+  }
+  Operator op = SplitOf(shard, shard.load_middle);
+  op.explanation.why = fmt::format(
+      "it serves {} requests/s, and placement.split_requests is {}; of all shards a "
+      "node leads {:.0f}",
+      shard.requests_per_second, settings.split_requests, board->mean().requests);
+  return op;
 }
 
 }  // namespace
@@ -58,7 +90,7 @@ Proposals Split(const Situation& situation) {
     const ShardView& shard = it->second;
     reached = shard.id;
     ++passed;
-    if (shard.bytes < situation.settings.split_bytes) continue;
+    if (shard.bytes < situation.settings.split_bytes && !TooBusy(board, shard)) continue;
     if (situation.under_way.Avoids(shard.id, NodeId(), situation.now)) continue;
     ++looked;
     if (!board.Approachable(OperatorKind::kSplit, shard)) continue;
@@ -68,10 +100,7 @@ Proposals Split(const Situation& situation) {
                              NameOf(shard.id), behind->node));
       continue;
     }
-    Operator op = SplitOf(shard, {});
-    op.explanation.why = fmt::format("it has {} MiB, and placement.split_bytes is {} MiB",
-                                     shard.bytes >> 20, situation.settings.split_bytes >> 20);
-    board.Propose(shard, std::move(op));
+    if (auto op = SplitFor(&board, shard)) board.Propose(shard, *std::move(op));
   }
   return board.Take(reached, false);
 }

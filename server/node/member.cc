@@ -162,6 +162,10 @@ void Member::FillReport(const shard::Shard& shard, v1::ShardReport* report) cons
   report->set_term(shard.serving_term().value());
   report->add_caught_up(self_.value());
   report->set_bytes(shard.bytes());
+  const shard::Shard::Load load = shard.load();
+  report->set_requests_per_second(load.requests_per_second);
+  if (load.middle) report->set_load_middle(*load.middle);
+  report->set_busiest_key_percent(load.busiest_percent);
   const raft::GroupHandle* group = FindGroup(GroupId(shard.id().value()));
   if (group == nullptr) return;
   for (const raft::ProgressView& peer : group->progress()) {

@@ -109,10 +109,32 @@ def test(cluster, keys):
     return 0
 
 
+def busy(cluster):
+    """A shard that serves too much for one node is divided among its keys, and one busy key is only told of."""
+    def bench(keys, seconds):
+        done = say(cluster, "bench", "--workload", "get", "--keys", str(keys), "-c", "8", "--seconds", str(seconds))
+        assert done.returncode == harness.DONE, done.stderr
+
+    def operators():
+        return say(cluster, "operators").stdout
+
+    for setting in ("split_bytes", "16GiB"), ("split_requests", "200"):
+        assert say(cluster, "settings", "set", f"placement.{setting[0]}", setting[1]).returncode == harness.DONE
+    # Two keys are parted, and then nothing helps.
+    bench(2, 40)
+    wait_for(cluster, "the busy keys are told of", lambda: "100% of them for one key" in operators())
+    assert len(shards(cluster)) == 2, shards(cluster)
+    bench(1000, 20)
+    wait_for(cluster, "the busy shard is split", lambda: len(shards(cluster)) > 2)
+    print(f"{len(shards(cluster))} shards of the busy one")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--keys", type=int, default=200)
     args = parser.parse_args()
+    with harness.Cluster(shards=1) as cluster:
+        busy(cluster)
     with harness.Cluster(shards=1) as cluster:
         return test(cluster, args.keys)
 

@@ -388,14 +388,21 @@ constexpr char kAllSchedulers[] = "repair,rules,drain,split,balance-replicas,bal
 Status Cluster::Direct(Instant deadline) {
   auto admin = MakeClient("director");
   admin->channel().SetClusterId(nodes_[0]->node()->cluster_id());
-  bool finished = false;
-  const std::string name = options_.moves ? "placement.down_after" : "placement.pause";
-  const std::string value =
-      options_.moves ? fmt::format("{}ms", ToMillis(options_.down_after)) : kAllSchedulers;
-  admin->scope().Spawn(
-      ChangeSetting(&admin->channel(), &admin->process(), addresses(), name, value, &finished));
-  world_.RunUntil(deadline, [&] { return finished; });
-  return finished ? Status::Ok() : DeadlineExceeded("no setting was taken");
+  std::map<std::string, std::string> settings;
+  if (options_.moves) {
+    settings["placement.down_after"] = fmt::format("{}ms", ToMillis(options_.down_after));
+    settings["placement.split_requests"] = fmt::format("{}", options_.split_requests);
+  } else {
+    settings["placement.pause"] = kAllSchedulers;
+  }
+  for (const auto& [name, value] : settings) {
+    bool finished = false;
+    admin->scope().Spawn(
+        ChangeSetting(&admin->channel(), &admin->process(), addresses(), name, value, &finished));
+    world_.RunUntil(deadline, [&] { return finished; });
+    if (!finished) return DeadlineExceeded(name + " was not taken");
+  }
+  return Status::Ok();
 }
 
 Status Cluster::Bootstrap(Duration timeout) {

@@ -28,6 +28,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("drift_max", o.drift_max);
   visit("moves", o.moves);
   visit("down_after", o.down_after);
+  visit("split_requests", o.split_requests);
   visit("txn_lifetime", o.txn_lifetime);
   visit("name_retention", o.name_retention);
   visit("push_after", o.push_after);
@@ -100,6 +101,8 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   if (o.moves) o.down_after = std::chrono::seconds(random.Between(6, 30));
   Random parts = Random(seed).Fork("parts");
   if (parts.Chance(0.3)) o.part_bytes_max = parts.Chance(0.5) ? 1 : 24;
+  Random load = Random(seed).Fork("load");
+  if (o.moves && load.Chance(0.4)) o.split_requests = static_cast<uint64_t>(load.Between(2, 10));
   return o;
 }
 

@@ -454,7 +454,8 @@ void Model::Carry(const Order& order) {
     const auto it = table.under_way().find(order.shard);
     if (it != table.under_way().end() && it->second.op.steps.size() == 1) ++counts.transfers;
   } else if (std::holds_alternative<SplitShard>(order.step)) {
-    if (shard.bytes < settings.split_bytes) Broken(shard, "a split of a small shard");
+    const bool busy = shard.requests_per_second >= settings.split_requests;
+    if (shard.bytes < settings.split_bytes && !busy) Broken(shard, "a split of a small shard");
     ++shard.epoch.version;
     shard.bytes /= 2;
     shard.requests_per_second /= 2;

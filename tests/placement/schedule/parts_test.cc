@@ -18,7 +18,8 @@ TEST(ScheduleSettings, AreSetAndToldAsTextThatCanBeSetAgain) {
       {"placement.learner_timeout", "2h"},   {"placement.operators", "17"},
       {"placement.operators_per_node", "3"}, {"placement.pause", "drain,balance-leaders"},
       {"placement.replication_factor", "5"}, {"placement.snapshots_per_node", "2"},
-      {"placement.split_bytes", "1GiB"},     {"placement.step_timeout", "5min"},
+      {"placement.split_bytes", "1GiB"},     {"placement.split_requests", "9"},
+      {"placement.step_timeout", "5min"},
   };
   Settings settings;
   ASSERT_EQ(Describe(settings).size(), std::size(all));
