@@ -5,10 +5,12 @@
     tests/tidy/references.py --self-test      shows that each rule can fail
 
     RC12, ST4, DX1 ..   an incident: a line of docs/incidents.md
-    A1, T2, S1 ..       an invariant of docs/transactions.md (in histories T1 is a transaction, as Elle writes it)
+    A1, T2, S1 ..       an invariant of docs/transactions.md (in histories T1 is a transaction, as Elle writes it; docs/edges.md
+                        has codes of its own)
     section 4           a numbered heading of docs/transactions.md
     shard/shard.h, `tests/run`, rc05_*     a file, from the root, from tests/, or from where it is named
     first line of a file, if it names a file: that file
+    in docs/edges.md and docs/incidents.md, `Suite.Name`, `file_test::test_name` and `bit-rot`: a test, a fault or mutant
     docs/decisions/0012    one record: no two carry a number
 """
 import fnmatch
@@ -25,6 +27,9 @@ ENDINGS = r"(?:h|cc|md|py|proto|cmake|sim)"
 PATH = re.compile(r"(?<![\w/.<:$-])((?:[\w.-]+/)*[\w.*-]*[\w*](?:\.\{[\w,]+\}|\." + ENDINGS + r"\b))(?![\w/])")
 FOLDERED = re.compile(r"(?<![\w/.<:$~-])((?:base|cli|client|coordinator|deploy|docs|placement|proto|raft|server|shard|"
                       r"storage|tests|txn)/[\w./*-]*[\w*/])(?![\w(:])")
+# Pages that say which test, fault, mutant or workload holds what.
+HELD_BY = ("docs/edges.md", "docs/incidents.md")
+TEST = re.compile(r"`([A-Z]\w+\.[A-Z*][\w*]*|\w+_test::test_\w+|[a-z]+(?:-[a-z]+)+(?:-\*)?)`")
 MADE = re.compile(r"^(build|proto/generated|/)|\.pb\.h$|\.grpc\.pb\.cc$")  # by a build, or outside
 # Names for the sake of an example.
 EXAMPLES = {"s.sim", "proto/client.proto"}
@@ -92,6 +97,20 @@ class Names:
         return "/" not in name and name in self.bases
 
 
+def tests_of(files, read):
+    """What TEST can name: tests of GoogleTest and of tests/integration, and every string of tests/sim."""
+    for path in files:
+        if path.startswith("tests/") and path.endswith("_test.cc"):
+            for suite, name in re.findall(r"^TEST(?:_\w)?\((\w+),\s*(\w+)\)", read(path), re.M):
+                yield f"{suite}.{name}"
+        elif path.startswith("tests/integration/") and path.endswith("_test.py"):
+            base = os.path.basename(path)[:-len(".py")]
+            for name in re.findall(r"^\s+def (test_\w+)\(", read(path), re.M):
+                yield f"{base}::{name}"
+        elif path.startswith("tests/sim/") and path.endswith(".cc"):
+            yield from re.findall(r'"([a-z-]+)"', read(path))
+
+
 def check(root):
     files = rules.tracked(root)
     names = Names(root, files)
@@ -101,6 +120,7 @@ def check(root):
     transactions = read("docs/transactions.md") if "docs/transactions.md" in names.files else ""
     invariants = set(re.findall(r"\*\*([A-Z]\d)\b", transactions)) | set(re.findall(r"^\| \**([A-Z]\d)\b", transactions, re.M))
     sections = set(re.findall(r"^#+ (\d+)\. ", transactions, re.M))
+    held_by = set(tests_of(files, read))
     breaches = []
     decisions = {}
     for path in files:
@@ -125,13 +145,16 @@ def check(root):
             for code in INCIDENT.findall(line):
                 if code not in incidents:
                     breaches.append(f"{where}: no incident {code} in docs/incidents.md")
-            if not path.startswith("tests/history/") and path != "docs/testing.md":
+            if not path.startswith("tests/history/") and path not in ("docs/testing.md", "docs/edges.md"):
                 for code in INVARIANT.findall(line):
                     if code not in invariants:
                         breaches.append(f"{where}: no invariant {code} in docs/transactions.md")
             for section in SECTION.findall(line):
                 if section not in sections:
                     breaches.append(f"{where}: no section {section} in docs/transactions.md")
+            for name in TEST.findall(line) if path in HELD_BY else ():
+                if not fnmatch.filter(held_by, name):
+                    breaches.append(f"{where}: no test, fault or mutant {name}")
             for pattern in (PATH, FOLDERED):
                 for match in pattern.finditer(line):
                     for name in spread(match[1]):
@@ -149,6 +172,7 @@ SELF_TEST = {
     "f.py": ('"""Reads missing.md."""\n', "no file missing.md"),
     "base/g.h": ("// base/c.h: a header.\n", "calls itself base/c.h"),
     "base/c.h": ("// See d.cc.\n", "no file d.cc"),
+    "docs/edges.md": ("| D1 | x | `Suite.Name`, but not `Suite.Other` |\n", "no test, fault or mutant Suite.Other"),
     "docs/decisions/0001-twice.md": ("# 0001: the same number\n", "is decision 0001, too"),
     "docs/decisions/0002-other.md": ("# 0003: another number\n", "is not headed 0002"),
 }
@@ -156,6 +180,7 @@ SELF_TEST = {
 
 FINE = {"docs/incidents.md": "| RC1 | x | `docs/transactions.md` |\n",
         "docs/transactions.md": "## 1. One\n**T1** holds. See RC1, section 1.\n",
+        "tests/a_test.cc": "TEST(Suite, Name) {}\n",
         "docs/decisions/0001-one.md": "# 0001: one\n"}
 
 if __name__ == "__main__":
