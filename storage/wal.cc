@@ -25,6 +25,7 @@ class WalImpl final : public Wal {
         recovered_(recovery.live.Take()),
         live_(std::move(recovery.live)),
         lost_(recovery.lost),
+        last_gap_(recovery.last_gap),
         noted_oldest_(recovery.oldest),
         touched_(recovery.touched.begin(), recovery.touched.end()),
         writer_(env, files,
@@ -147,10 +148,14 @@ class WalImpl final : public Wal {
         std::max<uint64_t>(options_.segments_target, 2 * live_.live_bytes() / capacity + 2);
     const uint64_t newest = writer_.segment();
     if (noted_oldest_ >= newest || newest + 1 - noted_oldest_ <= bound) return;
-    const uint64_t oldest = live_.segments().lower_bound(noted_oldest_)->first;
-    if (oldest >= writer_.file_segment()) return;  // not all of it is in the file yet
-    copier_.Start(oldest, options_.directory + "/" + SegmentName(oldest),
-                  SegmentSeed(log_id_, oldest));
+    const auto& segments = live_.segments();
+    auto it = segments.lower_bound(noted_oldest_);
+    // Those wait for the segment of the gap.
+    while (it != segments.end() && it->first < last_gap_ && it->second.none()) ++it;
+    // Not all of it is in the file yet.
+    if (it == segments.end() || it->first >= writer_.file_segment()) return;
+    copier_.Start(it->first, options_.directory + "/" + SegmentName(it->first),
+                  SegmentSeed(log_id_, it->first));
   }
 
   // Segments at the front that nobody needs are given back once that is durable, since only then
@@ -165,7 +170,8 @@ class WalImpl final : public Wal {
       if (needed || it->first >= writer_.segment()) break;
       oldest = it->first + 1;
     }
-    if (oldest == noted_oldest_) return;
+    const bool held = oldest <= last_gap_ && !MUTANT("wal-proof-freed-early");
+    if (oldest == noted_oldest_ || held) return;
     noted_oldest_ = oldest;
     writer_.AddNote(oldest, [this, oldest] {
       const auto& all = live_.segments();
@@ -182,7 +188,8 @@ class WalImpl final : public Wal {
   std::map<GroupId, WalGroup> recovered_;
   WalLive live_;
   const bool lost_;
-  uint64_t noted_oldest_;  // what the newest note says, durable or not
+  const uint64_t last_gap_;  // segments up to this one go together (wal_recovery.h)
+  uint64_t noted_oldest_;    // what the newest note says, durable or not
   // Groups with a record in the segment that is written to, also those that are gone.
   std::vector<GroupId> touched_;
   WalWriter writer_;

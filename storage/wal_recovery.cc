@@ -451,6 +451,7 @@ void Recovery::Gap(uint64_t segment, uint64_t begin, uint64_t end) {
   PROBE("wal: damaged middle");
   env_.log.Error("wal: {} is damaged from byte {} to {}", SegmentName(segment), begin, end);
   out_.lost = true;
+  out_.last_gap = std::max(out_.last_gap, segment);
   ++gaps_;
 }
 

@@ -25,8 +25,9 @@
 //
 // What was found damaged is written down behind everything else, as a verdict on each group that it
 // concerns, so that it outlives the damaged place. Groups that were cleared need none: what cleared
-// them lies behind the damage and goes later. So a start that finds only what the one before found
-// writes nothing, and a node that dies at every start does not fill its disk.
+// them lies behind the damage and goes later, or before it and goes together with it (last_gap). So
+// a start that finds only what the one before found writes nothing, and a node that dies at every
+// start does not fill its disk.
 #pragma once
 
 #include <memory>
@@ -48,6 +49,10 @@ struct WalRecovery {
   std::set<GroupId> verdicts;  // damaged, and no record says so
   std::set<GroupId> touched;   // have a record in the segment to append to; may be gone
   bool lost = false;
+  // The newest segment with damage that may concern any group; 0: none. Segments before it hold the
+  // numbers that cleared groups of it: without them the next start would condemn whoever goes on
+  // behind the damage. So none of these goes before all can.
+  uint64_t last_gap = 0;
   // Where to append.
   uint64_t segment = 0;
   uint64_t offset = 0;

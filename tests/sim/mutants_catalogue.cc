@@ -42,6 +42,8 @@ const std::vector<Mutant>& AllMutants() {
       {"wal-failed-sync-ignored", "after a failed sync the log goes on"},
       {"wal-directory-not-synced", "a new segment's name is not synced"},
       {"wal-segment-freed-early", "segments are reused while records in them are needed"},
+      {"wal-proof-freed-early",
+       "what cleared groups of a damage is reused before the damaged place"},
       {"wal-torn-tail-kept", "a torn tail is kept, and appended behind"},
       {"wal-recycled-records-valid", "a reused segment's old records pass for new ones"},
       {"wal-damage-overlooked", "a damaged log goes on as if it were whole"},

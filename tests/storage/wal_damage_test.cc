@@ -469,6 +469,33 @@ TEST_F(WalTest, OfAnUnreadableFrameTheNextSegmentTellsWhomItConcerns) {
   for (const uint64_t group : {1, 2, 3, 5, 9}) EXPECT_FALSE(Damaged(group)) << group;
 }
 
+// What cleared a group was its record before the damaged place and the one behind it. The segment
+// of the former is let go once nothing in it is live, while the damage is still there.
+TEST_F(WalTest, WhoWasClearedStaysClearedWhenWhatClearedItIsNotNeededAnyMore) {
+  Open();
+  for (uint64_t group = 1; group <= 3; ++group) Write(Entries(group, 1, {"x"}));
+  for (uint64_t i = 1; i <= 3; ++i) Write(Entries(9, i, {std::string(kSegmentBytes / 3, 'x')}));
+  for (uint64_t group = 1; group <= 3; ++group) {
+    Write(Entries(group, 2, {"y"}));
+    Write(Marked(group, 1));
+  }
+  Kill();
+  const std::string second = "wal/" + SegmentName(2);
+  ASSERT_NE(disk_.Find(second), nullptr);
+  (*disk_.Find(second))[kSegmentHeaderBytes] ^= 1;
+  Open();
+  EXPECT_TRUE(wal_->lost_records());
+  for (const uint64_t group : {1, 2, 3, 9}) EXPECT_FALSE(Damaged(group)) << group;
+  for (uint64_t i = 4; i <= 40; ++i) {
+    ASSERT_NO_FATAL_FAILURE(Write(Entries(9, i, {std::string(kSegmentBytes / 3, 'x')})));
+    ASSERT_NO_FATAL_FAILURE(Write(Marked(9, i)));
+    ASSERT_NO_FATAL_FAILURE(Reopen());
+    for (const uint64_t group : {1, 2, 3, 9}) ASSERT_FALSE(Damaged(group)) << group << " " << i;
+  }
+  EXPECT_EQ(disk_.Find(second), nullptr) << "is held no longer than it has to be";
+  EXPECT_LE(wal_->SegmentCount(), 8u);
+}
+
 TEST_F(WalTest, OfAnUnreadableFrameTheMarkOfAnIdleLogTellsWhomItConcerns) {
   Open();
   for (uint64_t group = 1; group <= 5; ++group) Write(Entries(group, 1, {"x"}));
