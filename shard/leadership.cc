@@ -123,8 +123,8 @@ void Leadership::OnSplit(const Table& table) {
   for (const auto& [owner, lock] : locks_.prepared()) {
     if (lock->applied && !table.span().Contains(owner.key)) gone.push_back(owner);
   }
-  if (!MUTANT("split-locks-kept")) {
-    for (const Owner& owner : gone) Release(owner);
+  for (const Owner& owner : gone) {
+    if (!MUTANT("split-locks-kept")) Release(owner);
   }
   meter.Reset();
   load.Reset(env_.Now());

@@ -2,6 +2,8 @@
 
 #include <google/protobuf/arena.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/probe.h"
@@ -67,7 +69,12 @@ size_t Shard::prepared_count() const { return rep_->table.prepared().size(); }
 Shard::InMemory Shard::in_memory() const {
   if (rep_->lead == nullptr) return {};
   const LockTable& locks = rep_->lead->locks();
-  return {locks.prepared().size(), locks.waiting(), rep_->lead->pushes};
+  const auto is_foreign = [this](const auto& held) {
+    return held.second->applied && !span().Contains(held.first.key);
+  };
+  const auto foreign = static_cast<size_t>(
+      std::count_if(locks.prepared().begin(), locks.prepared().end(), is_foreign));
+  return {locks.prepared().size(), foreign, locks.waiting(), rep_->lead->pushes};
 }
 Shard::Served Shard::served() const { return rep_->served; }
 uint64_t Shard::bytes() const { return serving() ? rep_->lead->meter.bytes() : 0; }

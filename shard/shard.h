@@ -153,6 +153,7 @@ class Shard final : public raft::StateMachine {
   // What a leader keeps in memory for requests under way; zeros if this replica does not lead.
   struct InMemory {
     size_t locks = 0;    // prepared ones
+    size_t foreign = 0;  // of these: applied, and of keys that are not this shard's
     size_t waiting = 0;  // requests and observers in the lock table
     size_t pushes = 0;
   };

@@ -67,6 +67,7 @@ void Atlas::Damaged(SimNode& node) {
 
 void Atlas::Reverted(SimNode& node) {
   Damaged(node);
+  node.HarmUnseen();
   reverted_ = true;
   reverted_ever_.insert(node.index());
 }

@@ -68,8 +68,19 @@ class SimNode {
   // Replicas that lost something and wait for their leader's snapshot.
   int64_t quarantined();
   // Something that was synced here was damaged, lost, or put away for a while.
-  void Harm() { harmed_ = true; }
-  bool harmed() const { return harmed_; }
+  void Harm() {
+    ++harms_;
+    harmed_incarnation_ = incarnations_;
+  }
+  // As Harm, by what no start finds by itself.
+  void HarmUnseen() {
+    Harm();
+    harmed_unseen_ = true;
+  }
+  bool harmed() const { return harms_ > 0; }
+  int harms() const { return harms_; }
+  // Whether this start has looked at all harm that was done, as far as a start can.
+  bool has_seen_harm() const { return !harmed_unseen_ && incarnations_ > harmed_incarnation_; }
   // Called once the process has stopped itself because its storage failed.
   void OnFatal(std::function<void(const Status&)> callback) { on_fatal_ = std::move(callback); }
   // Told what becomes durable and what is answered here; outlives the node's use of it.
@@ -109,7 +120,9 @@ class SimNode {
   const int index_;
   const std::string name_;
   const std::string address_;
-  bool harmed_ = false;
+  int harms_ = 0;
+  int harmed_incarnation_ = -1;  // the last one before the newest harm
+  bool harmed_unseen_ = false;
   SimLogger log_;
   ClockModel clock_;
   SimDisk disk_;

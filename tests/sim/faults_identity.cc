@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
+#include "storage/wal_format.h"
+#include "storage/wal_reader.h"
 #include "tests/sim/injector.h"
 
 namespace quorate::sim {
@@ -112,6 +114,36 @@ void WithEarlierState(Injector& in, const Fault& fault, const WithImage& act) {
   });
 }
 
+// Whether the node has written down that its log may lack records.
+bool SaysLost(SimNode& node) {
+  for (const std::string& path : node.disk().Paths("data/wal/")) {
+    const std::string& content = *node.disk().Content(path);
+    storage::SegmentHeader header;
+    if (storage::DecodeSegmentHeader(content, &header) != storage::HeaderState::kValid) continue;
+    const uint32_t seed = storage::SegmentSeed(header.log_id, header.number);
+    for (const storage::ScanItem& item : storage::ScanSegment(content, seed)) {
+      storage::Note note;
+      if (item.kind == storage::ScanItem::Kind::kRecord &&
+          item.frame.group == storage::kNoteGroup && storage::DecodeNote(item.body, &note) &&
+          note.lost) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+// Once the others listen to the node again, it has given up what its replicas had promised: of its
+// promises since, the disk says nothing.
+void WatchReverted(Injector& in, SimNode& node, int harms) {
+  if (node.harms() != harms || !in.own_disk(node)) return;
+  if (!OthersKnow(in, node)) {
+    return in.Later(250ms, [&in, &node, harms] { WatchReverted(in, node, harms); });
+  }
+  if (SaysLost(node)) return;
+  in.Violation(node.address() + " was put back to an earlier state, and its log goes on");
+}
+
 void Reverted(Injector& in, const Fault& fault) {
   WithEarlierState(in, fault, [&in, fault](SimNode& node, const SimNode::Image& image) {
     if (!in.atlas().MayDamage(node)) return;
@@ -119,6 +151,8 @@ void Reverted(Injector& in, const Fault& fault) {
     in.atlas().Reverted(node);
     node.Crash();
     node.Restore(image);
+    // Of one that has lost records before, nobody can tell.
+    if (!SaysLost(node)) WatchReverted(in, node, node.harms());
     in.BootLater(node, Duration(fault.draw % 5'000'000'000));
   });
 }

@@ -178,7 +178,10 @@ void Injector::BootLater(SimNode& node, Duration delay) {
 
 void Injector::Boot(SimNode& node) {
   if (node.up() || held_down_.contains(node.index())) return;
+  const bool misdirects = node.disk().faults().misdirect_next_write;
   const Status status = node.Start();
+  // That write is this start's, and found by the next one.
+  if (misdirects) atlas_.Damaged(node);
   if (status.ok()) return;
   // What was lost with a log, or damaged, must be written down before it serves. Where the disk is
   // full and the reserve is spent it says so, and is tried again; one that lost nothing starts.

@@ -328,6 +328,28 @@ TEST_F(ReplicasTest, ALogThatOnlyGrows) {
   EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("segments are not let go")));
 }
 
+TEST_F(ReplicasTest, LocksOfWhatWasSplitOff) {
+  replicas_.JudgeLocks("n1", 2, 0);
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeLocks("n1", 2, 1);
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("keys that were split off")));
+}
+
+TEST_F(ReplicasTest, DamageThatAnEarlierStartFoundHarmless) {
+  const std::string lost = "damaged log records";
+  replicas_.JudgeLog("n1", 2, "", 0, true);
+  replicas_.JudgeLog("n1", 2, lost, 1, true);  // found by the first start behind it
+  replicas_.JudgeLog("n1", 2, "", 1, false);   // the next harm is done, and not looked at yet
+  replicas_.JudgeLog("n1", 2, lost, 1, true);
+  replicas_.JudgeLog("n1", 2, "", 1, true);  // repaired
+  replicas_.JudgeLog("n1", 2, "of another kind", 1, true);
+  replicas_.JudgeLog("n1", 2, lost, 2, true);   // harmed again
+  replicas_.JudgeLog("n1", 3, lost, 1, false);  // another replica
+  EXPECT_THAT(replicas_.violations(), IsEmpty());
+  replicas_.JudgeLog("n1", 2, lost, 1, false);
+  EXPECT_THAT(replicas_.violations(), ElementsAre(HasSubstr("lost records of group 2")));
+}
+
 TEST_F(ReplicasTest, AHorizonThatNoSlotExplains) {
   const auto at = [](uint64_t ms) { return Timestamp::FromParts(ms, 0); };
   replicas_.JudgeOracles({{"n1", true, at(200'000), at(203'000)}});

@@ -61,7 +61,12 @@ void Replicas::Look() {
       Violation(fmt::format("{} quarantines replicas, and nothing it had synced was ever damaged",
                             node->address()));
     }
+    for (const auto& [id, shard] : member->shards()) {
+      if (shard->serving()) JudgeLocks(node->address(), id.value(), shard->in_memory().foreign);
+    }
     for (const auto& [group, handle] : member->groups()) {
+      JudgeLog(node->address(), group.value(), handle->quarantine(), node->harms(),
+               node->has_seen_harm());
       const raft::SoftState soft = handle->soft_state();
       if (soft.role != raft::Role::kLeader) continue;
       if (node->process()->Now() >= handle->lease_until()) continue;
@@ -230,6 +235,27 @@ void Replicas::JudgeMap(std::vector<ShardSeen> shards) {
   if (!reached.empty()) {
     Violation(fmt::format("no shard owns the keys from '{}' on", Printable(reached)));
   }
+}
+
+// Damage stays where it is, and each start finds it again. Whoever it did not concern, or was
+// repaired, is not concerned later.
+void Replicas::JudgeLog(const std::string& node, uint64_t group, const std::string& quarantine,
+                        int harms, bool seen_harm) {
+  const std::pair<std::string, uint64_t> replica(node, group);
+  if (quarantine.empty() && seen_harm) whole_[replica] = harms;
+  const auto whole = whole_.find(replica);
+  if (whole == whole_.end() || whole->second != harms || quarantine != "damaged log records")
+    return;
+  Violation(
+      fmt::format("the log of {} has lost records of group {} by damage that an earlier start "
+                  "found harmless",
+                  node, group));
+}
+
+void Replicas::JudgeLocks(const std::string& node, uint64_t shard, size_t foreign) {
+  if (foreign == 0) return;
+  Violation(fmt::format("{} leads shard {} and holds {} locks of keys that were split off", node,
+                        shard, foreign));
 }
 
 void Replicas::JudgeWal(const std::string& node, uint64_t file_bytes, uint64_t live_bytes,

@@ -68,6 +68,10 @@ class Replicas {
   void LookAtRest();
 
   void JudgeReplica(const ReplicaSeen& seen);
+  // `harms`: how often what the node had synced was harmed; `seen_harm`: whether this start found
+  // all of that as it was.
+  void JudgeLog(const std::string& node, uint64_t group, const std::string& quarantine, int harms,
+                bool seen_harm);
   void JudgeDigest(uint64_t group, uint64_t applied, const std::string& node, uint64_t digest);
   // All oracles at one moment.
   void JudgeOracles(const std::vector<OracleSeen>& seen);
@@ -76,6 +80,8 @@ class Replicas {
   // A horizon lies a transaction's lifetime below a slot; nothing else may move it.
   void JudgeHorizon(const std::string& node, uint64_t shard, Timestamp horizon);
   void JudgeMap(std::vector<ShardSeen> shards);
+  // A leader holds no locks of keys that are another shard's.
+  void JudgeLocks(const std::string& node, uint64_t shard, size_t foreign);
   void JudgeWal(const std::string& node, uint64_t file_bytes, uint64_t live_bytes,
                 uint64_t segment_bytes);
   // At the end.
@@ -95,6 +101,8 @@ class Replicas {
   std::string cluster_id_;                                        // empty: not made yet
   std::map<std::pair<uint64_t, uint64_t>, std::string> leaders_;  // by (group, term)
   std::map<uint64_t, ReplicaSeen> furthest_;                      // by group: the most applied
+  // By (node, group): the node's harms when a start had looked at them all, and the log was whole.
+  std::map<std::pair<std::string, uint64_t>, int> whole_;
   struct Digest {
     std::string node;
     uint64_t digest = 0;

@@ -14,6 +14,7 @@ namespace quorate::sim {
 namespace {
 
 constexpr int kHot = 3;
+constexpr int kPairs = 64;
 constexpr size_t kRecent = 10;  // names that are still sent, and asked about
 constexpr Duration kTimeout = 5s;
 
@@ -114,6 +115,11 @@ class Names final : public Workload {
     named->row = SpreadKey("names", static_cast<int>(number % 7), 7) + fmt::format("/{}", number);
     const std::string value = fmt::format("name {}", number);
     named->writes[named->row] = value;
+    // In the same shard, mostly, until that is split between the two.
+    if (hands->random->Chance(0.6)) {
+      const int near = static_cast<int>(number % 7 * kPairs / 7 + hands->random->Between(1, 8));
+      named->writes[SpreadKey("namespair", near, kPairs)] = value;
+    }
     for (uint64_t i = hands->random->Below(kHot); i > 0; --i) {
       named->writes[Hot(hands->random->Below(kHot))] = value;
     }
