@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/coding.h"
 #include "base/mutant.h"
@@ -61,21 +63,28 @@ void Names::Put(const NameRecord& record, storage::WriteBatch* batch) {
   batch->Put(NameKey(record.key, record.name), std::move(out));
 }
 
-void Names::Split(std::string_view at, storage::WriteBatch* batch) {
+void Names::Split(std::string_view at, storage::WriteBatch* child) {
   for (auto it = records_.begin(); it != records_.end();) {
     Entry& entry = it->second;
     std::vector<Kept> kept = {{entry.key, entry.last_key}};
     if (entry.more != nullptr) kept.insert(kept.end(), entry.more->begin(), entry.more->end());
+    bool across = false;
+    std::string last_key;  // of what the child is to know at `at`
+    for (const Kept& each : kept) {
+      const std::string& last = each.last_key.empty() ? each.key : each.last_key;
+      if (each.key > at || last < at) continue;
+      across |= each.key < at;
+      last_key = std::max(last_key, last);
+    }
     std::erase_if(kept, [at](const Kept& each) { return each.key >= at; });
     if (kept.empty()) {
       it = records_.erase(it);
       Count(-1);
       continue;
     }
-    for (const Kept& each : kept) {
-      if (each.last_key < at || MUTANT("split-names-not-copied")) continue;
+    if (across && child != nullptr && !MUTANT("split-names-not-copied")) {
       PROBE("shard: a name record was copied to the other side of a split");
-      Put({entry.state, it->first, entry.commit_ts, each.last_key, each.last_key}, batch);
+      Put({entry.state, it->first, entry.commit_ts, std::string(at), last_key}, child);
     }
     entry.key = std::move(kept.front().key);
     entry.last_key = std::move(kept.front().last_key);

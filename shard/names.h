@@ -78,8 +78,10 @@ class Names {
   void AddPrepared(const GivenName& name, const Owner& owner) { prepared_.insert({name, owner}); }
   void RemovePrepared(const GivenName& name, const Owner& owner) { prepared_.erase({name, owner}); }
   // Gives up what is kept at keys from `at` on, which is another shard's from now on. Records of
-  // parts with written keys on both sides are copied there.
-  void Split(std::string_view at, storage::WriteBatch* batch);
+  // parts with written keys on both sides, for all that is known, are copied there, to `at`: there
+  // may be keys of the part right behind it, and its last one may be a third shard's by now. Null:
+  // the child has a state, and its log alone says what is in it.
+  void Split(std::string_view at, storage::WriteBatch* child);
   // Drops the oldest records that `horizon` has passed, `max` at most.
   void Collect(Timestamp horizon, size_t max, storage::WriteBatch* batch);
 

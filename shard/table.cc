@@ -197,14 +197,15 @@ void Table::Split(std::string_view at, ShardId child, Timestamp read_high, bool 
   const std::string key = ShardStateKey(child);
   const auto there = store_.Get(key);
   CHECK(there.ok(), "reading the store: {}", there.status().ToString());
-  if (begins && !there->has_value()) batch->Put(key, state.SerializeAsString());
+  const bool made = begins && !there->has_value();
+  if (made) batch->Put(key, state.SerializeAsString());
   child_ = std::make_unique<v1::ShardDescriptor>(*descriptor);
 
   descriptor_->set_to(std::string(at));
   descriptor_->set_version(++version_);
   span_.to = at;
   StoreScalars(batch);
-  names_.Split(at, batch);
+  names_.Split(at, made ? batch : nullptr);
   if (MUTANT("split-records-kept")) return;
   const auto leaves = [this](const Owner& owner) {
     if (span_.Contains(owner.key)) return false;

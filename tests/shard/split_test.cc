@@ -59,18 +59,43 @@ class SplitTest : public ShardTest {
     CHECK(done->has_value());
     return **done;
   }
-  Status Split(const std::string& at) {
-    const auto split = Start(leader().Split(at, kChild, Deadline()));
+  Status Split(const std::string& at, ShardId child = kChild) {
+    const auto split = Start(leader().Split(at, child, Deadline()));
     env_.executor.RunFor(5s);  // whatever it waits for
     Commit();
     CHECK(split->has_value());
     return **split;
   }
   // What a replica of the child begins with.
-  Table Child(size_t replica) {
+  Table Child(size_t replica, ShardId child = kChild) {
     v1::ShardDescriptor blank;
-    blank.set_shard_id(kChild.value());
+    blank.set_shard_id(child.value());
     return Table(group_->store(replica), blank);
+  }
+  // Commits a named part with these keys.
+  GivenName CommitNamed(const std::vector<std::string>& keys) {
+    std::string bytes(16, '\0');
+    uint64_t ms = kBase;
+    for (int i = 5; i >= 0; --i, ms >>= 8) bytes[i] = static_cast<char>(ms & 0xff);
+    bytes[6] = 0x70;
+    bytes[8] = static_cast<char>(0x80);
+    v1::PrepareRequest part = Several(keys);
+    part.set_name(bytes);
+    EXPECT_EQ(Commit1(part).state, TxnState::kCommitted);
+    return *GivenName::FromBytes(bytes);
+  }
+  // The keys at which names are kept in a replica's store.
+  std::vector<std::string> NamesAt(size_t replica, const Span& span) {
+    std::vector<std::string> keys;
+    const auto [from, to] = StoreSpan(Tag::kNames, span.from, span.to);
+    CHECK(group_->store(replica)
+              .Scan(from, to,
+                    [&](std::string_view key, std::string_view) {
+                      keys.emplace_back(UserKey(key));
+                      return true;
+                    })
+              .ok());
+    return keys;
   }
   v1::ReadResponse Read(const std::string& key) {
     v1::ReadRequest read;
@@ -204,27 +229,48 @@ TEST_F(SplitTest, RefusesWhatIsNoPlaceToSplit) {
 }
 
 TEST_F(SplitTest, ANameIsKnownOnBothSidesOfItsPart) {
-  Settings settings;
-  Build(settings);
-  std::string bytes(16, '\0');
-  uint64_t ms = kBase;
-  for (int i = 5; i >= 0; --i, ms >>= 8) bytes[i] = static_cast<char>(ms & 0xff);
-  bytes[6] = 0x70;
-  bytes[8] = static_cast<char>(0x80);
-  const auto name = GivenName::FromBytes(bytes);
-  ASSERT_TRUE(name.has_value());
-  v1::PrepareRequest part = Several({"b", "q"});
-  part.set_name(bytes);
-  ASSERT_EQ(Commit1(part).state, TxnState::kCommitted);
+  const GivenName name = CommitNamed({"b", "n", "q"});
   ASSERT_TRUE(Split("m").ok());
-  EXPECT_EQ(leader().LookUp(*name).state, NameStanding::State::kCommitted);
+  EXPECT_EQ(leader().LookUp(name).state, NameStanding::State::kCommitted);
   for (size_t replica : {0, 1}) {
     const Table child = Child(replica);
-    const Names::Entry* entry = child.names().Find(*name);
+    const Names::Entry* entry = child.names().Find(name);
     ASSERT_NE(entry, nullptr);
     EXPECT_EQ(entry->state, NameRecord::State::kCommitted);
-    EXPECT_EQ(entry->key, "q");
+    EXPECT_EQ(entry->key, "m") << "a split of the child before \"q\" must not take it from \"n\"";
+    EXPECT_EQ(entry->last_key, "q");
   }
+}
+
+// Of the keys of a part a name record tells the first and the last, which another shard has by
+// then.
+TEST_F(SplitTest, ASecondSplitWritesNothingBehindTheFirst) {
+  const GivenName name = CommitNamed({"b", "g", "q"});
+  ASSERT_TRUE(Split("m").ok());
+  for (size_t replica : {0, 1}) {
+    storage::WriteBatch batch;  // the child has collected it meanwhile
+    batch.Delete(NameKey("m", name));
+    group_->store(replica).Apply(GroupId(kChild.value()), 1, std::move(batch));
+    ASSERT_EQ(NamesAt(replica, {"m", "y"}), std::vector<std::string>{});
+  }
+  constexpr ShardId kSecond{10};
+  ASSERT_TRUE(Split("d", kSecond).ok());
+  for (size_t replica : {0, 1}) {
+    EXPECT_EQ(NamesAt(replica, {"m", "y"}), std::vector<std::string>{});
+    EXPECT_NE(Child(replica, kSecond).names().Find(name), nullptr) << "for \"g\"";
+  }
+}
+
+// The child's replica came before its parent's log was that far: its own log says what it has.
+TEST_F(SplitTest, NothingIsWrittenOverAChildThatIsThere) {
+  CommitNamed({"b", "q"});
+  const std::string key = ShardStateKey(kChild);
+  storage::WriteBatch batch;
+  batch.Put(key, v1::ShardState().SerializeAsString());
+  group_->store(1).Apply(GroupId(kChild.value()), 1, std::move(batch));
+  ASSERT_TRUE(Split("m").ok());
+  EXPECT_EQ(NamesAt(0, {"m", "y"}), (std::vector<std::string>{"m"}));
+  EXPECT_EQ(NamesAt(1, {"m", "y"}), std::vector<std::string>{});
 }
 
 // A record that names keys of both halves collects on its own side only; the rest is swept.
