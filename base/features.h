@@ -14,10 +14,11 @@ namespace quorate {
 
 enum class Feature : uint32_t {
   kIncarnations = 1,  // starts of nodes are told apart (docs/decisions/0021)
+  kMerges = 2,        // shards freeze, absorb and thaw (docs/decisions/0022)
 };
 
 // Of this version: the highest above.
-inline constexpr uint32_t kFeatureLevel = static_cast<uint32_t>(Feature::kIncarnations);
+inline constexpr uint32_t kFeatureLevel = static_cast<uint32_t>(Feature::kMerges);
 
 constexpr bool Allows(uint32_t cluster_version, Feature feature) {
   return cluster_version >= static_cast<uint32_t>(feature);

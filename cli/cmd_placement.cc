@@ -181,6 +181,7 @@ struct ShardFlags {
   uint64_t shard = 0;
   uint64_t from = 0;
   uint64_t to = 0;
+  uint64_t with = 0;
   std::string at;
   bool hex = false;
   bool dry_run = false;
@@ -233,6 +234,14 @@ int Split(Context& context, ShardFlags flags) {
   ask.mutable_split_shard()->set_shard_id(flags.shard);
   ask.mutable_split_shard()->set_at(flags.at);
   ask.mutable_split_shard()->set_dry_run(flags.dry_run);
+  return RunShard(context, std::move(ask), flags);
+}
+
+int Merge(Context& context, const ShardFlags& flags) {
+  v1::PlacementRequest ask;
+  ask.mutable_merge_shards()->set_shard_id(flags.shard);
+  ask.mutable_merge_shards()->set_with_shard_id(flags.with);
+  ask.mutable_merge_shards()->set_dry_run(flags.dry_run);
   return RunShard(context, std::move(ask), flags);
 }
 
@@ -339,7 +348,7 @@ void AddId(CLI::App* command, const std::string& name, uint64_t* id, const std::
 void RegisterShard(CLI::App& app, Context& context) {
   auto flags = std::make_shared<ShardFlags>();
   CLI::App* shard =
-      app.add_subcommand("shard", "Move and divide shards, and hand over who leads them.");
+      app.add_subcommand("shard", "Move, divide and merge shards, and hand over who leads them.");
   shard->require_subcommand(1);
   CLI::App* move = AddCommand(
       *shard, context, "move", "Move one replica of a shard to another node.",
@@ -368,7 +377,17 @@ void RegisterShard(CLI::App& app, Context& context) {
   AddId(split, "SHARD", &flags->shard, "the shard's id");
   split->add_option("--at", flags->at, "first key of the new shard")->required();
   split->add_flag("--hex", flags->hex, "the key of --at is in hexadecimal");
-  for (CLI::App* each : {move, transfer, split}) {
+  CLI::App* merge = AddCommand(
+      *shard, context, "merge", "Make one shard of two neighbours.",
+      "  quorate shard merge 7 8 --wait\n  quorate shard merge 7 8 --dry-run\n"
+      "The left one keeps its id and its nodes, and absorbs the right one, which may keep 1 MiB "
+      "at\n"
+      "most. Shards that have less than placement.merge_bytes together are merged without being\n"
+      "asked, if there are more than placement.shards_min.",
+      CommonOptions::kCluster, [&context, flags] { return Merge(context, *flags); });
+  AddId(merge, "SHARD", &flags->shard, "the shard's id");
+  AddId(merge, "WITH", &flags->with, "its neighbour's id");
+  for (CLI::App* each : {move, transfer, split, merge}) {
     each->add_flag("--dry-run", flags->dry_run, "only say what would be done, or why not");
     each->add_flag("--wait", flags->wait, "until it is done, or ended");
   }

@@ -50,7 +50,7 @@ void Director::BeginTerm(raft::Term term) {
   children_.clear();
   spare_ids_.clear();
   wanted_ids_ = 0;
-  settings_old_ = true;
+  settings_old_ = map_old_ = true;
   SeedShards();
 }
 
@@ -61,8 +61,31 @@ void Director::SeedShards() {
     for (const v1::Replica& replica : piece.replicas()) {
       if (replica.role() != v1::LEARNER) report.add_caught_up(replica.node_id());
     }
-    view_.Put(ViewOf(report));
+    view_.Put(Seen(report));
   }
+}
+
+ShardView Director::Seen(const v1::ShardReport& report) const {
+  ShardView view = ViewOf(report);
+  const auto& pieces = machine_.map().pieces();
+  if (auto it = pieces.lower_bound(report.shard().from()); it != pieces.begin()) {
+    view.left = ShardId(std::prev(it)->second.shard_id());
+  }
+  const ShardView* known = view_.Find(view.id);
+  const bool same = known != nullptr && known->epoch.version == view.epoch.version;
+  view.since = same ? known->since : env_.Now();
+  return view;
+}
+
+void Director::FollowMap() {
+  if (!std::exchange(map_old_, false)) return;
+  std::set<ShardId> there;
+  for (const auto& [from, piece] : machine_.map().pieces()) there.insert(ShardId(piece.shard_id()));
+  std::vector<ShardId> gone;
+  for (const auto& [id, shard] : view_.shards()) {
+    if (id != kSelf && !there.contains(id)) gone.push_back(id);
+  }
+  for (const ShardId id : gone) view_.Remove(id);
 }
 
 void Director::FollowSettings() {
@@ -144,7 +167,7 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
     // A leader that was deposed may not know it yet.
     const ShardId shard(report.shard().shard_id());
     if (heartbeats_.LeaderOf(shard) != NodeId(request.node().node_id())) continue;
-    if (!view_.Put(ViewOf(report))) continue;
+    if (!view_.Put(Seen(report))) continue;
     auto order = OrderFor(shard, now);
     if (order && (order->has_transfer_leader() || !HasChildWithoutLeader(report.shard()))) {
       *response->add_orders() = *std::move(order);
@@ -154,6 +177,9 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
 
 std::optional<v1::ShardOrder> Director::OrderFor(ShardId shard, Instant now) {
   const auto order = table_.Next(view_, settings_, shard, now);
+  // Nobody is told what not everybody understands.
+  const bool merge = order && std::holds_alternative<MergeShards>(order->step);
+  if (merge && !machine_.Allows(Feature::kMerges)) return std::nullopt;
   if (!order || !std::holds_alternative<SplitShard>(order->step)) {
     children_.erase(shard);
     return order ? std::optional(ToProto(*order)) : std::nullopt;
@@ -221,6 +247,7 @@ uint32_t Director::PlacementMembers(size_t now, NodeId without) const {
 
 bool Director::Round(raft::GroupHandle& group, NodeId self) {
   FollowSettings();
+  FollowMap();
   FollowNodes();
   const Instant now = env_.Now();
   view_.Put(PlacementView(group, self));
@@ -238,6 +265,7 @@ bool Director::Round(raft::GroupHandle& group, NodeId self) {
 
 Situation Director::Now() {
   FollowSettings();
+  FollowMap();
   FollowNodes();
   view_.Refresh(kRefreshMax);
   return {view_, settings_, env_.Now(), table_.effects(), ShardId()};
@@ -327,6 +355,19 @@ Status Director::Split(const v1::SplitShard& ask, v1::PlacementResponse* respons
     }
   }
   return Begin(PlanSplit(situation, shard, ask.at()), ask.dry_run(), response);
+}
+
+Status Director::Merge(const v1::MergeShards& ask, v1::PlacementResponse* response) {
+  const ShardId shard(ask.shard_id()), with(ask.with_shard_id());
+  if (shard == kSelf || with == kSelf) {
+    return InvalidArgument("the placement group is not merged");
+  }
+  if (!machine_.Allows(Feature::kMerges)) {
+    return Status(Code::kFailedPrecondition, "not every node has a version that knows merges");
+  }
+  const Situation situation = Now();
+  RETURN_IF_ERROR(CheckHeardOfAll());
+  return Begin(PlanMerge(situation, shard, with), ask.dry_run(), response);
 }
 
 Status Director::Cancel(OperatorId id) {

@@ -36,7 +36,7 @@ class Director {
 
   void BeginTerm(raft::Term term);
   // What was applied may have changed nodes or settings.
-  void OnApplied() { settings_old_ = true; }
+  void OnApplied() { settings_old_ = map_old_ = true; }
   // A report that was accepted; adds to the answer what its sender should do.
   void OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response);
   // One round of all schedulers, and what the placement group itself should do: `self` leads it.
@@ -58,6 +58,7 @@ class Director {
   Status Move(const v1::MoveReplica& ask, v1::PlacementResponse* response);
   Status Transfer(const v1::TransferLeadership& ask, v1::PlacementResponse* response);
   Status Split(const v1::SplitShard& ask, v1::PlacementResponse* response);
+  Status Merge(const v1::MergeShards& ask, v1::PlacementResponse* response);
   Status Cancel(OperatorId id);
   Status Explain(const v1::Explain& ask, v1::PlacementResponse* response);
   void ListSettings(v1::PlacementResponse* response);
@@ -74,6 +75,10 @@ class Director {
   void ForgetUnreported(const v1::HeartbeatRequest& request);
   // What the map has, until its leaders report: who stands where, and who leads is not known.
   void SeedShards();
+  // Shards that were absorbed are gone.
+  void FollowMap();
+  // As it was reported, and what the map adds.
+  ShardView Seen(const v1::ShardReport& report) const;
   void FollowSettings();
   ShardView PlacementView(raft::GroupHandle& group, NodeId self) const;
   // How many members the placement group should have, given the nodes that can hold one.
@@ -92,6 +97,7 @@ class Director {
   const Heartbeats& heartbeats_;
   Settings settings_;
   bool settings_old_ = true;
+  bool map_old_ = true;
   ClusterView view_;
   OperatorTable table_;
   std::map<NodeId, Disk> disks_;

@@ -46,6 +46,9 @@ v1::ShardOrder ToProto(const Order& order, ShardId child) {
                    out.mutable_split()->set_at(step.at);
                    out.mutable_split()->set_child_shard_id(child.value());
                  },
+                 [&](const MergeShards& step) {
+                   out.mutable_merge()->set_into_shard_id(step.into.value());
+                 },
              },
              order.step);
   return out;
@@ -112,6 +115,7 @@ Status CarryOut(raft::GroupHandle& group, uint64_t membership_version,
     case v1::ShardOrder::kTransferLeader:
       return group.TransferLeadership(NodeId(order.transfer_leader()));
     case v1::ShardOrder::kSplit:
+    case v1::ShardOrder::kMerge:
     case v1::ShardOrder::STEP_NOT_SET:
       return InvalidArgument("a step that this version does not know");
   }

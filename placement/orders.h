@@ -19,7 +19,7 @@ ShardView ViewOf(const v1::ShardReport& report);
 // happened: FAILED_PRECONDITION if the members are not those that the order was made for, if this
 // leader would remove itself, or if those that are up and have caught up are no majority before and
 // after; INVALID_ARGUMENT for a step that is not known; and as ChangeMembers and
-// TransferLeadership. Splits are the shard's own (shard/shard.h).
+// TransferLeadership. Splits and merges are the shard's own (shard/shard.h).
 Status CarryOut(raft::GroupHandle& group, uint64_t membership_version, const v1::ShardOrder& order);
 
 }  // namespace quorate::placement

@@ -406,6 +406,8 @@ Task<Status> Placement::Carry(const v1::PlacementRequest& request,
       co_return director_.Transfer(request.transfer_leadership(), response);
     case v1::PlacementRequest::kSplitShard:
       co_return director_.Split(request.split_shard(), response);
+    case v1::PlacementRequest::kMergeShards:
+      co_return director_.Merge(request.merge_shards(), response);
     case v1::PlacementRequest::kChangeSetting: {
       const v1::ChangeSetting& change = request.change_setting();
       CO_RETURN_IF_ERROR(director_.CheckSetting(change.name(), change.value()));

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "base/bytes.h"
-#include "txn/key_span.h"
 
 namespace quorate::placement {
 
@@ -98,6 +97,14 @@ bool ShardMap::Newer(const v1::ShardDescriptor& descriptor) const {
   return pieces_.empty();
 }
 
+bool ShardMap::OlderRightOf(const Span& own, const v1::ShardDescriptor& descriptor) const {
+  for (auto it = pieces_.lower_bound(own.to); it != pieces_.end(); ++it) {
+    if (it->second.version() >= descriptor.version()) return false;
+    if (it->second.to() == descriptor.to()) return true;
+  }
+  return false;
+}
+
 bool ShardMap::Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id) const {
   if (pieces_.empty()) return true;
   const Span span = SpanOf(descriptor);
@@ -106,6 +113,8 @@ bool ShardMap::Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id
     if (piece.shard_id() != descriptor.shard_id()) continue;
     own = own ? own->Join(SpanOf(piece)) : SpanOf(piece);
   }
+  // What it has more is what was right of it, which is older than the shard is now.
+  if (own && !own->Contains(span) && own->from == span.from) return OlderRightOf(*own, descriptor);
   if (own) return own->Contains(span);
   const v1::ShardDescriptor* parent = Find(span.from);
   return descriptor.shard_id() < next_id && parent != nullptr &&

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "quorate/v1/txn.pb.h"
+#include "txn/key_span.h"
 
 namespace quorate::placement {
 
@@ -30,7 +31,8 @@ class ShardMap {
   Change Put(const v1::ShardDescriptor& descriptor);
   // Whether Put would change anything.
   bool Newer(const v1::ShardDescriptor& descriptor) const;
-  // Whether a leader's report may be true: the shard keeps to the keys that it had; one that is not
+  // Whether a leader's report may be true: the shard keeps to the keys that it had, or has absorbed
+  // what was right of them; one that is not
   // known yet was split off, so that its id was allocated (is below `next_id`), and its keys are
   // one older shard's so far. So nobody can report shards without bound, nor keys that were never
   // its.
@@ -47,6 +49,8 @@ class ShardMap {
   std::string TilingError() const;
 
  private:
+  bool OlderRightOf(const Span& own, const v1::ShardDescriptor& descriptor) const;
+
   std::map<std::string, v1::ShardDescriptor, std::less<>> pieces_;
 };
 

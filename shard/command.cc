@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/status_macros.h"
+#include "shard/apply/apply.h"
 #include "shard/keys.h"
 #include "txn/errors.h"
 #include "txn/given_name.h"
@@ -90,6 +91,11 @@ Status Check(const v1::SplitCommand& command) {
   return CheckKey(command.at());
 }
 
+Status Check(const v1::AbandonMerge& command) {
+  if (command.shard_id() == 0) return InvalidArgument("shard_id is missing");
+  return CheckKey(command.from(), "from");
+}
+
 }  // namespace
 
 Status CheckResolution(const v1::Resolution& resolution) {
@@ -120,7 +126,15 @@ Status CheckCommand(const v1::ShardCommand& command) {
       return Check(command.close_name());
     case v1::ShardCommand::kSplit:
       return Check(command.split());
+    case v1::ShardCommand::kFreeze:
+      return command.freeze().into_shard_id() != 0 ? Status::Ok()
+                                                   : InvalidArgument("into_shard_id is missing");
+    case v1::ShardCommand::kAbsorb:
+      return CheckFrozen(command.absorb().frozen());
+    case v1::ShardCommand::kAbandonMerge:
+      return Check(command.abandon_merge());
     case v1::ShardCommand::kSweep:
+    case v1::ShardCommand::kThaw:
       return Status::Ok();
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;

@@ -22,8 +22,16 @@ void Leadership::Serve(Timestamp floor, const Table& table) {
   // Who named a timestamp a little above all slots may have raised commits of the term before above
   // the floor. What they read is as they saw it, up to there.
   RaiseReadHigh(table.newest_commit());
+  AddLocks(table);
+  serving_ = true;
+  for (const Promise<bool>& waiter : start_waiters_) waiter.Set(true);
+  start_waiters_.clear();
+}
+
+void Leadership::AddLocks(const Table& table) {
   for (const auto& [owner, record] : table.prepared()) {
     if (MUTANT("txn-locks-not-rebuilt")) break;
+    if (locks_.Find(owner) != nullptr) continue;
     PreparedLock lock;
     lock.owner = owner;
     lock.priority = record.priority;
@@ -36,9 +44,14 @@ void Leadership::Serve(Timestamp floor, const Table& table) {
     lock.applied = true;
     locks_.Add(std::move(lock));
   }
-  serving_ = true;
-  for (const Promise<bool>& waiter : start_waiters_) waiter.Set(true);
-  start_waiters_.clear();
+}
+
+// As a leader that begins, for the keys that were the neighbour's.
+void Leadership::OnAbsorbed(const Table& table) {
+  AddLocks(table);
+  RaiseReadHigh(table.floor());
+  RaiseReadHigh(table.newest_commit());
+  meter.Reset();
 }
 
 void Leadership::End() {
@@ -92,6 +105,12 @@ void Leadership::OnApplied(const v1::ShardCommand& command, const Applied& appli
     case v1::ShardCommand::kSplit:
       if (applied.status.ok()) OnSplit(table);
       return;
+    case v1::ShardCommand::kAbsorb:
+      if (applied.status.ok()) OnAbsorbed(table);
+      return;
+    case v1::ShardCommand::kFreeze:
+    case v1::ShardCommand::kThaw:
+    case v1::ShardCommand::kAbandonMerge:
     case v1::ShardCommand::kLeaderStart:
     case v1::ShardCommand::kAdvanceHorizon:
     case v1::ShardCommand::kCloseName:

@@ -74,6 +74,9 @@ class Leadership {
   void Release(const Owner& owner) { locks_.Release(owner); }
   void OnResolved(const v1::ShardCommand& command, const Table& table);
   void OnSplit(const Table& table);
+  void OnAbsorbed(const Table& table);
+  // Of PREPARED records that have none yet.
+  void AddLocks(const Table& table);
 
   Env& env_;
   raft::Term term_;

@@ -103,6 +103,11 @@ void Names::Load(const NameRecord& record) {
         record.name, Entry{record.state, record.commit_ts, record.key, std::move(last_key), {}});
     return Count(1);
   }
+  // Closed where no part of it was, and then committed in what was a neighbour: the fact counts.
+  if (record.state == NameRecord::State::kCommitted) {
+    it->second.state = record.state;
+    it->second.commit_ts = record.commit_ts;
+  }
   auto& more = it->second.more;
   if (more == nullptr) more = std::make_unique<std::vector<Kept>>();
   more->push_back({record.key, std::move(last_key)});

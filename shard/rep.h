@@ -6,6 +6,7 @@
 //   prepares.cc  evaluation, proposal, participants
 //   records.cc   (store encodings; not part of Rep)
 //   split.cc     dividing the shard
+//   merge.cc     becoming one with a neighbour
 //   upkeep.cc    starting to serve, pushing old PREPARED records, the horizon
 #pragma once
 
@@ -125,6 +126,7 @@ struct Shard::Rep {
   struct Cut {
     std::string at;
     bool proposed = false;
+    bool absorbs = false;  // the range grows: nobody has to wait
     std::vector<Deferred> deferred;
     std::vector<Promise<bool>> waiters;
   };
@@ -143,6 +145,17 @@ struct Shard::Rep {
   // The keys of a command that was evaluated before the split are all of this side.
   bool StillOwns(const Deferred& deferred) const;
 
+  // ---- merge.cc -------------------------------------------------------------------------------
+  Task<Status> Freeze(ShardId into, Instant deadline);
+  Task<Status> Thaw();
+  Task<Status> Absorb(v1::FrozenShard frozen, Instant deadline);
+  Task<Status> Abandon(v1::AbandonMerge merge);
+  Result<v1::FrozenShard> Contents() const;
+  // Follow the entries, on every replica.
+  void OnFrozenOrThawed();
+  void OnAbsorbed(const v1::FrozenShard& frozen);
+  void EndAbsorbed(const v1::ShardDescriptor* by);
+
   Deps deps;
   Settings settings;
   Table table;
@@ -152,6 +165,8 @@ struct Shard::Rep {
   std::shared_ptr<Cut> cut;          // null: no split is under way
   // Of the last splits here, for those who ask the parent: nobody else may know them yet.
   std::deque<v1::ShardDescriptor> children;
+  bool absorbed = false;    // another replica here has the range: this one is about to be destroyed
+  bool superseded = false;  // the shard was absorbed: the last of `children` has its keys
   Random random;
 
   Served served;

@@ -130,10 +130,12 @@ Status Shard::Rep::NotLeader() const {
 
 Task<Result<std::shared_ptr<Leadership>>> Shard::Rep::Serving(Instant deadline) {
   const std::shared_ptr<Leadership> under = lead;
+  if (superseded) co_return StaleEpoch(table);
   if (under == nullptr) co_return NotLeader();
   if (!under->serving()) {
     PROBE("shard: a request waited for a new leader to serve");
     co_await Leadership::WaitServing(under, std::min(deadline, Now() + kServingWaitMax));
+    if (superseded) co_return StaleEpoch(table);
     if (!under->serving()) co_return NotLeader();
   }
   co_return under;
@@ -202,7 +204,8 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under,
 Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under, JudgedCommand command,
                                     std::optional<Owner> owner, std::optional<Instant> deadline,
                                     std::optional<Promise<bool>> ended) {
-  CHECK(under->serving() || (*command).has_leader_start(), "only a serving leader evaluates");
+  CHECK(under->serving() || (*command).has_leader_start() || (*command).has_thaw(),
+        "only a serving leader evaluates");
   const Promise<Applied> promise(deps.env.executor);
   TimerId timer = 0;
   if (deadline) {
@@ -212,7 +215,8 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under, Ju
       promise.Set(std::move(late));
     });
   }
-  if (cut != nullptr && cut->proposed && !(*command).has_split()) {
+  const bool cuts = (*command).has_split() || (*command).has_absorb();
+  if (cut != nullptr && cut->proposed && !cuts) {
     PROBE("shard: an entry waited for a split");
     cut->deferred.push_back(
         {under, std::move(command), std::move(owner), promise, timer, std::move(ended)});
@@ -255,9 +259,11 @@ raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::strin
     // Nothing that this version logs does not, so it is a later one's.
     table.Break("an entry of the log does not parse");
   }
+  if (rep_->absorbed) table.Break("another shard has absorbed it here");
   Applied applied;
   if (table.broken().empty()) {
-    applied = ApplyEntry({table, batch, &rep_->deps.may_begin}, term, *command);
+    applied =
+        ApplyEntry({table, batch, &rep_->deps.may_begin, &rep_->deps.why_not_free}, term, *command);
   }
   if (!table.broken().empty()) {
     raft::ApplyResult stuck;
@@ -270,7 +276,9 @@ raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::strin
                              applied.status.message());
   }
   if (command->has_split() && applied.status.ok()) rep_->OnSplit();
-  Leadership* lead = rep_->lead.get();
+  const bool frozen = command->has_freeze() || command->has_thaw();
+  if (frozen && applied.status.ok()) rep_->OnFrozenOrThawed();
+  Leadership* lead = frozen ? nullptr : rep_->lead.get();
   if (lead != nullptr && lead->term() == term) {
     if (lead->serving()) {
       lead->OnApplied(*command, applied, rep_->table);
@@ -280,6 +288,7 @@ raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::strin
     lead->meter.Wrote(payload.size());
     if (lead->serving()) rep_->ArmUpkeep();
   }
+  if (command->has_absorb() && applied.status.ok()) rep_->OnAbsorbed(command->absorb().frozen());
   return EncodeApplied(applied);
 }
 
@@ -293,7 +302,7 @@ std::vector<std::pair<std::string, std::string>> Shard::Spans() const {
   return SpansOf(rep_->table);
 }
 
-bool Shard::HasState() const { return rep_->table.version() != 0; }
+bool Shard::HasState() const { return rep_->table.version() != 0 && !rep_->absorbed; }
 
 bool Shard::Understands(std::string_view key, std::string_view value) const {
   return shard::Understands(key, value);
@@ -368,6 +377,28 @@ Task<v1::PrepareResponse> Shard::Prepare(v1::PrepareRequest request, Instant dea
 Task<Status> Shard::Split(std::string at, ShardId child, Instant deadline) {
   return rep_->Split(std::move(at), child, deadline);
 }
+
+ShardId Shard::frozen_into() const { return rep_->table.frozen_into(); }
+bool Shard::leads() const { return rep_->lead != nullptr && !rep_->superseded; }
+Result<v1::FrozenShard> Shard::Contents() const { return rep_->Contents(); }
+Task<Status> Shard::Freeze(ShardId into, Instant deadline) { return rep_->Freeze(into, deadline); }
+Task<Status> Shard::Thaw() { return rep_->Thaw(); }
+Task<Status> Shard::Absorb(v1::FrozenShard frozen, Instant deadline) {
+  return rep_->Absorb(std::move(frozen), deadline);
+}
+Task<Status> Shard::Abandon(v1::AbandonMerge merge) { return rep_->Abandon(std::move(merge)); }
+bool Shard::HasAbsorbed(ShardId shard) const {
+  const auto settled = rep_->table.merges().find(shard);
+  return settled != rep_->table.merges().end() && settled->second.absorbed;
+}
+std::vector<ShardId> Shard::absorbed() const {
+  std::vector<ShardId> shards;
+  for (const auto& [shard, merge] : rep_->table.merges()) {
+    if (merge.absorbed) shards.push_back(shard);
+  }
+  return shards;
+}
+void Shard::EndAbsorbed(const v1::ShardDescriptor* by) { rep_->EndAbsorbed(by); }
 
 NameStanding Shard::LookUp(const GivenName& name) { return rep_->LookUp(name); }
 

@@ -39,8 +39,10 @@
 #include "txn/timestamp.h"
 
 namespace quorate::v1 {
+class AbandonMerge;
 class CommitRequest;
 class Error;
+class FrozenShard;
 class LockRequest;
 class LockResponse;
 class PrepareRequest;
@@ -133,6 +135,12 @@ class Shard final : public raft::StateMachine {
     // came another way, or came and went: its scalars would be taken for what a later one has.
     // What else its beginning takes is added to the entry's batch.
     std::function<bool(ShardId child, storage::WriteBatch* batch)> may_begin = nullptr;
+    // Asked while `frozen` is absorbed: what else the store here has of its range than a replica of
+    // it; empty: nothing.
+    std::function<std::string(ShardId frozen, const Span& span)> why_not_free = nullptr;
+    // `frozen` was absorbed; the entry's batch is not in the store yet. From now on no replica of
+    // it may change anything here. Must not call back.
+    std::function<void(ShardId frozen)> on_absorb = nullptr;
   };
   // `descriptor` is used only if the store holds no state of this shard yet.
   Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);
@@ -217,6 +225,30 @@ class Shard final : public raft::StateMachine {
   // a prepared transaction that lies on both sides did not end in time), NOT_LEADER: nothing
   // happened. DEADLINE_EXCEEDED, UNAVAILABLE: unknown; the descriptor tells.
   Task<Status> Split(std::string at, ShardId child, Instant deadline);
+
+  // ---- merges (section 10) --------------------------------------------------------------------
+  // By whom a frozen shard is to be absorbed; 0: it is not frozen.
+  ShardId frozen_into() const;
+  // This replica leads, though a frozen shard serves nothing.
+  bool leads() const;
+  // All that the shard keeps, as who absorbs it logs it. FAILED_PRECONDITION: more than that.
+  static constexpr size_t kAbsorbedBytesMax = 1 << 20;
+  Result<v1::FrozenShard> Contents() const;
+  // Ends serving, and logs it. OK: frozen, until it is absorbed or thawed. FAILED_PRECONDITION (too
+  // large, members change, a split is under way), NOT_LEADER: it goes on.
+  Task<Status> Freeze(ShardId into, Instant deadline);
+  // The caller knows that the shard's left neighbour has logged an AbandonMerge.
+  Task<Status> Thaw();
+  // The left neighbour's: logs that it has `frozen` from now on. OK: it has. Else it has not, and
+  // may yet (NOT_LEADER, DEADLINE_EXCEEDED) or will not by this call.
+  Task<Status> Absorb(v1::FrozenShard frozen, Instant deadline);
+  // Logs that it will not, unless it has. OK: HasAbsorbed tells which of both.
+  Task<Status> Abandon(v1::AbandonMerge merge);
+  bool HasAbsorbed(ShardId shard) const;
+  std::vector<ShardId> absorbed() const;
+  // The replica's range is another one's by now, here or, with a descriptor, elsewhere. It takes
+  // part in nothing any more, has no state, and says so to who asks.
+  void EndAbsorbed(const v1::ShardDescriptor* by);
 
   // ---- raft::StateMachine ---------------------------------------------------------------------
   raft::ApplyResult Apply(raft::LogIndex index, raft::Term term, std::string_view payload,

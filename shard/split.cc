@@ -47,7 +47,7 @@ std::vector<Owner> Shard::Rep::LocksAcross(const Leadership& under, std::string_
 }
 
 bool Shard::Rep::InTheWay(const PrepareAsk& ask) const {
-  if (cut == nullptr) return false;
+  if (cut == nullptr || cut->absorbs) return false;
   const std::string_view at = cut->at;
   // A transaction that is anchored on the child's side begins there.
   if (ask.kind != PrepareKind::kParticipant && ask.anchor_key >= at) return true;
@@ -57,7 +57,8 @@ bool Shard::Rep::InTheWay(const PrepareAsk& ask) const {
 
 bool Shard::Rep::InTheWay(const ReadAsk& ask) const {
   // What is read above the read_high of the entry would not be handed down.
-  return cut != nullptr && cut->proposed && !OwnsAll(ask, {table.span().from, cut->at});
+  return cut != nullptr && !cut->absorbs && cut->proposed &&
+         !OwnsAll(ask, {table.span().from, cut->at});
 }
 
 Task<Status> Shard::Rep::WaitForCut(Instant deadline) {
@@ -100,7 +101,11 @@ bool Shard::Rep::StillOwns(const Deferred& deferred) const {
     case v1::ShardCommand::kAdvanceHorizon:
     case v1::ShardCommand::kSweep:
     case v1::ShardCommand::kLeaderStart:
+    case v1::ShardCommand::kAbandonMerge:  // applying judges it
       return true;
+    case v1::ShardCommand::kFreeze:
+    case v1::ShardCommand::kThaw:
+    case v1::ShardCommand::kAbsorb:
     case v1::ShardCommand::kSplit:
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;
@@ -138,7 +143,8 @@ Task<Status> Shard::Rep::Split(std::string at, ShardId child, Instant deadline) 
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
   const std::shared_ptr<Leadership>& under = *serving;
-  if (cut != nullptr) co_return Status(Code::kFailedPrecondition, "another split is under way");
+  if (cut != nullptr)
+    co_return Status(Code::kFailedPrecondition, "a split or a merge is under way");
   if (at.empty()) {
     if (!under->meter.middle()) {
       co_return Status(Code::kFailedPrecondition,

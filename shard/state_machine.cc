@@ -47,6 +47,14 @@ Applied Dispatch(ApplyContext context, const v1::ShardCommand& command) {
       return ApplySplit(context, command.split());
     case v1::ShardCommand::kSweep:
       return ApplySweep(context);
+    case v1::ShardCommand::kFreeze:
+      return ApplyFreeze(context, command.freeze());
+    case v1::ShardCommand::kThaw:
+      return ApplyThaw(context);
+    case v1::ShardCommand::kAbsorb:
+      return ApplyAbsorb(context, command.absorb());
+    case v1::ShardCommand::kAbandonMerge:
+      return ApplyAbandonMerge(context, command.abandon_merge());
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;
   }
@@ -94,6 +102,9 @@ Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand
     return Refused(Code::kStaleEpoch, "evaluated under another version of the shard");
   }
   const bool known = command.command_case() != v1::ShardCommand::COMMAND_NOT_SET;
+  if (known && !command.has_thaw() && context.table.frozen_into()) {
+    return Refused(Code::kStaleEpoch, "the shard is frozen");
+  }
   // Resolutions are judged one by one.
   if (known && !command.has_resolve()) {
     if (const Status judged = CheckCommand(command); !judged.ok()) {
@@ -187,6 +198,10 @@ uint64_t DigestOf(const Table& table) {
                            table.floor(), table.names_horizon()));
   if (table.sweep()) {
     digester.Add(fmt::format("{} {}", table.sweep()->after, table.sweep()->next));
+  }
+  digester.Add(fmt::format("{}", table.frozen_into()));
+  for (const auto& [shard, merge] : table.merges()) {
+    digester.Add(fmt::format("{} {} {}", shard, merge.version, merge.absorbed));
   }
   return digester.Take();
 }

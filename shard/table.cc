@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/coding.h"
 #include "base/mutant.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/intents.h"
@@ -25,16 +26,12 @@ void Table::Load() {
   CHECK(stored.ok(), "reading the store: {}", stored.status().ToString());
   broken_.clear();
   sweep_.reset();
+  frozen_into_ = {};
+  merges_.clear();
   if (stored->has_value()) {
     v1::ShardState state;
     if (state.ParseFromString(**stored) && state.shard().shard_id() == id_.value()) {
-      *descriptor_ = state.shard();
-      horizon_ = Timestamp(state.horizon());
-      floor_ = Timestamp(state.floor());
-      names_horizon_ = Timestamp(state.names_horizon());
-      if (state.has_sweep()) {
-        sweep_ = SweepAt{Timestamp(state.sweep().after()), state.sweep().next()};
-      }
+      LoadScalars(state);
     } else {
       Break("the shard's scalars in the store are not its own, or do not parse");
     }
@@ -71,6 +68,20 @@ void Table::Load() {
   scan(Tag::kNames, NameRecord(), [this](const NameRecord& record) { names_.Load(record); });
 }
 
+void Table::LoadScalars(const v1::ShardState& state) {
+  *descriptor_ = state.shard();
+  horizon_ = Timestamp(state.horizon());
+  floor_ = Timestamp(state.floor());
+  names_horizon_ = Timestamp(state.names_horizon());
+  if (state.has_sweep()) {
+    sweep_ = SweepAt{Timestamp(state.sweep().after()), state.sweep().next()};
+  }
+  frozen_into_ = ShardId(state.frozen_into());
+  for (const v1::SettledMerge& merge : state.merges()) {
+    merges_[ShardId(merge.shard_id())] = {merge.version(), merge.absorbed()};
+  }
+}
+
 // A part that is prepared has its intents: reading at a committed one and resolving it rest on
 // that.
 void Table::LoadIntents() {
@@ -104,6 +115,13 @@ v1::ShardState Table::Scalars() const {
   if (sweep_) {
     state.mutable_sweep()->set_after(sweep_->after.bits());
     state.mutable_sweep()->set_next(sweep_->next);
+  }
+  state.set_frozen_into(frozen_into_.value());
+  for (const auto& [shard, merge] : merges_) {
+    v1::SettledMerge* settled = state.add_merges();
+    settled->set_shard_id(shard.value());
+    settled->set_version(merge.version);
+    settled->set_absorbed(merge.absorbed);
   }
   return state;
 }
@@ -159,6 +177,87 @@ void Table::SetFloor(Timestamp floor, storage::WriteBatch* batch) {
 
 void Table::SetSweep(std::optional<SweepAt> sweep, storage::WriteBatch* batch) {
   sweep_ = std::move(sweep);
+  StoreScalars(batch);
+}
+
+void Table::Freeze(ShardId into, Timestamp read_high, storage::WriteBatch* batch) {
+  frozen_into_ = into;
+  SetFloor(std::max(floor_, read_high), batch);
+}
+
+void Table::Thaw(storage::WriteBatch* batch) {
+  frozen_into_ = {};
+  descriptor_->set_version(++version_);
+  StoreScalars(batch);
+}
+
+void Table::Settle(ShardId neighbour, SettledMerge merge, storage::WriteBatch* batch) {
+  merges_[neighbour] = merge;
+  StoreScalars(batch);
+}
+
+bool Table::LoadPair(std::string_view store_key, std::string_view value) {
+  const auto load = [&](auto record, auto index) {
+    const bool decodes = DecodeRecord(store_key, value, &record);
+    if (decodes) index(std::move(record));
+    return decodes;
+  };
+  switch (static_cast<Tag>(storage::KeyBody(store_key).front())) {
+    case Tag::kParticipants:
+      return load(ParticipantRecord(), [this](const ParticipantRecord& r) { Index(r); });
+    case Tag::kTransactions:
+      return load(TransactionRecord(), [this](const TransactionRecord& r) { Index(r); });
+    case Tag::kNames:
+      return load(NameRecord(), [this](const NameRecord& r) { names_.Load(r); });
+    case Tag::kVersions:
+    case Tag::kIntents:
+    case Tag::kShardState:
+      break;
+  }
+  return true;
+}
+
+void Table::Absorb(const v1::FrozenShard& frozen, storage::WriteBatch* batch) {
+  const v1::ShardState& other = frozen.state();
+  const v1::ShardDescriptor& was = other.shard();
+  // A replica of it that was here may be behind what was frozen.
+  for (const Tag tag : kKeyedTags) {
+    const auto [from, to] = StoreSpan(tag, was.from(), was.to());
+    const Status status = store_.Scan(from, to, [batch](std::string_view key, std::string_view) {
+      batch->Delete(std::string(key));
+      return true;
+    });
+    CHECK(status.ok(), "reading the store: {}", status.ToString());
+  }
+  batch->Delete(ShardStateKey(ShardId(was.shard_id())));
+  span_.to = was.to();
+  std::string_view left = frozen.pairs();
+  std::string_view key, value;
+  while (GetLengthPrefixed(&left, &key) && GetLengthPrefixed(&left, &value)) {
+    ParticipantRecord refusal;
+    const bool forgotten = MUTANT("merge-forgets-refusals") &&
+                           static_cast<Tag>(storage::KeyBody(key).front()) == Tag::kParticipants &&
+                           DecodeRecord(key, value, &refusal) &&
+                           refusal.state == TxnState::kAborted;
+    if (forgotten) continue;
+    batch->Put(std::string(key), std::string(value));
+    if (!LoadPair(key, value)) Break("a record of an absorbed shard does not decode");
+  }
+  horizon_ = std::max(horizon_, Timestamp(other.horizon()));
+  names_horizon_ = std::max(names_horizon_, Timestamp(other.names_horizon()));
+  if (!MUTANT("merge-read-floor-kept")) floor_ = std::max(floor_, Timestamp(other.floor()));
+  if (sweep_ || other.has_sweep()) {
+    const Timestamp after(other.sweep().after());
+    sweep_ = SweepAt{sweep_ ? std::max(sweep_->after, after) : after, span_.from};
+  }
+  for (const v1::SettledMerge& merge : other.merges()) {
+    SettledMerge& known = merges_[ShardId(merge.shard_id())];
+    if (merge.version() >= known.version) known = {merge.version(), merge.absorbed()};
+  }
+  merges_[ShardId(was.shard_id())] = {was.version(), true};
+  version_ = std::max(version_, was.version()) + 1;
+  descriptor_->set_to(was.to());
+  descriptor_->set_version(version_);
   StoreScalars(batch);
 }
 

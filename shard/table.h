@@ -20,6 +20,7 @@
 #include "txn/record.h"
 
 namespace quorate::v1 {
+class FrozenShard;
 class ShardDescriptor;
 class ShardState;
 }  // namespace quorate::v1
@@ -42,6 +43,12 @@ struct Collectable {
 struct SweepAt {
   Timestamp after;   // from which horizon on
   std::string next;  // the first key that was not looked at
+};
+
+// What became of attempts to merge a right neighbour: of all up to that version of it.
+struct SettledMerge {
+  uint64_t version = 0;
+  bool absorbed = false;  // else abandoned
 };
 
 // Whether [first, last], or one of the spans, lies on both sides of `at`, or they do together.
@@ -96,6 +103,17 @@ class Table {
   // The child of the last split since the start, as it began; null: none.
   const v1::ShardDescriptor* child() const { return child_.get(); }
   void SetSweep(std::optional<SweepAt> sweep, storage::WriteBatch* batch);
+  void Freeze(ShardId into, Timestamp read_high, storage::WriteBatch* batch);
+  void Thaw(storage::WriteBatch* batch);
+  // The shard grows to the right, by what CheckFrozen was content with. Whatever the store has
+  // there gives way to it.
+  void Absorb(const v1::FrozenShard& frozen, storage::WriteBatch* batch);
+  void Settle(ShardId neighbour, SettledMerge merge, storage::WriteBatch* batch);
+
+  // By whom it is to be absorbed: nothing changes until then; 0: by nobody.
+  ShardId frozen_into() const { return frozen_into_; }
+  // Splits and merges hand it on: whoever ends at a key knows what became of merges there.
+  const std::map<ShardId, SettledMerge>& merges() const { return merges_; }
 
   // ---- indexes --------------------------------------------------------------------------------
   // PREPARED participant records.
@@ -128,6 +146,8 @@ class Table {
   };
 
   void LoadIntents();
+  void LoadScalars(const v1::ShardState& state);
+  bool LoadPair(std::string_view store_key, std::string_view value);
   void Uncount(const Owner& owner);
   v1::ShardState Scalars() const;
   void Index(const ParticipantRecord& record);
@@ -143,6 +163,8 @@ class Table {
   Timestamp floor_;
   Timestamp names_horizon_;
   std::optional<SweepAt> sweep_;
+  ShardId frozen_into_;
+  std::map<ShardId, SettledMerge> merges_;
   Names names_;
   std::string broken_;
   std::map<Owner, ParticipantRecord> prepared_;

@@ -28,10 +28,11 @@ constexpr Duration kCollectPause = 5ms;  // between entries that only collect
 // lease up first (raft/core/node.h).
 Task<void> Shard::Rep::StartServing(std::shared_ptr<Leadership> under) {
   Backoff backoff(20ms, 500ms);
-  while (under->active() && !under->serving()) {
+  // A frozen shard is not served: of what is read no leader of it would know.
+  while (under->active() && !under->serving() && !table.frozen_into()) {
     if (MUTANT("txn-serve-before-leader-start")) co_return OnServing();
     const Result<Timestamp> slot = co_await deps.slots.Fetch(kSlotTimeout);
-    if (!under->active()) co_return;
+    if (!under->active() || table.frozen_into()) co_return;
     if (slot.ok()) {
       v1::ShardCommand command;
       command.mutable_leader_start()->set_floor(slot->bits());

@@ -47,15 +47,6 @@ bool Touch(std::string_view a_from, std::string_view a_to, std::string_view b_fr
   return !before && !behind;
 }
 
-bool Touch(const Spans& a, const Spans& b) {
-  for (const auto& [from, to] : a) {
-    for (const auto& [begin, end] : b) {
-      if (Touch(from, to, begin, end)) return true;
-    }
-  }
-  return false;
-}
-
 // A group whose state is being deleted, to be gone for good or to make room for another one.
 struct Erasure {
   enum class Kind : uint8_t { kDrop = 1, kReplace = 2 };
@@ -442,9 +433,18 @@ void OrderedStore::Drop(GroupId group, Spans spans, WriteBatch batch, Closure do
   rep_->Changed();
 }
 
+bool OrderedStore::Touch(const Spans& a, const Spans& b) {
+  for (const auto& [from, to] : a) {
+    for (const auto& [begin, end] : b) {
+      if (storage::Touch(from, to, begin, end)) return true;
+    }
+  }
+  return false;
+}
+
 bool OrderedStore::Dropping(const Spans& spans) const {
   return std::any_of(rep_->erasures.begin(), rep_->erasures.end(), [&](const auto& each) {
-    return each.second.kind == Erasure::Kind::kDrop && storage::Touch(each.second.spans, spans);
+    return each.second.kind == Erasure::Kind::kDrop && Touch(each.second.spans, spans);
   });
 }
 
@@ -656,7 +656,7 @@ bool OrderedStore::Damaged(GroupId group, const Spans& spans) const {
              (lost.second.empty() || CompareKeys(key, lost.second) < 0);
     };
     if (holds(AppliedKey(group)) || holds(ErasingKey(group))) return true;
-    if (storage::Touch(Spans{lost}, spans)) return true;
+    if (Touch(Spans{lost}, spans)) return true;
   }
   return false;
 }

@@ -97,6 +97,7 @@ class OrderedStore final : public KvReader {
   void PutReplaced(GroupId group, WriteBatch batch);
   // The last of it, and the index at which it is a state, which may jump.
   void EndReplace(GroupId group, uint64_t index, WriteBatch batch);
+  static bool Touch(const Spans& a, const Spans& b);
   // How many pairs were deleted for the above since the start, of all groups.
   uint64_t ErasedPairs() const;
   // Whether bulk work (what is above) may go on: what waits to be flushed stays well below what

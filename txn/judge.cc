@@ -362,6 +362,8 @@ Status Check(const v1::NodeRequest& request) {
       return Check(request.bootstrap());
     case v1::NodeRequest::kPlacement:
       return Check(request.placement());
+    case v1::NodeRequest::kMerge:
+      return Status::Ok();  // between nodes; what is logged of it is judged with the entry
     case v1::NodeRequest::kSlot:
     case v1::NodeRequest::kHello:
     case v1::NodeRequest::kStatus:

@@ -23,6 +23,8 @@ v1::Error* MutableErrorOf(v1::NodeResponse* response) {
       return response->mutable_query_prepare()->mutable_error();
     case v1::NodeResponse::kPush:
       return response->mutable_push()->mutable_error();
+    case v1::NodeResponse::kMerge:
+      return response->mutable_merge()->mutable_error();
     case v1::NodeResponse::kSlot:
       return response->mutable_slot()->mutable_error();
     case v1::NodeResponse::kRoutes:
@@ -66,6 +68,8 @@ const v1::Error& ErrorOf(const v1::NodeResponse& response) {
       return response.query_prepare().error();
     case v1::NodeResponse::kPush:
       return response.push().error();
+    case v1::NodeResponse::kMerge:
+      return response.merge().error();
     case v1::NodeResponse::kSlot:
       return response.slot().error();
     case v1::NodeResponse::kRoutes:

@@ -44,6 +44,7 @@ std::string ToString(const Step& step) {
             return s.at.empty() ? std::string("split it in the middle")
                                 : fmt::format("split it at '{}'", Printable(s.at));
           },
+          [](const MergeShards& s) { return fmt::format("merge it into {}", NameOf(s.into)); },
       },
       step);
 }
@@ -60,6 +61,8 @@ std::string_view KindName(OperatorKind kind) {
       return "move";
     case OperatorKind::kSplit:
       return "split";
+    case OperatorKind::kMerge:
+      return "merge";
     case OperatorKind::kBalanceReplicas:
       return "balance-replicas";
     case OperatorKind::kBalanceLeaders:
@@ -73,10 +76,19 @@ bool Operator::copies() const {
                      [](const Step& s) { return std::holds_alternative<AddLearner>(s); });
 }
 
+ShardId Operator::into() const {
+  for (const Step& step : steps) {
+    if (const auto* merge = std::get_if<MergeShards>(&step)) return merge->into;
+  }
+  return {};
+}
+
 std::string ToString(const Operator& op) {
   std::string what;
   if (op.kind == OperatorKind::kSplit) {
     what = fmt::format("split {}", NameOf(op.shard));
+  } else if (op.into()) {
+    what = fmt::format("merge {} into {}", NameOf(op.shard), NameOf(op.into()));
   } else if (op.copies() && op.from) {
     what = fmt::format("move a replica of {} from node {} to node {}", NameOf(op.shard), op.from,
                        op.to);
@@ -121,6 +133,7 @@ Members After(const Step& step, Members members) {
                  },
                  [](const TransferLeader&) {},
                  [](const SplitShard&) {},
+                 [](const MergeShards&) {},
              },
              step);
   return members;
@@ -137,6 +150,7 @@ bool Done(const Operator& op, const Step& step, const ShardView& shard) {
                           return shard.leader && shard.leader != op.from;
                         },
                         [&](const SplitShard&) { return shard.epoch.version > op.epoch.version; },
+                        [](const MergeShards&) { return false; },
                     },
                     step);
 }

@@ -53,7 +53,13 @@ struct SplitShard {
   std::string at;  // first key of the new shard; empty: where the leader finds the middle
   friend bool operator==(const SplitShard&, const SplitShard&) = default;
 };
-using Step = std::variant<AddLearner, Promote, Swap, Remove, TransferLeader, SplitShard>;
+// The shard is gone: its left neighbour has absorbed it.
+struct MergeShards {
+  ShardId into;
+  friend bool operator==(const MergeShards&, const MergeShards&) = default;
+};
+using Step =
+    std::variant<AddLearner, Promote, Swap, Remove, TransferLeader, SplitShard, MergeShards>;
 
 // "add a learner on node 4", "swap node 4 in for node 1".
 std::string ToString(const Step& step);
@@ -65,6 +71,7 @@ enum class OperatorKind : uint8_t {
   kDrain,   // off a node that is to hold nothing
   kMove,    // a person asked
   kSplit,   // too large, or a person asked
+  kMerge,   // small, as its neighbour is, or a person asked
   kBalanceReplicas,
   kBalanceLeaders,
 };
@@ -105,6 +112,8 @@ struct Operator {
 
   // Whether data are copied for it.
   bool copies() const;
+  // Who is to absorb the shard; 0: nobody.
+  ShardId into() const;
 };
 
 // "operator 12 (drain): move shard 7 from node 1 to node 4".

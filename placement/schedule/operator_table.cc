@@ -13,6 +13,7 @@ namespace {
 
 // What could not be split may not have changed much in a moment.
 constexpr Duration kSplitAgainAfter = std::chrono::minutes(1);
+constexpr Duration kMergeAgainAfter = std::chrono::minutes(10);
 constexpr uint64_t kIdsPerTerm = 1'000'000;
 
 // Whether the members are those before, or after, one of the steps: else somebody else changed
@@ -103,9 +104,10 @@ void OperatorTable::Clear(uint64_t term) {
 
 Result<OperatorId> OperatorTable::Admit(const ClusterView& view, const Settings& settings,
                                         Operator op, Instant now) {
-  if (operators_.contains(op.shard)) {
+  if (effects_.Has(op.shard) || (op.into() && effects_.Has(op.into()))) {
     return Status(Code::kAlreadyExists,
-                  fmt::format("{} has an operator under way already", NameOf(op.shard)));
+                  fmt::format("{} has an operator under way already",
+                              NameOf(effects_.Has(op.shard) ? op.shard : op.into())));
   }
   const ShardView* shard = view.Find(op.shard);
   if (shard == nullptr || shard->epoch != op.epoch || MembersOf(*shard) != op.members) {
@@ -135,6 +137,9 @@ OperatorTable::Operators::iterator OperatorTable::End(Operators::iterator it, Ou
   if (status.op.kind == OperatorKind::kSplit && outcome == Outcome::kEnded) {
     effects_.Avoid(it->first, NodeId(), now + kSplitAgainAfter);
   }
+  if (status.op.kind == OperatorKind::kMerge && outcome == Outcome::kEnded) {
+    effects_.Avoid(it->first, NodeId(), now + kMergeAgainAfter);
+  }
   ended_.push_back({std::move(status.op), outcome, std::move(reason), status.began, now});
   if (ended_.size() > kEndedMax) ended_.pop_front();
   return operators_.erase(it);
@@ -156,7 +161,8 @@ std::optional<Order> OperatorTable::Next(const ClusterView& view, const Settings
   OperatorStatus& status = it->second;
   const ShardView* shard = view.Find(id);
   if (shard == nullptr) {
-    End(it, Outcome::kEnded, fmt::format("{} is gone", NameOf(id)), now);
+    End(it, status.op.into() ? Outcome::kDone : Outcome::kEnded,
+        fmt::format("{} is gone", NameOf(id)), now);
     return std::nullopt;
   }
   effects_.Put(view, *shard, status.op);
@@ -214,7 +220,8 @@ void OperatorTable::Sweep(const ClusterView& view, const Settings& settings, Ins
     const OperatorStatus& status = it->second;
     const ShardView* shard = view.Find(it->first);
     if (shard == nullptr) {
-      it = End(it, Outcome::kEnded, fmt::format("{} is gone", NameOf(it->first)), now);
+      it = End(it, status.op.into() ? Outcome::kDone : Outcome::kEnded,
+               fmt::format("{} is gone", NameOf(it->first)), now);
       continue;
     }
     // What was reported since it was last asked for is in the view: it must not count twice.
@@ -394,7 +401,7 @@ RoundReport RunRound(ClusterView* view, const Settings& settings, Instant now,
                      OperatorTable* table) {
   constexpr size_t kJudgedMax = 10'000;
   static constexpr Proposals (*kAll[kSchedulers])(const Situation&) = {
-      Repair, Rules, Drain, Split, BalanceReplicas, BalanceLeaders};
+      Repair, Rules, Drain, Split, Merge, BalanceReplicas, BalanceLeaders};
   view->SetReplicationFactor(settings.replication_factor);
   view->Refresh(kJudgedMax);
   table->Sweep(*view, settings, now);

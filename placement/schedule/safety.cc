@@ -141,6 +141,18 @@ Refusal Check(const ClusterView& view, const ShardView& shard, const TransferLea
 
 Refusal Check(const ClusterView&, const ShardView&, const SplitShard&) { return std::nullopt; }
 
+Refusal Check(const ClusterView& view, const ShardView& shard, const MergeShards& step) {
+  const ShardView* left = view.Find(step.into);
+  if (left == nullptr || shard.left != step.into) {
+    return fmt::format("{} is not the left neighbour of {}", NameOf(step.into), NameOf(shard.id));
+  }
+  if (left->joint) {
+    return fmt::format("a change of the members of {} is under way", NameOf(step.into));
+  }
+  if (!left->leader) return fmt::format("nobody is known to lead {}", NameOf(step.into));
+  return NoQuorum(view, *left, left->voters, "has");
+}
+
 }  // namespace
 
 Refusal CheckChange(const ClusterView& view, const ShardView& shard, const Step& step) {

@@ -60,6 +60,9 @@ Proposals Drain(const Situation& situation);
 // mean node does, in the middle of their requests. Not while a voter that is not lost is behind,
 // unless they are much larger.
 Proposals Split(const Situation& situation);
+// Neighbours that are small together, and cold, and have been as they are for a while, become one,
+// as long as there are more than shards_min.
+Proposals Merge(const Situation& situation);
 // By number, then by bytes, in proportion to the nodes' disks. A move is made only if it makes the
 // fuller of both nodes no emptier than the other: the sum of squares falls with each, so moves end.
 Proposals BalanceReplicas(const Situation& situation);
@@ -72,6 +75,8 @@ Result<Operator> PlanMove(const Situation& situation, ShardId shard, NodeId from
 Result<Operator> PlanTransfer(const Situation& situation, ShardId shard, NodeId to);
 // `at`: inside the shard's range, or empty for the middle.
 Result<Operator> PlanSplit(const Situation& situation, ShardId shard, std::string at);
+// Of two neighbours, in either order.
+Result<Operator> PlanMerge(const Situation& situation, ShardId shard, ShardId with);
 
 // How far the drain of a node is.
 struct DrainState {

@@ -13,7 +13,7 @@ namespace quorate::placement {
 namespace {
 
 constexpr std::string_view kNames[kSchedulers] = {
-    "repair", "rules", "drain", "split", "balance-replicas", "balance-leaders"};
+    "repair", "rules", "drain", "split", "merge", "balance-replicas", "balance-leaders"};
 
 enum class Unit : uint8_t { kCount, kDuration, kBytes, kPercent, kSchedulers };
 
@@ -46,6 +46,8 @@ constexpr Row kRows[] = {
      "how long a node is down before its replicas are replaced"},
     {"placement.learner_timeout", Unit::kDuration, 10 * kSecond, 24 * kHour, TIME(learner_timeout),
      "how long a new replica may take to catch up before another node is chosen"},
+    {"placement.merge_bytes", Unit::kBytes, 0, kGiB, COUNT(merge_bytes),
+     "neighbouring shards that have less together become one; at most split_bytes / 4"},
     {"placement.operators", Unit::kCount, 1, 100'000, COUNT(operators),
      "how many operators are under way at once"},
     {"placement.operators_per_node", Unit::kCount, 1, 1000, COUNT(operators_per_node),
@@ -54,6 +56,8 @@ constexpr Row kRows[] = {
      "which schedulers begin nothing new"},
     {"placement.replication_factor", Unit::kCount, 1, limits::kReplicationFactorMax,
      COUNT(replication_factor), "how many replicas a shard has"},
+    {"placement.shards_min", Unit::kCount, 1, 1'000'000, COUNT(shards_min),
+     "so many shards are not merged any further"},
     {"placement.snapshots_per_node", Unit::kCount, 1, 64, COUNT(snapshots_per_node),
      "how many replicas a node copies to itself, and how many to others, at once"},
     {"placement.split_bytes", Unit::kBytes, kMiB, 16 * kGiB, COUNT(split_bytes),

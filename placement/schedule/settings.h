@@ -18,10 +18,11 @@ enum class Scheduler : uint8_t {
   kRules,
   kDrain,
   kSplit,
+  kMerge,
   kBalanceReplicas,
   kBalanceLeaders
 };
-inline constexpr size_t kSchedulers = 6;
+inline constexpr size_t kSchedulers = 7;
 std::string_view SchedulerName(Scheduler scheduler);  // "repair", "balance-replicas"
 
 struct Settings {
@@ -29,6 +30,9 @@ struct Settings {
   Duration down_after = std::chrono::seconds(60);
   uint64_t split_bytes = 96 << 20;
   uint64_t split_requests = 2000;  // per second
+  // Neighbours that have less together are merged; never more than a quarter of split_bytes.
+  uint64_t merge_bytes = 1 << 20;
+  uint32_t shards_min = 64;                             // so many shards are not merged any further
   uint32_t operators = 2048;                            // under way at once, in all
   uint32_t operators_per_node = 32;                     // that a node has a part in
   uint32_t snapshots_per_node = 4;                      // that a node receives, and that it sends

@@ -93,6 +93,10 @@ void UnderWay::Put(const ClusterView& view, const ShardView& shard, const Operat
   Parts parts = PartsOf(view, shard, op);
   Add(parts, +1);
   operators_[shard.id] = std::move(parts);
+  if (const ShardId into = op.into()) {
+    into_[into] = shard.id;
+    merged_[shard.id] = into;
+  }
 }
 
 void UnderWay::Remove(ShardId shard) {
@@ -100,6 +104,10 @@ void UnderWay::Remove(ShardId shard) {
   if (it == operators_.end()) return;
   Add(it->second, -1);
   operators_.erase(it);
+  if (const auto merged = merged_.find(shard); merged != merged_.end()) {
+    into_.erase(merged->second);
+    merged_.erase(merged);
+  }
 }
 
 UnderWay::Node UnderWay::Of(NodeId node) const {

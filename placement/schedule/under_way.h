@@ -30,7 +30,8 @@ class UnderWay {
   void Put(const ClusterView& view, const ShardView& shard, const Operator& op);
   void Remove(ShardId shard);
 
-  bool Has(ShardId shard) const { return operators_.contains(shard); }
+  // One of its own, or one of a neighbour that it is to absorb.
+  bool Has(ShardId shard) const { return operators_.contains(shard) || into_.contains(shard); }
   size_t size() const { return operators_.size(); }
   Node Of(NodeId node) const;
 
@@ -54,6 +55,8 @@ class UnderWay {
   void Add(const Parts& parts, int sign);
 
   absl::btree_map<ShardId, Parts> operators_;
+  absl::btree_map<ShardId, ShardId> into_;    // who is to absorb, and whom
+  absl::btree_map<ShardId, ShardId> merged_;  // the other way round
   absl::btree_map<NodeId, Node> nodes_;
   absl::btree_map<std::pair<ShardId, NodeId>, Instant> avoided_;
 };

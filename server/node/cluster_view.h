@@ -40,6 +40,8 @@ class ClusterView {
   NodeId PlacementLeader() const;
   // nullptr: not known. Valid until the next change.
   const v1::ShardDescriptor* FindShard(ShardId shard) const;
+  // Of the shard that owns `key`, as far as this node knows; likewise.
+  const v1::ShardDescriptor* Owner(std::string_view key) const { return map_.Find(key); }
   // Of the placement group: whether the node is a voter or a learner, and since which entry of the
   // group's log that is so.
   bool HasPlacement(NodeId node) const;

@@ -37,6 +37,7 @@ v1::Error* ErrorIn(const v1::NodeRequest& request, v1::NodeResponse* response) {
       return response->mutable_query_prepare()->mutable_error();
     case v1::NodeRequest::kCommit:
     case v1::NodeRequest::kPush:
+    case v1::NodeRequest::kMerge:
     case v1::NodeRequest::kSlot:
     case v1::NodeRequest::kRoutes:
     case v1::NodeRequest::kRegisterNode:
@@ -50,6 +51,10 @@ v1::Error* ErrorIn(const v1::NodeRequest& request, v1::NodeResponse* response) {
       break;  // not to one shard
   }
   return response->mutable_error();
+}
+
+Status NoMember() {
+  return Status(Code::kUninitialized, "this node belongs to no cluster: run quorate init");
 }
 
 v1::NodeResponse Failed(const Status& why) {
@@ -90,10 +95,7 @@ Task<void> Handlers::AwaitLeader(raft::GroupHandle* group, Instant deadline) {
 Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadline) {
   const RequestKind kind = KindOf(request);
   if (kind.members) {
-    if (deps_.member == nullptr) {
-      co_return Failed(
-          Status(Code::kUninitialized, "this node belongs to no cluster: run quorate init"));
-    }
+    if (deps_.member == nullptr) co_return Failed(NoMember());
     co_await AwaitLeader(GroupOf(kind), deadline);
   }
   v1::NodeResponse response;
@@ -140,6 +142,8 @@ Task<v1::NodeResponse> Handlers::Dispatch(v1::NodeRequest request, Instant deadl
       co_await FinishDecided(response.mutable_push(), start_ts, deadline);
       break;
     }
+    case v1::NodeRequest::kMerge:
+      co_return co_await OnMerge(std::move(request), deadline);
     case v1::NodeRequest::kSlot:
     case v1::NodeRequest::kHeartbeat:
       co_return co_await OnPlacement(std::move(request), deadline);
@@ -227,6 +231,7 @@ Task<v1::NodeResponse> Handlers::OnShard(v1::NodeRequest request, ShardId id, In
     }
     case v1::NodeRequest::kCommit:
     case v1::NodeRequest::kPush:
+    case v1::NodeRequest::kMerge:
     case v1::NodeRequest::kSlot:
     case v1::NodeRequest::kRoutes:
     case v1::NodeRequest::kRegisterNode:
@@ -242,6 +247,18 @@ Task<v1::NodeResponse> Handlers::OnShard(v1::NodeRequest request, ShardId id, In
   v1::Error* error = client::MutableErrorOf(&response);
   if (error->code() == v1::NOT_LEADER && error->leader().address().empty()) {
     Hint(deps_.view.LeaderOf(id), error);
+  }
+  co_return response;
+}
+
+Task<v1::NodeResponse> Handlers::OnMerge(v1::NodeRequest request, Instant deadline) {
+  const ShardId shard(request.merge().route().shard_id());
+  v1::NodeResponse response;
+  *response.mutable_merge() =
+      co_await deps_.member->merges().OnRequest(std::move(*request.mutable_merge()), deadline);
+  v1::Error* error = response.mutable_merge()->mutable_error();
+  if (error->code() == v1::NOT_LEADER && error->leader().address().empty()) {
+    Hint(deps_.view.LeaderOf(shard), error);
   }
   co_return response;
 }

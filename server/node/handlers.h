@@ -46,6 +46,7 @@ class Handlers {
   template <class Response>
   Task<void> FinishDecided(Response* response, Timestamp start_ts, Instant deadline);
   Task<v1::NodeResponse> OnShard(v1::NodeRequest request, ShardId id, Instant deadline);
+  Task<v1::NodeResponse> OnMerge(v1::NodeRequest request, Instant deadline);
   Task<v1::NodeResponse> OnPlacement(v1::NodeRequest request, Instant deadline);
   Task<v1::PlacementResponse> AskPlacement(v1::PlacementRequest request, Instant deadline);
   Task<v1::RegisterNodeResponse> Register(v1::RegisterNodeRequest request, Instant deadline);

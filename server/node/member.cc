@@ -64,6 +64,7 @@ Member::Member(Deps deps, Options options)
       replicas_(deps.env, deps.store, host_, deps.view, self_),
       coordinator_(std::make_unique<coordinator::Coordinator>(coordinator::Coordinator::Deps{
           deps.env, caller_, slots_, replicas_, options_.part_bytes_max})),
+      merges_({deps.env, deps.store, deps.channel, caller_, routes_, deps.view, replicas_}),
       scope_(deps.env.executor) {
   deps_.transport.SetIdentity(options_.cluster_id, self_, deps_.incarnations.current());
   host_.SetListensTo([this](NodeId from, const storage::Incarnation& incarnation) {
@@ -101,14 +102,14 @@ std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descr
                                                 Replicas::Told told) {
   const GroupId group(descriptor.shard_id());
   return std::make_unique<shard::Shard>(
-      shard::Shard::Deps{deps_.env, deps_.store, slots_, coordinator_->pusher(),
-                         coordinator_->observer(),
-                         [this, group](raft::Growth growth) {
-                           const raft::GroupHandle* handle = FindGroup(group);
-                           return handle == nullptr ? Status::Ok() : handle->CheckRoom(growth);
-                         },
-                         std::move(told.on_descriptor), &parts_logged_, std::move(told.on_split),
-                         std::move(told.may_begin)},
+      shard::Shard::Deps{
+          deps_.env, deps_.store, slots_, coordinator_->pusher(), coordinator_->observer(),
+          [this, group](raft::Growth growth) {
+            const raft::GroupHandle* handle = FindGroup(group);
+            return handle == nullptr ? Status::Ok() : handle->CheckRoom(growth);
+          },
+          std::move(told.on_descriptor), &parts_logged_, std::move(told.on_split),
+          std::move(told.may_begin), std::move(told.why_not_free), std::move(told.on_absorb)},
       options_.shard, descriptor);
 }
 
@@ -150,6 +151,7 @@ Task<void> Member::ReportLoop() {
   while (true) {
     // One that hangs on an election does not keep the next from finding the new leader.
     if (!reporting_) scope_.Spawn(Report());
+    merges_.Resume();
     LogLeaders();
     const bool soon = !reported_ || ordered_;
     co_await Sleep(deps_.env.executor, soon ? kHeartbeatInterval / 4 : kHeartbeatInterval);
@@ -194,26 +196,37 @@ v1::HeartbeatRequest Member::MakeHeartbeat() {
 void Member::CarryOut(const v1::HeartbeatResponse& response) {
   ordered_ = !response.orders().empty();
   for (const v1::ShardOrder& order : response.orders()) {
-    const ShardId id(order.shard_id());
-    shard::Shard* shard = Find(id);
-    raft::GroupHandle* group = FindGroup(GroupId(id.value()));
-    Status done = Status(Code::kNotLeader, "it is not led from here any more");
-    if (shard != nullptr && group != nullptr && shard->serving()) {
-      const v1::ShardDescriptor& descriptor = shard->descriptor();
-      if (descriptor.version() != order.version()) {
-        done = Status(Code::kFailedPrecondition, "the shard has another range by now");
-      } else if (order.has_split()) {
-        done = Status::Ok();
-        if (splitting_.insert(id).second) scope_.Spawn(Split(order));
-      } else if (splitting_.contains(id) && !order.has_transfer_leader()) {
-        // The child's members are those before the change, and some may go before they have it.
-        done = Status(Code::kFailedPrecondition, "the shard is being split");
-      } else {
-        done = placement::CarryOut(*group, descriptor.membership_version(), order);
-      }
-    }
-    if (!done.ok()) Refuse(order.operator_id(), done);
+    if (Status done = CarryOut(order); !done.ok()) Refuse(order.operator_id(), done);
   }
+}
+
+Status Member::CarryOut(const v1::ShardOrder& order) {
+  const ShardId id(order.shard_id());
+  shard::Shard* shard = Find(id);
+  raft::GroupHandle* group = FindGroup(GroupId(id.value()));
+  if (shard == nullptr || group == nullptr || !shard->serving()) {
+    return Status(Code::kNotLeader, "it is not led from here any more");
+  }
+  const v1::ShardDescriptor& descriptor = shard->descriptor();
+  if (descriptor.version() != order.version()) {
+    return Status(Code::kFailedPrecondition, "the shard has another range by now");
+  }
+  if (order.has_merge()) {
+    if (!splitting_.contains(id) && !merges_.Busy(id)) scope_.Spawn(Merge(order));
+    return Status::Ok();
+  }
+  if (merges_.Busy(id) && !order.has_transfer_leader()) {
+    return Status(Code::kFailedPrecondition, "the shard is being merged");
+  }
+  if (order.has_split()) {
+    if (splitting_.insert(id).second) scope_.Spawn(Split(order));
+    return Status::Ok();
+  }
+  if (splitting_.contains(id) && !order.has_transfer_leader()) {
+    // The child's members are those before the change, and some may go before they have it.
+    return Status(Code::kFailedPrecondition, "the shard is being split");
+  }
+  return placement::CarryOut(*group, descriptor.membership_version(), order);
 }
 
 void Member::Refuse(uint64_t operator_id, const Status& why) {
@@ -234,6 +247,15 @@ Task<void> Member::Split(v1::ShardOrder order) {
   splitting_.erase(id);
   if (!done.ok()) {
     deps_.env.log.Info("node: shard {} is not split: {}", id, done.ToString());
+    Refuse(order.operator_id(), done);
+  }
+}
+
+Task<void> Member::Merge(v1::ShardOrder order) {
+  const ShardId id(order.shard_id());
+  const Status done = co_await merges_.Merge(id, ShardId(order.merge().into_shard_id()));
+  if (!done.ok()) {
+    deps_.env.log.Info("node: shard {} is not merged: {}", id, done.ToString());
     Refuse(order.operator_id(), done);
   }
 }

@@ -27,6 +27,7 @@
 #include "raft/host/host.h"
 #include "server/node/cluster_view.h"
 #include "server/node/incarnations.h"
+#include "server/node/merges.h"
 #include "server/node/peers.h"
 #include "server/node/replicas.h"
 #include "shard/shard.h"
@@ -85,6 +86,7 @@ class Member {
   const std::map<GroupId, raft::GroupHandle*>& groups() const { return replicas_.groups(); }
   bool awaits_child() const { return replicas_.awaits_child(); }
   raft::GroupHandle* FindGroup(GroupId group) const { return replicas_.FindGroup(group); }
+  Merges& merges() { return merges_; }
   NodeId self() const { return self_; }
   // Now, by the oracle's clock; by this machine's until knows_time().
   uint64_t UnixMillis() const { return slots_.UnixMillis(); }
@@ -104,7 +106,9 @@ class Member {
   void FillReport(const shard::Shard& shard, v1::ShardReport* report) const;
   // What placement has shards do that this node leads; refusals go with the next heartbeat.
   void CarryOut(const v1::HeartbeatResponse& response);
+  Status CarryOut(const v1::ShardOrder& order);
   Task<void> Split(v1::ShardOrder order);
+  Task<void> Merge(v1::ShardOrder order);
   void Refuse(uint64_t operator_id, const Status& why);
   // What operators look for in the log, each change once.
   void LogPlacement(const Status& heartbeat);
@@ -125,6 +129,7 @@ class Member {
   raft::Host host_;
   Replicas replicas_;
   std::unique_ptr<coordinator::Coordinator> coordinator_;
+  Merges merges_;
   std::map<NodeId, std::string> addresses_;  // as told to the transport
   std::vector<v1::OrderRefusal> refusals_;
   std::set<ShardId> splitting_;

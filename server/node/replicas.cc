@@ -20,6 +20,10 @@ namespace {
 // No request is longer under way: nobody holds what is left of a replica by then.
 constexpr Duration kRetiredFor = 2 * limits::kRequestTimeoutMax;
 
+// A replica that is about to absorb another one here does so by itself, or needs a snapshot.
+constexpr Duration kTakenOverWithin = 10s;
+constexpr Duration kForgottenWithin = 20s;
+
 // The child's leader is soon known, or its members are not there yet and campaign by themselves.
 constexpr Duration kCampaignFor = 2s;
 constexpr Duration kCampaignInterval = 50ms;
@@ -75,6 +79,7 @@ Status Replicas::Start(const v1::BootstrapRequest* bootstrap) {
     RETURN_IF_ERROR(StartShard(descriptor, false));
   }
   RETURN_IF_ERROR(StartChildren());
+  TakeOverAbsorbed();
   host_.SettleDamage();
   return Status::Ok();
 }
@@ -136,16 +141,20 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
   const bool begun = store_.AppliedIndex(group_id) != 0 || store_.Replacing(group_id) != nullptr;
   v1::ShardDescriptor stored;
   stored.set_shard_id(id.value());
-  auto shard = make_shard_(begun ? stored : descriptor,
-                           {.on_descriptor = [this] { indexed_ = false, members_changed_ = true; },
-                            .on_split = [this, id](const v1::ShardDescriptor& child,
-                                                   bool led) { BeginChild(id, child, led); },
-                            .may_begin =
-                                [this](ShardId child, storage::WriteBatch* batch) {
-                                  if (!MayBegin(child)) return false;
-                                  host_.NoteBeginning(GroupId(child.value()), batch);
-                                  return true;
-                                }});
+  auto shard = make_shard_(
+      begun ? stored : descriptor,
+      {.on_descriptor = [this] { indexed_ = false, members_changed_ = true; },
+       .on_split = [this, id](const v1::ShardDescriptor& child,
+                              bool led) { BeginChild(id, child, led); },
+       .may_begin =
+           [this](ShardId child, storage::WriteBatch* batch) {
+             if (!MayBegin(child)) return false;
+             host_.NoteBeginning(GroupId(child.value()), batch);
+             return true;
+           },
+       .why_not_free = [this, id](ShardId frozen,
+                                  const Span& span) { return WhyNotFree(frozen, id, span); },
+       .on_absorb = [this, id](ShardId frozen) { OnAbsorb(id, frozen); }});
   std::optional<raft::Configuration> first;
   if (founding) first = ConfigurationOf(descriptor);
   raft::GroupHandle* group = nullptr;
@@ -191,7 +200,7 @@ void Replicas::BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool
 
 void Replicas::StartChild(const v1::ShardDescriptor& child, bool led) {
   const GroupId group(child.shard_id());
-  children_.erase(ShardId(group.value()));
+  if (children_.erase(ShardId(group.value())) == 0) return;  // it was absorbed meanwhile
   const Status started = StartShard(child, true);
   if (!started.ok()) {
     env_.log.Error("node: no replica of shard {}: {}", group, started.ToString());
@@ -199,6 +208,97 @@ void Replicas::StartChild(const v1::ShardDescriptor& child, bool led) {
   }
   env_.log.Info("node: shard {} begins, from a split", group);
   if (led) scope_.Spawn(Campaign(group));
+}
+
+// ---- merges -------------------------------------------------------------------------------------
+
+std::string Replicas::WhyNotFree(ShardId right, ShardId left, const Span& span) const {
+  for (const auto& [id, shard] : shards_) {
+    if (id == right || id == left || !shard->HasState()) continue;
+    if (shard->span().Overlaps(span)) return fmt::format("shard {} has keys of it", id);
+  }
+  storage::OrderedStore::Spans spans;
+  for (const shard::Tag tag : shard::kKeyedTags) {
+    spans.push_back(shard::StoreSpan(tag, span.from, span.to));
+  }
+  if (store_.Dropping(spans)) return "what was there is being deleted";
+  for (const GroupId group : store_.Replacing()) {
+    if (storage::OrderedStore::Touch(*store_.Replacing(group), spans)) {
+      return fmt::format("a state of shard {} is being put there", group);
+    }
+  }
+  return "";
+}
+
+// The entry's batch is not in the store yet. The right one applies nothing more from here on.
+void Replicas::OnAbsorb(ShardId left, ShardId right) {
+  indexed_ = false;
+  children_.erase(right);
+  if (const auto it = shards_.find(right); it != shards_.end()) it->second->EndAbsorbed(nullptr);
+  env_.executor.Post([this, alive = alive_, left, right] {
+    if (!*alive) return;
+    TakeOver(left, right);
+    const auto it = shards_.find(left);
+    if (it != shards_.end() && on_split_) on_split_(it->second->descriptor());
+  });
+}
+
+void Replicas::TakeOver(ShardId left, ShardId right) {
+  const auto it = shards_.find(right);
+  if (it == shards_.end()) return;
+  PROBE("server: a replica takes over another's keys");
+  it->second->EndAbsorbed(nullptr);
+  env_.log.Info("node: the replica of shard {} ends: shard {} has absorbed it", right, left);
+  Retire(GroupId(right.value()));
+}
+
+void Replicas::TakeOverAbsorbed() {
+  std::vector<std::pair<ShardId, ShardId>> absorbed;
+  for (const auto& [left, shard] : shards_) {
+    if (!shard->HasState()) continue;
+    for (const ShardId right : shard->absorbed()) {
+      if (shards_.contains(right)) absorbed.emplace_back(left, right);
+    }
+  }
+  for (const auto& [left, right] : absorbed) TakeOver(left, right);
+}
+
+// A shard's first key is its own for as long as it lives: if a newer one owns it, it was absorbed.
+// Where that one's replica here is about to apply so, deleting what it will have costs a snapshot.
+std::string Replicas::WhyAbsorbed(GroupId group, const raft::GroupHandle& handle) {
+  const auto wait = [this, group](Duration patience) {
+    const Instant since = absorbed_since_.try_emplace(group, env_.Now()).first->second;
+    look_again_ = true;
+    return env_.Now() - since < patience;
+  };
+  const shard::Shard& shard = *shards_.at(ShardId(group.value()));
+  if (shard.HasState()) {
+    const v1::ShardDescriptor* owner = view_.Owner(shard.span().from);
+    if (owner == nullptr || owner->shard_id() == group.value() ||
+        owner->version() <= shard.descriptor().version()) {
+      absorbed_since_.erase(group);
+      return "";
+    }
+    const auto left = shards_.find(ShardId(owner->shard_id()));
+    const raft::GroupHandle* by = FindGroup(GroupId(owner->shard_id()));
+    const bool applies = left != shards_.end() && left->second->HasState() && by != nullptr &&
+                         by->quarantine().empty();
+    if (applies && wait(kTakenOverWithin)) return "";
+    return fmt::format("it was absorbed by shard {}", owner->shard_id());
+  }
+  // Without a state it does not know its keys. Of a shard that is no more nobody sends it one.
+  const bool known = view_.FindShard(ShardId(group.value())) != nullptr;
+  if (known || view_.Owner("") == nullptr) {
+    absorbed_since_.erase(group);
+    return "";
+  }
+  look_again_ = true;
+  const bool doubt = !handle.quarantine().empty() || handle.leader_in_doubt();
+  if (handle.soft_state().leader && !doubt) {
+    absorbed_since_.erase(group);
+    return "";
+  }
+  return wait(kForgottenWithin) ? "" : "nobody knows the shard any more";
 }
 
 // Who leads the parent is first with the child, too: clients look for it here.
@@ -273,7 +373,8 @@ std::string Replicas::WhyGone(GroupId group, const raft::GroupHandle& handle) {
                             .in_map = in_map.self,
                             .map_index = in_map.index});
   look_again_ |= fate.look_again;
-  return fate.gone;
+  if (!fate.gone.empty() || group == placement::kPlacementGroup) return fate.gone;
+  return WhyAbsorbed(group, handle);
 }
 
 void Replicas::DestroyGone() {
@@ -292,6 +393,11 @@ void Replicas::Destroy(GroupId group, const std::string& why) {
   PROBE("server: a replica is destroyed");
   env_.log.Info("node: the replica of {} is destroyed, this node is no member any more: {}",
                 NameOf(group), why);
+  Retire(group);
+}
+
+void Replicas::Retire(GroupId group) {
+  absorbed_since_.erase(group);
   Retired& retired = retired_.emplace_back();
   retired.since = env_.Now();
   if (group == placement::kPlacementGroup) {
@@ -328,7 +434,7 @@ void Replicas::IndexShards() {
   indexed_ = true;
   for (const auto& [id, shard] : shards_) {
     const v1::ShardDescriptor& descriptor = shard->descriptor();
-    if (descriptor.version() == 0) continue;  // empty until its snapshot comes
+    if (!shard->HasState()) continue;  // empty until its snapshot comes, or absorbed
     shard::Shard*& at = by_start_[descriptor.from()];
     if (at == nullptr || at->descriptor().version() < descriptor.version()) at = shard.get();
   }

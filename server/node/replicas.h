@@ -16,6 +16,11 @@
 // A message for a child whose parent here is not that far yet makes no replica: the parent's log
 // will, with votes and a state.
 //
+// Merges (decision 0022). Where the left one's replica has applied that it absorbed the right one,
+// the right one's here ends in that step, and nothing of it is deleted (TakeOver). Both are in the
+// overlay in this order, so a store never has the second without the first; if it has the first
+// without the second, the start does it. Elsewhere the map says that the shard is another one's.
+//
 // Threads: executor's thread only.
 #pragma once
 
@@ -45,6 +50,8 @@ class Replicas final : public coordinator::ShardDirectory {
     std::function<void()> on_descriptor;
     std::function<void(const v1::ShardDescriptor& child, bool led)> on_split;
     std::function<bool(ShardId child, storage::WriteBatch* batch)> may_begin;
+    std::function<std::string(ShardId frozen, const Span& span)> why_not_free;
+    std::function<void(ShardId frozen)> on_absorb;
   };
   using MakeShard = std::function<std::unique_ptr<shard::Shard>(const v1::ShardDescriptor&, Told)>;
   // References outlive this; `host` is destroyed after it.
@@ -54,7 +61,7 @@ class Replicas final : public coordinator::ShardDirectory {
   // Before anything else: how a shard is made, given what it is told when its descriptor changes.
   void SetMakeShard(MakeShard make) { make_shard_ = std::move(make); }
 
-  // Told of parent and child when a split was applied here.
+  // Told of parent and child when a split was applied here, and of who absorbed another one.
   void OnSplit(std::function<void(const v1::ShardDescriptor&)> told) {
     on_split_ = std::move(told);
   }
@@ -72,6 +79,10 @@ class Replicas final : public coordinator::ShardDirectory {
 
   // Whether a child of a split waits for the store to be flushed: nobody has its keys meanwhile.
   bool awaits_child() const { return !children_.empty(); }
+
+  // What this node has, or is deleting, of a range beside replicas of two neighbours that are to be
+  // one: a sentence; empty: nothing.
+  std::string WhyNotFree(ShardId right, ShardId left, const Span& span) const;
 
   raft::GroupHandle* FindGroup(GroupId group) const;
   placement::Placement* placement() const { return placement_.get(); }
@@ -100,6 +111,12 @@ class Replicas final : public coordinator::ShardDirectory {
   bool MayBegin(ShardId child) const;
   void BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool led);
   void StartChild(const v1::ShardDescriptor& child, bool led);
+  // `right` ends here: its keys are `left`'s.
+  void OnAbsorb(ShardId left, ShardId right);
+  void TakeOver(ShardId left, ShardId right);
+  void TakeOverAbsorbed();
+  // By whom, as far as it can be known; empty: it was not, or that is not certain yet.
+  std::string WhyAbsorbed(GroupId group, const raft::GroupHandle& handle);
   Task<void> Campaign(GroupId group);
   // Whether another replica here has, or will divide, what the map gives the group.
   bool HeldByAnother(GroupId group) const;
@@ -110,6 +127,7 @@ class Replicas final : public coordinator::ShardDirectory {
   // Why the replica can go; empty: it stays.
   std::string WhyGone(GroupId group, const raft::GroupHandle& handle);
   void Destroy(GroupId group, const std::string& why);
+  void Retire(GroupId group);
   void IndexShards();
 
   Env& env_;
@@ -125,6 +143,7 @@ class Replicas final : public coordinator::ShardDirectory {
   std::map<GroupId, raft::GroupHandle*> groups_;
   std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
   std::set<ShardId> children_;                                  // wait for the store to be flushed
+  std::map<GroupId, Instant> absorbed_since_;  // replicas that may go soon
   bool indexed_ = false;                                        // by_start_ is up to date
   bool members_changed_ = false;                                // of a replica here
   bool look_again_ = false;  // the map has taken one that is still told by its leader

@@ -44,6 +44,8 @@ RequestKind KindOf(const v1::NodeRequest& request) {
       return on_shard(request.early_outcome().route());
     case v1::NodeRequest::kQueryPrepare:
       return on_shard(request.query_prepare().route());
+    case v1::NodeRequest::kMerge:
+      return on_shard(request.merge().route());
     case v1::NodeRequest::BODY_NOT_SET:
       return {.members = true};  // of a later version
   }

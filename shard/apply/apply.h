@@ -17,11 +17,15 @@
 #include "storage/kv_store.h"
 
 namespace quorate::v1 {
+class AbandonMerge;
+class AbsorbCommand;
 class AdvanceHorizon;
 class CloseName;
 class CommitOnePhase;
 class Decide;
 class Done;
+class FreezeCommand;
+class FrozenShard;
 class LeaderStart;
 class PrepareCommand;
 class Refuse;
@@ -37,6 +41,8 @@ struct ApplyContext {
   storage::WriteBatch* batch;
   // Shard::Deps::may_begin; null: every child may.
   const std::function<bool(ShardId, storage::WriteBatch*)>* may_begin = nullptr;
+  // Shard::Deps::why_not_free; null: every store is.
+  const std::function<std::string(ShardId, const Span&)>* why_not_free = nullptr;
 };
 
 Applied ApplyLeaderStart(ApplyContext context, const v1::LeaderStart& command);
@@ -56,6 +62,16 @@ Applied ApplySplit(ApplyContext context, const v1::SplitCommand& command);
 // Looks at some keys of Table::sweep. FAILED_PRECONDITION: there is nothing to sweep, or not yet.
 Applied ApplySweep(ApplyContext context);
 inline constexpr size_t kSweepPerEntry = 512;  // versions looked at, and deleted
+
+// Until it is thawed, no other entry has an effect. FAILED_PRECONDITION: members change.
+Applied ApplyFreeze(ApplyContext context, const v1::FreezeCommand& command);
+Applied ApplyThaw(ApplyContext context);
+// STALE_EPOCH: it is no neighbour (any more). FAILED_PRECONDITION: settled before.
+Applied ApplyAbsorb(ApplyContext context, const v1::AbsorbCommand& command);
+// OK, too, if it was absorbed before. STALE_EPOCH: another shard ends where it begins.
+Applied ApplyAbandonMerge(ApplyContext context, const v1::AbandonMerge& command);
+// INVALID_ARGUMENT: not what a frozen shard keeps, as Shard::Contents makes it.
+Status CheckFrozen(const v1::FrozenShard& frozen);
 
 // Drops what the horizon has passed, oldest first (see Collectable). `budget` bounds the keys
 // looked at plus the versions and records deleted. Every entry does a little, so that garbage goes

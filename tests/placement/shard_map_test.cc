@@ -53,6 +53,9 @@ TEST(ShardMap, OnlyChildrenThatFitArePlausible) {
   map.Put(Shard(3, 30, kKeys, 7));
   EXPECT_TRUE(map.Plausible(Shard(2, 0, 20, 5), 10)) << "it gave keys away";
   EXPECT_FALSE(map.Plausible(Shard(2, 0, 40, 99), 10)) << "keys that were never its";
+  EXPECT_TRUE(map.Plausible(Shard(2, 0, kKeys, 8), 10)) << "it absorbed all of its neighbour";
+  EXPECT_FALSE(map.Plausible(Shard(2, 0, kKeys, 7), 10)) << "which was not older";
+  EXPECT_FALSE(map.Plausible(Shard(3, 0, kKeys, 8), 10)) << "who absorbs grows to the right";
   EXPECT_TRUE(map.Plausible(Shard(9, 20, 30, 5), 10)) << "a child, before its parent's report";
   EXPECT_FALSE(map.Plausible(Shard(10, 20, 30, 5), 10)) << "an id that nobody gave";
   EXPECT_FALSE(map.Plausible(Shard(9, 20, 30, 4), 10)) << "no newer than its parent";

@@ -82,7 +82,7 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
     v1::PrepareRequest request;
     const TxnId id = TxnId::Make(env_.random);
     request.set_txn_id(std::string(id.bytes()));
-    request.set_digest(DigestOf(key, {key}, {}).value());
+    request.set_digest(quorate::DigestOf(key, {key}, {}).value());
     request.set_marker_key(key);
     request.set_anchor_key(key);
     request.set_start_ts(start);

@@ -436,6 +436,14 @@ std::string ScenarioWorld::Describe(const std::string& payload) const {
       return fmt::format("Split{{{}}}", command.split().at());
     case v1::ShardCommand::kSweep:
       return "Sweep";
+    case v1::ShardCommand::kFreeze:
+      return "Freeze";
+    case v1::ShardCommand::kThaw:
+      return "Thaw";
+    case v1::ShardCommand::kAbsorb:
+      return "Absorb";
+    case v1::ShardCommand::kAbandonMerge:
+      return "AbandonMerge";
     case v1::ShardCommand::COMMAND_NOT_SET:
       break;
   }

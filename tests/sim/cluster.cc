@@ -381,7 +381,7 @@ Task<void> ChangeSetting(client::Channel* channel, Executor* executor,
   *finished = true;
 }
 
-constexpr char kAllSchedulers[] = "repair,rules,drain,split,balance-replicas,balance-leaders";
+constexpr char kAllSchedulers[] = "repair,rules,drain,split,merge,balance-replicas,balance-leaders";
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 // Cluster faults: leaders of special groups, clients that die or hang, floods, repeated init.
 #include <algorithm>
+#include <map>
 
 #include "placement/service.h"
 #include "quorate/v1/node.pb.h"
@@ -156,6 +157,30 @@ void SplitShard(Injector& in, const Fault& fault) {
   AskPlacement(in, in.Node(fault), std::move(ask));
 }
 
+// Two neighbours become one, if both are small enough.
+void MergeShard(Injector& in, const Fault& fault) {
+  if (!Moves(in, fault)) return;
+  std::map<std::string, const shard::Shard*> newest;  // by first key
+  for (const auto& node : in.cluster().nodes()) {
+    if (!node->up()) continue;
+    for (const shard::Shard* shard : node->node()->shards()) {
+      if (!shard->HasState()) continue;
+      const shard::Shard*& known = newest[shard->span().from];
+      if (known == nullptr || known->descriptor().version() < shard->descriptor().version()) {
+        known = shard;
+      }
+    }
+  }
+  if (newest.size() < 2) return;
+  const auto right =
+      std::next(newest.begin(), 1 + static_cast<ptrdiff_t>(fault.draw % (newest.size() - 1)));
+  in.Count(fault);
+  v1::PlacementRequest ask;
+  ask.mutable_merge_shards()->set_shard_id(right->second->id().value());
+  ask.mutable_merge_shards()->set_with_shard_id(std::prev(right)->second->id().value());
+  AskPlacement(in, in.Node(fault), std::move(ask));
+}
+
 void Drain(Injector& in, int node, bool draining) {
   SimNode& asked = in.NodeAt(node);
   if (!asked.up()) return;
@@ -299,6 +324,8 @@ std::vector<FaultKind> ClusterFaults() {
       {"move-replica", kCluster, "a replica is moved to another node", 0.5, {3, 20}, {}, {},
        MoveReplica},
       {"split-shard", kCluster, "a shard is divided at some key", 0.8, {1, 12}, {}, {}, SplitShard},
+      {"merge-shard", kCluster, "two neighbouring shards become one", 0.8, {1, 12}, {}, {},
+       MergeShard},
       {"drain-node", kCluster, "a node is drained, and used again", 0.15, {10, 60}, {5, 40}, {},
        DrainNode},
       {"transfer-storm", kCluster, "leaderships are given away again and again", 0.15, {10, 60}, {1,

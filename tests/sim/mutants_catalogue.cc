@@ -127,6 +127,11 @@ const std::vector<Mutant>& AllMutants() {
       {"split-garbage-of-others", "a record collects versions of keys on the other side"},
       {"split-members-change-before-child", "members go before the child has a leader"},
       {"split-child-before-its-state", "the child's log begins before its state is durable"},
+      // ---- merges
+      {"merge-forgets-refusals", "what was refused in an absorbed shard is forgotten"},
+      {"merge-read-floor-kept", "what an absorbed shard has read protects nothing"},
+      {"merge-thaw-without-abandon", "a frozen shard is thawed while it may yet be absorbed"},
+      {"merge-absorbs-twice", "an Absorb counts although the merge was settled before"},
       // ---- the oracle
       {"tso-starts-at-wall-clock", "a new oracle starts at its clock, not above the ceiling"},
       {"tso-ceiling-before-logged", "slots are issued below a ceiling that is not logged yet"},

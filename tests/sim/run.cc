@@ -260,7 +260,17 @@ class Run {
     for (const auto& node : cluster_.nodes()) {
       if (!node->up() || !node->node()->ready() || node->quarantined() != 0) return false;
     }
-    return NothingPrepared(AllNodes()) && AppliedAlike() && checks_.LeftOver().empty();
+    return NothingPrepared(AllNodes()) && NothingFrozen() && AppliedAlike() &&
+           checks_.LeftOver().empty();
+  }
+
+  // A merge ends, one way or the other.
+  bool NothingFrozen() {
+    return std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(), [](const auto& node) {
+      const auto shards = node->node()->shards();
+      return std::all_of(shards.begin(), shards.end(),
+                         [](const shard::Shard* shard) { return !shard->frozen_into(); });
+    });
   }
 
   std::set<int> AllNodes() const {
@@ -306,6 +316,9 @@ class Run {
         report += fmt::format("{} has {} quarantined; ", node.address(), node.quarantined());
       }
       for (const shard::Shard* shard : node.node()->shards()) {
+        if (shard->frozen_into()) {
+          report += fmt::format("{} has shard {}, which is frozen; ", node.address(), shard->id());
+        }
         if (shard->prepared_count() == 0) continue;
         report += fmt::format("{} holds {} prepared in shard {}; ", node.address(),
                               shard->prepared_count(), shard->id());

@@ -15,7 +15,8 @@ using testing::HasSubstr;
 TEST(ScheduleSettings, AreSetAndToldAsTextThatCanBeSetAgain) {
   const std::pair<std::string, std::string> all[] = {
       {"placement.balance_tolerance", "7%"}, {"placement.down_after", "90s"},
-      {"placement.learner_timeout", "2h"},   {"placement.operators", "17"},
+      {"placement.learner_timeout", "2h"},   {"placement.merge_bytes", "2MiB"},
+      {"placement.operators", "17"},         {"placement.shards_min", "7"},
       {"placement.operators_per_node", "3"}, {"placement.pause", "drain,balance-leaders"},
       {"placement.replication_factor", "5"}, {"placement.snapshots_per_node", "2"},
       {"placement.split_bytes", "1GiB"},     {"placement.split_requests", "9"},

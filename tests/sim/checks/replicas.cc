@@ -41,6 +41,16 @@ void Replicas::ForEachReplica(Visit visit) {
   }
 }
 
+// One whose range another replica here has not left yet, when a neighbour is absorbed, waits for a
+// snapshot; and one that was absorbed goes with the end of the turn.
+bool Replicas::Quarantines(const server::Member& member) {
+  return std::any_of(member.groups().begin(), member.groups().end(), [](const auto& entry) {
+    const std::string& why = entry.second->quarantine();
+    return !why.empty() && why.find("of an absorbed shard is not free here") == why.npos &&
+           why.find("another shard has absorbed it here") == why.npos;
+  });
+}
+
 void Replicas::Violation(std::string text) {
   if (violations_.size() < kViolationsMax) violations_.push_back(std::move(text));
 }
@@ -57,7 +67,7 @@ void Replicas::Look() {
     const server::Node::WalUse wal = node->node()->wal();
     JudgeWal(node->address(), wal.file_bytes, wal.live_bytes, wal.segment_bytes);
     // A crash is no damage, nor are writes that it lost or tore.
-    if (!node->harmed() && node->quarantined() > 0) {
+    if (!node->harmed() && Quarantines(*member)) {
       Violation(fmt::format("{} quarantines replicas, and nothing it had synced was ever damaged",
                             node->address()));
     }
@@ -84,6 +94,30 @@ void Replicas::Look() {
   }
   JudgeOracles(oracles);
   JudgeLeases(leases);
+  LookAtAbsorbed();
+}
+
+// What any log says was absorbed is so for good: nobody serves it, whatever a replica of it knows.
+void Replicas::LookAtAbsorbed() {
+  for (const auto& node : cluster_.nodes()) {
+    if (MemberOn(*node) == nullptr) continue;
+    for (const shard::Shard* shard : node->node()->shards()) {
+      if (!shard->HasState()) continue;
+      for (const ShardId id : shard->absorbed()) absorbed_.insert(id.value());
+    }
+  }
+  if (absorbed_.empty()) return;
+  for (const auto& node : cluster_.nodes()) {
+    const server::Member* member = MemberOn(*node);
+    if (member == nullptr) continue;
+    for (const auto& [id, shard] : member->shards()) {
+      const raft::GroupHandle* group = member->FindGroup(GroupId(id.value()));
+      if (!absorbed_.contains(id.value()) || !shard->serving() || group == nullptr) continue;
+      if (node->process()->Now() >= group->lease_until()) continue;
+      Violation(
+          fmt::format("{} serves shard {}, although another one absorbed it", node->address(), id));
+    }
+  }
 }
 
 void Replicas::LookDeep(uint64_t parts) {
@@ -108,6 +142,7 @@ void Replicas::LookDeep(uint64_t parts) {
     if (MemberOn(*node) == nullptr) continue;
     for (const shard::Shard* shard : node->node()->shards()) {
       const Span span = shard->span();
+      if (absorbed_.contains(shard->id().value())) continue;
       shards.push_back({shard->id().value(), shard->descriptor().version(), span.from, span.to});
       JudgeHorizon(node->address(), shard->id().value(), shard->horizon());
     }
@@ -274,6 +309,7 @@ void Replicas::JudgeWal(const std::string& node, uint64_t file_bytes, uint64_t l
 void Replicas::JudgeNothingLost(const std::vector<ReplicaSeen>& seen) {
   for (const ReplicaSeen& replica : seen) {
     const auto furthest = furthest_.find(replica.group);
+    if (absorbed_.contains(replica.group)) continue;  // its log has ended
     if (furthest == furthest_.end() || replica.applied >= furthest->second.applied) continue;
     Violation(
         fmt::format("{} has applied group {} to index {}, but {} had applied {}: a committed "

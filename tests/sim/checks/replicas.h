@@ -12,6 +12,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -94,10 +95,13 @@ class Replicas {
   void Violation(std::string text);
   // What runs there, unless the disk in the machine is another cluster's, and it a stranger.
   const server::Member* MemberOn(SimNode& node);
+  static bool Quarantines(const server::Member& member);
+  void LookAtAbsorbed();
   template <class Visit>
   void ForEachReplica(Visit visit);
 
   Cluster& cluster_;
+  std::set<uint64_t> absorbed_;                                   // shards
   std::string cluster_id_;                                        // empty: not made yet
   std::map<std::pair<uint64_t, uint64_t>, std::string> leaders_;  // by (group, term)
   std::map<uint64_t, ReplicaSeen> furthest_;                      // by group: the most applied

@@ -1,0 +1,279 @@
+#include "server/node/merges.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/mutant.h"
+#include "base/probe.h"
+#include "base/status_macros.h"
+#include "base/timer_guard.h"
+#include "txn/errors.h"
+
+namespace quorate::server {
+
+namespace {
+
+constexpr Duration kFrozenMax = 5s;  // then it is abandoned, if nobody objects
+constexpr Duration kAskFor = 4s;
+constexpr Duration kFreeFor = 1s;
+constexpr Duration kAskAgain = 200ms;
+constexpr Duration kFreezeFor = 3s;
+
+Status Refused(std::string why) { return Status(Code::kFailedPrecondition, std::move(why)); }
+
+}  // namespace
+
+// Marks a shard as one half of a merge.
+class Merges::Hold {
+ public:
+  Hold(Merges* merges, ShardId shard) : merges_(merges), shard_(shard) {
+    merges_->busy_.insert(shard);
+  }
+  Hold(const Hold&) = delete;
+  ~Hold() { merges_->busy_.erase(merges_->busy_.find(shard_)); }
+
+ private:
+  Merges* const merges_;
+  const ShardId shard_;
+};
+
+// ---- the right one's leader ---------------------------------------------------------------------
+
+Task<Status> Merges::Merge(ShardId id, ShardId into) {
+  if (!deps_.view.Allows(Feature::kMerges)) co_return Refused("not every node knows merges");
+  if (Busy(id)) co_return Refused("a merge of the shard is under way");
+  shard::Shard* shard = deps_.replicas.Find(id);
+  if (shard == nullptr || !shard->serving()) {
+    co_return Status(Code::kNotLeader, "it is not led from here any more");
+  }
+  const Hold hold(this, id);
+  const Span span = shard->span();
+  if (span.from.empty()) co_return Refused("it has no left neighbour");
+  // First: whoever is asked in vain later has stood still for it.
+  v1::MergeRequest request;
+  request.mutable_free()->set_shard_id(id.value());
+  request.mutable_free()->set_into_shard_id(into.value());
+  request.mutable_free()->mutable_span()->set_from(span.from);
+  request.mutable_free()->mutable_span()->set_to(span.to);
+  const Result<v1::MergeResponse> free = co_await AskLeft(span.from, std::move(request), kAskFor);
+  if (!free.ok()) co_return free.status();
+  CO_RETURN_IF_ERROR(StatusFromError(free->error()));
+  shard = deps_.replicas.Find(id);
+  if (shard == nullptr) co_return Status(Code::kNotLeader, "its replica here is gone");
+  CO_RETURN_IF_ERROR(co_await shard->Freeze(into, deps_.env.Now() + kFreezeFor));
+  deps_.env.log.Info("node: shard {} is frozen, for shard {} to absorb", id, into);
+  co_return co_await Settle(id, deps_.env.Now() + kFrozenMax);
+}
+
+Task<Status> Merges::Settle(ShardId id, Instant until) {
+  std::string why = "another node led it before";
+  for (;; co_await Sleep(deps_.env.executor, kAskAgain)) {
+    shard::Shard* shard = deps_.replicas.Find(id);
+    if (shard == nullptr || !shard->leads() || !shard->frozen_into()) {
+      co_return Status(Code::kNotLeader, "it is not led from here any more");
+    }
+    v1::MergeRequest request;
+    const v1::ShardDescriptor frozen = shard->descriptor();
+    const bool abandons = deps_.env.Now() >= until;
+    if (abandons) {
+      request.mutable_abandon()->set_shard_id(id.value());
+      request.mutable_abandon()->set_version(frozen.version());
+      request.mutable_abandon()->set_from(frozen.from());
+      if (MUTANT("merge-thaw-without-abandon")) co_return co_await shard->Thaw();
+    } else {
+      auto contents = shard->Contents();
+      if (!contents.ok()) {
+        why = contents.status().message();
+        until = {};
+        continue;
+      }
+      *request.mutable_absorb() = *std::move(contents);
+    }
+    const auto answer = co_await AskLeft(frozen.from(), std::move(request), kAskFor);
+    const Status status = answer.ok() ? StatusFromError(answer->error()) : answer.status();
+    if (!status.ok()) {
+      if (!abandons) why = status.message();
+      continue;
+    }
+    shard = deps_.replicas.Find(id);
+    if (answer->absorbed()) {
+      const v1::ShardDescriptor& by = answer->shard();
+      deps_.env.log.Info("node: shard {} was absorbed by shard {}", id, by.shard_id());
+      if (shard != nullptr) shard->EndAbsorbed(&by);
+      deps_.view.Update(by);
+      deps_.routes.Update(by);
+      co_return Status::Ok();
+    }
+    if (!abandons || shard == nullptr) continue;
+    PROBE("server: a frozen shard is thawed");
+    deps_.env.log.Info("node: shard {} is not merged, and thawed: {}", id, why);
+    CO_RETURN_IF_ERROR(co_await shard->Thaw());
+    co_return Refused(std::move(why));
+  }
+}
+
+void Merges::Resume() {
+  for (const auto& [id, shard] : deps_.replicas.shards()) {
+    if (!shard->frozen_into() || !shard->leads() || Busy(id)) continue;
+    PROBE("server: a frozen shard has another leader");
+    scope_.Spawn(ResumeOne(id));
+  }
+}
+
+Task<void> Merges::ResumeOne(ShardId id) {
+  if (Busy(id)) co_return;
+  const Hold hold(this, id);
+  (void)co_await Settle(id, {});
+}
+
+Task<Result<v1::MergeResponse>> Merges::AskLeft(std::string from, v1::MergeRequest request,
+                                                Duration patience) {
+  const Instant deadline = deps_.env.Now() + patience;
+  if (deps_.routes.FindBelow(from) == nullptr) {
+    CO_RETURN_IF_ERROR(co_await deps_.caller.map().Refresh(Span::All(), deadline));
+  }
+  const client::Route* route = deps_.routes.FindBelow(from);
+  if (route == nullptr) co_return Unavailable("nobody is known to end where the shard begins");
+  const std::string key = route->span.from;
+  const auto shared = std::make_shared<v1::MergeRequest>(std::move(request));
+  auto answer = co_await deps_.caller.CallShard(
+      key,
+      [shared](const client::Route& to) {
+        v1::NodeRequest out;
+        *out.mutable_merge() = *shared;
+        client::SetRoute(to, out.mutable_merge()->mutable_route());
+        return out;
+      },
+      deadline);
+  if (!answer.ok()) co_return answer.status();
+  co_return std::move(*answer->mutable_merge());
+}
+
+// ---- the left one's leader ----------------------------------------------------------------------
+
+Task<v1::MergeResponse> Merges::OnRequest(v1::MergeRequest request, Instant deadline) {
+  v1::MergeResponse response;
+  Status status;
+  shard::Shard* left = deps_.replicas.Find(ShardId(request.route().shard_id()));
+  ShardId right;
+  if (request.has_free() && request.route().shard_id() == 0) {
+    status = co_await Free(std::move(*request.mutable_free()));
+  } else if (left == nullptr) {
+    status = Status(Code::kNotLeader, "the shard has no replica here");
+  } else if (request.has_free()) {
+    status = co_await AllFree(left, std::move(*request.mutable_free()));
+  } else if (request.has_absorb()) {
+    right = ShardId(request.absorb().state().shard().shard_id());
+    status = co_await Absorb(left, std::move(*request.mutable_absorb()), deadline);
+  } else if (request.has_abandon()) {
+    right = ShardId(request.abandon().shard_id());
+    // What was absorbed is so for good, whoever leads.
+    if (!left->HasAbsorbed(right)) {
+      status = co_await left->Abandon(std::move(*request.mutable_abandon()));
+    }
+  } else {
+    status = InvalidArgument("nothing that this version knows is asked");
+  }
+  if (left != nullptr && right && left->HasAbsorbed(right)) {
+    response.set_absorbed(true);
+    *response.mutable_shard() = left->descriptor();
+  } else if (!status.ok()) {
+    StatusToError(status, response.mutable_error());
+    if (status.code() == Code::kStaleEpoch) {
+      *response.mutable_error()->add_descriptors() = left->descriptor();
+    }
+  } else if (request.has_absorb()) {
+    StatusToError(Unavailable("it was not absorbed"), response.mutable_error());
+  }
+  co_return response;
+}
+
+Task<Status> Merges::Absorb(shard::Shard* left, v1::FrozenShard frozen, Instant deadline) {
+  const v1::ShardDescriptor& right = frozen.state().shard();
+  if (left->HasAbsorbed(ShardId(right.shard_id()))) co_return Status::Ok();
+  v1::FreeSpan span;
+  span.set_shard_id(right.shard_id());
+  span.set_into_shard_id(left->id().value());
+  span.mutable_span()->set_from(right.from());
+  span.mutable_span()->set_to(right.to());
+  const Hold hold(this, left->id());
+  CO_RETURN_IF_ERROR(co_await AllFree(left, std::move(span)));
+  if (deps_.env.Now() >= deadline) co_return DeadlineExceeded("it was not absorbed in time");
+  co_return co_await left->Absorb(std::move(frozen), deadline);
+}
+
+// Where another replica still has keys of the range, A's could not take them: on a majority of A's
+// nodes that would be the end of A. Since the range is B's nothing comes there any more, so what is
+// free stays free.
+Task<Status> Merges::AllFree(shard::Shard* left, v1::FreeSpan span) {
+  if (!left->serving()) co_return Status(Code::kNotLeader, "it is not led from here any more");
+  const v1::ShardDescriptor members = left->descriptor();
+  if (left->id().value() != span.into_shard_id()) {
+    co_return Status(Code::kStaleEpoch, "another shard ends where it begins");
+  }
+  if (members.to().empty() || members.to() != span.span().from()) {
+    co_return Status(Code::kStaleEpoch, "it ends elsewhere");
+  }
+  const raft::GroupHandle* group = deps_.replicas.FindGroup(GroupId(left->id().value()));
+  if (group == nullptr || group->configuration_index() > group->applied_index()) {
+    co_return Refused("a change of members is under way");
+  }
+  const auto asked = std::make_shared<Asked>();
+  asked->ended = std::make_shared<Promise<bool>>(deps_.env.executor);
+  size_t voters = 0;
+  for (const v1::Replica& replica : members.replicas()) {
+    if (replica.role() == v1::OUTGOING) co_return Refused("a change of members is under way");
+    if (replica.role() != v1::VOTER) continue;
+    ++voters;
+    const v1::NodeInfo* node = deps_.view.FindNode(NodeId(replica.node_id()));
+    if (node == nullptr) continue;
+    ++asked->open;
+    scope_.Spawn(AskFree(asked, node->address(), span));
+  }
+  const TimerGuard timer(deps_.env.executor, 2 * kFreeFor,
+                         [ended = asked->ended] { ended->Set(false); });
+  if (asked->open > 0) co_await asked->ended->future();
+  if (!asked->why_not.empty()) co_return Refused(asked->why_not);
+  if (2 * asked->free <= voters) {
+    co_return Refused(
+        fmt::format("{} of {} members are known to be free for it", asked->free, voters));
+  }
+  co_return Status::Ok();
+}
+
+Task<void> Merges::AskFree(std::shared_ptr<Asked> asked, std::string address, v1::FreeSpan span) {
+  v1::NodeRequest request;
+  *request.mutable_merge()->mutable_free() = std::move(span);
+  const auto answer = co_await deps_.channel.Call(address, std::move(request), kFreeFor);
+  if (answer.ok() && answer->error().code() == v1::OK && answer->has_merge()) {
+    const v1::Error& error = answer->merge().error();
+    if (error.code() == v1::OK) {
+      ++asked->free;
+    } else if (asked->why_not.empty()) {
+      asked->why_not = fmt::format("at '{}': {}", address, error.message());
+    }
+  }
+  if (--asked->open == 0) asked->ended->Set(true);
+}
+
+// ---- a member -----------------------------------------------------------------------------------
+
+Task<Status> Merges::Free(v1::FreeSpan span) {
+  const ShardId right(span.shard_id()), left(span.into_shard_id());
+  const Span wanted{span.span().from(), span.span().to()};
+  if (std::string why = deps_.replicas.WhyNotFree(right, left, wanted); !why.empty()) {
+    co_return Refused(std::move(why));
+  }
+  // A restart must not bring back what another one had there.
+  const Promise<Status> flushed(deps_.env.executor);
+  deps_.store.Flush([flushed](Status status) { flushed.Set(std::move(status)); });
+  CO_RETURN_IF_ERROR(co_await flushed.future());
+  if (std::string why = deps_.replicas.WhyNotFree(right, left, wanted); !why.empty()) {
+    co_return Refused(std::move(why));
+  }
+  co_return Status::Ok();
+}
+
+}  // namespace quorate::server

@@ -1,0 +1,362 @@
+// Merges: what a shard has that absorbed its neighbour, and what a frozen one does not do.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/crc32c.h"
+#include "quorate/v1/shard.pb.h"
+#include "shard/mvcc.h"
+#include "shard/records.h"
+#include "shard/state_machine.h"
+#include "shard/table.h"
+#include "tests/shard/shard_fixture.h"
+#include "txn/footprint.h"
+
+namespace quorate::shard {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// Shard 7 has the keys up to "y", shard 9 those behind it; each has stores of its own.
+class MergeTest : public ShardTest {
+ protected:
+  static constexpr ShardId kRight{9};
+
+  MergeTest() {
+    v1::ShardDescriptor descriptor;
+    descriptor.set_shard_id(kRight.value());
+    descriptor.set_from("y");
+    descriptor.set_version(6);
+    for (int i = 1; i <= 2; ++i) descriptor.add_replicas()->set_node_id(static_cast<uint64_t>(i));
+    right_group_ = std::make_unique<testing::FakeGroup>(env_.env, GroupId(9), 2);
+    for (size_t i = 0; i < 2; ++i) {
+      Shard::Deps deps{env_.env, right_group_->store(i), *this, *this, *this, nullptr,
+                       nullptr,  &parts_logged_};
+      right_.push_back(std::make_unique<Shard>(deps, Settings(), descriptor));
+      right_[i]->Attach(right_group_->handle(i));
+      right_group_->Start(i, right_[i].get());
+    }
+    right_group_->Elect(0);
+    Run();
+    CommitRight();
+  }
+  void CommitRight() {
+    while (!right_group_->pending().empty()) {
+      right_group_->CommitOne();
+      Run();
+    }
+  }
+  void CommitBoth() {
+    Commit();
+    CommitRight();
+  }
+  Shard& right() { return *right_[right_group_->leader()]; }
+
+  template <class T>
+  T Done(const std::shared_ptr<std::optional<T>>& result) {
+    CHECK(result->has_value());
+    return **result;
+  }
+  v1::PrepareResponse Prepare(Shard& shard, const v1::PrepareRequest& part) {
+    const auto answer = Start(shard.Prepare(part, Deadline()));
+    CommitBoth();
+    return Done(answer);
+  }
+  static Task<Applied> Await(Future<Applied> applied) { co_return co_await std::move(applied); }
+  Applied Commit1(Shard& shard, v1::PrepareRequest part) {
+    auto evaluation = Done(Start(shard.CommitOnePhase(std::move(part), Deadline())));
+    CHECK(evaluation.ok(), "{}", evaluation.status.ToString());
+    CommitBoth();
+    return Done(Start(Await(*evaluation.applied)));
+  }
+  v1::ReadResponse Read(Shard& shard, const std::string& key) {
+    v1::ReadRequest read;
+    read.add_keys(key);
+    const auto answer = Start(shard.Read(read, Deadline()));
+    CommitBoth();
+    return Done(answer);
+  }
+  TxnState Query(Shard& shard, const v1::PrepareRequest& part) {
+    v1::QueryPrepareRequest query;
+    query.set_txn_id(part.txn_id());
+    query.set_digest(part.digest());
+    query.set_marker_key(part.marker_key());
+    query.set_start_ts(part.start_ts());
+    const auto answer = Start(shard.QueryPrepare(query, Deadline()));
+    CommitBoth();
+    return static_cast<TxnState>(Done(answer).state());
+  }
+  Status Freeze() {
+    const auto frozen = Start(right().Freeze(ShardId(7), Deadline()));
+    CommitRight();
+    return Done(frozen);
+  }
+  v1::FrozenShard Contents() {
+    auto contents = right().Contents();
+    CHECK(contents.ok(), "{}", contents.status().ToString());
+    return *std::move(contents);
+  }
+  Status Absorb(v1::FrozenShard frozen) {
+    const auto absorbed = Start(leader().Absorb(std::move(frozen), Deadline()));
+    Commit();
+    return Done(absorbed);
+  }
+  Status Abandon(uint64_t version) {
+    v1::AbandonMerge merge;
+    merge.set_shard_id(kRight.value());
+    merge.set_version(version);
+    merge.set_from("y");
+    const auto abandoned = Start(leader().Abandon(std::move(merge)));
+    Commit();
+    return Done(abandoned);
+  }
+
+  std::unique_ptr<testing::FakeGroup> right_group_;
+  std::vector<std::unique_ptr<Shard>> right_;
+};
+
+TEST_F(MergeTest, TheLeftOneHasAllThatTheRightOneKept) {
+  Commit1(leader(), Part("b", NextSlot().bits()));
+  Commit1(right(), Part("yb", NextSlot().bits()));
+  const v1::PrepareRequest prepared = Part("yc", NextSlot().bits());
+  ASSERT_EQ(Prepare(right(), prepared).state(), v1::PREPARED);
+  const v1::PrepareRequest refused = Part("yd", NextSlot().bits());
+  ASSERT_EQ(Query(right(), refused), TxnState::kAborted);
+  const Timestamp read_at(Read(right(), "ye").read_ts());
+
+  ASSERT_TRUE(Freeze().ok());
+  EXPECT_FALSE(right().serving());
+  EXPECT_EQ(right().frozen_into(), ShardId(7));
+  ASSERT_TRUE(Absorb(Contents()).ok());
+  EXPECT_EQ(leader().span(), (Span{"", ""}));
+  EXPECT_EQ(leader().descriptor().version(), 7u) << "above both";
+  EXPECT_TRUE(leader().HasAbsorbed(kRight));
+  EXPECT_EQ(leader().prepared_count(), 1u);
+  EXPECT_EQ(leader().in_memory().locks, 1u) << "held by who leads it now";
+  EXPECT_EQ(leader().StateDigest(), shards_[1]->StateDigest());
+  EXPECT_TRUE(Read(leader(), "yb").gets(0).found());
+  EXPECT_TRUE(Read(leader(), "b").gets(0).found());
+  EXPECT_EQ(Prepare(leader(), refused).state(), v1::ABORTED_STATE) << "refused for good";
+  EXPECT_EQ(Query(leader(), prepared), TxnState::kPrepared);
+  // Named below what was read there, and committed above it.
+  EXPECT_GT(Commit1(leader(), Part("ye", kBase << 12)).commit_ts, read_at);
+}
+
+TEST_F(MergeTest, WhatWasReadIsProtectedAtOnceAndByLaterLeaders) {
+  const v1::PrepareRequest before = Part("yk", NextSlot().bits());
+  const v1::PrepareRequest later = Part("ym", NextSlot().bits());
+  for (int i = 0; i < 20; ++i) NextSlot();
+  const Timestamp read_at(Read(right(), "yk").read_ts());
+  ASSERT_TRUE(Freeze().ok());
+  ASSERT_TRUE(Absorb(Contents()).ok());
+  EXPECT_GT(Timestamp(Prepare(leader(), before).prepare_ts()), read_at);
+  for (size_t i = 0; i < 2; ++i) {
+    v1::ShardDescriptor blank;
+    blank.set_shard_id(7);
+    EXPECT_GE(Table(group_->store(i), blank).floor(), read_at);
+  }
+}
+
+TEST_F(MergeTest, RecordsOfBothSidesAreResolvedByOne) {
+  const v1::PrepareRequest left = Part("c", NextSlot().bits());
+  v1::PrepareRequest part = Part("yc", NextSlot().bits());
+  ASSERT_EQ(Prepare(leader(), left).state(), v1::PREPARED);
+  const Timestamp prepare_ts(Prepare(right(), part).prepare_ts());
+  ASSERT_TRUE(Freeze().ok());
+  ASSERT_TRUE(Absorb(Contents()).ok());
+  EXPECT_EQ(leader().in_memory().locks, 2u);
+  v1::Resolution resolution;
+  resolution.set_txn_id(part.txn_id());
+  resolution.set_digest(part.digest());
+  resolution.set_marker_key(part.marker_key());
+  resolution.set_start_ts(part.start_ts());
+  resolution.set_outcome(v1::COMMITTED);
+  resolution.set_commit_ts(prepare_ts.bits());
+  const auto resolved = Start(leader().Resolve({resolution}));
+  Commit();
+  EXPECT_TRUE(Done(resolved).ok());
+  EXPECT_EQ(leader().in_memory().locks, 1u);
+  EXPECT_TRUE(Read(leader(), "yc").gets(0).found());
+}
+
+TEST_F(MergeTest, AFrozenShardKeepsWhatItHas) {
+  const auto under_way = Start(right().Prepare(Part("yq", NextSlot().bits()), Deadline()));
+  const auto frozen = Start(right().Freeze(ShardId(7), Deadline()));
+  const auto late = Start(right().Prepare(Part("yr", NextSlot().bits()), Deadline()));
+  EXPECT_EQ(Done(late).error().code(), v1::NOT_LEADER) << "evaluated by nobody";
+  CommitRight();
+  EXPECT_EQ(Done(under_way).state(), v1::PREPARED) << "it was logged before";
+  EXPECT_TRUE(Done(frozen).ok());
+  const uint64_t digest = right().StateDigest();
+  // A copy of an entry, and one of a leader that does not know yet.
+  v1::ShardCommand command;
+  command.set_term(right_group_->term().value());
+  command.set_version(6);
+  command.mutable_leader_start()->set_floor(NextSlot().bits());
+  right_group_->Append(command.SerializeAsString());
+  CommitRight();
+  EXPECT_EQ(right().StateDigest(), digest);
+  // Whoever is elected does not serve it either.
+  right_group_->Elect(1);
+  Run();
+  CommitRight();
+  EXPECT_FALSE(right().serving());
+  EXPECT_TRUE(right().leads());
+  EXPECT_EQ(right().StateDigest(), digest);
+}
+
+TEST_F(MergeTest, AThawedShardServesUnderTheNextVersion) {
+  const Timestamp read_at(Read(right(), "yq").read_ts());
+  ASSERT_TRUE(Freeze().ok());
+  const auto waits = Start(right().Prepare(Part("yq", NextSlot().bits()), Deadline()));
+  const auto thawed = Start(right().Thaw());
+  CommitRight();
+  ASSERT_TRUE(Done(thawed).ok());
+  EXPECT_TRUE(right().serving());
+  EXPECT_EQ(right().descriptor().version(), 7u);
+  EXPECT_FALSE(right().frozen_into());
+  EXPECT_EQ(right().StateDigest(), right_[1]->StateDigest());
+  (void)waits;
+  EXPECT_GT(Timestamp(Prepare(right(), Part("yz", NextSlot().bits())).prepare_ts()), read_at);
+}
+
+TEST_F(MergeTest, WhatWasAbandonedIsNotAbsorbedAndTheOtherWayRound) {
+  ASSERT_TRUE(Freeze().ok());
+  const v1::FrozenShard first = Contents();
+  ASSERT_TRUE(Abandon(6).ok());
+  EXPECT_FALSE(leader().HasAbsorbed(kRight));
+  EXPECT_EQ(Absorb(first).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(leader().span(), (Span{"", "y"}));
+  const auto thawed = Start(right().Thaw());
+  CommitRight();
+  ASSERT_TRUE(Done(thawed).ok());
+
+  ASSERT_TRUE(Freeze().ok());
+  ASSERT_TRUE(Absorb(Contents()).ok());
+  EXPECT_TRUE(Abandon(7).ok());
+  EXPECT_TRUE(leader().HasAbsorbed(kRight)) << "it came too late";
+  const uint64_t version = leader().descriptor().version();
+  EXPECT_EQ(Absorb(first).code(), Code::kStaleEpoch);
+  EXPECT_EQ(leader().descriptor().version(), version);
+}
+
+// The entries are in the log in this order, whatever their proposers knew.
+TEST_F(MergeTest, OnlyTheLogDecides) {
+  ASSERT_TRUE(Freeze().ok());
+  v1::ShardCommand absorb;
+  absorb.set_term(group_->term().value());
+  absorb.set_version(4);
+  *absorb.mutable_absorb()->mutable_frozen() = Contents();
+  v1::ShardCommand abandon;
+  abandon.set_term(group_->term().value());
+  abandon.set_version(4);
+  abandon.mutable_abandon_merge()->set_shard_id(kRight.value());
+  abandon.mutable_abandon_merge()->set_version(6);
+  abandon.mutable_abandon_merge()->set_from("y");
+  group_->Append(abandon.SerializeAsString());
+  group_->Append(absorb.SerializeAsString());
+  Commit();
+  EXPECT_EQ(leader().span(), (Span{"", "y"}));
+  EXPECT_FALSE(leader().HasAbsorbed(kRight));
+}
+
+TEST_F(MergeTest, AnAbsorbIsLoggedOnceAndTakesEffectOnce) {
+  ASSERT_TRUE(Freeze().ok());
+  v1::ShardCommand absorb;
+  absorb.set_term(group_->term().value());
+  absorb.set_version(4);
+  *absorb.mutable_absorb()->mutable_frozen() = Contents();
+  group_->Append(absorb.SerializeAsString());
+  Commit();
+  ASSERT_TRUE(leader().HasAbsorbed(kRight));
+  Commit1(leader(), Part("yb", NextSlot().bits()));
+  absorb.set_version(7);
+  group_->Append(absorb.SerializeAsString());
+  Commit();
+  EXPECT_EQ(leader().descriptor().version(), 7u);
+  EXPECT_TRUE(Read(leader(), "yb").gets(0).found()) << "it was written since";
+}
+
+TEST_F(MergeTest, WhatIsEvaluatedMeanwhileIsLoggedBehindIt) {
+  ASSERT_TRUE(Freeze().ok());
+  const auto absorbed = Start(leader().Absorb(Contents(), Deadline()));
+  const auto prepared = Start(leader().Prepare(Part("k", NextSlot().bits()), Deadline()));
+  EXPECT_FALSE(prepared->has_value());
+  Commit();
+  EXPECT_TRUE(Done(absorbed).ok());
+  Commit();
+  EXPECT_EQ(Done(prepared).state(), v1::PREPARED);
+  EXPECT_EQ(leader().StateDigest(), shards_[1]->StateDigest());
+}
+
+TEST_F(MergeTest, DamagedOrForeignContentsAreNotLogged) {
+  ASSERT_TRUE(Freeze().ok());
+  v1::FrozenShard frozen = Contents();
+  frozen.set_crc32c(frozen.crc32c() + 1);
+  EXPECT_EQ(Absorb(frozen).code(), Code::kInvalidArgument);
+  frozen.set_pairs("abc");
+  frozen.set_crc32c(Crc32c("abc"));
+  EXPECT_EQ(Absorb(frozen).code(), Code::kInvalidArgument);
+  frozen = Contents();
+  frozen.mutable_state()->set_frozen_into(8);
+  EXPECT_EQ(Absorb(frozen).code(), Code::kInvalidArgument) << "it is another one's";
+  EXPECT_EQ(leader().span(), (Span{"", "y"}));
+}
+
+// A replica whose store has something else there cannot apply the entry: it needs a snapshot.
+TEST_F(MergeTest, WhereTheRangeIsNotFreeNothingIsApplied) {
+  ASSERT_TRUE(Freeze().ok());
+  v1::ShardCommand absorb;
+  absorb.set_term(3);
+  absorb.set_version(4);
+  *absorb.mutable_absorb()->mutable_frozen() = Contents();
+  v1::ShardDescriptor blank;
+  blank.set_shard_id(7);
+  Table table(group_->store(1), blank);
+  storage::WriteBatch batch;
+  std::string other = "shard 5 has keys of it";
+  const std::function<std::string(ShardId, const Span&)> why = [&](ShardId, const Span&) {
+    return other;
+  };
+  (void)ApplyEntry({table, &batch, nullptr, &why}, raft::Term(3), absorb);
+  EXPECT_THAT(table.broken(), HasSubstr(other));
+  EXPECT_THAT(batch.ops, IsEmpty());
+  // After a restart, perhaps, it can.
+  other.clear();
+  table.Load();
+  EXPECT_TRUE(ApplyEntry({table, &batch, nullptr, &why}, raft::Term(3), absorb).status.ok());
+  EXPECT_EQ(table.broken(), "");
+  EXPECT_EQ(table.span(), (Span{"", ""}));
+}
+
+// Attempts of one name: closed on the left, where it was asked for, and committed on the right.
+TEST_F(MergeTest, ANameIsCommittedIfEitherSideSaysSo) {
+  const std::string bytes("\x00\x00\x00\x00\x27\x10\x70\x00\x80\x00\x00\x00\x00\x00\x00\x01", 16);
+  const auto name = GivenName::FromBytes(bytes);
+  ASSERT_TRUE(name.has_value());
+  const auto closed = Start(leader().CloseName(*name, "c", Deadline()));
+  Commit();
+  ASSERT_TRUE(Done(closed).status.ok());
+  v1::PrepareRequest named = Part("yn", NextSlot().bits());
+  named.set_name(bytes);
+  const Timestamp commit_ts = Commit1(right(), named).commit_ts;
+  ASSERT_TRUE(Freeze().ok());
+  ASSERT_TRUE(Absorb(Contents()).ok());
+  const NameStanding standing = leader().LookUp(*name);
+  EXPECT_EQ(standing.state, NameStanding::State::kCommitted);
+  EXPECT_EQ(standing.commit_ts, commit_ts);
+}
+
+TEST_F(MergeTest, ALargeShardIsNotFrozen) {
+  v1::PrepareRequest large = Part("yl", NextSlot().bits());
+  large.mutable_writes(0)->set_value(std::string(Shard::kAbsorbedBytesMax / 2 + 1, 'v'));
+  Commit1(right(), large);
+  v1::PrepareRequest more = Part("ym", NextSlot().bits());
+  more.mutable_writes(0)->set_value(std::string(Shard::kAbsorbedBytesMax / 2 + 1, 'v'));
+  Commit1(right(), more);
+  EXPECT_EQ(Freeze().code(), Code::kFailedPrecondition);
+  EXPECT_TRUE(right().serving());
+}
+
+}  // namespace
+}  // namespace quorate::shard
