@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Neighbouring shards become one under clients that write and read all the while, and miss nothing: by hand, again and again, with
-nodes killed in the middle, and by themselves. Accounts lie in all shards; their sum stays what it is.
+nodes killed in the middle, and by themselves. Every key that was acknowledged has its value in the end.
 
     merge_test.py [--keys N]
 """
