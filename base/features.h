@@ -20,6 +20,10 @@ enum class Feature : uint32_t {
 // Of this version: the highest above.
 inline constexpr uint32_t kFeatureLevel = static_cast<uint32_t>(Feature::kMerges);
 
+// What nodes say that they understand unless they are told to say more (--experimental): what is
+// above is understood, and not yet known to withstand everything (decision 0022).
+inline constexpr uint32_t kOpenFeatureLevel = static_cast<uint32_t>(Feature::kIncarnations);
+
 constexpr bool Allows(uint32_t cluster_version, Feature feature) {
   return cluster_version >= static_cast<uint32_t>(feature);
 }

@@ -96,6 +96,7 @@ void Director::FollowSettings() {
     const Status set = settings_.Set(setting.name(), setting.value());
     if (!set.ok()) env_.log.Warn("placement: a setting is left out: {}", set.message());
   }
+  settings_.merges_open = machine_.Allows(Feature::kMerges);
   view_.SetReplicationFactor(settings_.replication_factor);
 }
 
@@ -363,7 +364,9 @@ Status Director::Merge(const v1::MergeShards& ask, v1::PlacementResponse* respon
     return InvalidArgument("the placement group is not merged");
   }
   if (!machine_.Allows(Feature::kMerges)) {
-    return Status(Code::kFailedPrecondition, "not every node has a version that knows merges");
+    return Status(
+        Code::kFailedPrecondition,
+        "merges are not open yet: they need every node started with --experimental merges");
   }
   const Situation situation = Now();
   RETURN_IF_ERROR(CheckHeardOfAll());

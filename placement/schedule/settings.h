@@ -40,8 +40,12 @@ struct Settings {
   Duration step_timeout = std::chrono::seconds(60);     // of any other step
   uint32_t balance_tolerance_percent = 5;  // of the mean; what is within it stays where it is
   uint32_t paused = 0;                     // bit of each Scheduler
+  bool merges_open = true;                 // the cluster version allows them; nobody sets it
 
-  bool Paused(Scheduler scheduler) const { return (paused >> static_cast<int>(scheduler)) & 1; }
+  bool Paused(Scheduler scheduler) const {
+    const bool closed = scheduler == Scheduler::kMerge && !merges_open;
+    return closed || ((paused >> static_cast<int>(scheduler)) & 1);
+  }
 
   // INVALID_ARGUMENT names the setting, what was given and the range; nothing is changed then.
   Status Set(std::string_view name, std::string_view value);

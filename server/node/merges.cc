@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/features.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
@@ -158,7 +159,10 @@ Task<v1::MergeResponse> Merges::OnRequest(v1::MergeRequest request, Instant dead
   Status status;
   shard::Shard* left = deps_.replicas.Find(ShardId(request.route().shard_id()));
   ShardId right;
-  if (request.has_free() && request.route().shard_id() == 0) {
+  if (!deps_.view.Allows(Feature::kMerges)) {
+    status = Refused("this cluster does not merge shards");
+    left = nullptr;
+  } else if (request.has_free() && request.route().shard_id() == 0) {
     status = co_await Free(std::move(*request.mutable_free()));
   } else if (left == nullptr) {
     status = Status(Code::kNotLeader, "the shard has no replica here");

@@ -72,7 +72,9 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--keys", type=int, default=200)
     args = parser.parse_args()
-    with harness.Cluster(split_at=["c", "g", "m", "r", "v"]) as cluster:
+    cluster = harness.Cluster(split_at=["c", "g", "m", "r", "v"])
+    cluster.flags = ["--experimental", "merges"]
+    with cluster:
         return test(cluster, args.keys)
 
 
