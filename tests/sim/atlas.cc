@@ -24,24 +24,31 @@ std::optional<int> Atlas::damaged() {
   return damaged_;
 }
 
+void Atlas::Look() {
+  for (const auto& node : cluster_.nodes()) {
+    if (!node->up() || node->node()->member() == nullptr) continue;
+    Seen& seen = seen_[node->index()];
+    seen.id = node->node()->id();
+    seen.whole.clear();
+    for (const auto& [id, shard] : node->node()->member()->shards()) {
+      if (shard->HasState()) seen.whole.insert(GroupId(id.value()));
+    }
+  }
+}
+
 // Whether a member other than `node` has nothing of a shard yet: one that was just split off, or a
-// copy that is under way. Its majority may need all others.
-bool Atlas::Lacking(SimNode& node) const {
-  const auto has_nothing = [&](SimNode& other, GroupId group) {
-    if (other.index() == node.index() || !other.up()) return false;
-    const server::Member* member = other.node()->member();
-    if (member == nullptr) return false;
-    const auto shard = member->shards().find(ShardId(group.value()));
-    return shard == member->shards().end() || !shard->second->HasState();
-  };
+// copy that is under way. Its majority may need all others. Who is down comes back with what it
+// had.
+bool Atlas::Lacking(SimNode& node) {
+  Look();
   for (const auto& some : cluster_.nodes()) {
     if (!some->up() || some->node()->member() == nullptr) continue;
     for (const auto& [group, handle] : some->node()->member()->groups()) {
       if (group == placement::kPlacementGroup) continue;
       for (const raft::ReplicaId voter : handle->configuration().voters) {
-        for (const auto& other : cluster_.nodes()) {
-          const bool is = other->up() && other->node()->id() == NodeId(voter.value());
-          if (is && has_nothing(*other, group)) return true;
+        for (const auto& [index, seen] : seen_) {
+          if (index == node.index() || seen.id != NodeId(voter.value())) continue;
+          if (!seen.whole.contains(group)) return true;
         }
       }
     }

@@ -6,6 +6,7 @@
 // serves, and none of its replicas waits for a snapshot.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 
@@ -30,13 +31,21 @@ class Atlas {
 
  private:
   bool Sound(SimNode& node) const;
-  bool Lacking(SimNode& node) const;
+  void Look();
+  bool Lacking(SimNode& node);
+
+  // A machine as it was when it was last seen up.
+  struct Seen {
+    NodeId id;
+    std::set<GroupId> whole;  // groups whose state it has
+  };
 
   Cluster& cluster_;
   std::optional<int> damaged_;
   int incarnation_ = 0;  // the last one before the damage
   bool reverted_ = false;
   std::set<int> reverted_ever_;
+  std::map<int, Seen> seen_;
 };
 
 }  // namespace quorate::sim
