@@ -46,12 +46,44 @@ void Names::Clear() {
 }
 
 void Names::Store(NameRecord record, storage::WriteBatch* batch) {
-  if (const Entry* stands = Find(record.name); stands != nullptr) {
-    const bool same = stands->state == record.state && stands->commit_ts == record.commit_ts;
-    const bool another_part = same && record.state == NameRecord::State::kCommitted;
-    if (!another_part || record.key == stands->key) return;
+  if (const auto stands = records_.find(record.name); stands != records_.end()) {
+    if (record.state != NameRecord::State::kCommitted) return;
+    if (stands->second.state == NameRecord::State::kClosed) {
+      StateCommitted(record.commit_ts, stands, batch);
+    } else if (record.commit_ts != stands->second.commit_ts || record.key == stands->second.key) {
+      return;
+    }
   }
   Put(record, batch);
+  Load(record);
+}
+
+void Names::StateCommitted(Timestamp commit_ts, Records::iterator stands,
+                           storage::WriteBatch* batch) {
+  PROBE("shard: a closed name was committed in what was a neighbour");
+  Entry& entry = stands->second;
+  entry.state = NameRecord::State::kCommitted;
+  entry.commit_ts = commit_ts;
+  const auto put = [&](const std::string& key, const std::string& last_key) {
+    Put({entry.state, stands->first, commit_ts, key, last_key.empty() ? key : last_key}, batch);
+  };
+  put(entry.key, entry.last_key);
+  if (entry.more == nullptr) return;
+  for (const Kept& each : *entry.more) put(each.key, each.last_key);
+}
+
+void Names::Absorb(NameRecord record, storage::WriteBatch* batch) {
+  if (const auto stands = records_.find(record.name); stands != records_.end()) {
+    Entry& entry = stands->second;
+    const bool committed = record.state == NameRecord::State::kCommitted;
+    if (entry.state == NameRecord::State::kCommitted) {
+      record.state = entry.state;
+      record.commit_ts = entry.commit_ts;
+      Put(record, batch);
+    } else if (committed) {
+      StateCommitted(record.commit_ts, stands, batch);
+    }
+  }
   Load(record);
 }
 
@@ -103,13 +135,22 @@ void Names::Load(const NameRecord& record) {
         record.name, Entry{record.state, record.commit_ts, record.key, std::move(last_key), {}});
     return Count(1);
   }
-  // Closed where no part of it was, and then committed in what was a neighbour: the fact counts.
   if (record.state == NameRecord::State::kCommitted) {
     it->second.state = record.state;
     it->second.commit_ts = record.commit_ts;
   }
   auto& more = it->second.more;
+  const auto is = [&record](const Kept& each) { return each.key == record.key; };
+  // Closed at a key, and committed there.
+  if (record.key == it->second.key) {
+    it->second.last_key = std::move(last_key);
+    return;
+  }
   if (more == nullptr) more = std::make_unique<std::vector<Kept>>();
+  if (const auto known = std::find_if(more->begin(), more->end(), is); known != more->end()) {
+    known->last_key = std::move(last_key);
+    return;
+  }
   more->push_back({record.key, std::move(last_key)});
 }
 

@@ -3,8 +3,10 @@
 //
 //   name records    one per name and part in the shard: COMMITTED{commit_ts} from the moment the
 //                   part becomes versions here; or one per name and shard, CLOSED: no part of that
-//                   name will ever be prepared here. Neither ever changes. Dropped when the names
-//                   horizon has passed the name's own time, from when on the name is TOO_OLD here.
+//                   name will ever be prepared here. Neither ever changes, but that what was CLOSED
+//                   on one side of a merge may be COMMITTED on the other, or PREPARED and then
+//                   COMMITTED: the fact stands, at every key. Dropped when the names horizon has
+//                   passed the name's own time, from when on the name is TOO_OLD here.
 //   prepared        PREPARED participant records that carry the name
 //
 // In memory a record takes about 100 bytes and its key.
@@ -72,8 +74,11 @@ class Names {
 
   void Clear();
   // ---- changes, in Apply only -----------------------------------------------------------------
-  // The first record of a name stands. Each part of one committed transaction has a copy of it.
+  // The first record of a name stands, but for a CLOSED one before a COMMITTED one. Each part of
+  // one committed transaction has a copy of it.
   void Store(NameRecord record, storage::WriteBatch* batch);
+  // One of an absorbed shard, which `batch` stores already: all records of the name agree then.
+  void Absorb(NameRecord record, storage::WriteBatch* batch);
   void Load(const NameRecord& record);
   void AddPrepared(const GivenName& name, const Owner& owner) { prepared_.insert({name, owner}); }
   void RemovePrepared(const GivenName& name, const Owner& owner) { prepared_.erase({name, owner}); }
@@ -100,13 +105,17 @@ class Names {
   }
 
  private:
+  using Records = absl::btree_map<GivenName, Entry>;
+
+  // What is known of it was CLOSED.
+  void StateCommitted(Timestamp commit_ts, Records::iterator stands, storage::WriteBatch* batch);
   static void Put(const NameRecord& record, storage::WriteBatch* batch);
   void Count(ptrdiff_t change) {
     if (bounds_.on_node != nullptr) *bounds_.on_node += static_cast<size_t>(change);
   }
 
   const NameBounds bounds_;
-  absl::btree_map<GivenName, Entry> records_;  // oldest first
+  Records records_;  // oldest first
   absl::btree_set<std::pair<GivenName, Owner>> prepared_;
 };
 

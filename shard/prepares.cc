@@ -316,14 +316,16 @@ NameStanding Shard::Rep::LookUp(const GivenName& name) {
   if (Names::TooOld(name, table.names_horizon()) &&
       !(entry == nullptr && MUTANT("name-too-old-after-records"))) {
     standing.state = NameStanding::State::kTooOld;
-  } else if (entry != nullptr) {
-    const bool committed = entry->state == NameRecord::State::kCommitted;
-    standing.state = committed ? NameStanding::State::kCommitted : NameStanding::State::kClosed;
+  } else if (entry != nullptr && entry->state == NameRecord::State::kCommitted) {
+    standing.state = NameStanding::State::kCommitted;
     standing.commit_ts = entry->commit_ts;
   } else if (const auto prepared = table.names().Prepared(name); !prepared.empty()) {
+    // Closed or not: it may have been so on the other side of a merge only.
     standing.state = NameStanding::State::kPrepared;
     if (!serving()) return standing;
     for (const Owner& owner : prepared) StartPush(lead, owner);
+  } else if (entry != nullptr) {
+    standing.state = NameStanding::State::kClosed;
   }
   return standing;
 }

@@ -196,7 +196,8 @@ void Table::Settle(ShardId neighbour, SettledMerge merge, storage::WriteBatch* b
   StoreScalars(batch);
 }
 
-bool Table::LoadPair(std::string_view store_key, std::string_view value) {
+bool Table::AbsorbPair(std::string_view store_key, std::string_view value,
+                       storage::WriteBatch* batch) {
   const auto load = [&](auto record, auto index) {
     const bool decodes = DecodeRecord(store_key, value, &record);
     if (decodes) index(std::move(record));
@@ -208,7 +209,7 @@ bool Table::LoadPair(std::string_view store_key, std::string_view value) {
     case Tag::kTransactions:
       return load(TransactionRecord(), [this](const TransactionRecord& r) { Index(r); });
     case Tag::kNames:
-      return load(NameRecord(), [this](const NameRecord& r) { names_.Load(r); });
+      return load(NameRecord(), [&](NameRecord r) { names_.Absorb(std::move(r), batch); });
     case Tag::kVersions:
     case Tag::kIntents:
     case Tag::kShardState:
@@ -241,7 +242,7 @@ void Table::Absorb(const v1::FrozenShard& frozen, storage::WriteBatch* batch) {
                            refusal.state == TxnState::kAborted;
     if (forgotten) continue;
     batch->Put(std::string(key), std::string(value));
-    if (!LoadPair(key, value)) Break("a record of an absorbed shard does not decode");
+    if (!AbsorbPair(key, value, batch)) Break("a record of an absorbed shard does not decode");
   }
   horizon_ = std::max(horizon_, Timestamp(other.horizon()));
   names_horizon_ = std::max(names_horizon_, Timestamp(other.names_horizon()));

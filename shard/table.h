@@ -147,7 +147,7 @@ class Table {
 
   void LoadIntents();
   void LoadScalars(const v1::ShardState& state);
-  bool LoadPair(std::string_view store_key, std::string_view value);
+  bool AbsorbPair(std::string_view store_key, std::string_view value, storage::WriteBatch* batch);
   void Uncount(const Owner& owner);
   v1::ShardState Scalars() const;
   void Index(const ParticipantRecord& record);

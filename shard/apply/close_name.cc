@@ -43,7 +43,11 @@ Applied ApplyCloseName(ApplyContext context, const v1::CloseName& command) {
   if (Names::TooOld(*name, table.names_horizon()) && !MUTANT("name-too-old-after-records")) {
     return RefusedNameTooOld(table, *name);
   }
-  if (const Names::Entry* entry = table.names().Find(*name)) {
+  const Names::Entry* entry = table.names().Find(*name);
+  // What was closed before a merge may be prepared on the other side, and end as either.
+  const bool stands = entry != nullptr && (entry->state == NameRecord::State::kCommitted ||
+                                           table.names().Prepared(*name).empty());
+  if (stands) {
     PROBE("shard: a name was closed behind its record");
     return StandingOf(*entry);
   }

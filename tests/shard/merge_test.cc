@@ -347,6 +347,79 @@ TEST_F(MergeTest, ANameIsCommittedIfEitherSideSaysSo) {
   EXPECT_EQ(standing.commit_ts, commit_ts);
 }
 
+// Closed where no part of it was, and prepared in the other half: it ends as its transaction does.
+class ClosedAndPreparedTest : public MergeTest, public ::testing::WithParamInterface<bool> {
+ protected:
+  static constexpr std::string_view kBytes{
+      "\x00\x00\x00\x00\x27\x10\x70\x00\x80\x00\x00\x00\x00\x00\x00\x01", 16};
+  const GivenName name_ = *GivenName::FromBytes(kBytes);
+
+  Applied Close(Shard& shard, const std::string& key) {
+    const auto closed = Start(shard.CloseName(name_, key, Deadline()));
+    CommitBoth();
+    return Done(closed);
+  }
+  NameStanding::State AfterRestart(size_t replica) {
+    v1::ShardDescriptor blank;
+    blank.set_shard_id(7);
+    const Table table(group_->store(replica), blank);
+    const Names::Entry* entry = table.names().Find(name_);
+    CHECK(entry != nullptr && table.broken().empty());
+    return entry->state == NameRecord::State::kCommitted ? NameStanding::State::kCommitted
+                                                         : NameStanding::State::kClosed;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Halves, ClosedAndPreparedTest, ::testing::Bool());
+
+TEST_P(ClosedAndPreparedTest, EndsAsItsTransactionDoes) {
+  const bool prepared_right = GetParam();
+  const std::string at = prepared_right ? "yn" : "n";
+  ASSERT_TRUE(Close(prepared_right ? leader() : right(), prepared_right ? "c" : "yc").status.ok());
+  v1::PrepareRequest part = Part(at, NextSlot().bits());
+  part.set_name(std::string(kBytes));
+  const Timestamp prepare_ts(Prepare(prepared_right ? right() : leader(), part).prepare_ts());
+  ASSERT_TRUE(Freeze().ok());
+  ASSERT_TRUE(Absorb(Contents()).ok());
+
+  EXPECT_EQ(leader().LookUp(name_).state, NameStanding::State::kPrepared);
+  EXPECT_EQ(Close(leader(), "c").status.code(), Code::kLockConflict);
+  v1::Resolution resolution;
+  resolution.set_txn_id(part.txn_id());
+  resolution.set_digest(part.digest());
+  resolution.set_marker_key(part.marker_key());
+  resolution.set_start_ts(part.start_ts());
+  resolution.set_outcome(v1::COMMITTED);
+  resolution.set_commit_ts(prepare_ts.bits());
+  const auto resolved = Start(leader().Resolve({resolution}));
+  Commit();
+  ASSERT_TRUE(Done(resolved).ok());
+  EXPECT_EQ(leader().LookUp(name_).state, NameStanding::State::kCommitted);
+  EXPECT_EQ(leader().LookUp(name_).commit_ts, prepare_ts);
+  EXPECT_EQ(Close(leader(), "c").state, TxnState::kCommitted);
+  EXPECT_EQ(leader().StateDigest(), shards_[1]->StateDigest());
+
+  // Each half knows it, from its store.
+  const auto split = Start(leader().Split(prepared_right ? "m" : "x", ShardId(11), Deadline()));
+  Commit();
+  ASSERT_TRUE(Done(split).ok());
+  EXPECT_EQ(leader().LookUp(name_).state, NameStanding::State::kCommitted);
+  EXPECT_EQ(AfterRestart(1), NameStanding::State::kCommitted);
+}
+
+TEST_F(ClosedAndPreparedTest, WhatWasCommittedIsSoAtEveryKeyInTheStore) {
+  ASSERT_TRUE(Close(leader(), "c").status.ok());
+  v1::PrepareRequest part = Part("yn", NextSlot().bits());
+  part.set_name(std::string(kBytes));
+  Commit1(right(), part);
+  ASSERT_TRUE(Freeze().ok());
+  ASSERT_TRUE(Absorb(Contents()).ok());
+  const auto split = Start(leader().Split("m", ShardId(11), Deadline()));
+  Commit();
+  ASSERT_TRUE(Done(split).ok());
+  EXPECT_EQ(leader().LookUp(name_).state, NameStanding::State::kCommitted);
+  EXPECT_EQ(AfterRestart(1), NameStanding::State::kCommitted);
+}
+
 TEST_F(MergeTest, ALargeShardIsNotFrozen) {
   v1::PrepareRequest large = Part("yl", NextSlot().bits());
   large.mutable_writes(0)->set_value(std::string(Shard::kAbsorbedBytesMax / 2 + 1, 'v'));
