@@ -137,6 +137,9 @@ Status Group::TryEnter(Asked* asked) {
     return Status(Code::kNotLeader, fmt::format("group {}: not the leader in this term", id_));
   }
   if (replacing_) return Status(Code::kNotLeader, "the replica waits for its state");
+  if (waiting_ && held_bytes_ > rt_.options.snapshot_log_bytes_max) {
+    return Status(Code::kOverloaded, "too much is logged that cannot be applied yet");
+  }
   if (rt_.space.full) {
     return Status(Code::kOverloaded, "the node's disk is full and nothing can be logged");
   }
@@ -257,6 +260,7 @@ void Group::Tick(Instant now) {
     return now >= waiter.until && waiter.known.Set(false);
   });
   if (receiver_ != nullptr || replacing_) TickReplacing();
+  if (waiting_ && !replacing_ && !rt_.failed) ApplyHeld();
   if (quarantined()) return AskForState(heard_from_);
   if (replacing_) AskForState(soft_.leader == rt_.options.self ? ReplicaId() : soft_.leader);
   if (pinning_ || !senders_.empty() || !catching_up_.empty()) WatchReceivers();
@@ -268,11 +272,11 @@ void Group::Step(Message message) {
   if (quarantined()) return StepQuarantined(message);
   const Instant now = rt_.env.Now();
   if (message.from == soft_.leader) HeardOfLeader(now);
-  // Without a state nothing is applied, and so nothing of the log can go: it must not grow for as
-  // long as the installation takes. The leader sends again what was not answered.
+  // Nothing is applied meanwhile, and so nothing of the log can go: it must not grow for as long as
+  // that takes. The leader sends again what was not answered.
   const auto* append = std::get_if<AppendEntries>(&message.body);
-  if (replacing_ && held_bytes_ > rt_.options.snapshot_log_bytes_max && append != nullptr &&
-      !append->entries.empty()) {
+  if ((replacing_ || waiting_) && held_bytes_ > rt_.options.snapshot_log_bytes_max &&
+      append != nullptr && !append->entries.empty()) {
     rt_.metrics.refused.Add();
     return;
   }
@@ -444,9 +448,8 @@ void Group::Carry(Ready ready) {
   Send(std::move(ready.messages));
   if (ready.persist_id != 0) Persist(&ready);
   if (!ready.committed.empty()) {
-    if (replacing_) {
-      for (const Entry& entry : ready.committed) held_bytes_ += entry.payload.size();
-      std::move(ready.committed.begin(), ready.committed.end(), std::back_inserter(held_));
+    if (replacing_ || waiting_) {
+      Hold(std::move(ready.committed));
     } else {
       Apply(std::move(ready.committed));
     }
@@ -500,10 +503,26 @@ void Group::Persist(Ready* ready) {
              });
 }
 
+void Group::Hold(std::vector<Entry> entries) {
+  for (const Entry& entry : entries) held_bytes_ += entry.payload.size();
+  std::move(entries.begin(), entries.end(), std::back_inserter(held_));
+}
+
+void Group::ApplyHeld() {
+  waiting_ = false;
+  held_bytes_ = 0;
+  Apply(std::exchange(held_, {}));
+  rt_.MarkDirty(this);
+}
+
 void Group::Apply(std::vector<Entry> entries) {
   const LogIndex before = applied_;
   for (const Entry& entry : entries) {
     if (!ApplyOne(entry)) break;
+  }
+  if (waiting_) {
+    std::erase_if(entries, [this](const Entry& entry) { return entry.index <= applied_; });
+    Hold(std::move(entries));
   }
   rt_.metrics.applied.Add(applied_.value() - before.value());
   trim_due = true;
@@ -522,6 +541,15 @@ bool Group::ApplyOne(const Entry& entry) {
       if (!result.stuck.empty()) {
         stuck_ = std::move(result.stuck);
         rt_.MarkDirty(this);
+        return false;
+      }
+      if (!result.waits.empty()) {
+        PROBE("raft host: an entry waits to be applied");
+        if (waits_at_ != entry.index) {
+          rt_.env.log.Info("raft group {}: entry {} waits: {}", id_, entry.index, result.waits);
+        }
+        waits_at_ = entry.index;
+        waiting_ = true;
         return false;
       }
       break;

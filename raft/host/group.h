@@ -127,6 +127,7 @@ struct Runtime {
   size_t pinning = 0;     // groups that wait for the store to be pinned
   std::vector<std::weak_ptr<const SnapshotSource>> sources;  // pinned, while being sent
   std::map<GroupId, const StateMachine*> machines;
+  std::function<GroupId(const Spans&)> reserved;  // Host::SetReserved
   std::vector<Group*> dirty;
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 };
@@ -215,7 +216,9 @@ class Group final : public GroupHandle {
   void Persist(Ready* ready);
   void EndBeginning(bool noted);
   void Apply(std::vector<Entry> entries);
-  // False: the machine is stuck (stuck_).
+  void Hold(std::vector<Entry> entries);
+  void ApplyHeld();
+  // False: the machine is stuck (stuck_), or waits (waiting_).
   bool ApplyOne(const Entry& entry);
   void StartBarriers();
   void OnReads(const Ready& ready);
@@ -296,7 +299,8 @@ class Group final : public GroupHandle {
   // The log's first record is not durable yet, or the note of it (log_store.h, beginning) is still
   // there: nothing is said or applied.
   bool beginning_ = false;
-  std::vector<Entry> held_;  // committed meanwhile
+  bool waiting_ = false;     // the next entry cannot be applied yet (ApplyResult::waits)
+  std::vector<Entry> held_;  // committed meanwhile, in either case
   size_t held_bytes_ = 0;
   std::unique_ptr<SnapshotReceiver> receiver_;
   bool erased_ = false;          // nothing of the old state is left
@@ -311,6 +315,7 @@ class Group final : public GroupHandle {
   };
   Stream last_installed_;
 
+  LogIndex waits_at_;           // the last entry that had to wait, which the log was told
   std::string stuck_;           // why the next entry cannot be applied; to be quarantined
   std::string quarantine_;      // why; empty: not
   bool lost_state_ = false;     // to a damaged page of the store

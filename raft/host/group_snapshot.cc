@@ -50,7 +50,7 @@ GroupId Runtime::Overlapping(GroupId group, const Spans& spans) const {
     const Spans* replaced = store.Replacing(id);
     if (replaced != nullptr && touches(*replaced)) return id;
   }
-  return GroupId();
+  return reserved ? reserved(spans) : GroupId();
 }
 
 // ---- sending -----------------------------------------------------------------------------------
@@ -514,6 +514,7 @@ void Group::AfterInstall(bool reset) {
   if (const SoftState now = node_->soft_state(); now != soft_) OnSoftState(now);
   std::vector<Entry> held = std::exchange(held_, {});
   held_bytes_ = 0;
+  waiting_ = false;
   std::erase_if(held, [&](const Entry& entry) { return entry.index <= meta.index; });
   CHECK(!reset || held.empty(), "group {}: entries behind a snapshot that the log did not have",
         id_);
@@ -555,6 +556,7 @@ void Group::Quarantine(std::string why) {
 void Group::DropCore() {
   held_.clear();
   held_bytes_ = 0;
+  waiting_ = false;
   receiver_.reset();
   node_ = MakeNode(InitialState(), false);
   OnSoftState({Role::kFollower, quarantine_term_, ReplicaId()});

@@ -271,6 +271,8 @@ std::unique_ptr<GroupHandle> Host::DestroyReplica(GroupId group, Closure done) {
   return replica;
 }
 
+void Host::SetReserved(Reserved reserved) { rep_->runtime.reserved = std::move(reserved); }
+
 bool Host::HadReplica(GroupId group) const {
   return rep_->tombstones.contains(group) || rep_->BegunEmpty(group);
 }

@@ -158,6 +158,9 @@ class Host : public TransportReceiver {
   // it is answered. The handle that is returned refuses everything; it, and the machine, live
   // until nobody can ask them any more, and until `done` has run: nothing is left, durably.
   std::unique_ptr<GroupHandle> DestroyReplica(GroupId group, Closure done);
+  // Which group, not started yet, has state in `spans`, if any: no other one's is put there.
+  using Reserved = std::function<GroupId(const storage::OrderedStore::Spans& spans)>;
+  void SetReserved(Reserved reserved);
   // Whether a replica of the group was destroyed here at some time, or begun empty: whatever this
   // node was told of the group when the cluster was made is of the past.
   bool HadReplica(GroupId group) const;

@@ -25,6 +25,10 @@ struct ApplyResult {
   // for a snapshot, whose leader could. Where none can, the group stands still and its node does
   // not. To be said of the same entry each time: after a restart it comes again.
   std::string stuck;
+  // Not empty: not yet, and why. Nothing was done, in memory or in the batch, and nothing behind it
+  // is applied before it is asked again, at each tick. For what this node alone has in the way and
+  // is about to be rid of: the state that comes of it is everybody's.
+  std::string waits;
 };
 
 class StateMachine {

@@ -29,6 +29,35 @@ TEST(Host, AnswersWithApplysResultOnceApplied) {
   EXPECT_EQ(outcome->answers, 1);
 }
 
+// Nothing behind an entry that has to wait is applied, on this node only.
+TEST(Host, AnEntryWaitsUntilItsNodeCanApplyIt) {
+  for (const bool leads : {false, true}) {
+    MiniCluster cluster({});
+    const int leader = cluster.WaitForLeader();
+    const int waiting = leads ? leader : Other(leader);
+    cluster.machine(waiting).waits = "the range is not free";
+    std::vector<std::shared_ptr<Outcome>> outcomes;
+    for (int i = 0; i < 20; ++i)
+      outcomes.push_back(cluster.Propose(leader, "k+=" + std::string(1, 'a' + i)));
+    cluster.RunFor(2s);
+    EXPECT_TRUE(cluster.machine(waiting).applied.empty());
+    EXPECT_EQ(cluster.group(waiting)->quarantine(), "");
+    EXPECT_EQ(cluster.machine(Other(leader + 1)).applied.size(), 20u);
+    EXPECT_EQ(outcomes.back()->status.has_value(), !leads);
+    if (!leads) {  // it comes again after a restart
+      cluster.Crash(waiting, MiniCluster::Loss::kProcess);
+      cluster.Start(waiting);
+      cluster.machine(waiting).waits = "the range is not free";
+      cluster.RunFor(1s);
+      EXPECT_TRUE(cluster.machine(waiting).applied.empty());
+    }
+    cluster.machine(waiting).waits.clear();
+    ASSERT_TRUE(cluster.RunUntil([&] { return outcomes.back()->status.has_value(); }));
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+    EXPECT_EQ(cluster.machine(waiting).Dump().at("k"), "abcdefghijklmnopqrst");
+  }
+}
+
 // A snapshot may be taken before anything was proposed.
 TEST(Host, StoresWhatAGroupBeganWithBeforeTheFirstProposal) {
   MiniCluster cluster({});

@@ -12,6 +12,11 @@ ApplyResult KvMachine::Apply(LogIndex index, Term term, std::string_view payload
                              storage::WriteBatch* batch) {
   const size_t equals = payload.find('=');
   CHECK(equals != std::string_view::npos, "payload {}", payload);
+  if (!waits.empty()) {
+    ApplyResult result;
+    result.waits = waits;
+    return result;
+  }
   CHECK(applied.empty() || applied.back() < index);
   applied.push_back(index);
   const bool append = equals > 0 && payload[equals - 1] == '+';

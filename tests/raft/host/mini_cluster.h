@@ -45,6 +45,7 @@ class KvMachine final : public StateMachine {
   std::map<std::string, std::string> Dump() const;
 
   bool has_state = true;
+  std::string waits;  // why no entry can be applied yet
   std::vector<SoftState> states;
   std::vector<LogIndex> installed;
   Configuration members;          // as applied last, since the last start
