@@ -196,7 +196,9 @@ std::optional<v1::ShardOrder> Director::OrderFor(ShardId shard, Instant now) {
     wanted_ids_ = std::min(wanted_ids_ + 1, kSpareIdsMax);
     return std::nullopt;
   }
-  return ToProto(*order, child);
+  v1::ShardOrder out = ToProto(*order, child);
+  if (!machine_.Allows(Feature::kMerges)) out.mutable_split()->clear_by_hand();
+  return out;
 }
 
 // The map has the child when the child's leader has reported it, and who elects one has a state of

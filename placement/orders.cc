@@ -45,6 +45,7 @@ v1::ShardOrder ToProto(const Order& order, ShardId child) {
                  [&](const SplitShard& step) {
                    out.mutable_split()->set_at(step.at);
                    out.mutable_split()->set_child_shard_id(child.value());
+                   out.mutable_split()->set_by_hand(step.by_hand);
                  },
                  [&](const MergeShards& step) {
                    out.mutable_merge()->set_into_shard_id(step.into.value());
@@ -63,6 +64,7 @@ ShardView ViewOf(const v1::ShardReport& report) {
   view.bytes = report.bytes();
   view.requests_per_second = report.requests_per_second();
   view.load_middle = report.load_middle();
+  view.by_hand = shard.by_hand();
   view.busiest_key_percent = report.busiest_key_percent();
   for (const v1::Replica& replica : shard.replicas()) {
     const auto& up = report.caught_up();

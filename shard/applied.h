@@ -1,6 +1,8 @@
 // Applied: what a proposed entry turned out to do, as told to its proposer.
 #pragma once
 
+#include <string>
+
 #include "base/status.h"
 #include "txn/record.h"
 #include "txn/timestamp.h"
@@ -15,6 +17,8 @@ struct Applied {
   Timestamp prepare_ts;  // what stands, which is what every copy is told
   Timestamp commit_ts;   // of a COMMITTED record
   TxnState state = TxnState::kNone;
+  // Not empty: nothing was applied yet, and why (raft::ApplyResult).
+  std::string waits;
 };
 
 }  // namespace quorate::shard

@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "base/mutant.h"
 #include "base/status_macros.h"
-#include "shard/apply/apply.h"
+#include "shard/apply/frozen.h"
 #include "shard/keys.h"
 #include "txn/errors.h"
 #include "txn/given_name.h"
@@ -91,11 +91,6 @@ Status Check(const v1::SplitCommand& command) {
   return CheckKey(command.at());
 }
 
-Status Check(const v1::AbandonMerge& command) {
-  if (command.shard_id() == 0) return InvalidArgument("shard_id is missing");
-  return CheckKey(command.from(), "from");
-}
-
 }  // namespace
 
 Status CheckResolution(const v1::Resolution& resolution) {
@@ -132,7 +127,7 @@ Status CheckCommand(const v1::ShardCommand& command) {
     case v1::ShardCommand::kAbsorb:
       return CheckFrozen(command.absorb().frozen());
     case v1::ShardCommand::kAbandonMerge:
-      return Check(command.abandon_merge());
+      return quorate::Check(command.abandon_merge());
     case v1::ShardCommand::kSweep:
     case v1::ShardCommand::kThaw:
       return Status::Ok();

@@ -18,9 +18,11 @@
 #include "base/probe.h"
 #include "base/status_macros.h"
 #include "quorate/v1/shard.pb.h"
+#include "shard/apply/frozen.h"
 #include "shard/rep.h"
 #include "shard/state_machine.h"
 #include "txn/errors.h"
+#include "txn/judge.h"
 
 namespace quorate::shard {
 
@@ -57,9 +59,7 @@ Task<Status> Shard::Rep::Freeze(ShardId into, Instant deadline) {
   if (cut != nullptr) {
     co_return Status(Code::kFailedPrecondition, "a split or a merge is under way");
   }
-  if (group->configuration().joint() || group->configuration_index() > group->applied_index()) {
-    co_return Status(Code::kFailedPrecondition, "a change of members is under way");
-  }
+  CO_RETURN_IF_ERROR(MembersSettled());
   if (const auto contents = Contents(); !contents.ok()) co_return contents.status();
   v1::ShardCommand command;
   command.mutable_freeze()->set_into_shard_id(into.value());
@@ -95,12 +95,29 @@ void Shard::Rep::OnFrozenOrThawed() {
   if (deps.on_descriptor) deps.on_descriptor();
 }
 
-Task<Status> Shard::Rep::Absorb(v1::FrozenShard frozen, Instant deadline) {
+Status Shard::Rep::MembersSettled() const {
+  if (!group->configuration().joint() && group->configuration_index() <= group->applied_index()) {
+    return Status::Ok();
+  }
+  return Status(Code::kFailedPrecondition, "a change of members is under way");
+}
+
+Task<Status> Shard::Rep::Absorb(v1::FrozenShard frozen, uint64_t members, Instant deadline) {
+  CO_RETURN_IF_ERROR(CheckFrozen(frozen));
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
   const std::shared_ptr<Leadership> under = *serving;
+  if (const Timestamp named = NewestNamed(frozen); needs_check(named)) {
+    CO_RETURN_IF_ERROR(co_await CheckNamed(under, named, deadline));
+    if (!under->serving()) co_return NotLeader();
+  }
   if (cut != nullptr) {
     co_return Status(Code::kFailedPrecondition, "a split or a merge is under way");
+  }
+  // Who became a member since may have no room for it.
+  CO_RETURN_IF_ERROR(MembersSettled());
+  if (table.descriptor().membership_version() != members) {
+    co_return Status(Code::kFailedPrecondition, "its members have changed");
   }
   const std::string& from = frozen.state().shard().from();
   if (table.span().to.empty() || table.span().to != from) co_return StaleEpoch(table);

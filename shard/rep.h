@@ -130,7 +130,7 @@ struct Shard::Rep {
     std::vector<Deferred> deferred;
     std::vector<Promise<bool>> waiters;
   };
-  Task<Status> Split(std::string at, ShardId child, Instant deadline);
+  Task<Status> Split(std::string at, ShardId child, Instant deadline, bool by_hand);
   // Whether the evaluation would stand in the way of the split that is prepared.
   bool InTheWay(const PrepareAsk& ask) const;
   // Whether a read may have to go to the child.
@@ -148,9 +148,10 @@ struct Shard::Rep {
   // ---- merge.cc -------------------------------------------------------------------------------
   Task<Status> Freeze(ShardId into, Instant deadline);
   Task<Status> Thaw();
-  Task<Status> Absorb(v1::FrozenShard frozen, Instant deadline);
+  Task<Status> Absorb(v1::FrozenShard frozen, uint64_t members, Instant deadline);
   Task<Status> Abandon(v1::AbandonMerge merge);
   Result<v1::FrozenShard> Contents() const;
+  Status MembersSettled() const;
   // Follow the entries, on every replica.
   void OnFrozenOrThawed();
   void OnAbsorbed(const v1::FrozenShard& frozen);

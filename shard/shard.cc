@@ -263,7 +263,12 @@ raft::ApplyResult Shard::Apply(raft::LogIndex index, raft::Term term, std::strin
   Applied applied;
   if (table.broken().empty()) {
     applied =
-        ApplyEntry({table, batch, &rep_->deps.may_begin, &rep_->deps.why_not_free}, term, *command);
+        ApplyEntry({table, batch, &rep_->deps.may_begin, &rep_->deps.make_room}, term, *command);
+  }
+  if (!applied.waits.empty()) {
+    raft::ApplyResult waits;
+    waits.waits = std::move(applied.waits);
+    return waits;
   }
   if (!table.broken().empty()) {
     raft::ApplyResult stuck;
@@ -374,8 +379,8 @@ Task<v1::PrepareResponse> Shard::Prepare(v1::PrepareRequest request, Instant dea
   co_return response;
 }
 
-Task<Status> Shard::Split(std::string at, ShardId child, Instant deadline) {
-  return rep_->Split(std::move(at), child, deadline);
+Task<Status> Shard::Split(std::string at, ShardId child, Instant deadline, bool by_hand) {
+  return rep_->Split(std::move(at), child, deadline, by_hand);
 }
 
 ShardId Shard::frozen_into() const { return rep_->table.frozen_into(); }
@@ -383,8 +388,11 @@ bool Shard::leads() const { return rep_->lead != nullptr && !rep_->superseded; }
 Result<v1::FrozenShard> Shard::Contents() const { return rep_->Contents(); }
 Task<Status> Shard::Freeze(ShardId into, Instant deadline) { return rep_->Freeze(into, deadline); }
 Task<Status> Shard::Thaw() { return rep_->Thaw(); }
-Task<Status> Shard::Absorb(v1::FrozenShard frozen, Instant deadline) {
-  return rep_->Absorb(std::move(frozen), deadline);
+Task<Status> Shard::Absorb(v1::FrozenShard frozen, uint64_t members, Instant deadline) {
+  return rep_->Absorb(std::move(frozen), members, deadline);
+}
+void Shard::FillError(const Status& status, v1::Error* error) const {
+  rep_->FillError(status, error);
 }
 Task<Status> Shard::Abandon(v1::AbandonMerge merge) { return rep_->Abandon(std::move(merge)); }
 bool Shard::HasAbsorbed(ShardId shard) const {

@@ -135,9 +135,10 @@ class Shard final : public raft::StateMachine {
     // came another way, or came and went: its scalars would be taken for what a later one has.
     // What else its beginning takes is added to the entry's batch.
     std::function<bool(ShardId child, storage::WriteBatch* batch)> may_begin = nullptr;
-    // Asked while `frozen` is absorbed: what else the store here has of its range than a replica of
-    // it; empty: nothing.
-    std::function<std::string(ShardId frozen, const Span& span)> why_not_free = nullptr;
+    // Asked before `frozen` is absorbed, until there is room: what else the store here has of its
+    // range than a small replica of it, and is going to be rid of; empty: nothing. Must not call
+    // back.
+    std::function<std::string(const v1::ShardDescriptor& frozen)> make_room = nullptr;
     // `frozen` was absorbed; the entry's batch is not in the store yet. From now on no replica of
     // it may change anything here. Must not call back.
     std::function<void(ShardId frozen)> on_absorb = nullptr;
@@ -223,16 +224,17 @@ class Shard final : public raft::StateMachine {
   // Waits until nothing is prepared on both sides, and logs it. OK: it is two, and Deps::on_split
   // was told. INVALID_ARGUMENT, FAILED_PRECONDITION (members change, another split is under way, or
   // a prepared transaction that lies on both sides did not end in time), NOT_LEADER: nothing
-  // happened. DEADLINE_EXCEEDED, UNAVAILABLE: unknown; the descriptor tells.
-  Task<Status> Split(std::string at, ShardId child, Instant deadline);
+  // happened. DEADLINE_EXCEEDED, UNAVAILABLE: unknown; the descriptor tells. `by_hand`: the child's
+  // descriptor says so.
+  Task<Status> Split(std::string at, ShardId child, Instant deadline, bool by_hand = false);
 
   // ---- merges (section 10) --------------------------------------------------------------------
   // By whom a frozen shard is to be absorbed; 0: it is not frozen.
   ShardId frozen_into() const;
   // This replica leads, though a frozen shard serves nothing.
   bool leads() const;
-  // All that the shard keeps, as who absorbs it logs it. FAILED_PRECONDITION: more than that.
-  static constexpr size_t kAbsorbedBytesMax = 1 << 20;
+  // All that the shard keeps, as who absorbs it logs it. FAILED_PRECONDITION: more than
+  // kAbsorbedBytesMax.
   Result<v1::FrozenShard> Contents() const;
   // Ends serving, and logs it. OK: frozen, until it is absorbed or thawed. FAILED_PRECONDITION (too
   // large, members change, a split is under way), NOT_LEADER: it goes on.
@@ -241,10 +243,13 @@ class Shard final : public raft::StateMachine {
   Task<Status> Thaw();
   // The left neighbour's: logs that it has `frozen` from now on. OK: it has. Else it has not, and
   // may yet (NOT_LEADER, DEADLINE_EXCEEDED) or will not by this call.
-  Task<Status> Absorb(v1::FrozenShard frozen, Instant deadline);
+  // `members`: as of which change those were asked that have to have room for it.
+  Task<Status> Absorb(v1::FrozenShard frozen, uint64_t members, Instant deadline);
   // Logs that it will not, unless it has. OK: HasAbsorbed tells which of both.
   Task<Status> Abandon(v1::AbandonMerge merge);
   bool HasAbsorbed(ShardId shard) const;
+  // What is answered with a refusal: who leads it, or what became of its range.
+  void FillError(const Status& status, v1::Error* error) const;
   std::vector<ShardId> absorbed() const;
   // The replica's range is another one's by now, here or, with a descriptor, elsewhere. It takes
   // part in nothing any more, has no state, and says so to who asks.

@@ -139,7 +139,7 @@ void Shard::Rep::EndCut(std::shared_ptr<Cut> ended) {
   for (const Promise<bool>& waiter : std::exchange(ended->waiters, {})) waiter.Set(true);
 }
 
-Task<Status> Shard::Rep::Split(std::string at, ShardId child, Instant deadline) {
+Task<Status> Shard::Rep::Split(std::string at, ShardId child, Instant deadline, bool by_hand) {
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
   const std::shared_ptr<Leadership>& under = *serving;
@@ -190,6 +190,7 @@ Task<Status> Shard::Rep::Split(std::string at, ShardId child, Instant deadline) 
   v1::ShardCommand command;
   command.mutable_split()->set_at(at);
   command.mutable_split()->set_child_shard_id(child.value());
+  command.mutable_split()->set_by_hand(by_hand);
   // What is under way may be committed up to its prepare_ts before the split is applied.
   Timestamp read_high = under->read_high();
   for (const auto& [owner, lock] : under->locks().prepared()) {

@@ -112,6 +112,13 @@ Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand
       return Void(judged);
     }
   }
+  if (known && command.has_absorb()) {
+    if (std::string why = WaitsToAbsorb(context, command.absorb()); !why.empty()) {
+      Applied waits;
+      waits.waits = std::move(why);
+      return waits;
+    }
+  }
   if (known && !command.has_advance_horizon()) {
     Collect(context, kCollectPerEntry);
     CollectNames(context, kCollectNamesPerEntry);
@@ -199,7 +206,7 @@ uint64_t DigestOf(const Table& table) {
   if (table.sweep()) {
     digester.Add(fmt::format("{} {}", table.sweep()->after, table.sweep()->next));
   }
-  digester.Add(fmt::format("{}", table.frozen_into()));
+  digester.Add(fmt::format("{} {}", table.frozen_into(), table.right()));
   for (const auto& [shard, merge] : table.merges()) {
     digester.Add(fmt::format("{} {} {}", shard, merge.version, merge.absorbed));
   }

@@ -8,6 +8,7 @@
 #include "quorate/v1/shard.pb.h"
 #include "shard/intents.h"
 #include "shard/records.h"
+#include "txn/judge.h"
 
 namespace quorate::shard {
 
@@ -27,6 +28,7 @@ void Table::Load() {
   broken_.clear();
   sweep_.reset();
   frozen_into_ = {};
+  right_ = {};
   merges_.clear();
   if (stored->has_value()) {
     v1::ShardState state;
@@ -77,6 +79,7 @@ void Table::LoadScalars(const v1::ShardState& state) {
     sweep_ = SweepAt{Timestamp(state.sweep().after()), state.sweep().next()};
   }
   frozen_into_ = ShardId(state.frozen_into());
+  right_ = ShardId(state.right_shard_id());
   for (const v1::SettledMerge& merge : state.merges()) {
     merges_[ShardId(merge.shard_id())] = {merge.version(), merge.absorbed()};
   }
@@ -117,6 +120,7 @@ v1::ShardState Table::Scalars() const {
     state.mutable_sweep()->set_next(sweep_->next);
   }
   state.set_frozen_into(frozen_into_.value());
+  state.set_right_shard_id(right_.value());
   for (const auto& [shard, merge] : merges_) {
     v1::SettledMerge* settled = state.add_merges();
     settled->set_shard_id(shard.value());
@@ -192,8 +196,18 @@ void Table::Thaw(storage::WriteBatch* batch) {
 }
 
 void Table::Settle(ShardId neighbour, SettledMerge merge, storage::WriteBatch* batch) {
+  right_ = neighbour;
+  ForgetSettled(kSettledMergesMax - 1);
   merges_[neighbour] = merge;
   StoreScalars(batch);
+}
+
+// An Absorb or AbandonMerge of whoever is not the right neighbour has no effect, whatever is known
+// of it. Shards that were made first are the least likely to ask.
+void Table::ForgetSettled(size_t keep) {
+  for (auto it = merges_.begin(); merges_.size() > keep && it != merges_.end();) {
+    it = it->first == right_ ? std::next(it) : merges_.erase(it);
+  }
 }
 
 bool Table::AbsorbPair(std::string_view store_key, std::string_view value,
@@ -218,6 +232,20 @@ bool Table::AbsorbPair(std::string_view store_key, std::string_view value,
   return true;
 }
 
+void Table::AbsorbPairs(std::string_view pairs, storage::WriteBatch* batch) {
+  std::string_view key, value;
+  while (GetLengthPrefixed(&pairs, &key) && GetLengthPrefixed(&pairs, &value)) {
+    ParticipantRecord refusal;
+    const bool forgotten = MUTANT("merge-forgets-refusals") &&
+                           static_cast<Tag>(storage::KeyBody(key).front()) == Tag::kParticipants &&
+                           DecodeRecord(key, value, &refusal) &&
+                           refusal.state == TxnState::kAborted;
+    if (forgotten) continue;
+    batch->Put(std::string(key), std::string(value));
+    if (!AbsorbPair(key, value, batch)) Break("a record of an absorbed shard does not decode");
+  }
+}
+
 void Table::Absorb(const v1::FrozenShard& frozen, storage::WriteBatch* batch) {
   const v1::ShardState& other = frozen.state();
   const v1::ShardDescriptor& was = other.shard();
@@ -231,19 +259,11 @@ void Table::Absorb(const v1::FrozenShard& frozen, storage::WriteBatch* batch) {
     CHECK(status.ok(), "reading the store: {}", status.ToString());
   }
   batch->Delete(ShardStateKey(ShardId(was.shard_id())));
+  AbsorbPairs(frozen.pairs(), batch);
+  // The range grows with the last of it: a replica that broke half-way has no right to delete what
+  // lies there.
+  if (!broken_.empty()) return;
   span_.to = was.to();
-  std::string_view left = frozen.pairs();
-  std::string_view key, value;
-  while (GetLengthPrefixed(&left, &key) && GetLengthPrefixed(&left, &value)) {
-    ParticipantRecord refusal;
-    const bool forgotten = MUTANT("merge-forgets-refusals") &&
-                           static_cast<Tag>(storage::KeyBody(key).front()) == Tag::kParticipants &&
-                           DecodeRecord(key, value, &refusal) &&
-                           refusal.state == TxnState::kAborted;
-    if (forgotten) continue;
-    batch->Put(std::string(key), std::string(value));
-    if (!AbsorbPair(key, value, batch)) Break("a record of an absorbed shard does not decode");
-  }
   horizon_ = std::max(horizon_, Timestamp(other.horizon()));
   names_horizon_ = std::max(names_horizon_, Timestamp(other.names_horizon()));
   if (!MUTANT("merge-read-floor-kept")) floor_ = std::max(floor_, Timestamp(other.floor()));
@@ -255,6 +275,8 @@ void Table::Absorb(const v1::FrozenShard& frozen, storage::WriteBatch* batch) {
     SettledMerge& known = merges_[ShardId(merge.shard_id())];
     if (merge.version() >= known.version) known = {merge.version(), merge.absorbed()};
   }
+  right_ = ShardId(other.right_shard_id());
+  ForgetSettled(kSettledMergesMax - 1);
   merges_[ShardId(was.shard_id())] = {was.version(), true};
   version_ = std::max(version_, was.version()) + 1;
   descriptor_->set_to(was.to());
@@ -281,26 +303,29 @@ bool Table::PreparedAcross(std::string_view at) const {
   });
 }
 
-void Table::Split(std::string_view at, ShardId child, Timestamp read_high, bool begins,
+void Table::Split(std::string_view at, const Child& child, Timestamp read_high,
                   storage::WriteBatch* batch) {
   CHECK(at > span_.from && span_.Contains(at) && !PreparedAcross(at));
   // Whatever the records name was committed below.
   sweep_ = SweepAt{std::max(read_high, floor_), span_.from};
   v1::ShardState state = Scalars();
   v1::ShardDescriptor* descriptor = state.mutable_shard();
-  descriptor->set_shard_id(child.value());
+  descriptor->set_shard_id(child.id.value());
+  descriptor->set_by_hand(child.by_hand);
   descriptor->set_from(std::string(at));
   descriptor->set_version(version_ + 1);
   descriptor->set_membership_version(1);  // of its own log
   state.set_floor(std::max(floor_, read_high).bits());
   state.mutable_sweep()->set_next(std::string(at));
-  const std::string key = ShardStateKey(child);
+  const std::string key = ShardStateKey(child.id);
   const auto there = store_.Get(key);
   CHECK(there.ok(), "reading the store: {}", there.status().ToString());
-  const bool made = begins && !there->has_value();
+  const bool made = child.begins && !there->has_value();
   if (made) batch->Put(key, state.SerializeAsString());
   child_ = std::make_unique<v1::ShardDescriptor>(*descriptor);
 
+  // Alike on replicas of every version: merges are known only where all nodes understand them.
+  right_ = merges_.empty() ? ShardId() : child.id;
   descriptor_->set_to(std::string(at));
   descriptor_->set_version(++version_);
   span_.to = at;

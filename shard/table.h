@@ -96,9 +96,15 @@ class Table {
   void ForgetCollected(const Collectable& collected, storage::WriteBatch* batch);
   // Divides the shard. Precondition: `at` is inside, and nothing prepared lies on both sides of it.
   // This one keeps [from, at); what is kept at keys from `at` on is the child's, which begins with
-  // the same members. `begins`: here too, and so its scalars go into the batch, unless the store
-  // has some: of a replica that came here another way and is further on.
-  void Split(std::string_view at, ShardId child, Timestamp read_high, bool begins,
+  // the same members.
+  struct Child {
+    ShardId id;
+    bool by_hand = false;  // its descriptor says so
+    // Here too, and so its scalars go into the batch, unless the store has some: of a replica that
+    // came here another way and is further on.
+    bool begins = true;
+  };
+  void Split(std::string_view at, const Child& child, Timestamp read_high,
              storage::WriteBatch* batch);
   // The child of the last split since the start, as it began; null: none.
   const v1::ShardDescriptor* child() const { return child_.get(); }
@@ -113,7 +119,11 @@ class Table {
   // By whom it is to be absorbed: nothing changes until then; 0: by nobody.
   ShardId frozen_into() const { return frozen_into_; }
   // Splits and merges hand it on: whoever ends at a key knows what became of merges there.
+  // The right neighbour's, while there is one, and those of the newest of others, which somebody
+  // may still want to be told of: right() keeps what was absorbed from coming back.
   const std::map<ShardId, SettledMerge>& merges() const { return merges_; }
+  // Which shard begins where this one ends; 0: the one that has begun there all along, or none.
+  ShardId right() const { return right_; }
 
   // ---- indexes --------------------------------------------------------------------------------
   // PREPARED participant records.
@@ -147,7 +157,9 @@ class Table {
 
   void LoadIntents();
   void LoadScalars(const v1::ShardState& state);
+  void AbsorbPairs(std::string_view pairs, storage::WriteBatch* batch);
   bool AbsorbPair(std::string_view store_key, std::string_view value, storage::WriteBatch* batch);
+  void ForgetSettled(size_t keep);
   void Uncount(const Owner& owner);
   v1::ShardState Scalars() const;
   void Index(const ParticipantRecord& record);
@@ -165,6 +177,7 @@ class Table {
   std::optional<SweepAt> sweep_;
   ShardId frozen_into_;
   std::map<ShardId, SettledMerge> merges_;
+  ShardId right_;
   Names names_;
   std::string broken_;
   std::map<Owner, ParticipantRecord> prepared_;

@@ -134,6 +134,28 @@ Status CheckShard(const v1::ShardDescriptor& shard) {
   return Status::Ok();
 }
 
+Status CheckVersion(uint64_t version, std::string_view field) {
+  if (version > 0 && version < kShardVersionMax) return Status::Ok();
+  return InvalidArgument(fmt::format("{} {} is none that a shard can have", field, version));
+}
+
+// A right neighbour: something begins before it.
+Status CheckRight(uint64_t shard_id, std::string_view from) {
+  if (shard_id == 0) return InvalidArgument("shard_id is missing");
+  return CheckKey(from, "from");
+}
+
+Status Check(const v1::FreeSpan& free) {
+  if (free.into_shard_id() == 0) return InvalidArgument("into_shard_id is missing");
+  RETURN_IF_ERROR(CheckRight(free.shard_id(), free.span().from()));
+  return CheckSpan(free.span().from(), free.span().to());
+}
+
+Status Check(const v1::ConfirmFrozen& confirm) {
+  if (confirm.shard_id() == 0) return InvalidArgument("shard_id is missing");
+  return CheckVersion(confirm.version(), "version");
+}
+
 Status Check(const v1::RoutesRequest& request) { return CheckSpan(request.from(), request.to()); }
 
 Status Check(const v1::RegisterNodeRequest& request) {
@@ -332,6 +354,43 @@ Status Check(const v1::PushRequest& request) {
   return CheckStart(request.txn().start_ts());
 }
 
+Status Check(const v1::FrozenShard& frozen) {
+  const v1::ShardDescriptor& shard = frozen.state().shard();
+  RETURN_IF_ERROR(CheckShard(shard));
+  RETURN_IF_ERROR(CheckRight(shard.shard_id(), shard.from()));
+  RETURN_IF_ERROR(CheckVersion(shard.version(), "shard.version"));
+  if (frozen.state().frozen_into() == 0) return InvalidArgument("that is no frozen shard");
+  RETURN_IF_ERROR(CheckCount(frozen.state().merges_size(), kSettledMergesMax, "settled merges"));
+  if (frozen.pairs().size() <= kAbsorbedBytesMax) return Status::Ok();
+  return InvalidArgument(fmt::format("a frozen shard with {} bytes: the limit is {}",
+                                     frozen.pairs().size(), kAbsorbedBytesMax));
+}
+
+Status Check(const v1::AbandonMerge& merge) {
+  RETURN_IF_ERROR(CheckRight(merge.shard_id(), merge.from()));
+  return CheckVersion(merge.version(), "version");
+}
+
+namespace {
+
+Status Check(const v1::MergeRequest& request) {
+  switch (request.ask_case()) {
+    case v1::MergeRequest::kAbsorb:
+      return quorate::Check(request.absorb());
+    case v1::MergeRequest::kAbandon:
+      return quorate::Check(request.abandon());
+    case v1::MergeRequest::kFree:
+      return Check(request.free());
+    case v1::MergeRequest::kConfirm:
+      return Check(request.confirm());
+    case v1::MergeRequest::ASK_NOT_SET:
+      break;
+  }
+  return InvalidArgument("a merge request that this version does not know");
+}
+
+}  // namespace
+
 Status Check(const v1::NodeRequest& request) {
   switch (request.body_case()) {
     case v1::NodeRequest::kRead:
@@ -363,7 +422,7 @@ Status Check(const v1::NodeRequest& request) {
     case v1::NodeRequest::kPlacement:
       return Check(request.placement());
     case v1::NodeRequest::kMerge:
-      return Status::Ok();  // between nodes; what is logged of it is judged with the entry
+      return Check(request.merge());
     case v1::NodeRequest::kSlot:
     case v1::NodeRequest::kHello:
     case v1::NodeRequest::kStatus:

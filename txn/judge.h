@@ -18,8 +18,10 @@
 #include "base/status_macros.h"
 
 namespace quorate::v1 {
+class AbandonMerge;
 class CommitRequest;
 class EarlyOutcomeRequest;
+class FrozenShard;
 class LockRequest;
 class NodeInfo;
 class NodeRequest;
@@ -42,6 +44,11 @@ inline constexpr size_t kLocalityMax = 16;
 inline constexpr size_t kLocalityBytesMax = 512;  // of one node: names and values together
 inline constexpr size_t kStorageIdDigits = 32;
 inline constexpr size_t kReplicasMax = 16;
+// No shard divides and merges so often, nor does a log have so many entries.
+inline constexpr uint64_t kShardVersionMax = uint64_t{1} << 53;
+inline constexpr size_t kAbsorbedBytesMax = 1 << 20;  // what a shard keeps that is absorbed
+// Of neighbours, that a shard remembers, and hands on.
+inline constexpr size_t kSettledMergesMax = 256;
 
 template <class Request>
 class Judged {
@@ -66,8 +73,11 @@ Status CheckMarker(std::string_view marker_key);
 // What a node says of itself; where it is, which its operator wrote.
 Status CheckNode(const v1::NodeInfo& node);
 Status CheckLocality(const std::map<std::string, std::string>& locality);
+Status Check(const v1::AbandonMerge& merge);
 Status Check(const v1::CommitRequest& request);
 Status Check(const v1::EarlyOutcomeRequest& request);
+// What can be told without looking at what it keeps (shard/apply/frozen.h).
+Status Check(const v1::FrozenShard& frozen);
 Status Check(const v1::LockRequest& request);
 Status Check(const v1::PrepareRequest& request);
 Status Check(const v1::PushRequest& request);

@@ -79,6 +79,7 @@ struct ShardView {
   uint64_t requests_per_second = 0;  // averaged over a minute or more; 0: unknown
   std::string load_middle;           // a key with about half of them on either side; empty: none
   uint32_t busiest_key_percent = 0;  // of them, for one key
+  bool by_hand = false;              // its first key was chosen by an operator
   ShardId left;                      // its left neighbour by the map; 0: none
   Instant since;                     // its range is the same; never before the leader's term began
 

@@ -57,7 +57,7 @@ Proposals Merge(const Situation& situation) {
     reached = right.id;
     ++passed;
     const ShardView* left = situation.view.Find(right.left);
-    if (!right.left || left == nullptr || !Fit(situation, *left, right)) continue;
+    if (right.by_hand || !right.left || left == nullptr || !Fit(situation, *left, right)) continue;
     if (situation.under_way.Avoids(right.id, NodeId(), situation.now)) continue;
     if (taken.contains(left->id) || taken.contains(right.id)) continue;
     ++looked;

@@ -50,7 +50,8 @@ struct TransferLeader {
 };
 // The shard is two: its version is higher.
 struct SplitShard {
-  std::string at;  // first key of the new shard; empty: where the leader finds the middle
+  std::string at;        // first key of the new shard; empty: where the leader finds the middle
+  bool by_hand = false;  // somebody asked for it
   friend bool operator==(const SplitShard&, const SplitShard&) = default;
 };
 // The shard is gone: its left neighbour has absorbed it.

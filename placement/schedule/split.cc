@@ -16,13 +16,13 @@ constexpr size_t kPassedMax = 10'000;  // shards that are small enough, in one r
 // catch up with.
 constexpr uint64_t kWaitsBelow = 4;
 
-Operator SplitOf(const ShardView& shard, std::string at) {
+Operator SplitOf(const ShardView& shard, std::string at, bool by_hand = false) {
   Operator op;
   op.kind = OperatorKind::kSplit;
   op.shard = shard.id;
   op.epoch = shard.epoch;
   op.members = MembersOf(shard);
-  op.steps.push_back(SplitShard{std::move(at)});
+  op.steps.push_back(SplitShard{std::move(at), by_hand});
   return op;
 }
 
@@ -111,7 +111,7 @@ Result<Operator> PlanSplit(const Situation& situation, ShardId id, std::string a
   if (situation.under_way.Has(id)) {
     return Status(Code::kFailedPrecondition, fmt::format("shard {} has an operator under way", id));
   }
-  Operator op = SplitOf(*shard, std::move(at));
+  Operator op = SplitOf(*shard, std::move(at), true);
   if (Refusal refusal = CheckChange(situation.view, *shard, op.steps.front())) {
     return Status(Code::kFailedPrecondition, std::move(*refusal));
   }

@@ -107,6 +107,7 @@ Result<v1::BootstrapRequest> PlanBootstrap(const std::string& cluster_id,
     shard->set_from(firsts[i]);
     if (i + 1 < firsts.size()) shard->set_to(firsts[i + 1]);
     shard->set_version(1);
+    shard->set_by_hand(true);
     shard->set_membership_version(1);
     for (uint32_t r = 0; r < factor; ++r) {
       const v1::NodeInfo& node = members[(i + r) % members.size()];

@@ -109,7 +109,7 @@ std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descr
             return handle == nullptr ? Status::Ok() : handle->CheckRoom(growth);
           },
           std::move(told.on_descriptor), &parts_logged_, std::move(told.on_split),
-          std::move(told.may_begin), std::move(told.why_not_free), std::move(told.on_absorb)},
+          std::move(told.may_begin), std::move(told.make_room), std::move(told.on_absorb)},
       options_.shard, descriptor);
 }
 
@@ -242,7 +242,7 @@ Task<void> Member::Split(v1::ShardOrder order) {
   Status done = Status(Code::kNotLeader, "it is not led from here any more");
   if (shard != nullptr) {
     done = co_await shard->Split(order.split().at(), ShardId(order.split().child_shard_id()),
-                                 deps_.env.Now() + kSplitTimeout);
+                                 deps_.env.Now() + kSplitTimeout, order.split().by_hand());
   }
   splitting_.erase(id);
   if (!done.ok()) {

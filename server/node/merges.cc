@@ -6,10 +6,12 @@
 #include <utility>
 
 #include "base/features.h"
+#include "base/limits.h"
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "base/status_macros.h"
 #include "base/timer_guard.h"
+#include "shard/apply/frozen.h"
 #include "txn/errors.h"
 
 namespace quorate::server {
@@ -21,6 +23,18 @@ constexpr Duration kAskFor = 4s;
 constexpr Duration kFreeFor = 1s;
 constexpr Duration kAskAgain = 200ms;
 constexpr Duration kFreezeFor = 3s;
+constexpr int kMovedMax = 3;  // that the left neighbour has divided since, or was absorbed
+
+// The last key that can be below `from`.
+std::string KeyBelow(std::string from) {
+  if (from.back() == '\0') {
+    from.pop_back();
+    return from;
+  }
+  --from.back();
+  from.resize(limits::kKeyBytesMax, '\xff');
+  return from;
+}
 
 Status Refused(std::string why) { return Status(Code::kFailedPrecondition, std::move(why)); }
 
@@ -76,6 +90,7 @@ Task<Status> Merges::Settle(ShardId id, Instant until) {
       co_return Status(Code::kNotLeader, "it is not led from here any more");
     }
     v1::MergeRequest request;
+    request.set_asked_by(deps_.replicas.self().value());
     const v1::ShardDescriptor frozen = shard->descriptor();
     const bool abandons = deps_.env.Now() >= until;
     if (abandons) {
@@ -132,24 +147,22 @@ Task<void> Merges::ResumeOne(ShardId id) {
 Task<Result<v1::MergeResponse>> Merges::AskLeft(std::string from, v1::MergeRequest request,
                                                 Duration patience) {
   const Instant deadline = deps_.env.Now() + patience;
-  if (deps_.routes.FindBelow(from) == nullptr) {
-    CO_RETURN_IF_ERROR(co_await deps_.caller.map().Refresh(Span::All(), deadline));
-  }
-  const client::Route* route = deps_.routes.FindBelow(from);
-  if (route == nullptr) co_return Unavailable("nobody is known to end where the shard begins");
-  const std::string key = route->span.from;
+  const std::string key = KeyBelow(from);
   const auto shared = std::make_shared<v1::MergeRequest>(std::move(request));
-  auto answer = co_await deps_.caller.CallShard(
-      key,
-      [shared](const client::Route& to) {
-        v1::NodeRequest out;
-        *out.mutable_merge() = *shared;
-        client::SetRoute(to, out.mutable_merge()->mutable_route());
-        return out;
-      },
-      deadline);
-  if (!answer.ok()) co_return answer.status();
-  co_return std::move(*answer->mutable_merge());
+  const auto fill = [shared](const client::Route& to) {
+    v1::NodeRequest out;
+    *out.mutable_merge() = *shared;
+    client::SetRoute(to, out.mutable_merge()->mutable_route());
+    return out;
+  };
+  for (int moved = 0;; ++moved) {
+    auto answer = co_await deps_.caller.CallShard(key, fill, deadline);
+    if (!answer.ok()) co_return answer.status();
+    // What it says of its range is known by now.
+    const bool again = answer->merge().error().code() == v1::STALE_EPOCH && moved < kMovedMax &&
+                       deps_.env.Now() < deadline;
+    if (!again) co_return std::move(*answer->mutable_merge());
+  }
 }
 
 // ---- the left one's leader ----------------------------------------------------------------------
@@ -159,42 +172,43 @@ Task<v1::MergeResponse> Merges::OnRequest(v1::MergeRequest request, Instant dead
   Status status;
   shard::Shard* left = deps_.replicas.Find(ShardId(request.route().shard_id()));
   ShardId right;
+  const NodeId asked_by(request.asked_by());
   if (!deps_.view.Allows(Feature::kMerges)) {
     status = Refused("this cluster does not merge shards");
     left = nullptr;
   } else if (request.has_free() && request.route().shard_id() == 0) {
     status = co_await Free(std::move(*request.mutable_free()));
+  } else if (request.has_confirm()) {
+    status = Confirm(request.confirm(), &response);
+    left = nullptr;
   } else if (left == nullptr) {
     status = Status(Code::kNotLeader, "the shard has no replica here");
   } else if (request.has_free()) {
     status = co_await AllFree(left, std::move(*request.mutable_free()));
   } else if (request.has_absorb()) {
     right = ShardId(request.absorb().state().shard().shard_id());
-    status = co_await Absorb(left, std::move(*request.mutable_absorb()), deadline);
+    status = co_await Absorb(left, std::move(*request.mutable_absorb()), asked_by, deadline);
   } else if (request.has_abandon()) {
     right = ShardId(request.abandon().shard_id());
-    // What was absorbed is so for good, whoever leads.
-    if (!left->HasAbsorbed(right)) {
-      status = co_await left->Abandon(std::move(*request.mutable_abandon()));
-    }
+    status = co_await Abandon(left, std::move(*request.mutable_abandon()), asked_by);
   } else {
     status = InvalidArgument("nothing that this version knows is asked");
   }
   if (left != nullptr && right && left->HasAbsorbed(right)) {
     response.set_absorbed(true);
     *response.mutable_shard() = left->descriptor();
+  } else if (!status.ok() && left != nullptr) {
+    left->FillError(status, response.mutable_error());
   } else if (!status.ok()) {
     StatusToError(status, response.mutable_error());
-    if (status.code() == Code::kStaleEpoch) {
-      *response.mutable_error()->add_descriptors() = left->descriptor();
-    }
   } else if (request.has_absorb()) {
     StatusToError(Unavailable("it was not absorbed"), response.mutable_error());
   }
   co_return response;
 }
 
-Task<Status> Merges::Absorb(shard::Shard* left, v1::FrozenShard frozen, Instant deadline) {
+Task<Status> Merges::Absorb(shard::Shard* left, v1::FrozenShard frozen, NodeId asked_by,
+                            Instant deadline) {
   const v1::ShardDescriptor& right = frozen.state().shard();
   if (left->HasAbsorbed(ShardId(right.shard_id()))) co_return Status::Ok();
   v1::FreeSpan span;
@@ -202,10 +216,49 @@ Task<Status> Merges::Absorb(shard::Shard* left, v1::FrozenShard frozen, Instant 
   span.set_into_shard_id(left->id().value());
   span.mutable_span()->set_from(right.from());
   span.mutable_span()->set_to(right.to());
+  v1::ConfirmFrozen confirm;
+  confirm.set_shard_id(right.shard_id());
+  confirm.set_version(right.version());
+  confirm.set_into_shard_id(left->id().value());
+  confirm.set_seed(deps_.env.random.Next() | 1);
+  const uint64_t contents = shard::HashOf(frozen, confirm.seed());
   const Hold hold(this, left->id());
+  CO_RETURN_IF_ERROR(co_await IsFrozen(asked_by, std::move(confirm), contents));
+  // As of now: whoever becomes a member later has not been asked.
+  const uint64_t members = left->descriptor().membership_version();
   CO_RETURN_IF_ERROR(co_await AllFree(left, std::move(span)));
   if (deps_.env.Now() >= deadline) co_return DeadlineExceeded("it was not absorbed in time");
-  co_return co_await left->Absorb(std::move(frozen), deadline);
+  if (deps_.replicas.Find(left->id()) != left) {
+    co_return Status(Code::kNotLeader, "its replica here is gone");
+  }
+  co_return co_await left->Absorb(std::move(frozen), members, deadline);
+}
+
+Task<Status> Merges::Abandon(shard::Shard* left, v1::AbandonMerge merge, NodeId asked_by) {
+  // What was absorbed is so for good, whoever leads.
+  if (left->HasAbsorbed(ShardId(merge.shard_id()))) co_return Status::Ok();
+  v1::ConfirmFrozen confirm;
+  confirm.set_shard_id(merge.shard_id());
+  confirm.set_version(merge.version());
+  CO_RETURN_IF_ERROR(co_await IsFrozen(asked_by, std::move(confirm), 0));
+  if (deps_.replicas.Find(left->id()) != left) {
+    co_return Status(Code::kNotLeader, "its replica here is gone");
+  }
+  co_return co_await left->Abandon(std::move(merge));
+}
+
+Task<Status> Merges::IsFrozen(NodeId asked, v1::ConfirmFrozen confirm, uint64_t contents) {
+  const v1::NodeInfo* node = deps_.view.FindNode(asked);
+  if (node == nullptr) co_return Refused(fmt::format("nobody knows node {}", asked));
+  v1::NodeRequest request;
+  *request.mutable_merge()->mutable_confirm() = std::move(confirm);
+  const std::string address = node->address();
+  const auto answer = co_await deps_.channel.Call(address, std::move(request), kFreeFor);
+  if (!answer.ok()) co_return answer.status();
+  if (answer->error().code() != v1::OK) co_return StatusFromError(answer->error());
+  CO_RETURN_IF_ERROR(StatusFromError(answer->merge().error()));
+  if (answer->has_merge() && answer->merge().contents() == contents) co_return Status::Ok();
+  co_return Refused(fmt::format("node {} has something else", asked));
 }
 
 // Where another replica still has keys of the range, A's could not take them: on a majority of A's
@@ -263,6 +316,21 @@ Task<void> Merges::AskFree(std::shared_ptr<Asked> asked, std::string address, v1
 }
 
 // ---- a member -----------------------------------------------------------------------------------
+
+Status Merges::Confirm(const v1::ConfirmFrozen& confirm, v1::MergeResponse* response) {
+  const shard::Shard* shard = deps_.replicas.Find(ShardId(confirm.shard_id()));
+  const bool frozen = shard != nullptr && shard->HasState() && shard->frozen_into() &&
+                      shard->descriptor().version() == confirm.version();
+  const ShardId into(confirm.into_shard_id());
+  if (!frozen || (into && shard->frozen_into() != into)) {
+    return Refused("the shard is not frozen here");
+  }
+  if (confirm.seed() == 0) return Status::Ok();
+  const Result<v1::FrozenShard> contents = shard->Contents();
+  if (!contents.ok()) return contents.status();
+  response->set_contents(shard::HashOf(*contents, confirm.seed()));
+  return Status::Ok();
+}
 
 Task<Status> Merges::Free(v1::FreeSpan span) {
   const ShardId right(span.shard_id()), left(span.into_shard_id());

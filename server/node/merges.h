@@ -4,8 +4,9 @@
 //   leader of the right one, B          leader of the left one, A        members of A
 //   free? ────────────────────────────► all members free? ─────────────► store free, and flushed?
 //   Freeze, logged
-//   contents ─────────────────────────► free? Absorb, logged             B's replica here ends
-//   else: abandon ────────────────────► AbandonMerge, logged             (Replicas)
+//   contents ─────────────────────────► does B's node say so, too?
+//                                       free? Absorb, logged             B's replica here ends
+//   else: abandon ────────────────────► does B's node? AbandonMerge      (Replicas)
 //   absorbed: ends; abandoned: Thaw, logged
 //
 // A's log alone decides. So whoever finds that it leads a frozen shard asks until it knows: nothing
@@ -66,12 +67,18 @@ class Merges {
   Task<void> ResumeOne(ShardId shard);
   // Until it is absorbed or thawed, or another node leads it. Asks to absorb it until then.
   Task<Status> Settle(ShardId shard, Instant until);
-  // To the leader of whoever ends at `from`.
+  // To the leader of whoever ends at `from`, wherever that is by now.
   Task<Result<v1::MergeResponse>> AskLeft(std::string from, v1::MergeRequest request,
                                           Duration patience);
-  Task<Status> Absorb(shard::Shard* left, v1::FrozenShard frozen, Instant deadline);
+  Task<Status> Absorb(shard::Shard* left, v1::FrozenShard frozen, NodeId asked_by,
+                      Instant deadline);
+  Task<Status> Abandon(shard::Shard* left, v1::AbandonMerge merge, NodeId asked_by);
+  // Asks a node of the cluster whether it has that replica, frozen so. What it says is a fact: its
+  // log holds the Freeze, committed.
+  Task<Status> IsFrozen(NodeId node, v1::ConfirmFrozen confirm, uint64_t contents);
   Task<Status> AllFree(shard::Shard* left, v1::FreeSpan span);
   Task<void> AskFree(std::shared_ptr<Asked> asked, std::string address, v1::FreeSpan span);
+  Status Confirm(const v1::ConfirmFrozen& confirm, v1::MergeResponse* response);
   // Whether this node's store is, and stays so.
   Task<Status> Free(v1::FreeSpan span);
 

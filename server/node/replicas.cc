@@ -12,6 +12,7 @@
 #include "quorate/v1/shard.pb.h"
 #include "server/node/replica_fate.h"
 #include "shard/keys.h"
+#include "txn/judge.h"
 
 namespace quorate::server {
 
@@ -19,6 +20,9 @@ namespace {
 
 // No request is longer under way: nobody holds what is left of a replica by then.
 constexpr Duration kRetiredFor = 2 * limits::kRequestTimeoutMax;
+
+// As much again as a shard keeps that is absorbed: an older state of it.
+constexpr size_t kTakenBytesMax = 2 * kAbsorbedBytesMax;
 
 // A replica that is about to absorb another one here does so by itself, or needs a snapshot.
 constexpr Duration kTakenOverWithin = 10s;
@@ -46,6 +50,15 @@ raft::Configuration ConfigurationOf(const v1::ShardDescriptor& descriptor) {
   return configuration;
 }
 
+// Of the keyed tables.
+storage::OrderedStore::Spans SpansOf(const Span& span) {
+  storage::OrderedStore::Spans spans;
+  for (const shard::Tag tag : shard::kKeyedTags) {
+    spans.push_back(shard::StoreSpan(tag, span.from, span.to));
+  }
+  return spans;
+}
+
 std::string NameOf(GroupId group) {
   return group == placement::kPlacementGroup ? std::string("the placement group")
                                              : fmt::format("shard {}", group);
@@ -55,7 +68,16 @@ std::string NameOf(GroupId group) {
 
 Replicas::Replicas(Env& env, storage::OrderedStore& store, raft::Host& host,
                    const ClusterView& view, NodeId self)
-    : env_(env), store_(store), host_(host), view_(view), self_(self), scope_(env.executor) {}
+    : env_(env), store_(store), host_(host), view_(view), self_(self), scope_(env.executor) {
+  // What a child begins with is in the store, though nobody runs it yet.
+  host_.SetReserved([this, alive = alive_](const storage::OrderedStore::Spans& spans) {
+    if (!*alive) return GroupId();
+    for (const auto& [child, span] : children_) {
+      if (storage::OrderedStore::Touch(spans, SpansOf(span))) return GroupId(child.value());
+    }
+    return GroupId();
+  });
+}
 
 Replicas::~Replicas() { *alive_ = false; }
 
@@ -152,8 +174,7 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
              host_.NoteBeginning(GroupId(child.value()), batch);
              return true;
            },
-       .why_not_free = [this, id](ShardId frozen,
-                                  const Span& span) { return WhyNotFree(frozen, id, span); },
+       .make_room = [this, id](const v1::ShardDescriptor& frozen) { return MakeRoom(id, frozen); },
        .on_absorb = [this, id](ShardId frozen) { OnAbsorb(id, frozen); }});
   std::optional<raft::Configuration> first;
   if (founding) first = ConfigurationOf(descriptor);
@@ -181,7 +202,7 @@ void Replicas::BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool
     PROBE("server: the child of a split was here before");
     return;
   }
-  children_.insert(id);
+  children_[id] = {child.from(), child.to()};
   env_.executor.Post([this, alive = alive_, parent, child, led] {
     if (!*alive) return;
     if (on_split_) {
@@ -212,22 +233,70 @@ void Replicas::StartChild(const v1::ShardDescriptor& child, bool led) {
 
 // ---- merges -------------------------------------------------------------------------------------
 
+ShardId Replicas::ChildIn(const Span& span, ShardId but) const {
+  for (const auto& [child, keys] : children_) {
+    if (child != but && keys.Overlaps(span)) return child;
+  }
+  return ShardId();
+}
+
+// What is deleted with the entry that absorbs it is deleted in one turn.
+std::string Replicas::WhyNotTaken(ShardId right, const Span& span) const {
+  const GroupId group(right.value());
+  if (children_.contains(right)) return fmt::format("shard {} is about to begin", right);
+  if (store_.Replacing(group) != nullptr) {
+    return fmt::format("a state of shard {} is being put there", right);
+  }
+  const auto it = shards_.find(right);
+  if (it == shards_.end() || !it->second->HasState()) return "";
+  if (it->second->span() != span) return fmt::format("the replica of shard {} is behind", right);
+  if (!FindGroup(group)->quarantine().empty()) {
+    return fmt::format("the replica of shard {} is damaged", right);
+  }
+  size_t bytes = 0;
+  for (const auto& [from, to] : SpansOf(span)) {
+    const Status status =
+        store_.Scan(from, to, [&bytes](std::string_view key, std::string_view value) {
+          bytes += key.size() + value.size();
+          return bytes <= kTakenBytesMax;
+        });
+    if (!status.ok()) return status.ToString();
+  }
+  if (bytes <= kTakenBytesMax) return "";
+  return fmt::format("the replica of shard {} still has much more", right);
+}
+
 std::string Replicas::WhyNotFree(ShardId right, ShardId left, const Span& span) const {
   for (const auto& [id, shard] : shards_) {
     if (id == right || id == left || !shard->HasState()) continue;
     if (shard->span().Overlaps(span)) return fmt::format("shard {} has keys of it", id);
   }
-  storage::OrderedStore::Spans spans;
-  for (const shard::Tag tag : shard::kKeyedTags) {
-    spans.push_back(shard::StoreSpan(tag, span.from, span.to));
+  if (const ShardId child = ChildIn(span, right)) {
+    return fmt::format("shard {} has keys of it, and is about to begin", child);
   }
+  const storage::OrderedStore::Spans spans = SpansOf(span);
   if (store_.Dropping(spans)) return "what was there is being deleted";
   for (const GroupId group : store_.Replacing()) {
     if (storage::OrderedStore::Touch(*store_.Replacing(group), spans)) {
       return fmt::format("a state of shard {} is being put there", group);
     }
   }
-  return "";
+  return WhyNotTaken(right, span);
+}
+
+std::string Replicas::MakeRoom(ShardId left, const v1::ShardDescriptor& frozen) {
+  const ShardId right(frozen.shard_id());
+  const Span span{frozen.from(), frozen.to()};
+  std::string why = WhyNotFree(right, left, span);
+  if (why.empty()) return "";
+  PROBE("server: a shard is absorbed once there is room");
+  env_.executor.Post([this, alive = alive_, left, right, span] {
+    if (!*alive || !shards_.contains(right) || WhyNotTaken(right, span).empty()) return;
+    PROBE("server: an absorbed shard's replica is deleted first");
+    env_.log.Info("node: the replica of shard {} is deleted: shard {} absorbs it", right, left);
+    Retire(GroupId(right.value()));
+  });
+  return why;
 }
 
 // The entry's batch is not in the store yet. The right one applies nothing more from here on.
@@ -318,6 +387,7 @@ bool Replicas::HeldByAnother(GroupId group) const {
   const v1::ShardDescriptor* known = view_.FindShard(id);
   if (known == nullptr) return false;
   const Span wanted{known->from(), known->to()};
+  if (ChildIn(wanted, id)) return true;
   return std::any_of(shards_.begin(), shards_.end(), [&](const auto& entry) {
     const auto& [other, shard] = entry;
     return other != id && shard->HasState() && shard->span().Overlaps(wanted);

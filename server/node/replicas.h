@@ -50,7 +50,7 @@ class Replicas final : public coordinator::ShardDirectory {
     std::function<void()> on_descriptor;
     std::function<void(const v1::ShardDescriptor& child, bool led)> on_split;
     std::function<bool(ShardId child, storage::WriteBatch* batch)> may_begin;
-    std::function<std::string(ShardId frozen, const Span& span)> why_not_free;
+    std::function<std::string(const v1::ShardDescriptor& frozen)> make_room;
     std::function<void(ShardId frozen)> on_absorb;
   };
   using MakeShard = std::function<std::unique_ptr<shard::Shard>(const v1::ShardDescriptor&, Told)>;
@@ -81,8 +81,9 @@ class Replicas final : public coordinator::ShardDirectory {
   bool awaits_child() const { return !children_.empty(); }
 
   // What this node has, or is deleting, of a range beside replicas of two neighbours that are to be
-  // one: a sentence; empty: nothing.
+  // one, of which the right one's is small: a sentence; empty: nothing.
   std::string WhyNotFree(ShardId right, ShardId left, const Span& span) const;
+  NodeId self() const { return self_; }
 
   raft::GroupHandle* FindGroup(GroupId group) const;
   placement::Placement* placement() const { return placement_.get(); }
@@ -111,6 +112,13 @@ class Replicas final : public coordinator::ShardDirectory {
   bool MayBegin(ShardId child) const;
   void BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool led);
   void StartChild(const v1::ShardDescriptor& child, bool led);
+  // Whether the replica of a shard that is absorbed can give way in one step; else why not.
+  std::string WhyNotTaken(ShardId right, const Span& span) const;
+  // As WhyNotFree, where it is certain that `left` will have all of it: a replica of the right one
+  // that is in the way goes. Called in the middle of applying.
+  std::string MakeRoom(ShardId left, const v1::ShardDescriptor& frozen);
+  // Which child of a split, not begun yet, has keys there; 0: none.
+  ShardId ChildIn(const Span& span, ShardId but) const;
   // `right` ends here: its keys are `left`'s.
   void OnAbsorb(ShardId left, ShardId right);
   void TakeOver(ShardId left, ShardId right);
@@ -142,8 +150,8 @@ class Replicas final : public coordinator::ShardDirectory {
   std::map<ShardId, std::unique_ptr<shard::Shard>> shards_;
   std::map<GroupId, raft::GroupHandle*> groups_;
   std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
-  std::set<ShardId> children_;                                  // wait for the store to be flushed
-  std::map<GroupId, Instant> absorbed_since_;  // replicas that may go soon
+  std::map<ShardId, Span> children_;                            // wait for the store to be flushed
+  std::map<GroupId, Instant> absorbed_since_;                   // replicas that may go soon
   bool indexed_ = false;                                        // by_start_ is up to date
   bool members_changed_ = false;                                // of a replica here
   bool look_again_ = false;  // the map has taken one that is still told by its leader

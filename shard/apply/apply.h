@@ -25,12 +25,12 @@ class CommitOnePhase;
 class Decide;
 class Done;
 class FreezeCommand;
-class FrozenShard;
 class LeaderStart;
 class PrepareCommand;
 class Refuse;
 class ResolveCommand;
 class ShardCommand;
+class ShardDescriptor;
 class SplitCommand;
 }  // namespace quorate::v1
 
@@ -41,8 +41,8 @@ struct ApplyContext {
   storage::WriteBatch* batch;
   // Shard::Deps::may_begin; null: every child may.
   const std::function<bool(ShardId, storage::WriteBatch*)>* may_begin = nullptr;
-  // Shard::Deps::why_not_free; null: every store is.
-  const std::function<std::string(ShardId, const Span&)>* why_not_free = nullptr;
+  // Shard::Deps::make_room; null: there is room.
+  const std::function<std::string(const v1::ShardDescriptor&)>* make_room = nullptr;
 };
 
 Applied ApplyLeaderStart(ApplyContext context, const v1::LeaderStart& command);
@@ -66,12 +66,12 @@ inline constexpr size_t kSweepPerEntry = 512;  // versions looked at, and delete
 // Until it is thawed, no other entry has an effect. FAILED_PRECONDITION: members change.
 Applied ApplyFreeze(ApplyContext context, const v1::FreezeCommand& command);
 Applied ApplyThaw(ApplyContext context);
+// Why the entry has to wait, on this node; empty: it has not. Nothing is changed.
+std::string WaitsToAbsorb(ApplyContext context, const v1::AbsorbCommand& command);
 // STALE_EPOCH: it is no neighbour (any more). FAILED_PRECONDITION: settled before.
 Applied ApplyAbsorb(ApplyContext context, const v1::AbsorbCommand& command);
 // OK, too, if it was absorbed before. STALE_EPOCH: another shard ends where it begins.
 Applied ApplyAbandonMerge(ApplyContext context, const v1::AbandonMerge& command);
-// INVALID_ARGUMENT: not what a frozen shard keeps, as Shard::Contents makes it.
-Status CheckFrozen(const v1::FrozenShard& frozen);
 
 // Drops what the horizon has passed, oldest first (see Collectable). `budget` bounds the keys
 // looked at plus the versions and records deleted. Every entry does a little, so that garbage goes

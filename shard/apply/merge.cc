@@ -1,51 +1,38 @@
 #include <algorithm>
 
-#include "base/coding.h"
-#include "base/crc32c.h"
 #include "base/mutant.h"
 #include "base/probe.h"
-#include "base/status_macros.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
-#include "shard/state_machine.h"
-#include "txn/errors.h"
 
 namespace quorate::shard {
 namespace {
 
-// Versions and the like, at a key of the shard.
-bool KeptAt(std::string_view store_key, const Span& span) {
-  if (store_key.empty() || static_cast<uint8_t>(store_key.back()) + 2u > store_key.size()) {
-    return false;
+// Who begins at a key, and was absorbed, does not begin there again, though another may.
+bool IsRight(const Table& table, ShardId shard, const std::string& from) {
+  return !from.empty() && table.span().to == from && (!table.right() || table.right() == shard);
+}
+
+std::optional<Applied> RefusedAbsorb(const Table& table, const v1::AbsorbCommand& command) {
+  const v1::ShardDescriptor& frozen = command.frozen().state().shard();
+  const ShardId id(frozen.shard_id());
+  if (command.frozen().state().frozen_into() != table.id().value() || id == table.id()) {
+    return Refused(Code::kInvalidArgument, "it was frozen for another shard");
   }
-  const Tag tag = static_cast<Tag>(storage::KeyBody(store_key).front());
-  return std::find(std::begin(kKeyedTags), std::end(kKeyedTags), tag) != std::end(kKeyedTags) &&
-         span.Contains(UserKey(store_key));
+  const auto settled = table.merges().find(id);
+  if (settled != table.merges().end() && settled->second.version >= frozen.version() &&
+      !MUTANT("merge-absorbs-twice")) {
+    PROBE("shard: an Absorb came too late");
+    return Refused(Code::kFailedPrecondition, "the merge was settled before");
+  }
+  const bool right = IsRight(table, id, frozen.from()) || MUTANT("merge-absorbs-twice");
+  if (table.span().to.empty() || !right) {
+    return Refused(Code::kStaleEpoch, "the frozen shard is no right neighbour");
+  }
+  return std::nullopt;
 }
 
 }  // namespace
-
-Status CheckFrozen(const v1::FrozenShard& frozen) {
-  const v1::ShardDescriptor& shard = frozen.state().shard();
-  if (shard.shard_id() == 0 || shard.version() == 0 || frozen.state().frozen_into() == 0) {
-    return InvalidArgument("that is no frozen shard");
-  }
-  const Span span{shard.from(), shard.to()};
-  RETURN_IF_ERROR(CheckKey(shard.from(), "shard.from"));
-  RETURN_IF_ERROR(CheckSpan(span));
-  if (Crc32c(frozen.pairs()) != frozen.crc32c()) {
-    return InvalidArgument("the state of the frozen shard is damaged");
-  }
-  std::string_view left = frozen.pairs();
-  while (!left.empty()) {
-    std::string_view key, value;
-    if (!GetLengthPrefixed(&left, &key) || !GetLengthPrefixed(&left, &value) ||
-        !KeptAt(key, span) || !Understands(key, value)) {
-      return InvalidArgument("a frozen shard keeps nothing like this");
-    }
-  }
-  return Status::Ok();
-}
 
 // What is in the log behind it was evaluated before, or by a leader that does not know it yet.
 Applied ApplyFreeze(ApplyContext context, const v1::FreezeCommand& command) {
@@ -67,33 +54,15 @@ Applied ApplyThaw(ApplyContext context) {
   return {};
 }
 
+std::string WaitsToAbsorb(ApplyContext context, const v1::AbsorbCommand& command) {
+  const auto* make_room = context.make_room;
+  if (make_room == nullptr || !*make_room || RefusedAbsorb(context.table, command)) return "";
+  return (*make_room)(command.frozen().state().shard());
+}
+
 Applied ApplyAbsorb(ApplyContext context, const v1::AbsorbCommand& command) {
-  Table& table = context.table;
-  const v1::ShardDescriptor& frozen = command.frozen().state().shard();
-  const ShardId id(frozen.shard_id());
-  if (command.frozen().state().frozen_into() != table.id().value() || id == table.id()) {
-    return Refused(Code::kInvalidArgument, "it was frozen for another shard");
-  }
-  const auto settled = table.merges().find(id);
-  if (settled != table.merges().end() && settled->second.version >= frozen.version() &&
-      !MUTANT("merge-absorbs-twice")) {
-    PROBE("shard: an Absorb came too late");
-    return Refused(Code::kFailedPrecondition, "the merge was settled before");
-  }
-  if (table.span().to.empty() ||
-      (table.span().to != frozen.from() && !MUTANT("merge-absorbs-twice"))) {
-    return Refused(Code::kStaleEpoch, "the frozen shard is no right neighbour");
-  }
-  const auto* why_not_free = context.why_not_free;
-  if (why_not_free != nullptr && *why_not_free) {
-    const std::string why = (*why_not_free)(id, {frozen.from(), frozen.to()});
-    if (!why.empty()) {
-      PROBE("shard: a replica needs a snapshot instead of an Absorb");
-      table.Break("the range of an absorbed shard is not free here: " + why);
-      return {};
-    }
-  }
-  table.Absorb(command.frozen(), context.batch);
+  if (auto refused = RefusedAbsorb(context.table, command)) return *std::move(refused);
+  context.table.Absorb(command.frozen(), context.batch);
   return {};
 }
 
@@ -103,7 +72,7 @@ Applied ApplyAbandonMerge(ApplyContext context, const v1::AbandonMerge& command)
   const auto settled = table.merges().find(id);
   if (settled != table.merges().end() && settled->second.version >= command.version()) return {};
   // Whoever absorbs it later has this log, or has absorbed who has it.
-  if (table.span().to.empty() || table.span().to != command.from()) {
+  if (!IsRight(table, id, command.from())) {
     return Refused(Code::kStaleEpoch, "the frozen shard is no right neighbour");
   }
   table.Settle(id, {command.version(), false}, context.batch);

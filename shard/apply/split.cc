@@ -27,9 +27,9 @@ Applied ApplySplit(ApplyContext context, const v1::SplitCommand& command) {
   }
   const ShardId child(command.child_shard_id());
   const auto* may_begin = context.may_begin;
-  const bool begins =
-      may_begin == nullptr || !*may_begin || (*may_begin)(child, context.batch);
-  table.Split(at, child, Timestamp(command.read_high()), begins, context.batch);
+  const bool begins = may_begin == nullptr || !*may_begin || (*may_begin)(child, context.batch);
+  table.Split(at, {child, command.by_hand(), begins}, Timestamp(command.read_high()),
+              context.batch);
   return {};
 }
 

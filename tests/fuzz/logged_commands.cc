@@ -5,8 +5,11 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/coding.h"
+#include "base/crc32c.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/apply/apply.h"
+#include "shard/mvcc.h"
 #include "shard/state_machine.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/shard/map_reader.h"
@@ -60,7 +63,7 @@ void Run(std::string_view input) {
     v1::ShardCommand command;
     if (!command.ParseFromArray(frame.data(), static_cast<int>(frame.size()))) return;
     command.set_term(1);
-    command.set_version(1);
+    command.set_version(goes_on.table().version());
     const bool applied = goes_on.Apply(command);
     CHECK(restarts.Apply(command) == applied, "quarantined on one replica only");
     if (!applied) {
@@ -71,9 +74,14 @@ void Run(std::string_view input) {
     if (i % 2 == 1) restarts.StartAgain();
     CheckSame(goes_on.table(), restarts.table());
   }
+  v1::ShardCommand thaw;  // of a frozen one nothing is collected
+  thaw.set_term(1);
+  thaw.set_version(goes_on.table().version());
+  thaw.mutable_thaw();
+  CHECK(goes_on.Apply(thaw) && restarts.Apply(thaw));
   v1::ShardCommand horizon;
   horizon.set_term(1);
-  horizon.set_version(1);
+  horizon.set_version(goes_on.table().version());
   horizon.mutable_advance_horizon()->set_horizon(~0ull);
   for (int entries = 0; entries < 1000; ++entries) {
     const auto& collectable = goes_on.table().collectable();
@@ -156,6 +164,25 @@ std::vector<std::string> Seeds() {
   });
   add([&](auto* c) { c->mutable_advance_horizon()->set_horizon((2 << 22) + 2); });
   add([&](auto* c) { c->mutable_refuse()->set_marker_key(std::string(600, 'm')); });
+  add([&](auto* c) {
+    c->mutable_abandon_merge()->set_shard_id(9);
+    c->mutable_abandon_merge()->set_version(1);
+    c->mutable_abandon_merge()->set_from("y");
+  });
+  add([&](auto* c) {
+    auto* frozen = c->mutable_absorb()->mutable_frozen();
+    frozen->mutable_state()->set_frozen_into(7);
+    frozen->mutable_state()->mutable_shard()->set_shard_id(9);
+    frozen->mutable_state()->mutable_shard()->set_version(2);
+    frozen->mutable_state()->mutable_shard()->set_from("y");
+    storage::WriteBatch batch;
+    shard::PutVersion("yk", Timestamp(2 << 22), false, "v", &batch);
+    PutLengthPrefixed(frozen->mutable_pairs(), batch.ops[0].key);
+    PutLengthPrefixed(frozen->mutable_pairs(), *batch.ops[0].value);
+    frozen->set_crc32c(Crc32c(frozen->pairs()));
+  });
+  add([&](auto* c) { c->mutable_freeze()->set_into_shard_id(5); });
+  add([&](auto* c) { c->mutable_thaw(); });
   seeds.push_back(whole);
   return seeds;
 }

@@ -90,6 +90,36 @@ std::vector<std::string> Seeds() {
   add([&](v1::NodeRequest* r) { r->mutable_init()->set_shards(3); });
   add([&](v1::NodeRequest* r) { r->mutable_bootstrap(); });
   add([&](v1::NodeRequest* r) { r->mutable_status(); });
+  const auto merge = [&](v1::NodeRequest* r) {
+    route(r->mutable_merge());
+    r->mutable_merge()->set_asked_by(1);
+    return r->mutable_merge();
+  };
+  add([&](v1::NodeRequest* r) {
+    auto* frozen = merge(r)->mutable_absorb();
+    frozen->mutable_state()->set_frozen_into(1);
+    frozen->mutable_state()->mutable_shard()->set_shard_id(2);
+    frozen->mutable_state()->mutable_shard()->set_version(1);
+    frozen->mutable_state()->mutable_shard()->set_from("k");
+  });
+  add([&](v1::NodeRequest* r) {
+    auto* abandon = merge(r)->mutable_abandon();
+    abandon->set_shard_id(2);
+    abandon->set_version(1);
+    abandon->set_from("k");
+  });
+  add([&](v1::NodeRequest* r) {
+    auto* free = r->mutable_merge()->mutable_free();
+    free->set_shard_id(2);
+    free->set_into_shard_id(1);
+    free->mutable_span()->set_from("k");
+  });
+  add([&](v1::NodeRequest* r) {
+    auto* confirm = r->mutable_merge()->mutable_confirm();
+    confirm->set_shard_id(1);
+    confirm->set_version(1);
+    confirm->set_seed(7);
+  });
   seeds.push_back(whole);
   return seeds;
 }

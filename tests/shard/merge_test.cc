@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/coding.h"
 #include "base/crc32c.h"
 #include "quorate/v1/shard.pb.h"
 #include "shard/mvcc.h"
@@ -10,11 +11,11 @@
 #include "shard/table.h"
 #include "tests/shard/shard_fixture.h"
 #include "txn/footprint.h"
+#include "txn/judge.h"
 
 namespace quorate::shard {
 namespace {
 
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 // Shard 7 has the keys up to "y", shard 9 those behind it; each has stores of its own.
@@ -97,7 +98,8 @@ class MergeTest : public ShardTest {
     return *std::move(contents);
   }
   Status Absorb(v1::FrozenShard frozen) {
-    const auto absorbed = Start(leader().Absorb(std::move(frozen), Deadline()));
+    const auto absorbed = Start(
+        leader().Absorb(std::move(frozen), leader().descriptor().membership_version(), Deadline()));
     Commit();
     return Done(absorbed);
   }
@@ -279,7 +281,8 @@ TEST_F(MergeTest, AnAbsorbIsLoggedOnceAndTakesEffectOnce) {
 
 TEST_F(MergeTest, WhatIsEvaluatedMeanwhileIsLoggedBehindIt) {
   ASSERT_TRUE(Freeze().ok());
-  const auto absorbed = Start(leader().Absorb(Contents(), Deadline()));
+  const auto absorbed =
+      Start(leader().Absorb(Contents(), leader().descriptor().membership_version(), Deadline()));
   const auto prepared = Start(leader().Prepare(Part("k", NextSlot().bits()), Deadline()));
   EXPECT_FALSE(prepared->has_value());
   Commit();
@@ -303,8 +306,8 @@ TEST_F(MergeTest, DamagedOrForeignContentsAreNotLogged) {
   EXPECT_EQ(leader().span(), (Span{"", "y"}));
 }
 
-// A replica whose store has something else there cannot apply the entry: it needs a snapshot.
-TEST_F(MergeTest, WhereTheRangeIsNotFreeNothingIsApplied) {
+// A replica whose store has something else there waits until that is gone.
+TEST_F(MergeTest, WhereTheRangeIsNotFreeNothingIsAppliedYet) {
   ASSERT_TRUE(Freeze().ok());
   v1::ShardCommand absorb;
   absorb.set_term(3);
@@ -315,18 +318,138 @@ TEST_F(MergeTest, WhereTheRangeIsNotFreeNothingIsApplied) {
   Table table(group_->store(1), blank);
   storage::WriteBatch batch;
   std::string other = "shard 5 has keys of it";
-  const std::function<std::string(ShardId, const Span&)> why = [&](ShardId, const Span&) {
-    return other;
-  };
-  (void)ApplyEntry({table, &batch, nullptr, &why}, raft::Term(3), absorb);
-  EXPECT_THAT(table.broken(), HasSubstr(other));
-  EXPECT_THAT(batch.ops, IsEmpty());
-  // After a restart, perhaps, it can.
-  other.clear();
-  table.Load();
-  EXPECT_TRUE(ApplyEntry({table, &batch, nullptr, &why}, raft::Term(3), absorb).status.ok());
+  const std::function<std::string(const v1::ShardDescriptor&)> room =
+      [&](const v1::ShardDescriptor&) { return other; };
+  const Applied waits = ApplyEntry({table, &batch, nullptr, &room}, raft::Term(3), absorb);
+  EXPECT_EQ(waits.waits, other);
   EXPECT_EQ(table.broken(), "");
+  EXPECT_THAT(batch.ops, IsEmpty());
+  EXPECT_EQ(table.span(), (Span{"", "y"}));
+  other.clear();
+  EXPECT_TRUE(ApplyEntry({table, &batch, nullptr, &room}, raft::Term(3), absorb).status.ok());
   EXPECT_EQ(table.span(), (Span{"", ""}));
+  // What has no effect does not wait for it either.
+  other = "shard 5 has keys of it";
+  absorb.set_version(table.version());
+  EXPECT_EQ(ApplyEntry({table, &batch, nullptr, &room}, raft::Term(3), absorb).status.code(),
+            Code::kFailedPrecondition);
+}
+
+// As Contents makes it, of other pairs.
+class FrozenTest : public MergeTest {
+ protected:
+  FrozenTest() {
+    Commit1(right(), Part("yb", NextSlot().bits()));
+    CHECK(Prepare(right(), Part("yc", NextSlot().bits())).state() == v1::PREPARED);
+    CHECK(Freeze().ok());
+    good_ = Contents();
+    std::string_view left = good_.pairs();
+    std::string_view key, value;
+    while (GetLengthPrefixed(&left, &key) && GetLengthPrefixed(&left, &value)) {
+      pairs_.emplace_back(key, value);
+    }
+  }
+  using Pairs = std::vector<std::pair<std::string, std::string>>;
+  v1::FrozenShard With(const Pairs& pairs) const {
+    v1::FrozenShard frozen = good_;
+    frozen.clear_pairs();
+    for (const auto& [key, value] : pairs) {
+      PutLengthPrefixed(frozen.mutable_pairs(), key);
+      PutLengthPrefixed(frozen.mutable_pairs(), value);
+    }
+    frozen.set_crc32c(Crc32c(frozen.pairs()));
+    return frozen;
+  }
+  Pairs Without(Tag tag) const {
+    Pairs pairs = pairs_;
+    std::erase_if(pairs, [tag](const auto& pair) {
+      return static_cast<Tag>(storage::KeyBody(pair.first).front()) == tag;
+    });
+    return pairs;
+  }
+
+  v1::FrozenShard good_;
+  Pairs pairs_;
+};
+
+TEST_F(FrozenTest, WhatContradictsItselfIsAbsorbedByNobody) {
+  ASSERT_EQ(With(pairs_).pairs(), good_.pairs());
+  Pairs twice = pairs_;
+  twice.insert(twice.begin(), pairs_.front());
+  Pairs backwards(pairs_.rbegin(), pairs_.rend());
+  Pairs large = pairs_;
+  large.back().second += std::string(kAbsorbedBytesMax, 'v');
+  const std::vector<v1::FrozenShard> bad = {With(Without(Tag::kIntents)),
+                                            With(Without(Tag::kParticipants)), With(twice),
+                                            With(backwards), With(large)};
+  for (size_t i = 0; i < bad.size(); ++i) {
+    EXPECT_EQ(Absorb(bad[i]).code(), Code::kInvalidArgument) << i;
+    // Nor by a log that has it.
+    v1::ShardCommand absorb;
+    absorb.set_term(group_->term().value());
+    absorb.set_version(4);
+    *absorb.mutable_absorb()->mutable_frozen() = bad[i];
+    group_->Append(absorb.SerializeAsString());
+    Commit();
+    EXPECT_EQ(leader().span(), (Span{"", "y"})) << i;
+  }
+  EXPECT_TRUE(Absorb(good_).ok());
+  EXPECT_EQ(leader().StateDigest(), shards_[1]->StateDigest());
+}
+
+TEST_F(FrozenTest, NoTimestampIsAboveAllSlots) {
+  const uint64_t wild = Timestamp::FromParts(Timestamp::kPhysicalMax, 0).bits();
+  const auto with = [&](auto change) {
+    v1::FrozenShard frozen = good_;
+    change(frozen.mutable_state());
+    return Absorb(std::move(frozen)).code();
+  };
+  EXPECT_EQ(with([&](auto* s) { s->set_horizon(wild); }), Code::kInvalidArgument);
+  EXPECT_EQ(with([&](auto* s) { s->set_floor(wild); }), Code::kInvalidArgument);
+  EXPECT_EQ(with([&](auto* s) { s->set_names_horizon(wild); }), Code::kInvalidArgument);
+  EXPECT_EQ(with([&](auto* s) { s->mutable_sweep()->set_after(wild); }), Code::kInvalidArgument);
+  EXPECT_EQ(with([&](auto* s) { s->mutable_shard()->set_version(kShardVersionMax); }),
+            Code::kInvalidArgument);
+  Pairs late = Without(Tag::kVersions);
+  storage::WriteBatch batch;
+  PutVersion("yb", Timestamp(wild), false, "v", &batch);
+  late.emplace_back(batch.ops[0].key, *batch.ops[0].value);
+  EXPECT_EQ(Absorb(With(late)).code(), Code::kInvalidArgument);
+}
+
+TEST_F(FrozenTest, WhoBecameAMemberWasNotAsked) {
+  const auto absorbed = Start(leader().Absorb(good_, 77, Deadline()));
+  Commit();
+  EXPECT_EQ(Done(absorbed).code(), Code::kFailedPrecondition);
+  EXPECT_EQ(leader().span(), (Span{"", "y"}));
+}
+
+// Where it began another shard begins by now, and everything that was known of it is forgotten.
+TEST_F(FrozenTest, WhatWasAbsorbedDoesNotComeBack) {
+  v1::ShardState* state = good_.mutable_state();
+  for (size_t i = 0; i < kSettledMergesMax; ++i) {
+    v1::SettledMerge* merge = state->add_merges();
+    merge->set_shard_id(1000 + i);
+    merge->set_version(2);
+    merge->set_absorbed(true);
+  }
+  ASSERT_TRUE(Absorb(good_).ok());
+  EXPECT_TRUE(leader().HasAbsorbed(kRight)) << "whoever leads it is about to ask";
+  EXPECT_EQ(leader().absorbed().size(), kSettledMergesMax);
+  const auto split = Start(leader().Split("y", ShardId(11), Deadline()));
+  Commit();
+  ASSERT_TRUE(Done(split).ok());
+  v1::AbandonMerge of_child;
+  of_child.set_shard_id(11);
+  of_child.set_version(8);
+  of_child.set_from("y");
+  const auto abandoned = Start(leader().Abandon(of_child));
+  Commit();
+  EXPECT_TRUE(Done(abandoned).ok());
+  ASSERT_FALSE(leader().HasAbsorbed(kRight)) << "it was the oldest";
+  EXPECT_EQ(Abandon(6).code(), Code::kStaleEpoch);
+  EXPECT_EQ(Absorb(good_).code(), Code::kStaleEpoch);
+  EXPECT_EQ(leader().StateDigest(), shards_[1]->StateDigest());
 }
 
 // Attempts of one name: closed on the left, where it was asked for, and committed on the right.
@@ -422,10 +545,10 @@ TEST_F(ClosedAndPreparedTest, WhatWasCommittedIsSoAtEveryKeyInTheStore) {
 
 TEST_F(MergeTest, ALargeShardIsNotFrozen) {
   v1::PrepareRequest large = Part("yl", NextSlot().bits());
-  large.mutable_writes(0)->set_value(std::string(Shard::kAbsorbedBytesMax / 2 + 1, 'v'));
+  large.mutable_writes(0)->set_value(std::string(kAbsorbedBytesMax / 2 + 1, 'v'));
   Commit1(right(), large);
   v1::PrepareRequest more = Part("ym", NextSlot().bits());
-  more.mutable_writes(0)->set_value(std::string(Shard::kAbsorbedBytesMax / 2 + 1, 'v'));
+  more.mutable_writes(0)->set_value(std::string(kAbsorbedBytesMax / 2 + 1, 'v'));
   Commit1(right(), more);
   EXPECT_EQ(Freeze().code(), Code::kFailedPrecondition);
   EXPECT_TRUE(right().serving());

@@ -56,6 +56,55 @@ TEST(Judge, RefusesWhatThisVersionDoesNotKnow) {
   Refuses(good, {[](Request* r) { r->clear_body(); }});
 }
 
+TEST(Judge, Merge) {
+  Request absorb;
+  v1::FrozenShard* frozen = absorb.mutable_merge()->mutable_absorb();
+  frozen->mutable_state()->set_frozen_into(7);
+  frozen->mutable_state()->mutable_shard()->set_shard_id(9);
+  frozen->mutable_state()->mutable_shard()->set_version(3);
+  frozen->mutable_state()->mutable_shard()->set_from("m");
+  const auto state = [](Request* r) {
+    return r->mutable_merge()->mutable_absorb()->mutable_state();
+  };
+  Refuses(absorb, {
+                      [&](Request* r) { state(r)->mutable_shard()->clear_shard_id(); },
+                      [&](Request* r) { state(r)->mutable_shard()->clear_version(); },
+                      [&](Request* r) { state(r)->mutable_shard()->set_version(kShardVersionMax); },
+                      [&](Request* r) { state(r)->mutable_shard()->clear_from(); },
+                      [&](Request* r) { state(r)->mutable_shard()->set_to("a"); },
+                      [&](Request* r) { state(r)->clear_frozen_into(); },
+                      [&](Request* r) { Times(kSettledMergesMax + 1, state(r)->mutable_merges()); },
+                      [](Request* r) {
+                        r->mutable_merge()->mutable_absorb()->set_pairs(
+                            std::string(kAbsorbedBytesMax + 1, 'p'));
+                      },
+                      [](Request* r) { r->mutable_merge()->clear_ask(); },
+                  });
+  Request abandon;
+  abandon.mutable_merge()->mutable_abandon()->set_shard_id(9);
+  abandon.mutable_merge()->mutable_abandon()->set_version(3);
+  abandon.mutable_merge()->mutable_abandon()->set_from("m");
+  const auto merge = [](Request* r) { return r->mutable_merge()->mutable_abandon(); };
+  Refuses(abandon, {
+                       [&](Request* r) { merge(r)->clear_shard_id(); },
+                       [&](Request* r) { merge(r)->set_version(0); },
+                       [&](Request* r) { merge(r)->set_version(~0ull); },
+                       [&](Request* r) { merge(r)->set_from(kLong); },
+                   });
+  Request free;
+  free.mutable_merge()->mutable_free()->set_shard_id(9);
+  free.mutable_merge()->mutable_free()->set_into_shard_id(7);
+  free.mutable_merge()->mutable_free()->mutable_span()->set_from("m");
+  Refuses(free, {
+                    [](Request* r) { r->mutable_merge()->mutable_free()->clear_into_shard_id(); },
+                    [](Request* r) { r->mutable_merge()->mutable_free()->clear_span(); },
+                });
+  Request confirm;
+  confirm.mutable_merge()->mutable_confirm()->set_shard_id(9);
+  confirm.mutable_merge()->mutable_confirm()->set_version(3);
+  Refuses(confirm, {[](Request* r) { r->mutable_merge()->mutable_confirm()->clear_version(); }});
+}
+
 TEST(Judge, Commit) {
   Request good;
   v1::CommitRequest* commit = good.mutable_commit();

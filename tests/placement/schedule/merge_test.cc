@@ -41,6 +41,16 @@ TEST(ScheduleMerge, NeighboursThatAreSmallTogetherNoneTwice) {
   EXPECT_THAT(MergesOf(Merge(c.Now())), IsEmpty());
 }
 
+TEST(ScheduleMerge, WhatAnOperatorDividedOnlyWhenAsked) {
+  SmallCluster c(3);
+  const Row row(&c, 3);
+  ShardView made = *c.view.Find(ShardId(8));
+  made.by_hand = true;
+  c.view.Put(made);
+  EXPECT_THAT(MergesOf(Merge(c.Now())), ElementsAre("9 into 8"));
+  EXPECT_TRUE(PlanMerge(c.Now(), ShardId(8), ShardId(7)).ok());
+}
+
 TEST(ScheduleMerge, NotWhatIsLargeHotOrWasJustDivided) {
   SmallCluster c(3);
   const Row row(&c, 2);

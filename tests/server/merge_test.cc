@@ -1,0 +1,99 @@
+// Merges between nodes: what an operator asks for, and what strangers say.
+#include <gtest/gtest.h>
+
+#include "base/crc32c.h"
+#include "quorate/v1/shard.pb.h"
+#include "shard/shard.h"
+#include "tests/server/cluster_fixture.h"
+
+namespace quorate::server {
+namespace {
+
+// By their first keys; every node has replicas of all of them.
+std::vector<v1::ShardDescriptor> Shards(ClusterFixture* cluster) {
+  std::map<std::string, v1::ShardDescriptor> shards;
+  for (const shard::Shard* shard : cluster->node(1).shards()) {
+    if (shard->HasState()) shards[shard->span().from] = shard->descriptor();
+  }
+  std::vector<v1::ShardDescriptor> ordered;
+  for (auto& [from, shard] : shards) ordered.push_back(std::move(shard));
+  return ordered;
+}
+
+// The answer of whoever leads the shard; each node is asked.
+v1::MergeResponse AskLeft(ClusterFixture* cluster, uint64_t left, v1::MergeRequest ask) {
+  v1::NodeRequest request;
+  ask.mutable_route()->set_shard_id(left);
+  *request.mutable_merge() = std::move(ask);
+  v1::MergeResponse last;
+  for (size_t node = 1; node <= cluster->size(); ++node) {
+    const Result<v1::NodeResponse> answer = cluster->Call(node, request);
+    EXPECT_TRUE(answer.ok());
+    if (!answer.ok()) continue;
+    EXPECT_FALSE(answer->merge().absorbed());
+    if (answer->error().code() != v1::OK) *last.mutable_error() = answer->error();
+    if (answer->has_merge() && answer->merge().error().code() != v1::NOT_LEADER) {
+      last = answer->merge();
+    }
+  }
+  return last;
+}
+
+TEST(Merge, TwoShardsBecomeOne) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("\x10", "left").ok());
+  ASSERT_TRUE(cluster.Put("\xd0", "right").ok());
+  const auto before = Shards(&cluster);
+  ASSERT_EQ(before.size(), 2u);
+  v1::NodeRequest merge;
+  v1::MergeShards* ask = merge.mutable_placement()->mutable_merge_shards();
+  ask->set_shard_id(before[1].shard_id());
+  ask->set_with_shard_id(before[0].shard_id());
+  // Placement hears of all shards first.
+  v1::ErrorCode asked = v1::NOT_LEADER;
+  for (int i = 0; i < 100 && asked != v1::OK; ++i, cluster.RunFor(100ms)) {
+    const Result<v1::NodeResponse> answer = cluster.Call(cluster.PlacementLeader(), merge);
+    ASSERT_TRUE(answer.ok());
+    asked = answer->placement().error().code();
+  }
+  ASSERT_EQ(asked, v1::OK);
+  ASSERT_TRUE(cluster.RunUntil([&] { return Shards(&cluster).size() == 1; }));
+  EXPECT_EQ(*cluster.Get("\x10"), "left");
+  EXPECT_EQ(*cluster.Get("\xd0"), "right");
+  EXPECT_TRUE(cluster.Put("\xd0", "one").ok());
+}
+
+// No message alone has a shard absorb another, or keeps one from being absorbed.
+TEST(Merge, WhoeverLeadsTheLeftOneAsksTheClusterNotTheMessage) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("\xd0", "right").ok());
+  const auto before = Shards(&cluster);
+  ASSERT_EQ(before.size(), 2u);
+  const uint64_t left = before[0].shard_id();
+  for (uint64_t asked_by = 0; asked_by <= 4; ++asked_by) {
+    v1::MergeRequest absorb;
+    absorb.set_asked_by(asked_by);
+    v1::FrozenShard* frozen = absorb.mutable_absorb();
+    *frozen->mutable_state()->mutable_shard() = before[1];
+    frozen->mutable_state()->set_frozen_into(left);
+    frozen->set_crc32c(Crc32c(""));
+    EXPECT_EQ(AskLeft(&cluster, left, absorb).error().code(), v1::FAILED_PRECONDITION) << asked_by;
+    v1::MergeRequest abandon;
+    abandon.set_asked_by(asked_by);
+    abandon.mutable_abandon()->set_shard_id(before[1].shard_id());
+    abandon.mutable_abandon()->set_version(before[1].version() + 1000);
+    abandon.mutable_abandon()->set_from(before[1].from());
+    EXPECT_EQ(AskLeft(&cluster, left, abandon).error().code(), v1::FAILED_PRECONDITION) << asked_by;
+    abandon.mutable_abandon()->set_version(~0ull);
+    EXPECT_EQ(AskLeft(&cluster, left, abandon).error().code(), v1::INVALID_ARGUMENT) << asked_by;
+  }
+  cluster.RunFor(2s);
+  EXPECT_EQ(Shards(&cluster).size(), 2u);
+  EXPECT_EQ(*cluster.Get("\xd0"), "right");
+  EXPECT_TRUE(cluster.Put("\xd0", "again").ok());
+}
+
+}  // namespace
+}  // namespace quorate::server
