@@ -39,6 +39,11 @@ inline constexpr Duration kRequestTimeoutMax = 60s;
 inline constexpr Duration kTick = 50ms;
 inline constexpr int kHeartbeatTicks = 2;
 inline constexpr int kElectionTicksMin = 16;  // 800 ms; actual timeout uniform in [min, 2*min)
+// Without proposals and reads for so long, a group falls silent (raft/core/quiescence.cc); nodes
+// then tell each other that they are there, once in kAliveTicks.
+inline constexpr int kQuiesceTicks = 60;  // 3 s
+inline constexpr int kAliveTicks = 5;
+inline constexpr int kAlivesMissedMax = 4;  // then a node's quiescent groups are woken
 // The leader counts its lease from the sending of the heartbeat that a quorum answered, on its own
 // boot clock; followers refuse votes for kElectionTicksMin after hearing it. The margin between the
 // two is the drift that lease mode tolerates.

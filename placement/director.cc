@@ -48,6 +48,7 @@ void Director::BeginTerm(raft::Term term) {
   });
   disks_.clear();
   children_.clear();
+  split_at_.clear();
   spare_ids_.clear();
   wanted_ids_ = 0;
   settings_old_ = map_old_ = true;
@@ -80,7 +81,17 @@ ShardView Director::Seen(const v1::ShardReport& report) const {
 void Director::FollowMap() {
   if (!std::exchange(map_old_, false)) return;
   std::set<ShardId> there;
-  for (const auto& [from, piece] : machine_.map().pieces()) there.insert(ShardId(piece.shard_id()));
+  ShardId left;
+  for (const auto& [from, piece] : machine_.map().pieces()) {
+    const ShardId id(piece.shard_id());
+    const ShardView* shard = there.insert(id).second ? view_.Find(id) : nullptr;
+    if (shard != nullptr && shard->left != left) {
+      ShardView moved = *shard;
+      moved.left = left;
+      view_.Put(std::move(moved));
+    }
+    left = id;
+  }
   std::vector<ShardId> gone;
   for (const auto& [id, shard] : view_.shards()) {
     if (id != kSelf && !there.contains(id)) gone.push_back(id);
@@ -135,24 +146,30 @@ void Director::FollowNodes() {
 // Who was its leader says so no more: nothing is begun for it, and nothing concluded from what was
 // said before, until another says that it leads.
 void Director::ForgetUnreported(const v1::HeartbeatRequest& request) {
-  const ClusterView::Node* node = view_.Find(NodeId(request.node().node_id()));
-  if (node == nullptr) return;
+  const NodeId id(request.node().node_id());
+  for (const uint64_t left : request.left_shards()) ForgetLeader(ShardId(left), id);
+  const ClusterView::Node* node = view_.Find(id);
+  if (node == nullptr || request.base() != 0) return;
   std::set<ShardId> silent(node->led.begin(), node->led.end());
-  silent.erase(kSelf);  // reported by its own leader alone
   for (const v1::ShardReport& report : request.led_shards()) {
     silent.erase(ShardId(report.shard().shard_id()));
   }
-  for (const ShardId id : silent) {
-    ShardView shard = *view_.Find(id);
-    shard.leader = NodeId();
-    for (Replica& voter : shard.voters) voter.caught_up = false;
-    view_.Put(std::move(shard));
-  }
+  for (const ShardId shard : silent) ForgetLeader(shard, id);
+}
+
+void Director::ForgetLeader(ShardId id, NodeId leader) {
+  const ShardView* known = view_.Find(id);
+  // The placement group is reported by its own leader alone.
+  if (id == kSelf || known == nullptr || known->leader != leader) return;
+  ShardView shard = *known;
+  shard.leader = NodeId();
+  for (Replica& voter : shard.voters) voter.caught_up = false;
+  view_.Put(std::move(shard));
 }
 
 void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response) {
   FollowSettings();
-  ForgetUnreported(request);
+  if (!response->report_all()) ForgetUnreported(request);
   const Instant now = env_.Now();
   disks_[NodeId(request.node().node_id())] = {request.disk_free_bytes(), request.disk_total_bytes(),
                                               request.low_space()};
@@ -169,11 +186,23 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
     const ShardId shard(report.shard().shard_id());
     if (heartbeats_.LeaderOf(shard) != NodeId(request.node().node_id())) continue;
     if (!view_.Put(Seen(report))) continue;
-    auto order = OrderFor(shard, now);
-    if (order && (order->has_transfer_leader() || !HasChildWithoutLeader(report.shard()))) {
-      *response->add_orders() = *std::move(order);
-    }
+    split_at_[shard] = report.shard().to();
+    if (!HasChildWithoutLeader(shard)) split_at_.erase(shard);
   }
+  // Of all that it leads, reported now or before.
+  std::vector<ShardId> under_way;
+  for (const auto& [shard, status] : table_.under_way()) under_way.push_back(shard);
+  for (const ShardId shard : under_way) {
+    const ShardView* known = view_.Find(shard);
+    const bool leads = known != nullptr && known->leader == NodeId(request.node().node_id());
+    if (leads && shard != kSelf) AddOrder(shard, now, response);
+  }
+}
+
+void Director::AddOrder(ShardId shard, Instant now, v1::HeartbeatResponse* response) {
+  auto order = OrderFor(shard, now);
+  if (!order || (!order->has_transfer_leader() && HasChildWithoutLeader(shard))) return;
+  *response->add_orders() = *std::move(order);
 }
 
 std::optional<v1::ShardOrder> Director::OrderFor(ShardId shard, Instant now) {
@@ -204,10 +233,12 @@ std::optional<v1::ShardOrder> Director::OrderFor(ShardId shard, Instant now) {
 // The map has the child when the child's leader has reported it, and who elects one has a state of
 // it. Until then a member that goes, or gets the parent's state as a snapshot, may be one of those
 // that the child's first majority needs.
-bool Director::HasChildWithoutLeader(const v1::ShardDescriptor& shard) const {
-  if (shard.to().empty() || MUTANT("split-members-change-before-child")) return false;
-  const v1::ShardDescriptor* right = machine_.map().Find(shard.to());
-  return right != nullptr && right->shard_id() == shard.shard_id();
+bool Director::HasChildWithoutLeader(ShardId shard) const {
+  const auto split = split_at_.find(shard);
+  if (split == split_at_.end() || split->second.empty()) return false;
+  if (MUTANT("split-members-change-before-child")) return false;
+  const v1::ShardDescriptor* right = machine_.map().Find(split->second);
+  return right != nullptr && right->shard_id() == shard.value();
 }
 
 void Director::GiveShardId(ShardId id) {

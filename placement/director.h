@@ -73,9 +73,11 @@ class Director {
 
   void FollowNodes();
   void ForgetUnreported(const v1::HeartbeatRequest& request);
+  void ForgetLeader(ShardId shard, NodeId leader);
+  void AddOrder(ShardId shard, Instant now, v1::HeartbeatResponse* response);
   // What the map has, until its leaders report: who stands where, and who leads is not known.
   void SeedShards();
-  // Shards that were absorbed are gone.
+  // Shards that were absorbed are gone, and others have new neighbours.
   void FollowMap();
   // As it was reported, and what the map adds.
   ShardView Seen(const v1::ShardReport& report) const;
@@ -86,7 +88,7 @@ class Director {
   // The order for a shard's leader; a split has its child's id, the same each time.
   std::optional<v1::ShardOrder> OrderFor(ShardId shard, Instant now);
   // Whether it was split, and nobody has reported the child: its members stay.
-  bool HasChildWithoutLeader(const v1::ShardDescriptor& shard) const;
+  bool HasChildWithoutLeader(ShardId shard) const;
   Situation Now();
   // UNAVAILABLE for the first seconds of a term: what could be done is not known yet.
   Status CheckHeardOfAll() const;
@@ -101,6 +103,8 @@ class Director {
   ClusterView view_;
   OperatorTable table_;
   std::map<NodeId, Disk> disks_;
+  // Where shards end that were split and whose child the map had not when they were reported.
+  std::map<ShardId, std::string> split_at_;
   std::map<ShardId, std::pair<OperatorId, ShardId>> children_;  // of splits under way, by parent
   std::vector<ShardId> spare_ids_;
   size_t wanted_ids_ = 0;

@@ -13,15 +13,27 @@ void Heartbeats::Reset(Instant now) {
   leaders_.clear();
 }
 
-void Heartbeats::Record(const v1::HeartbeatRequest& heartbeat, const ShardMap& map, Instant now) {
+bool Heartbeats::Continues(const v1::HeartbeatRequest& heartbeat, uint64_t term) const {
+  if (heartbeat.base() == 0) return true;
+  const auto heard = heard_.find(NodeId(heartbeat.node().node_id()));
+  return heard != heard_.end() && heartbeat.base_term() == term &&
+         heartbeat.base() == heard->second.number;
+}
+
+std::vector<std::string> Heartbeats::Record(const v1::HeartbeatRequest& heartbeat,
+                                            const ShardMap& map, Instant now) {
   const NodeId node(heartbeat.node().node_id());
-  heard_[node] = {now, static_cast<int64_t>(heartbeat.wall_ms())};
+  heard_[node] = {now, static_cast<int64_t>(heartbeat.wall_ms()), heartbeat.number()};
+  std::vector<std::string> changed;
   for (const v1::ShardReport& report : heartbeat.led_shards()) {
     const v1::ShardDescriptor* known = map.Find(report.shard().from());
     if (known == nullptr || known->shard_id() != report.shard().shard_id()) continue;
     Leader& leader = leaders_[ShardId(report.shard().shard_id())];
-    if (report.term() >= leader.term) leader = {report.term(), node};
+    if (report.term() < leader.term) continue;
+    if (leader.node != node) changed.push_back(known->from());
+    leader = {report.term(), node};
   }
+  return changed;
 }
 
 Instant Heartbeats::LastHeard(NodeId node) const {

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/strong_type.h"
@@ -23,8 +25,12 @@ class Heartbeats {
 
   void Reset(Instant now);
   // Of shards that are not in `map` (yet) nothing is kept: whoever reports them decides their
-  // number.
-  void Record(const v1::HeartbeatRequest& heartbeat, const ShardMap& map, Instant now);
+  // number. Returns where the pieces begin that have another leader now.
+  std::vector<std::string> Record(const v1::HeartbeatRequest& heartbeat, const ShardMap& map,
+                                  Instant now);
+  // Whether what the heartbeat says of shards is to be used: it tells of all, or goes on from the
+  // one that was used last.
+  bool Continues(const v1::HeartbeatRequest& heartbeat, uint64_t term) const;
 
   // NODE_STATE_NONE: it has not been heard of in this term, which is too young to judge.
   v1::NodeState StateOf(NodeId node, Instant now) const;
@@ -41,6 +47,7 @@ class Heartbeats {
   struct Heard {
     Instant at;
     int64_t wall_ms = 0;
+    uint64_t number = 0;  // of the heartbeat
   };
   struct Leader {
     uint64_t term = 0;

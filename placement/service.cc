@@ -60,6 +60,7 @@ void Placement::OnLeadership(const raft::SoftState& state) {
   if (!leading_) return;
   env_.log.Info("placement: led by this node, in term {}", leading_);
   heartbeats_.Reset(env_.Now());
+  feed_.BeginTerm(leading_);
   director_.BeginTerm(leading_);
   scope_.Spawn(StartTerm(leading_));
   scope_.Spawn(DirectLoop(leading_));
@@ -299,7 +300,7 @@ Status Placement::Admit(const v1::NodeInfo& node, v1::RememberedNode* remembered
   return Status::Ok();
 }
 
-v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) {
+v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
   v1::HeartbeatResponse response;
   const v1::NodeInfo& node = request.node();
   if (!leading_) {
@@ -327,7 +328,15 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
     return response;
   }
   response.clear_remembered();
-  heartbeats_.Record(request, machine_.map(), env_.Now());
+  if (!heartbeats_.Continues(request, leading_.value())) {
+    PROBE("placement: a heartbeat goes on from what is not known");
+    response.set_report_all(true);
+    request.clear_led_shards();
+    request.clear_left_shards();
+  }
+  for (const std::string& from : heartbeats_.Record(request, machine_.map(), env_.Now())) {
+    feed_.PieceChanged(from);
+  }
   const int64_t wall_ms = env_.clock.WallMillis();
   // The only voter waits for no second opinion from nodes that are gone: it would issue slots of
   // the time of its last stop for ever, and names of today would be refused as of the future.
@@ -345,6 +354,7 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
   std::vector<v1::ShardDescriptor> newer;
   for (const v1::ShardReport& report : request.led_shards()) {
     if (!machine_.map().Newer(report.shard())) continue;
+    response.add_tell_again(report.shard().shard_id());
     if (machine_.map().Plausible(report.shard(), machine_.next_shard_id())) {
       newer.push_back(report.shard());
     }
@@ -361,7 +371,8 @@ v1::HeartbeatResponse Placement::Heartbeat(const v1::HeartbeatRequest& request) 
     scope_.Spawn(RaiseClusterVersion());
   }
   director_.OnHeartbeat(request, &response);
-  *response.mutable_map() = Map();
+  *response.mutable_map() = MapSince(request.known_map());
+  *response.mutable_map_position() = feed_.position();
   return response;
 }
 
@@ -455,27 +466,51 @@ Task<void> Placement::RecordShards(std::vector<v1::ShardDescriptor> shards) {
   recording_shards_ = false;
 }
 
-v1::RoutesResponse Placement::Map() const {
-  v1::RoutesResponse map;
-  map.set_cluster_id(machine_.cluster_id());
+void Placement::FillRoute(const v1::ShardDescriptor& piece, v1::RoutesResponse* map) const {
+  v1::ShardRouteInfo* route = map->add_routes();
+  *route->mutable_shard() = piece;
+  if (!leading_) return;
+  route->set_leader_node_id(heartbeats_.LeaderOf(ShardId(piece.shard_id())).value());
+}
+
+void Placement::FillNodes(v1::RoutesResponse* map) const {
   const Instant now = env_.Now();
-  for (const auto& [from, piece] : machine_.map().pieces()) {
-    v1::ShardRouteInfo* route = map.add_routes();
-    *route->mutable_shard() = piece;
-    if (leading_) {
-      route->set_leader_node_id(heartbeats_.LeaderOf(ShardId(piece.shard_id())).value());
-    }
-  }
   for (const auto& [id, info] : machine_.nodes().nodes()) {
-    v1::NodeInfo* node = map.add_nodes();
+    v1::NodeInfo* node = map->add_nodes();
     *node = info;
     if (leading_) node->set_state(heartbeats_.StateOf(id, now));
   }
-  for (const uint64_t id : machine_.root().placement_nodes()) map.add_placement_nodes(id);
-  for (const uint64_t id : machine_.root().placement_learners()) map.add_placement_learners(id);
-  map.set_placement_members_index(machine_.root().placement_members_index());
-  map.set_placement_leader(leader().value());
-  map.set_cluster_version(machine_.root().cluster_version());
+}
+
+void Placement::FillGroup(v1::RoutesResponse* map) const {
+  map->set_cluster_id(machine_.cluster_id());
+  for (const uint64_t id : machine_.root().placement_nodes()) map->add_placement_nodes(id);
+  for (const uint64_t id : machine_.root().placement_learners()) map->add_placement_learners(id);
+  map->set_placement_members_index(machine_.root().placement_members_index());
+  map->set_placement_leader(leader().value());
+  map->set_cluster_version(machine_.root().cluster_version());
+}
+
+v1::RoutesResponse Placement::Map() const {
+  v1::RoutesResponse map;
+  FillGroup(&map);
+  FillNodes(&map);
+  for (const auto& [from, piece] : machine_.map().pieces()) FillRoute(piece, &map);
+  return map;
+}
+
+v1::RoutesResponse Placement::MapSince(const v1::MapPosition& known) {
+  v1::RoutesResponse nodes;
+  FillNodes(&nodes);
+  feed_.SetNodes(nodes.SerializeAsString());
+  if (!feed_.Continues(known)) return Map();
+  v1::RoutesResponse map;
+  if (feed_.NodesChangedSince(known)) map = std::move(nodes);
+  FillGroup(&map);
+  feed_.PiecesSince(known, [&](const std::string& from) {
+    const auto piece = machine_.map().pieces().find(from);
+    if (piece != machine_.map().pieces().end()) FillRoute(piece->second, &map);
+  });
   return map;
 }
 

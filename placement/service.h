@@ -21,6 +21,7 @@
 #include "placement/director.h"
 #include "placement/frontend.h"
 #include "placement/heartbeats.h"
+#include "placement/map_feed.h"
 #include "placement/oracle.h"
 #include "placement/state_machine.h"
 #include "raft/host/host.h"
@@ -47,9 +48,11 @@ class Placement final : private StateMachine::Observer {
   // What operators ask (director.h).
   Task<v1::PlacementResponse> Ask(v1::PlacementRequest request, Instant deadline);
   // At once.
-  v1::HeartbeatResponse Heartbeat(const v1::HeartbeatRequest& request);
+  v1::HeartbeatResponse Heartbeat(v1::HeartbeatRequest request);
   // The map as the group's state here has it; with node states and leaders if this node leads.
   v1::RoutesResponse Map() const;
+  // What changed since `known`, or all of it.
+  v1::RoutesResponse MapSince(const v1::MapPosition& known);
 
   bool leading() const { return static_cast<bool>(leading_); }
   NodeId leader() const;
@@ -61,6 +64,7 @@ class Placement final : private StateMachine::Observer {
   void OnStarted(raft::Term term) override;
   void OnCeiling(Timestamp ceiling) override;
   void OnMapChanged() override { director_.OnApplied(); }
+  void OnPiece(const std::string& from) override { feed_.PieceChanged(from); }
 
   Task<void> StartTerm(raft::Term term);
   Task<void> DirectLoop(raft::Term term);
@@ -72,6 +76,9 @@ class Placement final : private StateMachine::Observer {
   // WRONG_NODE: it is not this start's turn; `remembered` says whose it is.
   Status Admit(const v1::NodeInfo& node, v1::RememberedNode* remembered) const;
   Task<Frontend::Applied> PutNode(v1::NodeInfo node, Counted counted);
+  void FillRoute(const v1::ShardDescriptor& piece, v1::RoutesResponse* map) const;
+  void FillNodes(v1::RoutesResponse* map) const;
+  void FillGroup(v1::RoutesResponse* map) const;
   Task<void> RecordNode(v1::NodeInfo node);
   Task<void> RaiseClusterVersion();
   Task<void> RecordShards(std::vector<v1::ShardDescriptor> shards);
@@ -90,6 +97,7 @@ class Placement final : private StateMachine::Observer {
   StateMachine machine_;
   Frontend frontend_;
   Heartbeats heartbeats_;
+  MapFeed feed_;
   Director director_;
   Oracle oracle_;
   WallGuard guard_;

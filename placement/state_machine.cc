@@ -306,6 +306,7 @@ raft::ApplyResult StateMachine::ApplyShards(const v1::PutShards& command,
     for (const std::string& from : change.removed) batch->Delete(KeyOf(kShard, from));
     for (const std::string& from : change.written) {
       batch->Put(KeyOf(kShard, from), map_.pieces().at(from).SerializeAsString());
+      if (observer_ != nullptr) observer_->OnPiece(from);
     }
     shard_ids_.Reserve(shard.shard_id());
   }

@@ -116,7 +116,10 @@ Task<Result<std::shared_ptr<Leadership>>> Shard::Rep::ClearWay(const ReadAsk* as
 Task<Status> Shard::Rep::ConfirmLeadership(std::shared_ptr<Leadership> under, Instant deadline) {
   if (!under->serving()) co_return NotLeader();
   if (MUTANT("txn-lease-not-checked")) co_return Status::Ok();
-  if (Now() < group->lease_until()) co_return Status::Ok();
+  if (Now() < group->lease_until()) {
+    group->KeepAwake();
+    co_return Status::Ok();
+  }
   PROBE("shard: a read without a lease");
   const Promise<Status> done(deps.env.executor);
   const Duration left = std::max(Duration(0), deadline - Now());

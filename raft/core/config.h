@@ -18,6 +18,8 @@ struct Config {
   int heartbeat_ticks = limits::kHeartbeatTicks;
   int election_ticks_min = limits::kElectionTicksMin;  // actual: uniform in [min, 2 * min)
   Duration lease = limits::kLease;
+  // Without proposals and reads for so long, a group falls silent (quiescence.cc); 0: never.
+  int quiesce_ticks = 0;
   size_t append_bytes_max = limits::kAppendBytesMax;
   size_t inflight_appends_max = limits::kInflightAppendsMax;
   size_t unapplied_bytes_max = limits::kProposalBytesMax;

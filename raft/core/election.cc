@@ -53,6 +53,7 @@ bool Node::Impl::MayCampaign() const {
 
 void Node::Impl::Campaign(Instant now) {
   Observe(now);
+  Wake();
   if (role_ == Role::kLeader || !MayCampaign() || promise_.Forbids(now_, config_.self)) return;
   StartPreVote();
 }
@@ -192,6 +193,7 @@ void Node::Impl::Handle(ReplicaId from, Term term, const TimeoutNow& request) {
 // ---- transfer, leader's side --------------------------------------------------------------------
 
 Status Node::Impl::TransferLeadership(ReplicaId target) {
+  Wake();
   if (role_ != Role::kLeader) return NotLeader();
   if (target == config_.self || target == transfer_target_) return Status::Ok();
   if (transfer_target_) return Status(Code::kFailedPrecondition, "another transfer is under way");

@@ -41,10 +41,12 @@ struct AppendEntriesResponse {
 struct Heartbeat {
   LogIndex leader_commit;  // never above the follower's match index
   uint64_t round = 0;      // unique per leader and term; a round is never re-used (RC28)
+  bool quiesce = false;    // the leader would fall silent (quiescence.cc)
 };
 struct HeartbeatResponse {
   uint64_t round = 0;
   LogIndex applied_index;
+  bool quiesced = false;  // this replica misses no heartbeats from now on
 };
 
 // Tells a lagging follower that a snapshot replaces its log; the bytes travel in the bulk stream

@@ -57,6 +57,7 @@ void Node::Impl::Observe(Instant now) {
 
 void Node::Impl::Tick(Instant now) {
   Observe(now);
+  if (quiescent_) return;
   if (role_ == Role::kLeader) {
     TickLeader();
   } else {
@@ -67,6 +68,9 @@ void Node::Impl::Tick(Instant now) {
 
 void Node::Impl::Step(Instant now, Message message) {
   Observe(now);
+  // Answers to heartbeats are no news: if they were, no leader would ever be idle.
+  const bool answer = std::holds_alternative<HeartbeatResponse>(message.body);
+  if (quiescent_ || !answer) Wake();
   if (Receive(message)) Dispatch(message);
 }
 
@@ -123,6 +127,7 @@ Status Node::Impl::NotLeader() const {
 }
 
 Result<Entry> Node::Impl::Propose(std::string payload) {
+  Wake();
   if (role_ != Role::kLeader) return NotLeader();
   if (transfer_target_) return Status(Code::kOverloaded, "leadership is being transferred");
   if (unapplied_bytes_ > 0 && unapplied_bytes_ + payload.size() > config_.unapplied_bytes_max) {
@@ -134,6 +139,7 @@ Result<Entry> Node::Impl::Propose(std::string payload) {
 
 Status Node::Impl::ProposeConfiguration(const std::vector<ReplicaId>& voters,
                                         const std::vector<ReplicaId>& learners) {
+  Wake();
   if (role_ != Role::kLeader) return NotLeader();
   if (!HasCommitted()) {
     // An uncommitted change of an earlier leader could otherwise be overtaken (RC1).
@@ -151,6 +157,7 @@ Status Node::Impl::ProposeConfiguration(const std::vector<ReplicaId>& voters,
 }
 
 Status Node::Impl::ReadIndex(uint64_t context) {
+  Wake();
   if (role_ != Role::kLeader) return NotLeader();
   // The commit index of a new leader may be behind what its predecessor acknowledged (RC27).
   if (!HasCommitted()) return Status(Code::kOverloaded, "no entry of this term is committed yet");
@@ -332,6 +339,7 @@ Instant Node::Impl::lease_until() const {
     const Progress* progress = Find(id);
     return progress == nullptr ? Instant::min() : progress->contact;
   });
+  if (quiescent_ && MUTANT("raft-quiescent-lease-holds")) return Instant::max();
   const int leases = MUTANT("raft-lease-outlives-promise") ? 4 : 1;
   return contact == Instant::min() ? Instant() : contact + leases * config_.lease;
 }
@@ -393,6 +401,8 @@ void Node::SnapshotSent(ReplicaId to, bool ok, LogIndex index) {
 }
 void Node::Compact(LogIndex index) { impl_->Compact(index); }
 void Node::PeerUnreachable(ReplicaId peer) { impl_->PeerUnreachable(peer); }
+void Node::Rouse() { impl_->Rouse(); }
+bool Node::quiescent() const { return impl_->quiescent(); }
 bool Node::HasReady() const { return impl_->HasReady(); }
 Ready Node::TakeReady() { return impl_->TakeReady(); }
 SoftState Node::soft_state() const { return impl_->soft_state(); }

@@ -103,6 +103,9 @@ class Node {
   void Compact(LogIndex index);
   // The peer cannot be reached: its pipeline falls back to probing.
   void PeerUnreachable(ReplicaId peer);
+  // Something is going on that the core is not told of (a read by the lease), or a peer may be gone:
+  // it is not quiescent, and will not be soon. A follower asks whether its leader is there.
+  void Rouse();
 
   // ---- output -----------------------------------------------------------------------------------
   bool HasReady() const;
@@ -110,6 +113,8 @@ class Node {
 
   // ---- inspection -------------------------------------------------------------------------------
   SoftState soft_state() const;
+  // Needs no ticks until something else is fed (quiescence.cc).
+  bool quiescent() const;
   bool leader() const { return soft_state().role == Role::kLeader; }
   Term term() const;
   LogIndex commit_index() const;

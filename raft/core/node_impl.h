@@ -1,5 +1,5 @@
-// State of one replica. The methods are in node.cc (feeding, Ready), election.cc, replication.cc
-// and snapshotting.cc; only those include this file.
+// State of one replica. The methods are in node.cc (feeding, Ready), election.cc, replication.cc,
+// quiescence.cc and snapshotting.cc; only those include this file.
 #pragma once
 
 #include <optional>
@@ -39,6 +39,8 @@ class Node::Impl {
   void SnapshotSent(ReplicaId to, bool ok, LogIndex index);
   void Compact(LogIndex index);
   void PeerUnreachable(ReplicaId peer);
+  void Rouse();
+  bool quiescent() const { return quiescent_; }
   bool HasReady() const;
   Ready TakeReady();
 
@@ -127,6 +129,15 @@ class Node::Impl {
   void Handle(ReplicaId from, Term term, const Heartbeat& request);
   void Handle(ReplicaId from, Term term, const HeartbeatResponse& response);
 
+  // ---- quiescence.cc
+  bool Complete(const Progress& progress) const;
+  bool NothingUnderWay() const;
+  // At a heartbeat: whether it says that the leader would fall silent.
+  bool OffersQuiescence();
+  void MaybeQuiesce();
+  bool FollowsIntoQuiescence(const Heartbeat& request) const;
+  void Wake();
+
   // ---- snapshotting.cc
   void SendSnapshot(Progress& progress);
   void Handle(ReplicaId from, Term term, const InstallSnapshot& request);
@@ -150,7 +161,8 @@ class Node::Impl {
   int election_ticks_ = 0;  // since a leader was heard or a vote granted
   int election_timeout_ = 0;
   VotePromise promise_;
-  bool promise_at_start_;  // to be made when the first `now` is known
+  bool promise_at_start_;   // to be made when the first `now` is known
+  bool quiescent_ = false;  // no ticks are counted
 
   // ---- candidate
   Votes votes_;
@@ -169,6 +181,8 @@ class Node::Impl {
   bool commit_push_due_ = false;  // with the appends, or alone
   ReplicaId transfer_target_;
   int transfer_ticks_ = 0;
+  int idle_heartbeats_ = 0;  // since something was asked of this replica, or came from others
+  bool offered_ = false;     // the current round has asked followers to quiesce
   bool timeout_now_sent_ = false;  // the lease is given up for the rest of the term (RC33)
 
   // ---- output

@@ -80,6 +80,7 @@ struct Progress {
   LogIndex stall_match;              // match at the last heartbeat tick
   uint64_t heard_tick;               // leader's tick count when it last answered
   uint64_t round_acked = 0;          // highest heartbeat round answered
+  bool quiesced = false;             // it has said so in answer to the current round
   Instant contact = Instant::min();  // it heard this leader at this time or later
   Inflight inflight;
 };

@@ -100,7 +100,8 @@ void Node::Impl::SendHeartbeat(Progress& p) {
   LogIndex commit =
       MUTANT("raft-heartbeat-commit-unchecked") ? commit_ : std::min(commit_, p.match);
   p.commit_sent = std::max(p.commit_sent, commit);
-  Send(p.id, Heartbeat{.leader_commit = commit, .round = round_}, Needs::kNothing);
+  Send(p.id, Heartbeat{.leader_commit = commit, .round = round_, .quiesce = offered_},
+       Needs::kNothing);
 }
 
 void Node::Impl::StartRound() {
@@ -131,6 +132,7 @@ void Node::Impl::TickLeader() {
     BecomeFollower(term_, ReplicaId());
     return;
   }
+  offered_ = OffersQuiescence();
   StartRound();
   for (Progress& p : progress_) ProbeIfStalled(p);
 }
@@ -220,6 +222,7 @@ void Node::Impl::Handle(ReplicaId from, Term term, const HeartbeatResponse& resp
   if (role_ != Role::kLeader || p == nullptr || response.round > round_) return;
   p->heard_tick = tick_;
   p->applied = std::max(p->applied, response.applied_index);
+  p->quiesced = response.quiesced && response.round == round_;
   if (response.round > p->round_acked) {
     p->round_acked = response.round;
     p->contact = std::max(p->contact, round_times_.SentAt(response.round));
@@ -229,9 +232,11 @@ void Node::Impl::Handle(ReplicaId from, Term term, const HeartbeatResponse& resp
   bool probing = p->state == Progress::State::kProbe && p->probe_sent;
   if (probing && p->next >= log_.first()) SendAppend(*p, 0);
   MaybeFinishTransfer();
+  MaybeQuiesce();
 }
 
 void Node::Impl::PeerUnreachable(ReplicaId peer) {
+  if (peer == leader_ || Find(peer) != nullptr) Rouse();
   // A broken connection is no proof that the leader is gone, but reason enough not to wait longer
   // for it than the promise asks.
   if (role_ == Role::kFollower && peer == leader_) {
@@ -294,7 +299,9 @@ void Node::Impl::Handle(ReplicaId from, Term term, AppendEntries& request) {
 void Node::Impl::Handle(ReplicaId from, Term term, const Heartbeat& request) {
   // A replica that lost log to damage may have less than the leader remembers.
   AdvanceCommit(std::min(request.leader_commit, log_.last()));
-  HeartbeatResponse answer{.round = request.round, .applied_index = applied_};
+  quiescent_ = FollowsIntoQuiescence(request);
+  HeartbeatResponse answer{
+      .round = request.round, .applied_index = applied_, .quiesced = quiescent_};
   Send(from, answer, Needs::kTermAndVote);
 }
 

@@ -25,6 +25,7 @@ void Node::Impl::SendSnapshot(Progress& p) {
 }
 
 void Node::Impl::SnapshotSent(ReplicaId to, bool ok, LogIndex index) {
+  Wake();
   Progress* p = Find(to);
   if (p == nullptr || p->state != Progress::State::kSnapshot) return;
   p->snapshot_index = ok ? std::min(index, log_.last()) : LogIndex();
@@ -77,6 +78,7 @@ void Node::Impl::Handle(ReplicaId from, Term term, const InstallSnapshot& reques
 
 bool Node::Impl::WantsSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta) {
   Observe(now);
+  Wake();
   if (term > term_) BecomeFollower(term, ReplicaId());
   if (role_ == Role::kLeader || !IsValid(meta.configuration)) return false;
   if (meta.index > commit_) return true;
@@ -94,6 +96,7 @@ void Node::Impl::StateInstalled(LogIndex index) {
 
 bool Node::Impl::StepSnapshot(Instant now, ReplicaId from, Term term, const SnapshotMeta& meta) {
   Observe(now);
+  Wake();
   // Who streams it need not lead any more: only appends and heartbeats tell who does.
   if (term > term_) BecomeFollower(term, ReplicaId());
   if (role_ == Role::kLeader) return false;

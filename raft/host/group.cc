@@ -44,7 +44,9 @@ HostMetrics::HostMetrics(Metrics& m)
                                   "Bytes of snapshots that arrived on this node")),
       leader_groups(m.GetGauge("quorate_raft_leader_groups", "Groups that this node leads")),
       quarantined_groups(m.GetGauge("quorate_raft_quarantined_groups",
-                                    "Damaged replicas that wait for a snapshot")) {}
+                                    "Damaged replicas that wait for a snapshot")),
+      quiescent_groups(m.GetGauge("quorate_raft_quiescent_groups",
+                                  "Groups on this node in which nothing happens")) {}
 
 void Runtime::Post(Closure fn) {
   env.executor.Post([fn = std::move(fn), alive = alive]() mutable {
@@ -52,7 +54,15 @@ void Runtime::Post(Closure fn) {
   });
 }
 
+void Runtime::WakeUp(Group* group) {
+  if (group->awake) return;
+  group->awake = true;
+  awake.push_back(group);
+  woken.push_back(group->id());
+}
+
 void Runtime::MarkDirty(Group* group) {
+  WakeUp(group);
   if (group->dirty || failed) return;
   group->dirty = true;
   dirty.push_back(group);
@@ -97,6 +107,7 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
     rt_.env.log.Error("raft group {}: replica is quarantined until its leader sends a snapshot: {}",
                       id_, quarantine_);
     node_ = MakeNode(InitialState(), false);
+    rt_.WakeUp(this);
     return;
   }
   for (const Entry& entry : recovered.initial.entries) {
@@ -121,6 +132,7 @@ std::unique_ptr<Node> Group::MakeNode(InitialState initial, bool fresh) const {
   config.self = rt_.options.self;
   config.group = id_.value();
   config.append_bytes_max = rt_.options.append_bytes_max;
+  config.quiesce_ticks = rt_.options.quiesce_ticks;
   return std::make_unique<Node>(config, std::move(initial), rt_.env.random.Fork(name_), fresh);
 }
 
@@ -186,7 +198,7 @@ Task<Status> Group::ReadBarrier() {
 }
 
 bool Group::leader_in_doubt() const {
-  if (quarantined() || soft_.role == Role::kLeader) return false;
+  if (quarantined() || soft_.role == Role::kLeader || node_->quiescent()) return false;
   return !soft_.leader || rt_.env.Now() - leader_heard_ > kLeaderDoubtTicks * rt_.options.tick;
 }
 
@@ -264,8 +276,40 @@ void Group::Tick(Instant now) {
   if (quarantined()) return AskForState(heard_from_);
   if (replacing_) AskForState(soft_.leader == rt_.options.self ? ReplicaId() : soft_.leader);
   if (pinning_ || !senders_.empty() || !catching_up_.empty()) WatchReceivers();
+  if (std::exchange(used_, false)) node_->Rouse();
   node_->Tick(now);
   if (node_->HasReady()) rt_.MarkDirty(this);
+}
+
+bool Group::Quiescent() const {
+  return !dirty && !quarantined() && node_->quiescent() && !used_ && !replacing_ && !pinning_ &&
+         !beginning_ && receiver_ == nullptr && senders_.empty() && catching_up_.empty() &&
+         leader_waiters_.empty() && asked_.empty() && barriers_asked_.empty() &&
+         barriers_open_.empty() && barriers_confirmed_.empty();
+}
+
+std::vector<NodeId> Group::Watched() const {
+  if (soft_.role != Role::kLeader) return {soft_.leader};
+  std::vector<NodeId> others = Members(node_->configuration());
+  std::erase(others, rt_.options.self);
+  return others;
+}
+
+void Group::WakeFor(NodeId node) {
+  if (awake) return;
+  const std::vector<NodeId> watched = Watched();
+  if (std::find(watched.begin(), watched.end(), node) == watched.end()) return;
+  node_->Rouse();
+  rt_.MarkDirty(this);
+}
+
+// A leader shows itself to its followers. A follower that has not seen that for long has a leader
+// that sleeps no more and does not know of it, or none.
+void Group::LookAgain(Instant now) {
+  if (awake) return;
+  if (soft_.role != Role::kLeader && now - leader_heard_ < 3 * kLookAgainInterval) return;
+  node_->Rouse();
+  rt_.MarkDirty(this);
 }
 
 void Group::Step(Message message) {
@@ -293,7 +337,7 @@ void Group::Step(Message message) {
 void Group::OnUnreachable(NodeId node) {
   if (quarantined()) return;
   node_->PeerUnreachable(node);
-  rt_.MarkDirty(this);
+  if (!node_->quiescent()) rt_.MarkDirty(this);
 }
 
 bool Group::HandOver() {
@@ -336,6 +380,9 @@ Group::Remains Group::End() {
   WakeLeaderWaiters();
   const Status gone(Code::kNotLeader, quarantine_);
   for (Asked& asked : std::exchange(asked_, {})) rt_.answers.Give(std::move(asked.waiter), gone);
+  // It does not tick, and is not woken again.
+  std::erase(rt_.awake, this);
+  awake = true;
   return remains;
 }
 

@@ -58,6 +58,9 @@ namespace quorate::raft {
 // How far above the first leader's term a damaged replica may have voted (see above).
 inline constexpr uint64_t kForgottenTermsMax = uint64_t{1} << 20;
 
+// A group in which nothing happens is woken so often, to find out whether it has a leader.
+inline constexpr Duration kLookAgainInterval = std::chrono::minutes(4);
+
 struct HostMetrics {
   explicit HostMetrics(Metrics& metrics);
   Counter& proposals;
@@ -73,6 +76,7 @@ struct HostMetrics {
   Counter& snapshot_bytes;
   Gauge& leader_groups;
   Gauge& quarantined_groups;
+  Gauge& quiescent_groups;
 };
 
 // What the groups of one host share.
@@ -90,8 +94,10 @@ struct Runtime {
   Runtime(const Runtime&) = delete;
   ~Runtime() { *alive = false; }
 
-  // Has the group processed in a later turn; a group is in the list once.
+  // Has the group processed in a later turn; a group is in the list once. It is awake from now on.
   void MarkDirty(Group* group);
+  // Has it ticked until it is quiescent.
+  void WakeUp(Group* group);
   // Runs `fn` in a later turn, unless the host is gone by then.
   void Post(Closure fn);
   // Whether one more state may be pinned (Options::snapshots_max).
@@ -119,8 +125,20 @@ struct Runtime {
   struct Peer {
     Instant heard_at;
     bool low_space = false;
+    int alives_missed = 0;
+    uint64_t generation = 0;  // 0: not known
+    bool watched = false;     // it leads quiescent groups, or is a member of such that are led here
+    void Heard(Instant now, bool low) {
+      heard_at = now;
+      low_space = low;
+      alives_missed = 0;
+    }
   };
   std::map<NodeId, Peer> peers;
+  // Changes where a leader of quiescent groups may be gone without its node (transport.h).
+  uint64_t generation = env.random.Fork("raft/alive").Next() | 1;
+  std::vector<Group*> awake;   // they tick; all others are quiescent
+  std::vector<GroupId> woken;  // since Host::TakeActive
   bool failed = false;    // storage: nothing moves any more
   size_t lost_state = 0;  // groups that wait for what the store lost
   bool settled = false;   // there are no more of them to be started
@@ -146,6 +164,7 @@ class Group final : public GroupHandle {
   Task<void> WaitForLeader(Instant until) override;
   bool leader_ready() const override { return node_->leader_ready(); }
   Instant lease_until() const override;
+  void KeepAwake() override { used_ = true; }
   LogIndex applied_index() const override { return applied_; }
   const std::string& quarantine() const override { return quarantine_; }
   Configuration configuration() const override { return node_->configuration(); }
@@ -164,6 +183,14 @@ class Group final : public GroupHandle {
   void OnChunk(const SnapshotChunk& chunk);
   void OnAck(const SnapshotAck& ack);
   void OnUnreachable(NodeId node);
+  // Needs no ticks.
+  bool Quiescent() const;
+  // `node` may be gone, or may have lost what it led.
+  void WakeFor(NodeId node);
+  // Once in a long while.
+  void LookAgain(Instant now);
+  // Whom to watch while it is quiescent: a follower its leader, a leader all others.
+  std::vector<NodeId> Watched() const;
   // Carries out everything the core has ready.
   void Process();
   // Whoever waits for a leader goes on without one.
@@ -183,6 +210,7 @@ class Group final : public GroupHandle {
   Remains End();
 
   bool dirty = false;  // in Runtime::dirty
+  bool awake = false;  // in Runtime::awake
   // Something is applied that Compact has not looked at, or could not let go of yet: it was applied
   // while the flush ran, or a snapshot under way needs it. Kept until it can, since a group that
   // falls idle is not asked again otherwise.
@@ -268,6 +296,7 @@ class Group final : public GroupHandle {
   std::vector<Asked> asked_;
   SoftState soft_;  // as told to the machine
   Instant leader_heard_{};
+  bool used_ = false;  // since the last tick
   struct LeaderWaiter {
     Instant until;
     Promise<bool> known;

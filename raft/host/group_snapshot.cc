@@ -300,6 +300,7 @@ LogIndex Group::SnapshotPin() const {
 
 void Group::OnAck(const SnapshotAck& ack) {
   if (quarantined()) return;
+  rt_.WakeUp(this);
   if (ack.wanted) return ServeWanted(ack);
   const auto sender = senders_.find(ack.from);
   if (sender != senders_.end()) sender->second->OnAck(ack);
@@ -336,6 +337,7 @@ void Group::Answer(const SnapshotChunk& chunk, SnapshotAck ack) {
 }
 
 void Group::OnChunk(const SnapshotChunk& chunk) {
+  rt_.WakeUp(this);
   SnapshotAck ack;
   if (chunk.from == last_installed_.from && chunk.stream_id == last_installed_.id) {
     // A repeat: the verdict is out, or comes once it is durable.
@@ -558,6 +560,9 @@ void Group::DropCore() {
   held_bytes_ = 0;
   waiting_ = false;
   receiver_.reset();
+  rt_.WakeUp(this);
+  // Quiescent followers would not miss it: its node lives.
+  if (node_->leader()) ++rt_.generation;
   node_ = MakeNode(InitialState(), false);
   OnSoftState({Role::kFollower, quarantine_term_, ReplicaId()});
   StopSnapshots();

@@ -52,10 +52,63 @@ struct Host::Rep {
 
   void Tick(Instant now) {
     if (runtime.failed) return;
-    for (auto& [id, group] : groups) group->Tick(now);
+    for (size_t i = 0; i < runtime.awake.size();) {
+      Group* group = runtime.awake[i];
+      group->Tick(now);
+      if (group->Quiescent()) {
+        LetSleep(i);
+      } else {
+        ++i;
+      }
+    }
+    const auto asleep = static_cast<int64_t>(groups.size() - runtime.awake.size());
+    runtime.metrics.quiescent_groups.Set(asleep);
+    if (++ticks % limits::kAliveTicks == 0 && asleep > 0) Beat();
+    LookAgain(now);
     const bool leave = runtime.space.low || runtime.space.full;
     if (!leave || ++ticks_low % kLeaveTicks != 0) return;
     for (auto& [id, group] : groups) group->LeaveLowDisk();
+  }
+
+  void LetSleep(size_t at) {
+    Group* group = runtime.awake[at];
+    for (const NodeId node : group->Watched()) {
+      Runtime::Peer& peer = runtime.peers[node];
+      if (!std::exchange(peer.watched, true)) peer.alives_missed = 0;
+    }
+    group->awake = false;
+    runtime.awake[at] = runtime.awake.back();
+    runtime.awake.pop_back();
+  }
+
+  // Missed words are counted, not the time since the last one: a pause of this process is not the
+  // others' silence.
+  void Beat() {
+    for (auto& [node, peer] : runtime.peers) {
+      if (!peer.watched) continue;
+      const Alive alive{runtime.generation, runtime.space.low || runtime.space.full};
+      runtime.transport.SendAlive(node, alive);
+      if (++peer.alives_missed <= limits::kAlivesMissedMax) continue;
+      PROBE("raft host: a watched node is silent");
+      peer.watched = false;
+      WakeFor(node);
+    }
+  }
+
+  void WakeFor(NodeId node) {
+    if (MUTANT("raft-quiescent-not-woken")) return;
+    for (auto& [id, group] : groups) group->WakeFor(node);
+  }
+
+  void LookAgain(Instant now) {
+    looks += static_cast<int64_t>(groups.size()) * runtime.options.tick;
+    for (; looks >= kLookAgainInterval; looks -= kLookAgainInterval) {
+      auto next = groups.upper_bound(looked_at);
+      if (next == groups.end()) next = groups.begin();
+      if (next == groups.end()) return;
+      looked_at = next->first;
+      next->second->LookAgain(now);
+    }
   }
 
   void OnFlushed() {
@@ -177,6 +230,9 @@ struct Host::Rep {
   std::set<GroupId> unknown;
   Ticker ticker;
   int ticks_low = 0;
+  int ticks = 0;
+  Duration looks{};  // what is left of a round of LookAgain, for one group
+  GroupId looked_at;
   std::function<void(Status)> on_fatal;
   Host::ListensTo listens_to;
   Status failure;
@@ -311,13 +367,29 @@ bool Host::Listens(NodeId from, const storage::Incarnation& incarnation) {
   return listens;
 }
 
+void Host::OnAlive(NodeId from, Alive alive) {
+  if (rep_->runtime.failed) return;
+  Runtime::Peer& peer = rep_->runtime.peers[from];
+  peer.Heard(rep_->runtime.env.Now(), alive.low_space);
+  if (std::exchange(peer.generation, alive.generation) == alive.generation) return;
+  PROBE("raft host: a node's generation is another one");
+  rep_->WakeFor(from);
+}
+
+std::set<GroupId> Host::TakeActive() {
+  const std::vector<GroupId> woken = std::exchange(rep_->runtime.woken, {});
+  std::set<GroupId> active(woken.begin(), woken.end());
+  for (const Group* group : rep_->runtime.awake) active.insert(group->id());
+  return active;
+}
+
 void Host::OnMessages(std::vector<GroupMessage> messages) {
   rep_->runtime.metrics.received.Add(messages.size());
   Runtime& runtime = rep_->runtime;
   for (GroupMessage& message : messages) {
     Group* group = rep_->Accept(message.group, message.message.to);
     if (group == nullptr) continue;
-    runtime.peers[message.message.from] = {runtime.env.Now(), message.low_space};
+    runtime.peers[message.message.from].Heard(runtime.env.Now(), message.low_space);
     const auto* append = std::get_if<AppendEntries>(&message.message.body);
     if (runtime.space.full && append != nullptr && !append->entries.empty()) {
       PROBE("raft host: append dropped on full disk");

@@ -17,6 +17,14 @@
 // all dirty groups, so that a turn's proposals of a group are one record and one message per
 // follower.
 //
+// Quiescence. Of groups in which nothing happens (raft/core/quiescence.cc) no tick is counted and
+// nothing is sent; an idle node's work does not grow with their number. In place of their
+// heartbeats each node tells those with whom it shares such groups that it is alive. Silence, a
+// broken connection, and another `generation` (a start, or the end of a replica that led) wake the
+// groups that may need another leader, or whose leader may have lost a member. As nothing else
+// would notice a leader that is gone in a way that none of these tells of, every group is also
+// woken once in a few minutes.
+//
 // Threads: executor's thread only.
 #pragma once
 
@@ -77,6 +85,8 @@ class GroupHandle {
   // Resumes when a leader is heard of (this replica itself, perhaps) or, to the tick, at `until`;
   // at once if there is no doubt, or storage failed and nobody will be heard of.
   virtual Task<void> WaitForLeader(Instant until) = 0;
+  // Somebody read by the lease: the group is in use.
+  virtual void KeepAwake() {}
   // An entry of the current term was committed and applied here, and this node leads.
   virtual bool leader_ready() const = 0;
   // The lease, on this node's boot clock. Check it after the state was read. ReadMode::kQuorum:
@@ -121,6 +131,7 @@ class Host : public TransportReceiver {
     NodeId self;
     ReadMode read_mode = ReadMode::kLease;
     Duration tick = limits::kTick;
+    int quiesce_ticks = limits::kQuiesceTicks;  // 0: groups never fall silent
     // Applied entries kept in memory for followers that are a little behind; beyond, a snapshot.
     size_t log_keep_entries = 65536;
     size_t log_keep_bytes = 8 << 20;
@@ -167,6 +178,9 @@ class Host : public TransportReceiver {
   // Groups that are not here and of which messages came since the last call: this node may have
   // become a member. A bounded number of them.
   std::vector<GroupId> TakeUnknownGroups();
+  // Groups in which something may have happened since the last call: all that were not quiescent
+  // all the time, and perhaps some that have gone.
+  std::set<GroupId> TakeActive();
 
   // Offline, instead of starting anything, and once: what becomes of each replica here when the
   // nodes in `lost` are lost for good (survivor.h). Changes nothing.
@@ -199,6 +213,7 @@ class Host : public TransportReceiver {
   void OnFatal(std::function<void(Status)> callback);
 
   bool Listens(NodeId from, const storage::Incarnation& incarnation) override;
+  void OnAlive(NodeId from, Alive alive) override;
   void OnMessages(std::vector<GroupMessage> messages) override;
   void OnSnapshotChunk(SnapshotChunk chunk) override;
   void OnSnapshotAck(SnapshotAck ack) override;

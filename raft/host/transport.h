@@ -20,6 +20,13 @@ struct GroupMessage {
   bool low_space = false;  // of the sender's disk
 };
 
+// What a node says in place of the heartbeats of groups that are quiescent (host.h).
+struct Alive {
+  // Another one than before: a replica that led a quiescent group may do so no more.
+  uint64_t generation = 0;
+  bool low_space = false;  // of the sender's disk
+};
+
 // One piece of a snapshot on the bulk lane.
 struct SnapshotChunk {
   GroupId group;
@@ -52,6 +59,7 @@ class TransportReceiver {
   // Whether this start of `from` is listened to; if not, nothing that it sends is handed on. Asked
   // for each batch.
   virtual bool Listens(NodeId from, const storage::Incarnation& incarnation) = 0;
+  virtual void OnAlive(NodeId from, Alive alive) = 0;
   virtual void OnMessages(std::vector<GroupMessage> messages) = 0;
   virtual void OnSnapshotChunk(SnapshotChunk chunk) = 0;
   virtual void OnSnapshotAck(SnapshotAck ack) = 0;
@@ -72,6 +80,7 @@ class Transport {
   virtual void SetAddress(NodeId node, const std::string& address) = 0;
   // Messages to one node leave in one batch per turn, in order, as long as the connection lives.
   virtual void Send(NodeId to, GroupMessage message) = 0;
+  virtual void SendAlive(NodeId to, Alive alive) = 0;
   virtual void SendChunk(NodeId to, SnapshotChunk chunk) = 0;
   virtual void SendAck(NodeId to, SnapshotAck ack) = 0;
 };

@@ -65,10 +65,12 @@ struct BodyEncoder {
   void operator()(const Heartbeat& m) {
     out->mutable_heartbeat()->set_leader_commit(m.leader_commit.value());
     out->mutable_heartbeat()->set_round(m.round);
+    out->mutable_heartbeat()->set_quiesce(m.quiesce);
   }
   void operator()(const HeartbeatResponse& m) {
     out->mutable_heartbeat_response()->set_round(m.round);
     out->mutable_heartbeat_response()->set_applied_index(m.applied_index.value());
+    out->mutable_heartbeat_response()->set_quiesced(m.quiesced);
   }
   void operator()(const InstallSnapshot& m) {
     EncodeMeta(m.meta, out->mutable_install_snapshot()->mutable_meta());
@@ -156,11 +158,13 @@ bool DecodeBody(v1::RaftMessage* m, Term term, MessageBody* out) {
       return Sane(r.match_index()) && Sane(r.rejected_index()) && Sane(r.applied_index());
     }
     case v1::RaftMessage::kHeartbeat:
-      *out = Heartbeat{LogIndex(m->heartbeat().leader_commit()), m->heartbeat().round()};
+      *out = Heartbeat{LogIndex(m->heartbeat().leader_commit()), m->heartbeat().round(),
+                       m->heartbeat().quiesce()};
       return Sane(m->heartbeat().leader_commit());
     case v1::RaftMessage::kHeartbeatResponse:
       *out = HeartbeatResponse{m->heartbeat_response().round(),
-                               LogIndex(m->heartbeat_response().applied_index())};
+                               LogIndex(m->heartbeat_response().applied_index()),
+                               m->heartbeat_response().quiesced()};
       return Sane(m->heartbeat_response().applied_index());
     case v1::RaftMessage::kInstallSnapshot:
       return DecodeMeta(m->install_snapshot().meta(), &out->emplace<InstallSnapshot>().meta);
@@ -218,6 +222,9 @@ bool DecodeAll(v1::PeerBatch* batch, PeerParts* parts) {
   if (!from || from == to) return false;
   parts->from = from;
   parts->incarnation = {batch->incarnation(), batch->incarnation_nonce()};
+  if (batch->has_alive()) {
+    parts->alive = Alive{batch->alive().generation(), batch->alive().low_space()};
+  }
   parts->messages.resize(batch->messages_size());
   parts->chunks.resize(batch->chunks_size());
   parts->acks.resize(batch->acks_size());
@@ -250,6 +257,11 @@ void AddMessage(GroupMessage message, v1::PeerBatch* batch) {
   out->set_term(message.message.term.value());
   out->set_low_space(message.low_space);
   std::visit(BodyEncoder{out}, message.message.body);
+}
+
+void AddAlive(const Alive& alive, v1::PeerBatch* batch) {
+  batch->mutable_alive()->set_generation(alive.generation);
+  batch->mutable_alive()->set_low_space(alive.low_space);
 }
 
 void AddChunk(SnapshotChunk chunk, v1::PeerBatch* batch) {

@@ -5,6 +5,7 @@
 // return false and the batch is refused whole: no state changes.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,7 @@ namespace quorate::raft {
 void StartBatch(std::string_view cluster_id, NodeId from, const storage::Incarnation& incarnation,
                 NodeId to, v1::PeerBatch* batch);
 void AddMessage(GroupMessage message, v1::PeerBatch* batch);
+void AddAlive(const Alive& alive, v1::PeerBatch* batch);
 void AddChunk(SnapshotChunk chunk, v1::PeerBatch* batch);
 void AddAck(const SnapshotAck& ack, v1::PeerBatch* batch);
 
@@ -31,6 +33,7 @@ size_t ApproximateBytes(const GroupMessage& message);
 struct PeerParts {
   NodeId from;
   storage::Incarnation incarnation;
+  std::optional<Alive> alive;
   std::vector<GroupMessage> messages;
   std::vector<SnapshotChunk> chunks;
   std::vector<SnapshotAck> acks;

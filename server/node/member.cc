@@ -158,21 +158,26 @@ Task<void> Member::ReportLoop() {
   }
 }
 
-void Member::FillReport(const shard::Shard& shard, v1::ShardReport* report) const {
-  *report->mutable_shard() = shard.descriptor();
-  report->set_leader_node_id(self_.value());
-  report->set_term(shard.serving_term().value());
-  report->add_caught_up(self_.value());
-  report->set_bytes(shard.bytes());
+std::optional<v1::ShardReport> Member::ReportOf(ShardId id) const {
+  const auto it = shards().find(id);
+  if (it == shards().end() || !it->second->serving()) return std::nullopt;
+  const shard::Shard& shard = *it->second;
+  v1::ShardReport report;
+  *report.mutable_shard() = shard.descriptor();
+  report.set_leader_node_id(self_.value());
+  report.set_term(shard.serving_term().value());
+  report.add_caught_up(self_.value());
+  report.set_bytes(shard.bytes());
   const shard::Shard::Load load = shard.load();
-  report->set_requests_per_second(load.requests_per_second);
-  if (load.middle) report->set_load_middle(*load.middle);
-  report->set_busiest_key_percent(load.busiest_percent);
-  const raft::GroupHandle* group = FindGroup(GroupId(shard.id().value()));
-  if (group == nullptr) return;
+  report.set_requests_per_second(load.requests_per_second);
+  if (load.middle) report.set_load_middle(*load.middle);
+  report.set_busiest_key_percent(load.busiest_percent);
+  const raft::GroupHandle* group = FindGroup(GroupId(id.value()));
+  if (group == nullptr) return report;
   for (const raft::ProgressView& peer : group->progress()) {
-    if (group->CaughtUp(peer)) report->add_caught_up(peer.id.value());
+    if (group->CaughtUp(peer)) report.add_caught_up(peer.id.value());
   }
+  return report;
 }
 
 v1::HeartbeatRequest Member::MakeHeartbeat() {
@@ -183,10 +188,21 @@ v1::HeartbeatRequest Member::MakeHeartbeat() {
   heartbeat.set_disk_free_bytes(deps_.low_space.free_bytes());
   heartbeat.set_disk_total_bytes(deps_.low_space.total_bytes());
   heartbeat.set_low_space(deps_.low_space.low());
-  for (const auto& [id, shard] : shards()) {
-    if (!shard->serving()) continue;
-    FillReport(*shard, heartbeat.add_led_shards());
+  *heartbeat.mutable_known_map() = map_position_;
+  const std::set<GroupId> active = host_.TakeActive();
+  for (const GroupId group : active) {
+    const shard::Shard* shard = Find(ShardId(group.value()));
+    if (shard != nullptr && shard->descriptor().version() > 0) {
+      deps_.view.Update(shard->descriptor());
+    }
   }
+  reports_.Fill(
+      active, shards().size(), [this](ShardId id) { return ReportOf(id); },
+      [this](ShardId after) {
+        const auto it = shards().upper_bound(after);
+        return it == shards().end() ? ShardId() : it->first;
+      },
+      &heartbeat);
   for (v1::OrderRefusal& refusal : std::exchange(refusals_, {})) {
     *heartbeat.add_refusals() = std::move(refusal);
   }
@@ -272,13 +288,15 @@ Task<void> Member::Report() {
   LogPlacement(status);
   removed_ = status.code() == Code::kWrongNode;
   if (removed_ && result.ok()) incarnations_.Judge(result->heartbeat().remembered());
-  if (!status.ok()) co_return;
+  if (!status.ok()) {
+    reports_.Lost();
+    co_return;
+  }
   const v1::RoutesResponse& map = result->heartbeat().map();
   if (map.cluster_id() != options_.cluster_id) co_return;
+  reports_.Answered(result->heartbeat());
+  map_position_ = result->heartbeat().map_position();
   deps_.view.Update(map);
-  for (const auto& [id, shard] : shards()) {
-    if (shard->descriptor().version() > 0) deps_.view.Update(shard->descriptor());
-  }
   routes_.Update(map);
   LearnNodes();
   peers_.OnMap();

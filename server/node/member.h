@@ -11,6 +11,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@
 #include "server/node/merges.h"
 #include "server/node/peers.h"
 #include "server/node/replicas.h"
+#include "server/node/shard_reports.h"
 #include "shard/shard.h"
 #include "storage/low_space.h"
 #include "storage/ordered_store.h"
@@ -103,7 +105,8 @@ class Member {
   Task<void> ReportLoop();
   Task<void> Report();
   v1::HeartbeatRequest MakeHeartbeat();
-  void FillReport(const shard::Shard& shard, v1::ShardReport* report) const;
+  // nullopt: the shard is not served from here.
+  std::optional<v1::ShardReport> ReportOf(ShardId shard) const;
   // What placement has shards do that this node leads; refusals go with the next heartbeat.
   void CarryOut(const v1::HeartbeatResponse& response);
   Status CarryOut(const v1::ShardOrder& order);
@@ -132,6 +135,8 @@ class Member {
   Merges merges_;
   std::map<NodeId, std::string> addresses_;  // as told to the transport
   std::vector<v1::OrderRefusal> refusals_;
+  ShardReports reports_;
+  v1::MapPosition map_position_;  // of what view_ and routes_ were told
   std::set<ShardId> splitting_;
   bool removed_ = false;    // from the cluster, says placement
   bool ordered_ = false;    // something is under way: placement wants to know soon

@@ -23,6 +23,8 @@ constexpr Duration kReconnectMax = 300ms;
 constexpr size_t kBatchBytes = 4 << 20;
 static_assert(kBatchBytes + limits::kWalRecordBytesMax < limits::kFrameBytesMax);
 
+constexpr size_t kAliveBytes = 16;
+
 enum class LaneKind : uint8_t { kRaft, kBulk };
 
 }  // namespace
@@ -214,6 +216,12 @@ void GrpcTransport::Send(NodeId to, raft::GroupMessage message) {
   }
 }
 
+void GrpcTransport::SendAlive(NodeId to, raft::Alive alive) {
+  Peer* peer = FindPeer(to);
+  if (!peer) return;
+  if (auto* batch = peer->raft->Add(to, kAliveBytes)) raft::AddAlive(alive, batch);
+}
+
 void GrpcTransport::SendChunk(NodeId to, raft::SnapshotChunk chunk) {
   Peer* peer = FindPeer(to);
   if (!peer) return;
@@ -240,6 +248,7 @@ void GrpcTransport::Receive(v1::PeerBatch batch) {
     return;
   }
   if (!receiver_->Listens(parts.from, parts.incarnation)) return;
+  if (parts.alive) receiver_->OnAlive(parts.from, *parts.alive);
   if (!parts.messages.empty()) receiver_->OnMessages(std::move(parts.messages));
   for (auto& chunk : parts.chunks) receiver_->OnSnapshotChunk(std::move(chunk));
   for (auto& ack : parts.acks) receiver_->OnSnapshotAck(ack);

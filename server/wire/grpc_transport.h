@@ -39,6 +39,7 @@ class GrpcTransport final : public raft::Transport {
                    const storage::Incarnation& incarnation) override;
   void SetAddress(NodeId node, const std::string& address) override;
   void Send(NodeId to, raft::GroupMessage message) override;
+  void SendAlive(NodeId to, raft::Alive alive) override;
   void SendChunk(NodeId to, raft::SnapshotChunk chunk) override;
   void SendAck(NodeId to, raft::SnapshotAck ack) override;
 

@@ -26,6 +26,7 @@ class NoTransport final : public raft::Transport {
   void SetIdentity(const std::string&, NodeId, const storage::Incarnation&) override {}
   void SetAddress(NodeId, const std::string&) override {}
   void Send(NodeId, raft::GroupMessage) override {}
+  void SendAlive(NodeId, raft::Alive) override {}
   void SendChunk(NodeId, raft::SnapshotChunk) override {}
   void SendAck(NodeId, raft::SnapshotAck) override {}
 };

@@ -48,6 +48,26 @@ TEST(Heartbeats, TheReportOfTheHighestTermNamesTheLeader) {
   EXPECT_FALSE(heartbeats.LeaderOf(ShardId(6))) << "kept of a shard that nobody knows";
 }
 
+TEST(Heartbeats, ChangesAreUsedOnlyUponWhatWasUsedLast) {
+  Heartbeats heartbeats;
+  const auto beat = [](uint64_t number, uint64_t base, uint64_t term) {
+    v1::HeartbeatRequest heartbeat = From(1);
+    heartbeat.set_number(number);
+    heartbeat.set_base(base);
+    heartbeat.set_base_term(term);
+    return heartbeat;
+  };
+  EXPECT_FALSE(heartbeats.Continues(beat(8, 7, 3), 3)) << "nothing was heard in this term";
+  EXPECT_TRUE(heartbeats.Continues(beat(8, 0, 0), 3)) << "tells of all";
+  heartbeats.Record(beat(8, 0, 0), ShardMap(), At(1s));
+  EXPECT_TRUE(heartbeats.Continues(beat(9, 8, 3), 3));
+  EXPECT_FALSE(heartbeats.Continues(beat(9, 8, 2), 3)) << "upon what another leader was told";
+  heartbeats.Record(beat(9, 8, 3), ShardMap(), At(2s));
+  EXPECT_FALSE(heartbeats.Continues(beat(9, 8, 3), 3)) << "again, or its answer was lost";
+  heartbeats.Reset(At(3s));
+  EXPECT_FALSE(heartbeats.Continues(beat(10, 9, 3), 4));
+}
+
 TEST(Heartbeats, OnlyAnotherNodesClockConfirmsTheWallClock) {
   Heartbeats heartbeats;
   heartbeats.Reset(At(0s));

@@ -1,14 +1,15 @@
 // The scenario scripts of raft/core: what each verb does. Invariants are checked after every step
 // by World. Verbs (ids are replica ids; IDS empty: all):
 //
-//   cluster voters=1,2,3 [learners=4] [spare=5] [restarted]   replicas with a first configuration;
-//   a
-//                     spare one has none; "restarted" ones have forgotten what they promised
+//   cluster voters=1,2,3 [learners=4] [spare=5] [quiesce=TICKS] [restarted]   replicas with a first
+//                     configuration; a spare one has none; "restarted" ones have forgotten what
+//                     they promised
 //   tick [IDS] [n=1] [ms=50]   n ticks; the clock runs for all, only IDS notice
 //   run [IDS] [n=1] [ms=50]    n times: a tick of IDS, then stabilize IDS
 //   wait ms=N         the clock runs, nobody notices
 //   campaign ID       propose ID PAYLOAD.. [times=1]   read ID CONTEXT   transfer ID TARGET
 //   conf ID voters=1,2,4 [learners=5]             unreachable ID PEER    compact ID INDEX
+//   rouse ID
 //   stabilize [IDS] [trace]     Ready, writes, messages among IDS, until nothing is left to do
 //   take ID [trace]   one Ready: messages leave, the write is queued     persist ID [n=1]
 //   deliver|drop|hold|copy [from=A] [to=B] [type=T] [n=N]     of what is in the network; hold takes
@@ -89,6 +90,7 @@ class Session {
       }
       return;
     }
+    if (c.verb == "rouse") return world_.Rouse(id);
     if (c.verb == "crash") return world_.Crash(id);
     if (c.verb == "restart") return world_.Restart(id);
     if (c.verb == "slow") {
@@ -112,6 +114,7 @@ class Session {
     Configuration first{.voters = Ids(c.OptionNumbers("voters")),
                         .learners = Ids(c.OptionNumbers("learners"))};
     bool fresh = c.words.empty() || c.Word(0) != "restarted";
+    world_.config.quiesce_ticks = static_cast<int>(c.OptionNumber("quiesce", 0));
     for (ReplicaId id : Members(first)) world_.Create(id, first, fresh);
     for (ReplicaId id : Ids(c.OptionNumbers("spare"))) world_.Create(id, {}, fresh);
   }
@@ -253,6 +256,7 @@ class Session {
       if (node.leader()) {
         line += node.lease_until() > world_.Now(id) ? " lease" : " no-lease";
       }
+      if (node.quiescent()) line += " quiescent";
       out_.push_back(line);
     }
   }

@@ -195,6 +195,11 @@ void World::PeerUnreachable(ReplicaId id, ReplicaId peer) {
   Check(replica(id));
 }
 
+void World::Rouse(ReplicaId id) {
+  node(id).Rouse();
+  Check(replica(id));
+}
+
 void World::Take(ReplicaId id, Log* log) {
   Replica& r = replica(id);
   Ready ready = r.node->TakeReady();

@@ -74,6 +74,7 @@ class World {
   Status Transfer(ReplicaId id, ReplicaId target);
   void Compact(ReplicaId id, LogIndex index);
   void PeerUnreachable(ReplicaId id, ReplicaId peer);
+  void Rouse(ReplicaId id);
   // Takes one Ready and does its first step: messages enter the network, the write is queued.
   void Take(ReplicaId id, Log* log);
   // Makes the oldest queued write durable. False if there is none.

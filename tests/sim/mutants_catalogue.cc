@@ -31,6 +31,8 @@ const std::vector<Mutant>& AllMutants() {
       {"raft-elected-by-minority", "one vote less than a majority elects"},
       {"raft-truncated-write-counts", "a write of entries that were replaced since counts"},
       {"raft-log-reset-before-flush", "the log is reset before a snapshot's state is durable"},
+      {"raft-quiescent-not-woken", "nobody wakes the quiescent groups of a node that is gone"},
+      {"raft-quiescent-lease-holds", "the lease of a quiescent leader does not end"},
       {"raft-commit-before-quorum", "an entry is committed once it is durable on the leader"},
       // ---- nodes
       {"incarnation-not-checked", "an earlier state of a data directory passes for the newest"},
@@ -107,6 +109,7 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-refusal-not-logged", "a recoverer hears of a refusal that is not logged"},
       {"txn-refuse-over-prepared", "a refusal is applied over a PREPARED record"},
       {"recovery-silence-is-refusal", "recovery takes silence for a refusal"},
+      {"placement-map-change-lost", "every eighth change of the map is not told to the nodes"},
       {"gc-above-horizon", "versions above the horizon are collected"},
       {"txn-outcome-forgotten", "a participant forgets its outcome after Resolve"},
       {"txn-commit-ts-not-highest", "commit_ts is the last prepare_ts to arrive"},

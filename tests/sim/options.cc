@@ -42,6 +42,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("wal_keep_entries", o.wal_keep_entries);
   visit("snapshot_turn_bytes", o.snapshot_turn_bytes);
   visit("snapshot_bytes_per_second", o.snapshot_bytes_per_second);
+  visit("quiesce_ticks", o.quiesce_ticks);
   visit("append_bytes_max", o.append_bytes_max);
   visit("step_versions", o.step_versions);
   visit("client_bytes_max", o.client_bytes_max);
@@ -101,6 +102,8 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   if (o.moves) o.down_after = std::chrono::seconds(random.Between(6, 30));
   Random parts = Random(seed).Fork("parts");
   if (parts.Chance(0.3)) o.part_bytes_max = parts.Chance(0.5) ? 1 : 24;
+  Random idle = Random(seed).Fork("idle");
+  if (idle.Chance(0.6)) o.quiesce_ticks = static_cast<uint64_t>(idle.Between(2, 30));
   Random load = Random(seed).Fork("load");
   if (o.moves && load.Chance(0.4)) o.split_requests = static_cast<uint64_t>(load.Between(2, 10));
   return o;

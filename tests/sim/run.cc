@@ -11,6 +11,7 @@
 #include "raft/core/membership.h"
 #include "server/node/member.h"
 #include "tests/sim/checks/checks.h"
+#include "tests/sim/checks/rest.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/injector.h"
 #include "tests/sim/report.h"
@@ -261,7 +262,7 @@ class Run {
       if (!node->up() || !node->node()->ready() || node->quarantined() != 0) return false;
     }
     return NothingPrepared(AllNodes()) && NothingFrozen() && AppliedAlike() &&
-           checks_.LeftOver().empty();
+           checks_.LeftOver().empty() && JudgeMaps(cluster_).empty();
   }
 
   // A merge ends, one way or the other.
@@ -330,6 +331,7 @@ class Run {
   std::string RestReport() {
     std::string report = CoreReport(AllNodes());
     for (const std::string& left : checks_.LeftOver()) report += left + "; ";
+    for (const std::string& map : JudgeMaps(cluster_)) report += map + "; ";
     for (const auto& [group, by_node] : applied_) {
       std::string line;
       bool same = true;

@@ -40,6 +40,7 @@ class SimTransport final : public raft::Transport {
   void Send(NodeId to, raft::GroupMessage message) override {
     if (!Silent(message.group)) raft::AddMessage(std::move(message), &BatchTo(to));
   }
+  void SendAlive(NodeId to, raft::Alive alive) override { raft::AddAlive(alive, &BatchTo(to)); }
   void SendChunk(NodeId to, raft::SnapshotChunk chunk) override {
     if (!Silent(chunk.group)) raft::AddChunk(std::move(chunk), &BatchTo(to));
   }
@@ -245,6 +246,7 @@ void SimTransport::Take(const std::string& bytes, Condition condition) {
   network_.Refused(address_, !foreign, "a batch for another cluster or node");
   if (condition != Condition::kWhole) return;
   if (!receiver_->Listens(parts.from, parts.incarnation)) return;
+  if (parts.alive) receiver_->OnAlive(parts.from, *parts.alive);
   if (!parts.messages.empty()) receiver_->OnMessages(std::move(parts.messages));
   for (auto& chunk : parts.chunks) receiver_->OnSnapshotChunk(std::move(chunk));
   for (auto& ack : parts.acks) receiver_->OnSnapshotAck(ack);

@@ -66,6 +66,9 @@ class MiniCluster::MiniTransport final : public Transport {
   void Send(NodeId to, GroupMessage message) override {
     Transmit(to, [&](v1::PeerBatch* batch) { AddMessage(std::move(message), batch); });
   }
+  void SendAlive(NodeId to, Alive alive) override {
+    Transmit(to, [&](v1::PeerBatch* batch) { AddAlive(alive, batch); });
+  }
   void SendChunk(NodeId to, SnapshotChunk chunk) override {
     Transmit(to, [&](v1::PeerBatch* batch) { AddChunk(std::move(chunk), batch); });
   }
@@ -226,6 +229,7 @@ void MiniCluster::Deliver(int from, int to, std::string bytes) {
         if (check != BatchCheck::kOk) ++malformed_;
         TransportReceiver* receiver = nodes_.at(to)->transport->receiver();
         if (receiver == nullptr || check != BatchCheck::kOk) return;
+        if (parts.alive) receiver->OnAlive(parts.from, *parts.alive);
         if (!parts.messages.empty()) receiver->OnMessages(std::move(parts.messages));
         for (auto& chunk : parts.chunks) receiver->OnSnapshotChunk(std::move(chunk));
         for (auto& ack : parts.acks) receiver->OnSnapshotAck(ack);

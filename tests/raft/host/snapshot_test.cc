@@ -221,6 +221,7 @@ class StreamTest : public SnapshotTest, public Transport {
   void SetIdentity(const std::string&, NodeId, const storage::Incarnation&) override {}
   void SetAddress(NodeId, const std::string&) override {}
   void Send(NodeId, GroupMessage) override {}
+  void SendAlive(NodeId, Alive) override {}
   void SendChunk(NodeId, SnapshotChunk chunk) override { chunks_.push_back(std::move(chunk)); }
   void SendAck(NodeId, SnapshotAck) override {}
 

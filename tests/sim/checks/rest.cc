@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <map>
+#include <optional>
+
 #include "server/node/member.h"
 #include "tests/sim/cluster.h"
 
@@ -30,6 +33,44 @@ std::vector<std::string> JudgeRest(const std::string& node, const std::vector<Le
     found.push_back(
         fmt::format("L1: {} still holds {} {}, though nobody asks for anything any more", node,
                     each.count, each.what));
+  }
+  return found;
+}
+
+std::vector<std::string> JudgeMaps(Cluster& cluster) {
+  using Epochs = std::map<std::string, std::string>;  // by first key
+  const auto epoch = [](const v1::ShardDescriptor& shard) {
+    return fmt::format("shard {} at {}.{}", shard.shard_id(), shard.version(),
+                       shard.membership_version());
+  };
+  std::optional<Epochs> placement;
+  for (const auto& node : cluster.nodes()) {
+    const server::Member* member = node->up() ? node->node()->member() : nullptr;
+    if (member == nullptr || member->placement() == nullptr || !member->placement()->leading()) {
+      continue;
+    }
+    placement.emplace();
+    for (const auto& [from, piece] : member->placement()->machine().map().pieces()) {
+      (*placement)[from] = epoch(piece);
+    }
+  }
+  if (!placement) return {"nobody leads the placement group"};
+  std::vector<std::string> found;
+  for (const auto& node : cluster.nodes()) {
+    if (!node->up()) continue;
+    Epochs own;
+    const v1::StatusResponse status = node->node()->Status();
+    for (const auto& route : status.map().routes()) {
+      own[route.shard().from()] = epoch(route.shard());
+    }
+    if (own != *placement) found.push_back(node->address() + " has another map than placement");
+    for (const shard::Shard* shard : node->node()->shards()) {
+      if (!shard->serving()) continue;
+      const auto known = placement->find(shard->descriptor().from());
+      if (known != placement->end() && known->second == epoch(shard->descriptor())) continue;
+      found.push_back(fmt::format("placement's map has not {}, which {} serves",
+                                  epoch(shard->descriptor()), node->address()));
+    }
   }
   return found;
 }

@@ -8,6 +8,7 @@
 
 namespace quorate::sim {
 
+class Cluster;
 class SimNode;
 
 struct LeftOver {
@@ -19,5 +20,8 @@ struct LeftOver {
 std::vector<LeftOver> LeftOvers(SimNode& node);
 // "n1:7400 still holds 2 prepared locks of shard 3", for those that are not zero.
 std::vector<std::string> JudgeRest(const std::string& node, const std::vector<LeftOver>& left);
+// Where the placement leader's map is not what the shards' leaders serve, and where a node's is not
+// the placement leader's: empty once what was changed has been told.
+std::vector<std::string> JudgeMaps(Cluster& cluster);
 
 }  // namespace quorate::sim
