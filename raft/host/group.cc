@@ -298,7 +298,11 @@ std::vector<NodeId> Group::Watched() const {
 void Group::WakeFor(NodeId node) {
   if (awake) return;
   const std::vector<NodeId> watched = Watched();
-  if (std::find(watched.begin(), watched.end(), node) == watched.end()) return;
+  if (std::find(watched.begin(), watched.end(), node) != watched.end()) Rouse();
+}
+
+void Group::Rouse() {
+  if (awake) return;
   node_->Rouse();
   rt_.MarkDirty(this);
 }
@@ -308,8 +312,7 @@ void Group::WakeFor(NodeId node) {
 void Group::LookAgain(Instant now) {
   if (awake) return;
   if (soft_.role != Role::kLeader && now - leader_heard_ < 3 * kLookAgainInterval) return;
-  node_->Rouse();
-  rt_.MarkDirty(this);
+  Rouse();
 }
 
 void Group::Step(Message message) {

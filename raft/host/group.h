@@ -165,6 +165,7 @@ class Group final : public GroupHandle {
   bool leader_ready() const override { return node_->leader_ready(); }
   Instant lease_until() const override;
   void KeepAwake() override { used_ = true; }
+  void Rouse() override;
   LogIndex applied_index() const override { return applied_; }
   const std::string& quarantine() const override { return quarantine_; }
   Configuration configuration() const override { return node_->configuration(); }

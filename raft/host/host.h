@@ -87,6 +87,8 @@ class GroupHandle {
   virtual Task<void> WaitForLeader(Instant until) = 0;
   // Somebody read by the lease: the group is in use.
   virtual void KeepAwake() {}
+  // There is a doubt about its leader or its members: if it is quiescent, it finds out.
+  virtual void Rouse() {}
   // An entry of the current term was committed and applied here, and this node leads.
   virtual bool leader_ready() const = 0;
   // The lease, on this node's boot clock. Check it after the state was read. ReadMode::kQuorum:

@@ -452,10 +452,16 @@ void Replicas::DestroyGone() {
   if (!changed && map_seen_ == view_.changes()) return;
   map_seen_ = view_.changes();
   std::vector<std::pair<GroupId, std::string>> gone;
+  bool look_again = false;
   for (const auto& [group, handle] : groups_) {
+    look_again_ = false;
     std::string why = WhyGone(group, *handle);
     if (!why.empty()) gone.emplace_back(group, std::move(why));
+    // Whoever is no member is told nothing: asleep, it would believe in its leader for good.
+    if (look_again_) handle->Rouse();
+    look_again |= look_again_;
   }
+  look_again_ = look_again;
   for (const auto& [group, why] : gone) Destroy(group, why);
 }
 
