@@ -337,6 +337,23 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
   for (const std::string& from : heartbeats_.Record(request, machine_.map(), env_.Now())) {
     feed_.PieceChanged(from);
   }
+  MaybeTrustWall();
+  const NodeId id(node.node_id());
+  if (machine_.nodes().Differs(node) && recording_.insert(id).second) {
+    scope_.Spawn(RecordNode(node));
+  }
+  RecordNewer(request, &response);
+  if (machine_.CommonFeatureLevel() > machine_.root().cluster_version() && !raising_version_) {
+    raising_version_ = true;
+    scope_.Spawn(RaiseClusterVersion());
+  }
+  director_.OnHeartbeat(request, &response);
+  *response.mutable_map() = MapSince(request.known_map());
+  *response.mutable_map_position() = feed_.position();
+  return response;
+}
+
+void Placement::MaybeTrustWall() {
   const int64_t wall_ms = env_.clock.WallMillis();
   // The only voter waits for no second opinion from nodes that are gone: it would issue slots of
   // the time of its last stop for ever, and names of today would be refused as of the future.
@@ -347,14 +364,13 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
     guard_.Adopt(wall_ms, env_.Now());
     wall_trusted_ = true;
   }
-  const NodeId id(node.node_id());
-  if (machine_.nodes().Differs(node) && recording_.insert(id).second) {
-    scope_.Spawn(RecordNode(node));
-  }
+}
+
+void Placement::RecordNewer(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response) {
   std::vector<v1::ShardDescriptor> newer;
   for (const v1::ShardReport& report : request.led_shards()) {
     if (!machine_.map().Newer(report.shard())) continue;
-    response.add_tell_again(report.shard().shard_id());
+    response->add_tell_again(report.shard().shard_id());
     if (machine_.map().Plausible(report.shard(), machine_.next_shard_id())) {
       newer.push_back(report.shard());
     }
@@ -366,14 +382,6 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
     recording_shards_ = true;
     scope_.Spawn(RecordShards(std::move(newer)));
   }
-  if (machine_.CommonFeatureLevel() > machine_.root().cluster_version() && !raising_version_) {
-    raising_version_ = true;
-    scope_.Spawn(RaiseClusterVersion());
-  }
-  director_.OnHeartbeat(request, &response);
-  *response.mutable_map() = MapSince(request.known_map());
-  *response.mutable_map_position() = feed_.position();
-  return response;
 }
 
 // ---- what operators ask -------------------------------------------------------------------------

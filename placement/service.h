@@ -88,6 +88,10 @@ class Placement final : private StateMachine::Observer {
   Task<bool> WaitForChange(Instant deadline);
   int64_t NowMillis();
   void JudgeWall();
+  // Once another node's clock says the same.
+  void MaybeTrustWall();
+  // Proposes what the reports have and the map has not.
+  void RecordNewer(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response);
   void MaybeRenew(int64_t now_ms);
   bool LeaseHolds() const;
   void NotLeader(v1::Error* error) const;

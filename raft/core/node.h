@@ -103,8 +103,8 @@ class Node {
   void Compact(LogIndex index);
   // The peer cannot be reached: its pipeline falls back to probing.
   void PeerUnreachable(ReplicaId peer);
-  // Something is going on that the core is not told of (a read by the lease), or a peer may be gone:
-  // it is not quiescent, and will not be soon. A follower asks whether its leader is there.
+  // Something is going on that the core is not told of (a read by the lease), or a peer may be
+  // gone: it is not quiescent, and will not be soon. A follower asks whether its leader is there.
   void Rouse();
 
   // ---- output -----------------------------------------------------------------------------------

@@ -181,8 +181,8 @@ class Node::Impl {
   bool commit_push_due_ = false;  // with the appends, or alone
   ReplicaId transfer_target_;
   int transfer_ticks_ = 0;
-  int idle_heartbeats_ = 0;  // since something was asked of this replica, or came from others
-  bool offered_ = false;     // the current round has asked followers to quiesce
+  int idle_heartbeats_ = 0;        // since something was asked of this replica, or came from others
+  bool offered_ = false;           // the current round has asked followers to quiesce
   bool timeout_now_sent_ = false;  // the lease is given up for the rest of the term (RC33)
 
   // ---- output

@@ -6,11 +6,11 @@
 //   leader    stops                                   when all have said so
 //
 // Whatever is fed to a quiescent replica, but for feedback, wakes it: then it goes on where it
-// stopped. A follower that stopped while its leader did not is woken by the next heartbeat; one that
-// went on while its leader stopped campaigns after a while, which wakes the leader.
+// stopped. A follower that stopped while its leader did not is woken by the next heartbeat; one
+// that went on while its leader stopped campaigns after a while, which wakes the leader.
 //
-// A follower that the host wakes tells its leader so, which wakes that: two followers whose election
-// timers run while the leader sleeps would elect another one without need.
+// A follower that the host wakes tells its leader so, which wakes that: two followers whose
+// election timers run while the leader sleeps would elect another one without need.
 //
 // Only liveness is at stake. No lease is kept: it ends like any other, and the first read after it
 // asks a quorum. No promise is shortened: its ticks stand still. That the leader's node is alive at
@@ -47,9 +47,8 @@ bool Node::Impl::OffersQuiescence() {
 }
 
 void Node::Impl::MaybeQuiesce() {
-  const bool all = std::all_of(progress_.begin(), progress_.end(), [](const Progress& p) {
-    return p.quiesced;
-  });
+  const bool all =
+      std::all_of(progress_.begin(), progress_.end(), [](const Progress& p) { return p.quiesced; });
   if (!offered_ || !all || !NothingUnderWay()) return;
   PROBE("raft: quiescent");
   quiescent_ = true;

@@ -88,6 +88,7 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
       quarantine_(std::move(recovered.quarantine)),
       quarantine_term_(recovered.initial.hard_state.term) {
   rt_.machines[id_] = &machine_;
+  ++rt_.leaderless;
   replacing_ = rt_.store.Replacing(id_) != nullptr;
   // The store may be durable before the log: a state without any log is one that has lost it.
   beginning_ = (recovered.record && recovered.fresh) || recovered.noted;
@@ -383,6 +384,7 @@ Group::Remains Group::End() {
   WakeLeaderWaiters();
   const Status gone(Code::kNotLeader, quarantine_);
   for (Asked& asked : std::exchange(asked_, {})) rt_.answers.Give(std::move(asked.waiter), gone);
+  --rt_.leaderless;  // DropCore has left it without one
   // It does not tick, and is not woken again.
   std::erase(rt_.awake, this);
   awake = true;
@@ -521,6 +523,9 @@ void Group::OnSoftState(const SoftState& known) {
     for (const auto& [to, sender] : senders_) sender->Continue(state.term);
   } else if (state.leader) {
     StopSnapshots();
+  }
+  if (static_cast<bool>(state.leader) != static_cast<bool>(soft_.leader)) {
+    rt_.leaderless += state.leader ? -1 : 1;
   }
   if (state.leader && (state.leader != soft_.leader || state.term != soft_.term)) {
     HeardOfLeader(rt_.env.Now());

@@ -120,6 +120,7 @@ struct Runtime {
   Answers answers;
   HostMetrics metrics;
   int64_t leaders = 0;
+  int64_t leaderless = 0;  // groups here that know no leader
   int64_t quarantined = 0;
   Host::Space space;
   struct Peer {
@@ -139,10 +140,10 @@ struct Runtime {
   uint64_t generation = env.random.Fork("raft/alive").Next() | 1;
   std::vector<Group*> awake;   // they tick; all others are quiescent
   std::vector<GroupId> woken;  // since Host::TakeActive
-  bool failed = false;    // storage: nothing moves any more
-  size_t lost_state = 0;  // groups that wait for what the store lost
-  bool settled = false;   // there are no more of them to be started
-  size_t pinning = 0;     // groups that wait for the store to be pinned
+  bool failed = false;         // storage: nothing moves any more
+  size_t lost_state = 0;       // groups that wait for what the store lost
+  bool settled = false;        // there are no more of them to be started
+  size_t pinning = 0;          // groups that wait for the store to be pinned
   std::vector<std::weak_ptr<const SnapshotSource>> sources;  // pinned, while being sent
   std::map<GroupId, const StateMachine*> machines;
   std::function<GroupId(const Spans&)> reserved;  // Host::SetReserved

@@ -376,6 +376,8 @@ void Host::OnAlive(NodeId from, Alive alive) {
   rep_->WakeFor(from);
 }
 
+int64_t Host::leaderless() const { return rep_->runtime.leaderless; }
+
 std::set<GroupId> Host::TakeActive() {
   const std::vector<GroupId> woken = std::exchange(rep_->runtime.woken, {});
   std::set<GroupId> active(woken.begin(), woken.end());

@@ -180,6 +180,8 @@ class Host : public TransportReceiver {
   // Groups that are not here and of which messages came since the last call: this node may have
   // become a member. A bounded number of them.
   std::vector<GroupId> TakeUnknownGroups();
+  // How many groups here know no leader.
+  int64_t leaderless() const;
   // Groups in which something may have happened since the last call: all that were not quiescent
   // all the time, and perhaps some that have gone.
   std::set<GroupId> TakeActive();

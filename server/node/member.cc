@@ -118,12 +118,7 @@ NodeId Member::LocalLeader(GroupId group) const {
   return handle == nullptr ? NodeId() : handle->soft_state().leader;
 }
 
-bool Member::ready() const {
-  return reported_ && !removed_ &&
-         std::all_of(groups().begin(), groups().end(), [](const auto& entry) {
-           return static_cast<bool>(entry.second->soft_state().leader);
-         });
-}
+bool Member::ready() const { return reported_ && !removed_ && host_.leaderless() == 0; }
 
 // ---- heartbeats to placement --------------------------------------------------------------------
 

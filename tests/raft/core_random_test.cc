@@ -68,7 +68,7 @@ struct Totals {
   size_t terms = 0;
   size_t reads = 0;
   size_t quiescent = 0;  // milliseconds in which a leader was
-  size_t leases = 0;  // milliseconds in which someone could have read by its lease
+  size_t leases = 0;     // milliseconds in which someone could have read by its lease
 };
 
 class Play {
