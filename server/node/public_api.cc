@@ -123,6 +123,7 @@ struct PublicApi::Session {
   const std::string client;
   uint64_t id = 0;
   std::unique_ptr<client::Database::Session> session;
+  std::string written_key;  // one of those that it wrote; empty: none yet
   Instant last_used;
   Holding place;
   Holding memory;                                     // of its buffer, and of what it has read
@@ -262,15 +263,21 @@ void PublicApi::End(Sessions::iterator it) {
   } else {
     Unlist(session);
   }
-  // Whoever commits it all the same hears what is certain here.
+  // What it wrote may have been sent under its name to another node: whoever commits it all the
+  // same hears what its name says where it wrote, and else that nothing was written.
   v1::SessionCommitResponse answer;
   FillTxn(session.session->handle(), answer.mutable_txn());
-  FillRefusal(quorate::Status(Code::kAborted,
-                              fmt::format("session {} ended before it was committed (rolled back, "
-                                          "unused for a minute, or its place was needed): nothing "
-                                          "was written, and nothing will be",
-                                          session.id)),
-              answer.mutable_error());
+  answer.mutable_txn()->set_anchor_key(session.written_key);
+  const quorate::Status ended(
+      session.written_key.empty() ? Code::kAborted : Code::kUnknownOutcome,
+      fmt::format("session {} ended before it was committed (rolled back, unused for a minute, or "
+                  "its place was needed): it wrote nothing",
+                  session.id));
+  if (session.written_key.empty()) {
+    FillRefusal(ended, answer.mutable_error());
+  } else {
+    StatusToError(ended, answer.mutable_error());  // no fact: CommitAgain asks
+  }
   answers_.Begin(session.id, env_.Now());
   answers_.Finish(session.id, std::move(answer));
   session.session->Rollback();
@@ -427,7 +434,9 @@ Task<v1::SessionWriteResponse> PublicApi::Write(v1::SessionWriteRequest request,
       out.key = std::move(*write.mutable_key());
       if (!write.deletion()) out.value = std::move(*write.mutable_value());
     }
+    const std::string first = writes.empty() ? std::string() : writes.front().key;
     status = use->WriteAll(std::move(writes));
+    if (status.ok() && !first.empty()) (*session)->written_key = first;
     if (!status.ok()) (*session)->memory.Shrink(bytes);
   }
   if (!status.ok()) FillRefusal(status, response.mutable_error());

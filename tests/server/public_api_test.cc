@@ -452,6 +452,25 @@ TEST_F(PublicApiTest, ACommitOfASessionThatWasRolledBackIsCertainlyAborted) {
   }
 }
 
+TEST_F(PublicApiTest, AnEndedSessionThatWasSentUnderItsNameElsewhereIsCommitted) {
+  const v1::BeginResponse begun = Run(api->Begin({}, 10s));
+  EXPECT_EQ(Write(begun.session_id(), kLow, "s"), v1::OK);
+  PublicApi other(cluster.at(3).process()->env(), cluster.node(3));
+  v1::ExecuteRequest sent;
+  sent.set_txn_id(begun.txn().txn_id());
+  AddPut(&sent, kLow, "s");
+  const v1::ExecuteResponse done = Run(other.Execute(sent, 10s));
+  ASSERT_EQ(done.error().code(), v1::OK) << done.error().message();
+  v1::SessionRollbackRequest request;
+  request.set_session_id(begun.session_id());
+  EXPECT_EQ(Run(api->Rollback(request, 10s)).error().code(), v1::OK);
+  for (int i = 0; i < 2; ++i) {
+    const v1::SessionCommitResponse answer = Commit(begun.session_id());
+    EXPECT_EQ(answer.error().code(), v1::OK) << answer.error().message();
+    EXPECT_EQ(answer.commit_ts(), done.commit_ts());
+  }
+}
+
 TEST_F(PublicApiTest, ACommitUnderAnotherTransactionsNameIsRefusedAndTheSessionGoesOn) {
   const v1::BeginResponse one = Run(api->Begin({}, 10s));
   const v1::BeginResponse other = Run(api->Begin({}, 10s));
