@@ -369,7 +369,10 @@ bool Host::Listens(NodeId from, const storage::Incarnation& incarnation) {
 
 void Host::OnAlive(NodeId from, Alive alive) {
   if (rep_->runtime.failed) return;
-  Runtime::Peer& peer = rep_->runtime.peers[from];
+  // Of a node with which no group is shared nothing is kept: whoever says so could be anybody.
+  const auto known = rep_->runtime.peers.find(from);
+  if (known == rep_->runtime.peers.end()) return;
+  Runtime::Peer& peer = known->second;
   peer.Heard(rep_->runtime.env.Now(), alive.low_space);
   if (std::exchange(peer.generation, alive.generation) == alive.generation) return;
   PROBE("raft host: a node's generation is another one");
