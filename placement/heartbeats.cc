@@ -16,15 +16,24 @@ void Heartbeats::Reset(Instant now) {
 bool Heartbeats::Continues(const v1::HeartbeatRequest& heartbeat, uint64_t term) const {
   if (heartbeat.base() == 0) return true;
   const auto heard = heard_.find(NodeId(heartbeat.node().node_id()));
-  return heard != heard_.end() && heartbeat.base_term() == term &&
-         heartbeat.base() == heard->second.number;
+  if (heard == heard_.end() || heartbeat.base_term() != term) return false;
+  const Heard& last = heard->second;
+  return heartbeat.base() == last.number ||
+         (heartbeat.number() == last.number && heartbeat.base() == last.base);
 }
 
 std::vector<std::string> Heartbeats::Record(const v1::HeartbeatRequest& heartbeat,
-                                            const ShardMap& map, Instant now) {
+                                            const ShardMap& map, uint64_t term, Instant now) {
   const NodeId node(heartbeat.node().node_id());
-  heard_[node] = {now, static_cast<int64_t>(heartbeat.wall_ms()), heartbeat.number()};
+  const bool used = Continues(heartbeat, term);
+  Heard& heard = heard_[node];
+  heard.at = now;
+  heard.wall_ms = static_cast<int64_t>(heartbeat.wall_ms());
   std::vector<std::string> changed;
+  // A late copy of an earlier one must not become what the next one goes on from.
+  if (!used) return changed;
+  heard.number = heartbeat.number();
+  heard.base = heartbeat.base();
   for (const v1::ShardReport& report : heartbeat.led_shards()) {
     const v1::ShardDescriptor* known = map.Find(report.shard().from());
     if (known == nullptr || known->shard_id() != report.shard().shard_id()) continue;

@@ -25,11 +25,13 @@ class Heartbeats {
 
   void Reset(Instant now);
   // Of shards that are not in `map` (yet) nothing is kept: whoever reports them decides their
-  // number. Returns where the pieces begin that have another leader now.
+  // number. Returns where the pieces begin that have another leader now. Of one that does not
+  // continue, only that the node is alive is recorded.
   std::vector<std::string> Record(const v1::HeartbeatRequest& heartbeat, const ShardMap& map,
-                                  Instant now);
-  // Whether what the heartbeat says of shards is to be used: it tells of all, or goes on from the
-  // one that was used last.
+                                  uint64_t term, Instant now);
+  // Whether what the heartbeat says of shards is to be used: it tells of all, goes on from the one
+  // that was used last, or is that one again (who waits too long for an answer asks once more; what
+  // a heartbeat says is absolute, so nothing is counted twice).
   bool Continues(const v1::HeartbeatRequest& heartbeat, uint64_t term) const;
 
   // NODE_STATE_NONE: it has not been heard of in this term, which is too young to judge.
@@ -47,7 +49,9 @@ class Heartbeats {
   struct Heard {
     Instant at;
     int64_t wall_ms = 0;
-    uint64_t number = 0;  // of the heartbeat
+    // Of the newest that was used.
+    uint64_t number = 0;
+    uint64_t base = 0;
   };
   struct Leader {
     uint64_t term = 0;

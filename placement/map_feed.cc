@@ -19,6 +19,13 @@ void MapFeed::PieceChanged(const std::string& from) {
   by_change_[change] = from;
 }
 
+void MapFeed::PieceGone(const std::string& from) {
+  const auto it = pieces_.find(from);
+  if (it == pieces_.end()) return;
+  by_change_.erase(it->second);
+  pieces_.erase(it);
+}
+
 void MapFeed::SetNodes(std::string text) {
   if (text == nodes_) return;
   nodes_ = std::move(text);

@@ -20,10 +20,12 @@ namespace quorate::placement {
 class MapFeed {
  public:
   void BeginTerm(raft::Term term);
-  // The piece of the map that begins there, or who leads its shard, is another one. One that is
-  // there no more needs no word: others were painted over it.
+  // The piece of the map that begins there, or who leads its shard, is another one.
   void PieceChanged(const std::string& from);
-  // What is said of the nodes, as text; a change if it is another one than before.
+  // None begins there any more. That is told to nobody: others were painted over it.
+  void PieceGone(const std::string& from);
+  // What is said of the nodes, as text that is the same for the same nodes; a change if it is
+  // another one than before.
   void SetNodes(std::string text);
 
   v1::MapPosition position() const;

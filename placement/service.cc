@@ -1,6 +1,8 @@
 #include "placement/service.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <algorithm>
 #include <utility>
@@ -20,6 +22,16 @@ namespace {
 
 constexpr Duration kRetryStart = 20ms;
 constexpr size_t kShardPiecesMax = 2 * limits::kShardsMax;  // of the map
+
+// Equal for equal messages: by default the order of a map's entries is anyhow.
+std::string Canonical(const v1::RoutesResponse& nodes) {
+  std::string text;
+  google::protobuf::io::StringOutputStream stream(&text);
+  google::protobuf::io::CodedOutputStream out(&stream);
+  out.SetSerializationDeterministic(true);
+  nodes.SerializeToCodedStream(&out);
+  return text;
+}
 
 }  // namespace
 
@@ -334,9 +346,8 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
     request.clear_led_shards();
     request.clear_left_shards();
   }
-  for (const std::string& from : heartbeats_.Record(request, machine_.map(), env_.Now())) {
-    feed_.PieceChanged(from);
-  }
+  const auto changed = heartbeats_.Record(request, machine_.map(), leading_.value(), env_.Now());
+  for (const std::string& from : changed) feed_.PieceChanged(from);
   MaybeTrustWall();
   const NodeId id(node.node_id());
   if (machine_.nodes().Differs(node) && recording_.insert(id).second) {
@@ -510,7 +521,7 @@ v1::RoutesResponse Placement::Map() const {
 v1::RoutesResponse Placement::MapSince(const v1::MapPosition& known) {
   v1::RoutesResponse nodes;
   FillNodes(&nodes);
-  feed_.SetNodes(nodes.SerializeAsString());
+  feed_.SetNodes(Canonical(nodes));
   if (!feed_.Continues(known)) return Map();
   v1::RoutesResponse map;
   if (feed_.NodesChangedSince(known)) map = std::move(nodes);

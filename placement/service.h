@@ -65,6 +65,7 @@ class Placement final : private StateMachine::Observer {
   void OnCeiling(Timestamp ceiling) override;
   void OnMapChanged() override { director_.OnApplied(); }
   void OnPiece(const std::string& from) override { feed_.PieceChanged(from); }
+  void OnPieceGone(const std::string& from) override { feed_.PieceGone(from); }
 
   Task<void> StartTerm(raft::Term term);
   Task<void> DirectLoop(raft::Term term);

@@ -303,7 +303,10 @@ raft::ApplyResult StateMachine::ApplyShards(const v1::PutShards& command,
   }
   for (const v1::ShardDescriptor& shard : command.shards()) {
     const ShardMap::Change change = map_.Put(shard);
-    for (const std::string& from : change.removed) batch->Delete(KeyOf(kShard, from));
+    for (const std::string& from : change.removed) {
+      batch->Delete(KeyOf(kShard, from));
+      if (observer_ != nullptr) observer_->OnPieceGone(from);
+    }
     for (const std::string& from : change.written) {
       batch->Put(KeyOf(kShard, from), map_.pieces().at(from).SerializeAsString());
       if (observer_ != nullptr) observer_->OnPiece(from);

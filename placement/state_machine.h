@@ -46,6 +46,8 @@ class StateMachine final : public raft::StateMachine {
     virtual void OnMapChanged() = 0;
     // What begins at `from` is another piece now.
     virtual void OnPiece(const std::string& from) = 0;
+    // None begins there any more.
+    virtual void OnPieceGone(const std::string& from) = 0;
   };
 
   // `seed`: the bootstrap message; used while the store holds no state. Without it (a member that

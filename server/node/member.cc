@@ -65,6 +65,7 @@ Member::Member(Deps deps, Options options)
       coordinator_(std::make_unique<coordinator::Coordinator>(coordinator::Coordinator::Deps{
           deps.env, caller_, slots_, replicas_, options_.part_bytes_max})),
       merges_({deps.env, deps.store, deps.channel, caller_, routes_, deps.view, replicas_}),
+      reports_(deps.env.random.Fork("server/reports").Next()),
       scope_(deps.env.executor) {
   deps_.transport.SetIdentity(options_.cluster_id, self_, deps_.incarnations.current());
   host_.SetListensTo([this](NodeId from, const storage::Incarnation& incarnation) {

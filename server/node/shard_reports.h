@@ -24,6 +24,10 @@ namespace quorate::server {
 
 class ShardReports {
  public:
+  // `drawn`: where the numbers of heartbeats begin. What somebody else sends in this node's name,
+  // or an earlier process of it, is not what a heartbeat goes on from.
+  explicit ShardReports(uint64_t drawn) : number_(drawn >> 2) {}
+
   // nullopt: this node does not lead the shard.
   using Look = std::function<std::optional<v1::ShardReport>(ShardId)>;
   // Of the shards in order of their ids, the first above `after`; 0: there is none.
@@ -40,8 +44,8 @@ class ShardReports {
   void AddAll(const Look& look, const Next& next, v1::HeartbeatRequest* heartbeat);
   void Add(ShardId id, const Look& look, v1::HeartbeatRequest* heartbeat);
 
-  uint64_t number_ = 0;  // of the newest heartbeat
-  uint64_t base_ = 0;    // the one that was answered last; 0: nothing is told yet
+  uint64_t number_;    // of the newest heartbeat
+  uint64_t base_ = 0;  // the one that was answered last; 0: nothing is told yet
   uint64_t base_term_ = 0;
   std::map<ShardId, size_t> told_;  // as of base_: digests of the reports of what is led
   // May be other than told_ says.

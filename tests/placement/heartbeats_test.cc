@@ -20,7 +20,7 @@ TEST(Heartbeats, ANodeNotHeardOfSinceTheElectionIsNotDownAtOnce) {  // PL23
   heartbeats.Reset(At(100s));
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(104s)), v1::NODE_STATE_NONE) << "nor known to be up";
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(106s)), v1::NODE_DOWN);
-  heartbeats.Record(From(1), ShardMap(), At(106s));
+  heartbeats.Record(From(1), ShardMap(), 3, At(106s));
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(107s)), v1::NODE_UP);
   heartbeats.Reset(At(200s));
   EXPECT_EQ(heartbeats.StateOf(NodeId(1), At(201s)), v1::NODE_STATE_NONE);
@@ -37,7 +37,7 @@ TEST(Heartbeats, TheReportOfTheHighestTermNamesTheLeader) {
     v1::ShardReport* led = heartbeat.add_led_shards();
     led->mutable_shard()->set_shard_id(shard);
     led->set_term(term);
-    heartbeats.Record(heartbeat, map, At(1s));
+    heartbeats.Record(heartbeat, map, 3, At(1s));
   };
   EXPECT_FALSE(heartbeats.LeaderOf(ShardId(5)));
   report(1, 4);
@@ -59,11 +59,16 @@ TEST(Heartbeats, ChangesAreUsedOnlyUponWhatWasUsedLast) {
   };
   EXPECT_FALSE(heartbeats.Continues(beat(8, 7, 3), 3)) << "nothing was heard in this term";
   EXPECT_TRUE(heartbeats.Continues(beat(8, 0, 0), 3)) << "tells of all";
-  heartbeats.Record(beat(8, 0, 0), ShardMap(), At(1s));
+  heartbeats.Record(beat(8, 0, 0), ShardMap(), 3, At(1s));
   EXPECT_TRUE(heartbeats.Continues(beat(9, 8, 3), 3));
   EXPECT_FALSE(heartbeats.Continues(beat(9, 8, 2), 3)) << "upon what another leader was told";
-  heartbeats.Record(beat(9, 8, 3), ShardMap(), At(2s));
-  EXPECT_FALSE(heartbeats.Continues(beat(9, 8, 3), 3)) << "again, or its answer was lost";
+  heartbeats.Record(beat(9, 8, 3), ShardMap(), 3, At(2s));
+  EXPECT_TRUE(heartbeats.Continues(beat(9, 8, 3), 3)) << "again: its answer took long";
+  EXPECT_FALSE(heartbeats.Continues(beat(10, 8, 3), 3)) << "the answer of 9 was lost";
+  heartbeats.Record(beat(10, 9, 3), ShardMap(), 3, At(2s));
+  heartbeats.Record(beat(9, 8, 3), ShardMap(), 3, At(2s));
+  EXPECT_TRUE(heartbeats.Continues(beat(11, 10, 3), 3)) << "a late copy has changed nothing";
+  EXPECT_FALSE(heartbeats.Continues(beat(11, 9, 3), 3));
   heartbeats.Reset(At(3s));
   EXPECT_FALSE(heartbeats.Continues(beat(10, 9, 3), 4));
 }
@@ -71,11 +76,11 @@ TEST(Heartbeats, ChangesAreUsedOnlyUponWhatWasUsedLast) {
 TEST(Heartbeats, OnlyAnotherNodesClockConfirmsTheWallClock) {
   Heartbeats heartbeats;
   heartbeats.Reset(At(0s));
-  heartbeats.Record(From(1, kWall), ShardMap(), At(1s));
+  heartbeats.Record(From(1, kWall), ShardMap(), 3, At(1s));
   EXPECT_FALSE(heartbeats.ConfirmsWall(NodeId(1), kWall, At(1s)));
-  heartbeats.Record(From(2, kWall - 3'600'000), ShardMap(), At(1s));
+  heartbeats.Record(From(2, kWall - 3'600'000), ShardMap(), 3, At(1s));
   EXPECT_FALSE(heartbeats.ConfirmsWall(NodeId(1), kWall, At(1s)));
-  heartbeats.Record(From(2, kWall + 20'000), ShardMap(), At(1s));
+  heartbeats.Record(From(2, kWall + 20'000), ShardMap(), 3, At(1s));
   EXPECT_TRUE(heartbeats.ConfirmsWall(NodeId(1), kWall + 10'000, At(11s)));
 }
 

@@ -31,6 +31,19 @@ TEST(MapFeed, TellsEachPieceOnceHoweverOftenItChanged) {
   EXPECT_TRUE(Since(feed, feed.position()).empty());
 }
 
+TEST(MapFeed, KeepsNothingOfPiecesThatAreGone) {
+  MapFeed feed;
+  feed.BeginTerm(raft::Term(3));
+  const v1::MapPosition begin = feed.position();
+  feed.PieceChanged("a");
+  feed.PieceChanged("b");
+  feed.PieceGone("a");
+  feed.PieceGone("never there");
+  EXPECT_EQ(Since(feed, begin), std::vector<std::string>{"b"});
+  feed.PieceChanged("a");
+  EXPECT_EQ(Since(feed, begin), (std::vector<std::string>{"b", "a"}));
+}
+
 TEST(MapFeed, NodesAreAChangeOnlyIfTheyAreOthers) {
   MapFeed feed;
   feed.BeginTerm(raft::Term(3));

@@ -229,6 +229,29 @@ TEST(Placement, HeartbeatsBringTheMapUpToDate) {
   EXPECT_EQ(map.placement_leader(), 1u);
 }
 
+// What a node is labelled with is a map, whose entries come in any order.
+TEST(Placement, NodesAreToldOnceHoweverManyLabelsTheyHave) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  v1::NodeInfo node = MakeNode(0);
+  for (uint64_t i = 0; i < 8; ++i) {
+    node.set_storage_id(fmt::format("{:032x}", 1000 + i));
+    for (const char* label : {"host", "rack", "zone"}) {
+      (*node.mutable_locality())[label] = fmt::format("{}{}", label, i);
+    }
+    ASSERT_EQ(cluster.Register(1, node).error().code(), v1::OK);
+  }
+  v1::HeartbeatRequest heartbeat;
+  *heartbeat.mutable_node() = MakeNode(2);
+  v1::HeartbeatResponse response = cluster.Beat(1, heartbeat);
+  EXPECT_EQ(response.map().nodes_size(), 11);
+  for (int i = 0; i < 50; ++i) {
+    *heartbeat.mutable_known_map() = response.map_position();
+    response = cluster.Beat(1, heartbeat);
+    ASSERT_EQ(response.map().nodes_size(), 0) << "heartbeat " << i;
+  }
+}
+
 v1::HeartbeatRequest BeatOf(uint64_t id, const std::string& address, v1::Incarnation incarnation,
                             v1::Incarnation descends_from = {}) {
   v1::HeartbeatRequest beat;

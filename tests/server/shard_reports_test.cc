@@ -29,7 +29,7 @@ class Pair {
     v1::HeartbeatResponse response;
     response.mutable_map_position()->set_term(term_);
     response.set_report_all(!heartbeats_.Continues(heartbeat, term_));
-    heartbeats_.Record(heartbeat, placement::ShardMap(), Instant());
+    heartbeats_.Record(heartbeat, placement::ShardMap(), term_, Instant());
     if (response.report_all()) return response;
     if (heartbeat.base() == 0) known.clear();
     for (const uint64_t left : heartbeat.left_shards()) known.erase(ShardId(left));
@@ -62,7 +62,7 @@ class Pair {
   Led led;
   Led known;  // by the placement leader
   std::set<ShardId> unknown_to_map;
-  ShardReports reports_;
+  ShardReports reports_{7'777};
 
  private:
   std::optional<v1::ShardReport> Look(ShardId id) const {
@@ -118,6 +118,7 @@ TEST(ShardReports, WhateverIsLostTheLeaderLearnsWhatIsLed) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     Random random(seed);
     Pair pair;
+    std::vector<v1::HeartbeatRequest> sent;
     for (int i = 0; i < 60; ++i) {
       for (uint64_t n = random.Below(6); n > 0; --n) {
         const ShardId id(1 + random.Below(20));
@@ -130,10 +131,13 @@ TEST(ShardReports, WhateverIsLostTheLeaderLearnsWhatIsLed) {
         pair.unknown_to_map.clear();
       }
       const v1::HeartbeatRequest heartbeat = pair.Make();
+      sent.push_back(heartbeat);
       if (random.Chance(0.2)) {
         pair.reports_.Lost();
       } else {
+        if (random.Chance(0.2)) pair.Hear(heartbeat);  // its answer took too long
         const v1::HeartbeatResponse response = pair.Hear(heartbeat);
+        if (random.Chance(0.2)) pair.Hear(sent[random.Below(sent.size())]);  // it took longer
         if (random.Chance(0.2)) {
           pair.reports_.Lost();
         } else {
@@ -142,7 +146,7 @@ TEST(ShardReports, WhateverIsLostTheLeaderLearnsWhatIsLed) {
       }
     }
     pair.unknown_to_map.clear();
-    for (int i = 0; i < 3; ++i) pair.Exchange();
+    for (int i = 0; i < 4; ++i) pair.Exchange();
     ASSERT_EQ(pair.known, pair.led) << "seed " << seed;
   }
 }
