@@ -44,6 +44,7 @@ inline constexpr int kElectionTicksMin = 16;  // 800 ms; actual timeout uniform 
 inline constexpr int kQuiesceTicks = 60;  // 3 s
 inline constexpr int kAliveTicks = 5;
 inline constexpr int kAlivesMissedMax = 4;  // then a node's quiescent groups are woken
+inline constexpr int kGoneTicks = 60;       // of silence: groups fall silent without that node
 // The leader counts its lease from the sending of the heartbeat that a quorum answered, on its own
 // boot clock; followers refuse votes for kElectionTicksMin after hearing it. The margin between the
 // two is the drift that lease mode tolerates.

@@ -36,6 +36,7 @@ int Node::Impl::Succession() const {
 
 void Node::Impl::TickElection() {
   if (election_ticks_ < election_timeout_) ++election_ticks_;
+  if (asks_ && election_ticks_ % config_.heartbeat_ticks == 0) AskLeader();
   if (election_ticks_ >= election_timeout_) {
     // Voting for oneself is a vote.
     if (MayCampaign() && !promise_.Forbids(now_, config_.self)) StartPreVote();

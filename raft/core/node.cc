@@ -248,6 +248,7 @@ void Node::Impl::BecomeFollower(Term term, ReplicaId leader) {
 void Node::Impl::HearLeader(ReplicaId leader) {
   if (role_ != Role::kFollower) BecomeFollower(term_, leader);
   leader_ = leader;
+  asks_ = false;
   election_ticks_ = 0;
   promise_.Make(now_, leader);
 }
@@ -402,6 +403,8 @@ void Node::SnapshotSent(ReplicaId to, bool ok, LogIndex index) {
 void Node::Compact(LogIndex index) { impl_->Compact(index); }
 void Node::PeerUnreachable(ReplicaId peer) { impl_->PeerUnreachable(peer); }
 void Node::Rouse() { impl_->Rouse(); }
+void Node::LookAgain() { impl_->LookAgain(); }
+void Node::PeerGone(ReplicaId peer) { impl_->PeerGone(peer); }
 bool Node::quiescent() const { return impl_->quiescent(); }
 bool Node::HasReady() const { return impl_->HasReady(); }
 Ready Node::TakeReady() { return impl_->TakeReady(); }

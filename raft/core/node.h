@@ -106,6 +106,11 @@ class Node {
   // Something is going on that the core is not told of (a read by the lease), or a peer may be
   // gone: it is not quiescent, and will not be soon. A follower asks whether its leader is there.
   void Rouse();
+  // As Rouse, only to find out whether all are there: if so it is quiescent again at once.
+  void LookAgain();
+  // The peer's node has been silent for long. The group may fall silent without it, until it
+  // answers: the host wakes it when it hears that node.
+  void PeerGone(ReplicaId peer);
 
   // ---- output -----------------------------------------------------------------------------------
   bool HasReady() const;

@@ -40,6 +40,8 @@ class Node::Impl {
   void Compact(LogIndex index);
   void PeerUnreachable(ReplicaId peer);
   void Rouse();
+  void LookAgain();
+  void PeerGone(ReplicaId peer);
   bool quiescent() const { return quiescent_; }
   bool HasReady() const;
   Ready TakeReady();
@@ -131,12 +133,17 @@ class Node::Impl {
 
   // ---- quiescence.cc
   bool Complete(const Progress& progress) const;
+  // `holds` of all members that are not gone, and of a majority.
+  bool AllThere(bool (Impl::*holds)(const Progress&) const) const;
+  bool HasQuiesced(const Progress& progress) const { return progress.quiesced; }
   bool NothingUnderWay() const;
   // At a heartbeat: whether it says that the leader would fall silent.
   bool OffersQuiescence();
   void MaybeQuiesce();
   bool FollowsIntoQuiescence(const Heartbeat& request) const;
   void Wake();
+  // Asks the leader whether it is there.
+  void AskLeader();
 
   // ---- snapshotting.cc
   void SendSnapshot(Progress& progress);
@@ -163,6 +170,7 @@ class Node::Impl {
   VotePromise promise_;
   bool promise_at_start_;   // to be made when the first `now` is known
   bool quiescent_ = false;  // no ticks are counted
+  bool asks_ = false;       // woken without a word of leader_ since
 
   // ---- candidate
   Votes votes_;

@@ -65,6 +65,12 @@ struct Progress {
   // to `hint`. False if this answers an older append.
   bool Rejected(LogIndex rejected, LogIndex hint);
 
+  // It answered, at the leader's `tick`.
+  void Heard(uint64_t tick) {
+    heard_tick = tick;
+    gone = false;
+  }
+
   ReplicaId id;
   State state = State::kProbe;
   // kProbe: an append or heartbeat is on its way. Cleared by every answer and every heartbeat tick.
@@ -79,6 +85,7 @@ struct Progress {
   LogIndex sent_high;
   LogIndex stall_match;              // match at the last heartbeat tick
   uint64_t heard_tick;               // leader's tick count when it last answered
+  bool gone = false;                 // its node is silent, and it has not answered since
   uint64_t round_acked = 0;          // highest heartbeat round answered
   bool quiesced = false;             // it has said so in answer to the current round
   Instant contact = Instant::min();  // it heard this leader at this time or later

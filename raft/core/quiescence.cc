@@ -9,8 +9,13 @@
 // stopped. A follower that stopped while its leader did not is woken by the next heartbeat; one
 // that went on while its leader stopped campaigns after a while, which wakes the leader.
 //
-// A follower that the host wakes tells its leader so, which wakes that: two followers whose
-// election timers run while the leader sleeps would elect another one without need.
+// A follower that the host wakes tells its leader so, again and again until it hears of it, which
+// wakes that: two followers whose election timers run while the leader sleeps would elect another
+// one without need.
+//
+// A member whose node is silent for long is not waited for, as long as a majority has everything:
+// or the loss of one node would keep awake all groups that it has a part in. Whoever comes back
+// campaigns, which wakes the others, or the host hears its node and wakes the leader.
 //
 // Only liveness is at stake. No lease is kept: it ends like any other, and the first read after it
 // asks a quorum. No promise is shortened: its ticks stand still. That the leader's node is alive at
@@ -27,13 +32,21 @@ bool Node::Impl::Complete(const Progress& p) const {
          p.applied == log_.last() && Active(p);
 }
 
-// A member that lacks something, or is not heard of, has to be looked after.
+bool Node::Impl::AllThere(bool (Impl::*holds)(const Progress&) const) const {
+  const bool rest = std::all_of(progress_.begin(), progress_.end(),
+                                [&](const Progress& p) { return p.gone || (this->*holds)(p); });
+  return rest && QuorumValue<bool>(log_.configuration(), [&](ReplicaId id) {
+           const Progress* p = Find(id);
+           return id == config_.self || (p != nullptr && !p->gone);
+         });
+}
+
+// A member that lacks something, or has just fallen silent, has to be looked after.
 bool Node::Impl::NothingUnderWay() const {
   return commit_ == log_.last() && applied_ == log_.last() && log_.stable() == log_.last() &&
          !SnapshotUnwritten() && !reads_.HasPending() && HasCommitted() && voter_ &&
          !transfer_target_ && !timeout_now_sent_ && !log_.configuration().joint() &&
-         std::all_of(progress_.begin(), progress_.end(),
-                     [this](const Progress& p) { return Complete(p); });
+         AllThere(&Impl::Complete);
 }
 
 bool Node::Impl::OffersQuiescence() {
@@ -47,9 +60,7 @@ bool Node::Impl::OffersQuiescence() {
 }
 
 void Node::Impl::MaybeQuiesce() {
-  const bool all =
-      std::all_of(progress_.begin(), progress_.end(), [](const Progress& p) { return p.quiesced; });
-  if (!offered_ || !all || !NothingUnderWay()) return;
+  if (!offered_ || !AllThere(&Impl::HasQuiesced) || !NothingUnderWay()) return;
   PROBE("raft: quiescent");
   quiescent_ = true;
 }
@@ -59,10 +70,26 @@ bool Node::Impl::FollowsIntoQuiescence(const Heartbeat& request) const {
          applied_ == log_.last() && log_.stable() == log_.last() && !SnapshotUnwritten();
 }
 
+void Node::Impl::AskLeader() {
+  if (role_ != Role::kFollower || !leader_) return;
+  Send(leader_, HeartbeatResponse{.applied_index = applied_}, Needs::kTermAndVote);
+}
+
 void Node::Impl::Rouse() {
-  const bool asks = quiescent_ && role_ == Role::kFollower && leader_;
-  if (asks) Send(leader_, HeartbeatResponse{.applied_index = applied_}, Needs::kTermAndVote);
+  if (quiescent_ && role_ == Role::kFollower) {
+    asks_ = true;
+    AskLeader();
+  }
   Wake();
+}
+
+void Node::Impl::LookAgain() {
+  Rouse();
+  idle_heartbeats_ = config_.quiesce_ticks / config_.heartbeat_ticks;
+}
+
+void Node::Impl::PeerGone(ReplicaId peer) {
+  if (Progress* p = Find(peer); p != nullptr && !Active(*p)) p->gone = true;
 }
 
 void Node::Impl::Wake() {
@@ -73,6 +100,11 @@ void Node::Impl::Wake() {
   quiescent_ = false;
   // Its followers hear of the leader with the next tick.
   heartbeat_ticks_ = config_.heartbeat_ticks;
+  // Nobody was heard meanwhile, though no ticks were counted: not enough to give up the lease to.
+  const uint64_t silent = 2 * static_cast<uint64_t>(config_.heartbeat_ticks) + 1;
+  for (Progress& p : progress_) {
+    if (tick_ > silent) p.heard_tick = std::min(p.heard_tick, tick_ - silent);
+  }
 }
 
 }  // namespace quorate::raft

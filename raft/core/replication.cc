@@ -195,7 +195,7 @@ void Node::Impl::ConfirmReads() {
 void Node::Impl::Handle(ReplicaId from, Term term, const AppendEntriesResponse& response) {
   Progress* p = Find(from);
   if (role_ != Role::kLeader || p == nullptr || response.match_index > log_.last()) return;
-  p->heard_tick = tick_;
+  p->Heard(tick_);
   p->applied = std::max(p->applied, response.applied_index);
   appends_due_ = true;
   if (!response.success) {
@@ -220,7 +220,7 @@ void Node::Impl::Handle(ReplicaId from, Term term, const AppendEntriesResponse& 
 void Node::Impl::Handle(ReplicaId from, Term term, const HeartbeatResponse& response) {
   Progress* p = Find(from);
   if (role_ != Role::kLeader || p == nullptr || response.round > round_) return;
-  p->heard_tick = tick_;
+  p->Heard(tick_);
   p->applied = std::max(p->applied, response.applied_index);
   p->quiesced = response.quiesced && response.round == round_;
   if (response.round > p->round_acked) {

@@ -38,7 +38,7 @@ void Node::Impl::SnapshotSent(ReplicaId to, bool ok, LogIndex index) {
 void Node::Impl::Handle(ReplicaId from, Term term, const InstallSnapshotResponse& response) {
   Progress* p = Find(from);
   if (role_ != Role::kLeader || p == nullptr || response.match_index > log_.last()) return;
-  p->heard_tick = tick_;
+  p->Heard(tick_);
   if (!response.success) {
     if (p->state == Progress::State::kSnapshot) SnapshotSent(from, false, LogIndex());
     return;

@@ -249,6 +249,9 @@ Status Group::ChangeMembers(const std::vector<ReplicaId>& voters,
     }
   }
   Status status = node_->ProposeConfiguration(voters, learners);
+  for (const ReplicaId learner : learners) {
+    if (status.ok() && learner != rt_.options.self) rt_.peers.try_emplace(learner);
+  }
   rt_.MarkDirty(this);
   return status;
 }
@@ -278,6 +281,9 @@ void Group::Tick(Instant now) {
   if (replacing_) AskForState(soft_.leader == rt_.options.self ? ReplicaId() : soft_.leader);
   if (pinning_ || !senders_.empty() || !catching_up_.empty()) WatchReceivers();
   if (std::exchange(used_, false)) node_->Rouse();
+  if (node_->leader()) {
+    for (const NodeId gone : rt_.gone) node_->PeerGone(gone);
+  }
   node_->Tick(now);
   if (node_->HasReady()) rt_.MarkDirty(this);
 }
@@ -296,14 +302,23 @@ std::vector<NodeId> Group::Watched() const {
   return others;
 }
 
+bool Group::HasMember(NodeId node) const {
+  const std::vector<NodeId> members = Members(node_->configuration());
+  return std::find(members.begin(), members.end(), node) != members.end();
+}
+
+// Between a heartbeat that puts the core to sleep and the host's next tick the group is awake, and
+// will not be for long.
+bool Group::Sleeps() const { return !quarantined() && (!awake || node_->quiescent()); }
+
 void Group::WakeFor(NodeId node) {
-  if (awake) return;
+  if (!Sleeps()) return;
   const std::vector<NodeId> watched = Watched();
   if (std::find(watched.begin(), watched.end(), node) != watched.end()) Rouse();
 }
 
 void Group::Rouse() {
-  if (awake) return;
+  if (!Sleeps()) return;
   node_->Rouse();
   rt_.MarkDirty(this);
 }
@@ -311,9 +326,10 @@ void Group::Rouse() {
 // A leader shows itself to its followers. A follower that has not seen that for long has a leader
 // that sleeps no more and does not know of it, or none.
 void Group::LookAgain(Instant now) {
-  if (awake) return;
+  if (!Sleeps()) return;
   if (soft_.role != Role::kLeader && now - leader_heard_ < 3 * kLookAgainInterval) return;
-  Rouse();
+  node_->LookAgain();
+  rt_.MarkDirty(this);
 }
 
 void Group::Step(Message message) {
@@ -385,9 +401,10 @@ Group::Remains Group::End() {
   const Status gone(Code::kNotLeader, quarantine_);
   for (Asked& asked : std::exchange(asked_, {})) rt_.answers.Give(std::move(asked.waiter), gone);
   --rt_.leaderless;  // DropCore has left it without one
-  // It does not tick, and is not woken again.
+  // It does not tick, and is not woken again. What it was is to be reported once more.
   std::erase(rt_.awake, this);
   awake = true;
+  rt_.woken.push_back(id_);
   return remains;
 }
 
@@ -521,6 +538,9 @@ void Group::OnSoftState(const SoftState& known) {
   if (state.role == Role::kCandidate && soft_.role != Role::kCandidate) rt_.metrics.elections.Add();
   if (leads) {
     for (const auto& [to, sender] : senders_) sender->Continue(state.term);
+    for (const NodeId member : Members(node_->configuration())) {
+      if (member != rt_.options.self) rt_.peers.try_emplace(member);
+    }
   } else if (state.leader) {
     StopSnapshots();
   }

@@ -126,16 +126,15 @@ struct Runtime {
   struct Peer {
     Instant heard_at;
     bool low_space = false;
-    int alives_missed = 0;
+    int silent_ticks = 0;     // nothing was heard of it
+    int alives_missed = 0;    // what it says of groups that are awake is no word of the others
+    int asked = 0;            // words that it is still to be told
     uint64_t generation = 0;  // 0: not known
     bool watched = false;     // it leads quiescent groups, or is a member of such that are led here
-    void Heard(Instant now, bool low) {
-      heard_at = now;
-      low_space = low;
-      alives_missed = 0;
-    }
+    bool missed = false;      // groups that are led here fell silent without it
   };
-  std::map<NodeId, Peer> peers;
+  std::map<NodeId, Peer> peers;  // members of groups that are here
+  std::vector<NodeId> gone;      // those that are silent for limits::kGoneTicks
   // Changes where a leader of quiescent groups may be gone without its node (transport.h).
   uint64_t generation = env.random.Fork("raft/alive").Next() | 1;
   std::vector<Group*> awake;   // they tick; all others are quiescent
@@ -193,6 +192,7 @@ class Group final : public GroupHandle {
   void LookAgain(Instant now);
   // Whom to watch while it is quiescent: a follower its leader, a leader all others.
   std::vector<NodeId> Watched() const;
+  bool HasMember(NodeId node) const;
   // Carries out everything the core has ready.
   void Process();
   // Whoever waits for a leader goes on without one.
@@ -224,6 +224,7 @@ class Group final : public GroupHandle {
 
   std::unique_ptr<Node> MakeNode(InitialState initial, bool fresh) const;
   bool quarantined() const { return !quarantine_.empty(); }
+  bool Sleeps() const;
   // The members whose disks are low, if there is no majority without them; else none.
   std::vector<NodeId> MembersInTheWay() const;
   // A proposal that is not in the log yet.

@@ -63,7 +63,8 @@ struct Host::Rep {
     }
     const auto asleep = static_cast<int64_t>(groups.size() - runtime.awake.size());
     runtime.metrics.quiescent_groups.Set(asleep);
-    if (++ticks % limits::kAliveTicks == 0 && asleep > 0) Beat();
+    CountSilence();
+    if (++ticks % limits::kAliveTicks == 0) Beat(asleep > 0);
     LookAgain(now);
     const bool leave = runtime.space.low || runtime.space.full;
     if (!leave || ++ticks_low % kLeaveTicks != 0) return;
@@ -74,21 +75,46 @@ struct Host::Rep {
     Group* group = runtime.awake[at];
     for (const NodeId node : group->Watched()) {
       Runtime::Peer& peer = runtime.peers[node];
-      if (!std::exchange(peer.watched, true)) peer.alives_missed = 0;
+      if (peer.silent_ticks >= limits::kGoneTicks) {
+        peer.missed = true;
+      } else if (!std::exchange(peer.watched, true)) {
+        peer.alives_missed = 0;
+      }
     }
     group->awake = false;
     runtime.awake[at] = runtime.awake.back();
     runtime.awake.pop_back();
   }
 
-  // Missed words are counted, not the time since the last one: a pause of this process is not the
-  // others' silence.
-  void Beat() {
+  void CountSilence() {
     for (auto& [node, peer] : runtime.peers) {
-      if (!peer.watched) continue;
-      const Alive alive{runtime.generation, runtime.space.low || runtime.space.full};
-      runtime.transport.SendAlive(node, alive);
-      if (++peer.alives_missed <= limits::kAlivesMissedMax) continue;
+      if (peer.silent_ticks < limits::kGoneTicks && ++peer.silent_ticks == limits::kGoneTicks) {
+        runtime.gone.push_back(node);
+      }
+    }
+  }
+
+  void Heard(NodeId node, Runtime::Peer* peer, bool low_space) {
+    peer->heard_at = runtime.env.Now();
+    peer->low_space = low_space;
+    if (std::exchange(peer->silent_ticks, 0) < limits::kGoneTicks) return;
+    std::erase(runtime.gone, node);
+    if (!std::exchange(peer->missed, false)) return;
+    PROBE("raft host: a node is back without which groups fell silent");
+    WakeFor(node);
+  }
+
+  // Missed words are counted, not the time since the last one: a pause of this process is not the
+  // others' silence. Whoever asks is told, though nothing may be asleep here: what it missed would
+  // be a word of a replica that ended.
+  void Beat(bool asleep) {
+    for (auto& [node, peer] : runtime.peers) {
+      const bool watches = asleep && peer.watched;
+      if (!watches && peer.asked == 0) continue;
+      const bool low = runtime.space.low || runtime.space.full;
+      runtime.transport.SendAlive(node, {runtime.generation, low, watches});
+      peer.asked = std::max(0, peer.asked - 1);
+      if (!watches || ++peer.alives_missed <= limits::kAlivesMissedMax) continue;
       PROBE("raft host: a watched node is silent");
       peer.watched = false;
       WakeFor(node);
@@ -373,7 +399,9 @@ void Host::OnAlive(NodeId from, Alive alive) {
   const auto known = rep_->runtime.peers.find(from);
   if (known == rep_->runtime.peers.end()) return;
   Runtime::Peer& peer = known->second;
-  peer.Heard(rep_->runtime.env.Now(), alive.low_space);
+  rep_->Heard(from, &peer, alive.low_space);
+  peer.alives_missed = 0;
+  if (alive.asks) peer.asked = limits::kAlivesMissedMax;
   if (std::exchange(peer.generation, alive.generation) == alive.generation) return;
   PROBE("raft host: a node's generation is another one");
   rep_->WakeFor(from);
@@ -394,7 +422,12 @@ void Host::OnMessages(std::vector<GroupMessage> messages) {
   for (GroupMessage& message : messages) {
     Group* group = rep_->Accept(message.group, message.message.to);
     if (group == nullptr) continue;
-    runtime.peers[message.message.from].Heard(runtime.env.Now(), message.low_space);
+    const NodeId from = message.message.from;
+    auto peer = runtime.peers.find(from);
+    if (peer == runtime.peers.end() && group->HasMember(from)) {
+      peer = runtime.peers.try_emplace(from).first;
+    }
+    if (peer != runtime.peers.end()) rep_->Heard(from, &peer->second, message.low_space);
     const auto* append = std::get_if<AppendEntries>(&message.message.body);
     if (runtime.space.full && append != nullptr && !append->entries.empty()) {
       PROBE("raft host: append dropped on full disk");

@@ -23,7 +23,8 @@
 // broken connection, and another `generation` (a start, or the end of a replica that led) wake the
 // groups that may need another leader, or whose leader may have lost a member. As nothing else
 // would notice a leader that is gone in a way that none of these tells of, every group is also
-// woken once in a few minutes.
+// looked at once in a few minutes. Without a node that is silent for long its groups fall silent
+// too, and are woken when it is heard.
 //
 // Threads: executor's thread only.
 #pragma once

@@ -373,7 +373,7 @@ void LogStore::Advance() {
   }
   while (!items_.empty() && items_.front().state == Item::State::kDurable) {
     Durable done = std::move(items_.front().done);
-    items_.pop_front();
+    items_.erase(items_.begin());
     ++first_;
     if (done) done();
   }

@@ -31,7 +31,6 @@
 //   mark > state  Cannot be by the above: the store lost data. The replica is quarantined.
 #pragma once
 
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -159,7 +158,7 @@ class LogStore {
   const GroupId group_;
   const uint64_t incarnation_;
   storage::WalRecord::Mark mark_;
-  std::deque<Item> items_;
+  std::vector<Item> items_;          // few; a deque would cost each idle replica half a KiB
   uint64_t first_ = 0;               // sequence of items_.front()
   uint64_t unwritten_ = 0;           // sequence of the first that was not yet handed to the WAL
   std::shared_ptr<LogStore*> self_;  // null once destroyed: callbacks may come later

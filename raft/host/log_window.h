@@ -2,8 +2,8 @@
 #pragma once
 
 #include <algorithm>
-#include <deque>
 #include <iterator>
+#include <vector>
 
 #include "raft/core/types.h"
 
@@ -44,7 +44,9 @@ class LogWindow {
 
   // What is at or below `index` is gone.
   void Drop(LogIndex index) {
-    while (!points_.empty() && points_.front().index <= index) points_.pop_front();
+    const auto kept = std::find_if(points_.begin(), points_.end(),
+                                   [index](const Point& point) { return point.index > index; });
+    points_.erase(points_.begin(), kept);
   }
 
  private:
@@ -55,7 +57,7 @@ class LogWindow {
     LogIndex index;
     uint64_t total;  // of everything up to index
   };
-  std::deque<Point> points_;
+  std::vector<Point> points_;
   LogIndex newest_;
   uint64_t total_ = 0;
 };

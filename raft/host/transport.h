@@ -25,6 +25,7 @@ struct Alive {
   // Another one than before: a replica that led a quiescent group may do so no more.
   uint64_t generation = 0;
   bool low_space = false;  // of the sender's disk
+  bool asks = false;       // the sender misses it if the receiver does not say so too
 };
 
 // One piece of a snapshot on the bulk lane.

@@ -223,7 +223,8 @@ bool DecodeAll(v1::PeerBatch* batch, PeerParts* parts) {
   parts->from = from;
   parts->incarnation = {batch->incarnation(), batch->incarnation_nonce()};
   if (batch->has_alive()) {
-    parts->alive = Alive{batch->alive().generation(), batch->alive().low_space()};
+    parts->alive =
+        Alive{batch->alive().generation(), batch->alive().low_space(), batch->alive().asks()};
   }
   parts->messages.resize(batch->messages_size());
   parts->chunks.resize(batch->chunks_size());
@@ -262,6 +263,7 @@ void AddMessage(GroupMessage message, v1::PeerBatch* batch) {
 void AddAlive(const Alive& alive, v1::PeerBatch* batch) {
   batch->mutable_alive()->set_generation(alive.generation);
   batch->mutable_alive()->set_low_space(alive.low_space);
+  batch->mutable_alive()->set_asks(alive.asks);
 }
 
 void AddChunk(SnapshotChunk chunk, v1::PeerBatch* batch) {

@@ -248,8 +248,9 @@ void GrpcTransport::Receive(v1::PeerBatch batch) {
     return;
   }
   if (!receiver_->Listens(parts.from, parts.incarnation)) return;
-  if (parts.alive) receiver_->OnAlive(parts.from, *parts.alive);
   if (!parts.messages.empty()) receiver_->OnMessages(std::move(parts.messages));
+  // It is the newest of the batch: after a heartbeat that puts to sleep, it may wake.
+  if (parts.alive) receiver_->OnAlive(parts.from, *parts.alive);
   for (auto& chunk : parts.chunks) receiver_->OnSnapshotChunk(std::move(chunk));
   for (auto& ack : parts.acks) receiver_->OnSnapshotAck(ack);
 }

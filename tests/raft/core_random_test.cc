@@ -163,6 +163,9 @@ class Play {
       if (world_.node(id).lease_until() > world_.Now(id)) ++leases_;
       if (world_.node(id).leader() && world_.node(id).quiescent()) ++quiescent_;
       if (random_.Chance(faults_.wake)) world_.Rouse(id);
+      if (random_.Chance(faults_.wake)) world_.LookAgain(id);
+      // With or without a reason.
+      if (random_.Chance(faults_.wake)) world_.PeerGone(id, ReplicaId(1 + random_.Below(7)));
     }
     log_.clear();
     DeliverSome();

@@ -9,7 +9,7 @@
 //   wait ms=N         the clock runs, nobody notices
 //   campaign ID       propose ID PAYLOAD.. [times=1]   read ID CONTEXT   transfer ID TARGET
 //   conf ID voters=1,2,4 [learners=5]             unreachable ID PEER    compact ID INDEX
-//   rouse ID
+//   rouse ID          look ID          gone ID PEER
 //   stabilize [IDS] [trace]     Ready, writes, messages among IDS, until nothing is left to do
 //   take ID [trace]   one Ready: messages leave, the write is queued     persist ID [n=1]
 //   deliver|drop|hold|copy [from=A] [to=B] [type=T] [n=N]     of what is in the network; hold takes
@@ -91,6 +91,8 @@ class Session {
       return;
     }
     if (c.verb == "rouse") return world_.Rouse(id);
+    if (c.verb == "look") return world_.LookAgain(id);
+    if (c.verb == "gone") return world_.PeerGone(id, Id(c, 1));
     if (c.verb == "crash") return world_.Crash(id);
     if (c.verb == "restart") return world_.Restart(id);
     if (c.verb == "slow") {

@@ -200,6 +200,16 @@ void World::Rouse(ReplicaId id) {
   Check(replica(id));
 }
 
+void World::LookAgain(ReplicaId id) {
+  node(id).LookAgain();
+  Check(replica(id));
+}
+
+void World::PeerGone(ReplicaId id, ReplicaId peer) {
+  node(id).PeerGone(peer);
+  Check(replica(id));
+}
+
 void World::Take(ReplicaId id, Log* log) {
   Replica& r = replica(id);
   Ready ready = r.node->TakeReady();

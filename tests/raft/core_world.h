@@ -75,6 +75,8 @@ class World {
   void Compact(ReplicaId id, LogIndex index);
   void PeerUnreachable(ReplicaId id, ReplicaId peer);
   void Rouse(ReplicaId id);
+  void LookAgain(ReplicaId id);
+  void PeerGone(ReplicaId id, ReplicaId peer);
   // Takes one Ready and does its first step: messages enter the network, the write is queued.
   void Take(ReplicaId id, Log* log);
   // Makes the oldest queued write durable. False if there is none.

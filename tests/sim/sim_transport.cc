@@ -14,6 +14,9 @@
 
 namespace quorate::sim {
 
+// Before the transport of the program connects anew.
+constexpr Duration kPauseAfterBreak = 15ms;
+
 class SimTransport final : public raft::Transport {
  public:
   SimTransport(SimNetwork& network, Process& process, std::string address)
@@ -73,7 +76,9 @@ class SimTransport final : public raft::Transport {
     std::string address;
     SimNetwork::Link* link = nullptr;  // to `address`, once it was needed
     v1::PeerBatch* batch = nullptr;    // in sending_; what leaves with the next flush
+    Instant pauses_until{};            // the connection broke a moment ago: what is sent is dropped
   };
+  void OnBroken(Peer* peer) { peer->pauses_until = process_.Now() + kPauseAfterBreak; }
   Peer& PeerOf(NodeId node);
   using Block = char[8 << 10];
   static google::protobuf::ArenaOptions WithBlock(Block& block) {
@@ -108,8 +113,10 @@ void SimTransport::SetIdentity(const std::string& cluster_id, NodeId self,
     process_.Post([this, alive, peer] {
       if (!*alive || receiver_ == nullptr) return;
       std::vector<NodeId> lost;
-      for (const Peer& each : peers_) {
-        if (each.address == peer) lost.push_back(each.node);
+      for (Peer& each : peers_) {
+        if (each.address != peer) continue;
+        OnBroken(&each);
+        lost.push_back(each.node);
       }
       for (const NodeId node : lost) receiver_->OnUnreachable(node);
     });
@@ -148,9 +155,12 @@ void SimTransport::Flush() {
   for (Peer& peer : peers_) {
     v1::PeerBatch* batch = std::exchange(peer.batch, nullptr);
     if (batch == nullptr || peer.address.empty() || !self_) continue;
+    if (process_.Now() < peer.pauses_until) continue;
     if (peer.link == nullptr) peer.link = &network_.LinkOf(address_, peer.address);
     network_.Refreshed(*peer.link);
-    if (!SendBatch(*peer.link, batch)) unreachable.push_back(peer.node);
+    if (SendBatch(*peer.link, batch)) continue;
+    OnBroken(&peer);
+    unreachable.push_back(peer.node);
   }
   sending_.Reset();
   for (const NodeId node : unreachable) {
@@ -246,8 +256,8 @@ void SimTransport::Take(const std::string& bytes, Condition condition) {
   network_.Refused(address_, !foreign, "a batch for another cluster or node");
   if (condition != Condition::kWhole) return;
   if (!receiver_->Listens(parts.from, parts.incarnation)) return;
-  if (parts.alive) receiver_->OnAlive(parts.from, *parts.alive);
   if (!parts.messages.empty()) receiver_->OnMessages(std::move(parts.messages));
+  if (parts.alive) receiver_->OnAlive(parts.from, *parts.alive);
   for (auto& chunk : parts.chunks) receiver_->OnSnapshotChunk(std::move(chunk));
   for (auto& ack : parts.acks) receiver_->OnSnapshotAck(ack);
 }

@@ -229,8 +229,8 @@ void MiniCluster::Deliver(int from, int to, std::string bytes) {
         if (check != BatchCheck::kOk) ++malformed_;
         TransportReceiver* receiver = nodes_.at(to)->transport->receiver();
         if (receiver == nullptr || check != BatchCheck::kOk) return;
-        if (parts.alive) receiver->OnAlive(parts.from, *parts.alive);
         if (!parts.messages.empty()) receiver->OnMessages(std::move(parts.messages));
+        if (parts.alive) receiver->OnAlive(parts.from, *parts.alive);
         for (auto& chunk : parts.chunks) receiver->OnSnapshotChunk(std::move(chunk));
         for (auto& ack : parts.acks) receiver->OnSnapshotAck(ack);
       });

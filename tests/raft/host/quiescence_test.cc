@@ -116,6 +116,49 @@ TEST(Quiescence, ALeaderThatLosesAMemberNotices) {
   EXPECT_TRUE(cluster.RunUntil(missed, 5s));
 }
 
+TEST(Quiescence, GroupsFallSilentWithoutANodeThatIsGoneAndWakeForItsReturn) {
+  MiniCluster cluster(Quiescing());
+  WriteAndFallSilent(cluster);
+  const int gone = LeaderOfMost(cluster);
+  cluster.Crash(gone, MiniCluster::Loss::kPower);
+  ASSERT_TRUE(cluster.RunUntil([&] { return AllLed(cluster); }, 5s));
+  const auto outcome = cluster.Propose(cluster.Leader(), "k+=missed");
+  ASSERT_TRUE(cluster.RunUntil([&] { return outcome->ok(); }));
+  cluster.RunFor(10s);
+  const uint64_t before = SentByAll(cluster);
+  cluster.RunFor(60s);
+  EXPECT_EQ(SentByAll(cluster), before);
+  cluster.Start(gone);
+  EXPECT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 5s));
+}
+
+TEST(Quiescence, ANodeThatWasCutOffCatchesUpOnceItIsHeard) {
+  MiniCluster cluster(Quiescing());
+  WriteAndFallSilent(cluster);
+  const int cut = LeaderOfMost(cluster) == 1 ? 2 : 1;
+  cluster.Isolate(cut);
+  const auto others_lead = [&] {
+    const int leader = cluster.Leader();
+    return leader != 0 && leader != cut;
+  };
+  ASSERT_TRUE(cluster.RunUntil(others_lead, 5s));
+  const auto outcome = cluster.Propose(cluster.Leader(), "k+=missed");
+  ASSERT_TRUE(cluster.RunUntil([&] { return outcome->ok(); }));
+  cluster.RunFor(30s);
+  cluster.Heal();
+  EXPECT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 5s));
+}
+
+TEST(Quiescence, AReplicaThatEndsAwakeIsReportedOnceMore) {
+  MiniCluster cluster(Quiescing());
+  const auto outcome = cluster.Propose(cluster.WaitForLeader(), "k+=x");
+  ASSERT_TRUE(cluster.RunUntil([&] { return outcome->ok(); }));
+  const int leader = cluster.Leader();
+  (void)cluster.host(leader).TakeActive();
+  cluster.Destroy(leader);
+  EXPECT_TRUE(cluster.host(leader).TakeActive().contains(MiniCluster::kGroup));
+}
+
 TEST(Quiescence, ALeaderThatEndsAloneIsReplaced) {
   MiniCluster cluster(Quiescing());
   WriteAndFallSilent(cluster);
