@@ -10,7 +10,7 @@
 //   upkeep.cc    starting to serve, pushing old PREPARED records, the horizon
 #pragma once
 
-#include <deque>
+#include <vector>
 
 #include "base/metrics.h"
 #include "shard/command.h"
@@ -165,7 +165,7 @@ struct Shard::Rep {
   std::shared_ptr<Leadership> lead;  // null: not the leader
   std::shared_ptr<Cut> cut;          // null: no split is under way
   // Of the last splits here, for those who ask the parent: nobody else may know them yet.
-  std::deque<v1::ShardDescriptor> children;
+  std::vector<v1::ShardDescriptor> children;
   bool absorbed = false;    // another replica here has the range: this one is about to be destroyed
   bool superseded = false;  // the shard was absorbed: the last of `children` has its keys
   Random random;

@@ -206,7 +206,7 @@ Task<Status> Shard::Rep::Split(std::string at, ShardId child, Instant deadline, 
 void Shard::Rep::OnSplit() {
   PROBE("shard: a shard was split");
   children.push_back(*table.child());
-  if (children.size() > kChildrenMax) children.pop_front();
+  if (children.size() > kChildrenMax) children.erase(children.begin());
   if (deps.on_descriptor) deps.on_descriptor();
   if (deps.on_split) deps.on_split(*table.child(), serving());
   if (!serving() || MUTANT("split-registry-kept")) return;

@@ -18,6 +18,17 @@ namespace {
 
 using ::testing::IsEmpty;
 
+v1::Resolution Committed(const v1::PrepareRequest& part, Timestamp at) {
+  v1::Resolution resolution;
+  resolution.set_txn_id(part.txn_id());
+  resolution.set_digest(part.digest());
+  resolution.set_marker_key(part.marker_key());
+  resolution.set_start_ts(part.start_ts());
+  resolution.set_outcome(v1::COMMITTED);
+  resolution.set_commit_ts(at.bits());
+  return resolution;
+}
+
 // Shard 7 has the keys up to "y", shard 9 those behind it; each has stores of its own.
 class MergeTest : public ShardTest {
  protected:
@@ -167,14 +178,7 @@ TEST_F(MergeTest, RecordsOfBothSidesAreResolvedByOne) {
   ASSERT_TRUE(Freeze().ok());
   ASSERT_TRUE(Absorb(Contents()).ok());
   EXPECT_EQ(leader().in_memory().locks, 2u);
-  v1::Resolution resolution;
-  resolution.set_txn_id(part.txn_id());
-  resolution.set_digest(part.digest());
-  resolution.set_marker_key(part.marker_key());
-  resolution.set_start_ts(part.start_ts());
-  resolution.set_outcome(v1::COMMITTED);
-  resolution.set_commit_ts(prepare_ts.bits());
-  const auto resolved = Start(leader().Resolve({resolution}));
+  const auto resolved = Start(leader().Resolve({Committed(part, prepare_ts)}));
   Commit();
   EXPECT_TRUE(Done(resolved).ok());
   EXPECT_EQ(leader().in_memory().locks, 1u);
@@ -506,14 +510,7 @@ TEST_P(ClosedAndPreparedTest, EndsAsItsTransactionDoes) {
 
   EXPECT_EQ(leader().LookUp(name_).state, NameStanding::State::kPrepared);
   EXPECT_EQ(Close(leader(), "c").status.code(), Code::kLockConflict);
-  v1::Resolution resolution;
-  resolution.set_txn_id(part.txn_id());
-  resolution.set_digest(part.digest());
-  resolution.set_marker_key(part.marker_key());
-  resolution.set_start_ts(part.start_ts());
-  resolution.set_outcome(v1::COMMITTED);
-  resolution.set_commit_ts(prepare_ts.bits());
-  const auto resolved = Start(leader().Resolve({resolution}));
+  const auto resolved = Start(leader().Resolve({Committed(part, prepare_ts)}));
   Commit();
   ASSERT_TRUE(Done(resolved).ok());
   EXPECT_EQ(leader().LookUp(name_).state, NameStanding::State::kCommitted);
