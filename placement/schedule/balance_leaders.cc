@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "base/mutant.h"
 #include "placement/schedule/board.h"
 #include "placement/schedule/schedulers.h"
 
@@ -73,6 +74,12 @@ class LeaderBalancer {
     const Place* place = board_.Find(voter.node);
     return voter.caught_up && place != nullptr && place->leads();
   }
+  // It does not take a leadership away from where the shard's rule rather has it.
+  bool Prefers(const ShardView& shard, NodeId to) const {
+    const ClusterView& view = board_.view();
+    return view.Fits(to, shard, kLeads) || !view.Fits(shard.leader, shard, kLeads) ||
+           MUTANT("schedule-balance-ignores-leader-rules");
+  }
   template <class Look>  // bool(const ShardView&, NodeId other): false: enough
   void WalkLed(NodeId leader, const Look& look);
   bool HandOver(const Handover& handover, std::string why);
@@ -99,7 +106,7 @@ void LeaderBalancer::WalkLed(NodeId leader, const Look& look) {
     if (!Free(shard)) continue;
     --looks_;
     for (const Replica& voter : shard.voters) {
-      if (voter.node == leader || !CanLead(voter)) continue;
+      if (voter.node == leader || !CanLead(voter) || !Prefers(shard, voter.node)) continue;
       if (!look(shard, voter.node)) return;
     }
   }
@@ -124,6 +131,7 @@ void LeaderBalancer::Pull(NodeId to) {
     if (voter == nullptr || !CanLead(*voter) || !Free(shard) || leader == nullptr) continue;
     if (leader->id == to || !leader->leads() || leader->leaders() <= board_.mean().leaders)
       continue;
+    if (!Prefers(shard, to)) continue;
     if (!Apart(leader->leaders(), At(to).leaders())) continue;
     HandOver({&shard, to},
              fmt::format("node {} leads {} shards, node {} leads {}; {:.1f} are the mean", to,

@@ -66,8 +66,8 @@ bool ReplicaBalancer::Movable(const ShardView& shard, const Place& from, const P
       leader->under_way.sending >= static_cast<int32_t>(board_.settings().snapshots_per_node)) {
     return false;
   }
-  if (!board_.CanTake(to, shard)) return false;
-  return board_.view().CrowdingOf(shard, from.id, to.id) <= board_.view().CrowdingOf(shard) ||
+  if (!board_.CanTake(to, shard) || board_.SharesHost(to, shard, from.id)) return false;
+  return board_.view().StandingOf(shard, from.id, to.id) <= board_.view().StandingOf(shard) ||
          MUTANT("schedule-balance-ignores-spread");
 }
 

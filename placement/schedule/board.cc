@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
 #include "base/mutant.h"
@@ -100,6 +101,8 @@ std::string_view Board::VetoName(Veto veto) {
       return "";
     case Veto::kHoldsOne:
       return "holds a replica of the shard";
+    case Veto::kOutside:
+      return "is not where the shard's rule lets replicas be";
     case Veto::kNotUp:
       return "is not up";
     case Veto::kDraining:
@@ -110,6 +113,8 @@ std::string_view Board::VetoName(Veto veto) {
       return "has no room for the shard";
     case Veto::kFailed:
       return "did not catch up lately";
+    case Veto::kSharesHost:
+      return "is on the host of another replica of the shard";
     case Veto::kCloser:
       return "stands closer to other replicas";
     case Veto::kBusy:
@@ -123,6 +128,9 @@ Board::Veto Board::HardVeto(const Place& place, const ShardView& shard) const {
   if (shard.Voter(place.id) != nullptr && !MUTANT("schedule-two-replicas-on-a-node")) {
     return Veto::kHoldsOne;
   }
+  if (!view().Fits(place.id, shard, kRequired) && !MUTANT("schedule-rule-places-ignored")) {
+    return Veto::kOutside;
+  }
   if (node.liveness != Liveness::kUp) return Veto::kNotUp;
   if (node.draining && !MUTANT("schedule-chooses-a-draining-node")) return Veto::kDraining;
   if (node.low_space) return Veto::kLowSpace;
@@ -135,32 +143,52 @@ Board::Veto Board::HardVeto(const Place& place, const ShardView& shard) const {
   return Veto::kNone;
 }
 
-std::optional<Crowding> Board::Judge(const ShardView& shard, NodeId leaving) {
+bool Board::SharesHost(const Place& place, const ShardView& shard, NodeId leaving) const {
+  if (!view().HostsSuffice(shard) || MUTANT("schedule-hosts-shared")) return false;
+  return std::any_of(shard.voters.begin(), shard.voters.end(), [&](const Replica& voter) {
+    const ClusterView::Node* node = view().Find(voter.node);
+    return voter.node != leaving && voter.node != place.id && node != nullptr &&
+           node->domains.host == place.node->domains.host;
+  });
+}
+
+std::optional<Standing> Board::Judge(const ShardView& shard, NodeId leaving) {
   std::array<Domains, 2 * limits::kReplicationFactorMax> others;
   size_t count = 0;
-  Crowding among;
+  Standing among;
+  const auto one = [&](NodeId id) {
+    Standing standing;
+    standing.outside = !view().Fits(id, shard, kRequired);
+    standing.unpreferred = !view().Fits(id, shard, kPreferred);
+    return standing;
+  };
   for (const Replica& voter : shard.voters) {
     const ClusterView::Node* node = view().Find(voter.node);
     if (voter.node == leaving || node == nullptr || node->view.draining) continue;
     if (Lost(view(), voter.node, settings().down_after, situation_.now)) continue;
     if (count == others.size()) break;
-    among = among + Added(others.data(), others.data() + count, node->domains);
+    among = among + one(voter.node) + Added(others.data(), others.data() + count, node->domains);
     others[count++] = node->domains;
   }
   vetoes_.assign(places_.size(), Veto::kNone);
-  crowding_.resize(places_.size());
-  std::optional<Crowding> best;
+  standing_.resize(places_.size());
+  std::optional<Standing> best;
   for (size_t i = 0; i < places_.size(); ++i) {
     const Place& place = places_[i];
     vetoes_[i] = HardVeto(place, shard);
     if (vetoes_[i] != Veto::kNone) continue;
-    crowding_[i] = among + Added(others.data(), others.data() + count, place.node->domains);
-    if (!best || crowding_[i] < *best) best = crowding_[i];
+    if (SharesHost(place, shard, leaving)) {
+      vetoes_[i] = Veto::kSharesHost;
+      continue;
+    }
+    standing_[i] =
+        among + one(place.id) + Added(others.data(), others.data() + count, place.node->domains);
+    if (!best || standing_[i] < *best) best = standing_[i];
   }
   return best;
 }
 
-std::optional<Crowding> Board::LeastCrowdingWith(const ShardView& shard, NodeId leaving) {
+std::optional<Standing> Board::LeastStandingWith(const ShardView& shard, NodeId leaving) {
   return Judge(shard, leaving);
 }
 
@@ -185,14 +213,14 @@ Explanation Board::Explain(const std::vector<const Place*>& best) const {
 }
 
 Board::Choice Board::ChooseTarget(const ShardView& shard, NodeId leaving) {
-  const std::optional<Crowding> least = Judge(shard, leaving);
+  const std::optional<Standing> least = Judge(shard, leaving);
   // Best first: a learner that is there already, then by load.
   std::vector<std::pair<double, const Place*>> best;
   for (size_t i = 0; least && i < places_.size(); ++i) {
     if (vetoes_[i] != Veto::kNone) continue;
     const Place& place = places_[i];
     const bool learner = shard.Learner(place.id) != nullptr;
-    if (crowding_[i] != *least && !MUTANT("schedule-spread-ignored")) {
+    if (standing_[i] != *least && !MUTANT("schedule-spread-ignored")) {
       vetoes_[i] = Veto::kCloser;
       continue;
     }
@@ -226,7 +254,9 @@ NodeId Board::ChooseHeir(const ShardView& shard, NodeId leaving) const {
     const Place* place = Find(voter.node);
     if (voter.node == leaving || !voter.caught_up || place == nullptr) continue;
     if (place->node->view.liveness != Liveness::kUp) continue;
-    const auto rank = [](const Place& p) { return std::pair(!p.leads(), p.leaders()); };
+    const auto rank = [&](const Place& p) {
+      return std::tuple(!p.leads(), !view().Fits(p.id, shard, kLeads), p.leaders());
+    };
     if (best == nullptr || rank(*place) < rank(*best)) best = place;
   }
   return best == nullptr ? NodeId() : best->id;

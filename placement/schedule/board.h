@@ -64,7 +64,7 @@ class Board {
 
   // The least crowded that `shard` can be with a replica more on some node, and without the one on
   // `leaving` (0: none). Those about to leave anyway are not counted.
-  std::optional<Crowding> LeastCrowdingWith(const ShardView& shard, NodeId leaving);
+  std::optional<Standing> LeastStandingWith(const ShardView& shard, NodeId leaving);
   // The node for it: of those that leave the shard the least crowded, one where a learner is
   // already, else the one that bears least.
   Choice ChooseTarget(const ShardView& shard, NodeId leaving);
@@ -72,9 +72,17 @@ class Board {
   bool CanTake(const Place& place, const ShardView& shard) const {
     return HardVeto(place, shard) == Veto::kNone;
   }
+  // What does, as the end of a sentence that begins with the node; empty: nothing.
+  std::string_view WhyNot(const Place& place, const ShardView& shard) const {
+    return VetoName(HardVeto(place, shard));
+  }
+  // Whether a replica there would be on the host of another one (but for that on `leaving`),
+  // although there are enough hosts.
+  bool SharesHost(const Place& place, const ShardView& shard, NodeId leaving) const;
   // Whether it has a part in as much as it may.
   bool Busy(const Place& place) const;
-  // Who leads next: of voters that are up and caught up the one that leads least; 0: nobody.
+  // Who leads next: of voters that are up and caught up, those first where the shard's rule rather
+  // has leaders, the one that leads least; 0: nobody.
   NodeId ChooseHeir(const ShardView& shard, NodeId leaving) const;
 
   // ---- operators
@@ -99,20 +107,22 @@ class Board {
   enum class Veto : uint8_t {
     kNone,
     kHoldsOne,
+    kOutside,
     kNotUp,
     kDraining,
     kLowSpace,
     kNoRoom,
     kFailed,
+    kSharesHost,
     kCloser,
     kBusy
   };
-  static constexpr size_t kVetoes = 9;
+  static constexpr size_t kVetoes = 11;
   static std::string_view VetoName(Veto veto);
 
   Veto HardVeto(const Place& place, const ShardView& shard) const;
-  // Fills `vetoes_` and `crowding_` for the places.
-  std::optional<Crowding> Judge(const ShardView& shard, NodeId leaving);
+  // Fills `vetoes_` and `standing_` for the places.
+  std::optional<Standing> Judge(const ShardView& shard, NodeId leaving);
   Explanation Explain(const std::vector<const Place*>& best) const;
 
   Situation situation_;
@@ -121,7 +131,7 @@ class Board {
   Mean mean_;
   Proposals proposals_;
   std::vector<Veto> vetoes_;
-  std::vector<Crowding> crowding_;
+  std::vector<Standing> standing_;
 };
 
 // Hands `look` unsettled shards, from situation.after on and around, until it has seen

@@ -3,13 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
+
+#include "base/mutant.h"
 
 namespace quorate::placement {
 
 namespace {
 
-constexpr Crowding kMostCrowded{UINT32_MAX, UINT32_MAX, UINT32_MAX};
+constexpr Standing kWorstStanding{UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
 
 bool SameMembers(const ShardView& a, const ShardView& b) {
   const auto same = [](const Replica& x, const Replica& y) { return x.node == y.node; };
@@ -59,9 +62,13 @@ void ClusterView::Put(NodeView view) {
   const bool moved = is_new || node.view.locality != view.locality;
   const bool judge = moved || node.view.draining != view.draining ||
                      (node.view.liveness == Liveness::kDown) != (view.liveness == Liveness::kDown);
+  const bool was_to_stay = !node.view.draining;
   node.view = std::move(view);
   if (moved) NameDomains(&node);
-  if (moved || was_usable != node.usable()) places_changed_ = true;
+  if (moved) NameFits(&node);
+  if (moved || was_usable != node.usable() || was_to_stay == node.view.draining) {
+    places_changed_ = true;
+  }
   if (judge) JudgeShardsOf(node);
 }
 
@@ -161,6 +168,50 @@ void ClusterView::SetReplicationFactor(uint32_t replication_factor) {
   to_judge_ = shards_.size();
 }
 
+void ClusterView::SetRules(std::vector<Rule> rules) {
+  if (rules == rules_) return;
+  rules_ = std::move(rules);
+  for (auto& [id, node] : nodes_) NameFits(&node);
+  bests_.assign(rules_.size() + 1, Best());
+  places_changed_ = true;
+  to_judge_ = shards_.size();
+}
+
+// Without a rule every node fits.
+void ClusterView::NameFits(Node* node) const {
+  node->fits.assign(rules_.size() + 1, kRequired | kPreferred | kLeads);
+  for (size_t i = 0; i < rules_.size(); ++i) {
+    const Rule& rule = rules_[i];
+    const Locality& locality = node->view.locality;
+    uint8_t fits = 0;
+    if (placement::Fits(rule.require, locality)) fits |= kRequired;
+    if (placement::Fits(rule.prefer, locality)) fits |= kPreferred;
+    if (placement::Fits(rule.leaders, locality)) fits |= kLeads;
+    node->fits[i + 1] = fits;
+  }
+}
+
+const Rule* ClusterView::RuleOf(const ShardView& shard) const {
+  const uint32_t number = RuleNumber(shard);
+  return number == 0 ? nullptr : &rules_[number - 1];
+}
+
+bool ClusterView::Fits(NodeId id, const ShardView& shard, Fit what) const {
+  const Node* node = Find(id);
+  return node != nullptr && node->Fits(RuleNumber(shard), what);
+}
+
+bool ClusterView::LedElsewhere(const ShardView& shard) const {
+  const Rule* rule = RuleOf(shard);
+  if (rule == nullptr || rule->leaders.empty() || !shard.leader) return false;
+  if (Fits(shard.leader, shard, kLeads)) return false;
+  return std::any_of(shard.voters.begin(), shard.voters.end(), [&](const Replica& voter) {
+    const Node* node = Find(voter.node);
+    return node != nullptr && node->view.liveness != Liveness::kDown && !node->view.draining &&
+           node->Fits(RuleNumber(shard), kLeads);
+  });
+}
+
 bool ClusterView::AllHeardOf() const {
   return std::none_of(nodes_.begin(), nodes_.end(), [](const auto& each) {
     return each.second.view.liveness == Liveness::kNone;
@@ -168,26 +219,39 @@ bool ClusterView::AllHeardOf() const {
 }
 
 uint32_t ClusterView::ReplicationFactorOf(const ShardView& shard) const {
-  const uint32_t wanted =
-      shard.replication_factor != 0 ? shard.replication_factor : replication_factor_;
+  const Rule* rule = RuleOf(shard);
+  uint32_t wanted = replication_factor_;
+  if (rule != nullptr && rule->replicas != 0 && !MUTANT("schedule-rule-factor-ignored")) {
+    wanted = rule->replicas;
+  }
+  if (shard.replication_factor != 0) wanted = shard.replication_factor;
   return std::min<uint32_t>(wanted, limits::kReplicationFactorMax);
 }
 
 // ---- judgement ----------------------------------------------------------------------------------
+Standing ClusterView::OfOne(const Node& node, uint32_t rule) const {
+  Standing standing;
+  standing.outside = !node.Fits(rule, kRequired);
+  standing.unpreferred = !node.Fits(rule, kPreferred);
+  return standing;
+}
+
 bool ClusterView::Settled(const ShardView& shard) const {
   const uint32_t wanted = ReplicationFactorOf(shard);
   if (shard.joint || !shard.learners.empty() || shard.voters.size() != wanted) return false;
+  if (LedElsewhere(shard)) return false;
   std::array<Domains, limits::kReplicationFactorMax> places;
-  Crowding crowding;
+  Standing standing;
   size_t count = 0;
   for (const Replica& voter : shard.voters) {
     const Node* node = Find(voter.node);
     if (node == nullptr || node->view.draining) return false;
     if (node->view.liveness == Liveness::kDown) return false;
-    crowding = crowding + Added(places.data(), places.data() + count, node->domains);
+    standing = standing + OfOne(*node, RuleNumber(shard)) +
+               Added(places.data(), places.data() + count, node->domains);
     places[count++] = node->domains;
   }
-  return crowding <= least_crowding_[wanted];
+  return standing <= LeastStanding(shard);
 }
 
 void ClusterView::Judge(const ShardView& shard) {
@@ -207,9 +271,12 @@ void ClusterView::JudgeShardsOf(const Node& node) {
 bool ClusterView::Refresh(size_t shards_max) {
   if (places_changed_) {
     places_changed_ = false;
-    const auto before = least_crowding_;
-    ComputeLeastCrowding();
-    if (before != least_crowding_) to_judge_ = shards_.size();
+    for (uint32_t rule = 0; rule <= rules_.size(); ++rule) {
+      const Best best = ComputeBest(rule);
+      if (best == bests_[rule]) continue;
+      bests_[rule] = best;
+      to_judge_ = shards_.size();
+    }
   }
   if (to_judge_ == 0) return true;
   auto it = shards_.upper_bound(judged_);
@@ -223,45 +290,55 @@ bool ClusterView::Refresh(size_t shards_max) {
 }
 
 // One after the other where it crowds the others least: what is best for n+1 begins with what is
-// best for n, since racks lie within zones and hosts within racks.
-void ClusterView::ComputeLeastCrowding() {
-  least_crowding_.fill(kMostCrowded);
-  least_crowding_[0] = Crowding();
+// best for n, since racks lie within zones and hosts within racks, and those nodes that a rule
+// likes better are taken first in any case.
+ClusterView::Best ClusterView::ComputeBest(uint32_t rule) const {
+  Best best_of;
+  std::set<uint32_t> hosts;
+  for (const auto& [id, node] : nodes_) {
+    if (!node.view.draining && node.Fits(rule, kRequired)) hosts.insert(node.domains.host);
+  }
+  best_of.hosts = static_cast<uint32_t>(hosts.size());
+  best_of.standing.fill(kWorstStanding);
+  best_of.standing[0] = Standing();
   std::vector<Domains> places;
   std::vector<NodeId> taken;
-  Crowding total;
+  Standing total;
   while (places.size() < limits::kReplicationFactorMax) {
     const Node* best = nullptr;
-    Crowding best_added;
+    Standing best_added;
     for (const auto& [id, node] : nodes_) {
       if (!node.usable() || std::find(taken.begin(), taken.end(), id) != taken.end()) continue;
-      const Crowding added = Added(places.data(), places.data() + places.size(), node.domains);
+      const Standing added =
+          OfOne(node, rule) + Added(places.data(), places.data() + places.size(), node.domains);
       if (best != nullptr && added >= best_added) continue;
       best = &node;
       best_added = added;
     }
-    if (best == nullptr) return;
+    if (best == nullptr) break;
     total = total + best_added;
     places.push_back(best->domains);
     taken.push_back(best->view.id);
-    least_crowding_[places.size()] = total;
+    best_of.standing[places.size()] = total;
   }
+  return best_of;
 }
 
-Crowding ClusterView::CrowdingOf(const ShardView& shard, NodeId without, NodeId with) const {
+Standing ClusterView::StandingOf(const ShardView& shard, NodeId without, NodeId with) const {
   absl::InlinedVector<Domains, limits::kReplicationFactorMax> places;
-  Crowding crowding;
+  Standing standing;
   const auto add = [&](NodeId id) {
     const Node* node = Find(id);
     if (node == nullptr) return;
-    crowding = crowding + Added(places.data(), places.data() + places.size(), node->domains);
+    standing = standing + OfOne(*node, RuleNumber(shard)) +
+               Added(places.data(), places.data() + places.size(), node->domains);
     places.push_back(node->domains);
   };
   for (const Replica& voter : shard.voters) {
     if (voter.node != without) add(voter.node);
   }
   if (with) add(with);
-  return crowding;
+  return standing;
 }
 
 }  // namespace quorate::placement

@@ -23,6 +23,7 @@
 #include "base/limits.h"
 #include "base/strong_type.h"
 #include "placement/schedule/locality.h"
+#include "placement/schedule/rule.h"
 
 namespace quorate::placement {
 
@@ -34,8 +35,9 @@ enum class Liveness : uint8_t {
 
 struct NodeView {
   NodeId id;
-  std::map<std::string, std::string> locality;  // zone, rack, host; others are not looked at
+  Locality locality;  // zone, rack and host tell how far apart nodes are; rules may name others
   Liveness liveness = Liveness::kNone;
+  Instant up_since;  // if up: heard of without a gap since then, never before the term began
   // If down: since when nothing was heard of it, never before the leader's term began. An earlier
   // leader's judgement does not count (a rolling restart would else cost replicas).
   Instant down_since;
@@ -74,7 +76,9 @@ struct ShardView {
   bool joint = false;               // a change is under way: nothing else is begun
   bool leader_stays = false;        // what its leader knows is lost with it: not moved for balance
   NodeId leader;                    // 0: unknown
-  uint32_t replication_factor = 0;  // 0: that of the settings
+  uint32_t replication_factor = 0;  // 0: that of its rule
+  uint32_t rule = 0;                // that its first key is under, by number; 0: none
+  std::string border;               // where the next rule begins inside it; empty: nowhere
   uint64_t bytes = 0;
   uint64_t requests_per_second = 0;  // averaged over a minute or more; 0: unknown
   std::string load_middle;           // a key with about half of them on either side; empty: none
@@ -96,6 +100,9 @@ struct NodeLoad {
   int64_t requests = 0;  // per second, of the shards that it leads
 };
 
+// Which of a rule's labels a node fits.
+enum Fit : uint8_t { kRequired = 1, kPreferred = 2, kLeads = 4 };
+
 class ClusterView {
  public:
   struct Node {
@@ -104,7 +111,9 @@ class ClusterView {
     NodeLoad load;
     absl::btree_set<ShardId> shards;  // that have a voter or learner there
     absl::btree_set<ShardId> led;
+    std::vector<uint8_t> fits;  // bits of Fit, by the number of the rule
 
+    bool Fits(uint32_t rule, Fit what) const { return (fits[rule] & what) != 0; }
     // Whether it may be given something; not whether there is room for it.
     bool usable() const {
       return view.liveness == Liveness::kUp && !view.draining && !view.low_space;
@@ -119,32 +128,60 @@ class ClusterView {
   // Adds or replaces. An older epoch than what is known is ignored: false.
   bool Put(ShardView shard);
   void Remove(ShardId shard);
-  // Of shards that do not name one of their own; those are found by Refresh().
+  // Of shards that neither name one of their own nor have one by their rule. Who is unsettled by it
+  // is found by Refresh(); likewise with rules.
   void SetReplicationFactor(uint32_t replication_factor);
+  // Their numbers, by which shards name them, are from 1 on.
+  void SetRules(std::vector<Rule> rules);
 
   const absl::btree_map<NodeId, Node>& nodes() const { return nodes_; }
   const absl::btree_map<ShardId, ShardView>& shards() const { return shards_; }
   const Node* Find(NodeId id) const;
   const ShardView* Find(ShardId id) const;
   uint32_t ReplicationFactorOf(const ShardView& shard) const;
+  // nullptr: it is under none.
+  const Rule* RuleOf(const ShardView& shard) const;
+  // Whether the node fits the rule of the shard; one that is gone does not.
+  bool Fits(NodeId node, const ShardView& shard, Fit what) const;
+  // Whether another voter could lead it where its rule rather has leaders, and its leader is not
+  // there. Not whether that one can right now.
+  bool LedElsewhere(const ShardView& shard) const;
   // Each node is known to be up or down, as it is a few seconds after a term began.
   bool AllHeardOf() const;
 
   // Shards that are perhaps not as they should be: a learner, a change under way, another number of
-  // voters, one on a node that is gone, down or drained, or a worse spread than nodes allow. Those
-  // that it lacks are as they should be once Refresh() has said so.
+  // voters, one on a node that is gone, down or drained, a worse standing than nodes allow, or a
+  // leader elsewhere. Those that it lacks are as they should be once Refresh() has said so.
   const absl::btree_set<ShardId>& unsettled() const { return unsettled_; }
   // Judges again what a change of nodes or settings left to judge, at most `shards_max` shards;
   // true once all is judged. Before every round.
   bool Refresh(size_t shards_max);
-  // The least crowded that so many replicas can stand on the nodes that are usable, as of the last
-  // Refresh(); without so many nodes, the most that there is. `replicas` <= kReplicationFactorMax.
-  Crowding LeastCrowding(uint32_t replicas) const { return least_crowding_[replicas]; }
+  // The best that so many replicas as it should have can stand on the nodes that are usable, as of
+  // the last Refresh(); without so many nodes, the worst that there is.
+  Standing LeastStanding(const ShardView& shard) const {
+    return bests_[RuleNumber(shard)].standing[ReplicationFactorOf(shard)];
+  }
+  // Whether its rule leaves it enough hosts for a replica each, up or down, of nodes that are to
+  // stay: then no host is ever given a second one.
+  bool HostsSuffice(const ShardView& shard) const {
+    return bests_[RuleNumber(shard)].hosts >= ReplicationFactorOf(shard);
+  }
   // How voters stand; `without` (if not 0) left out, `with` (if not 0) added. Nodes that are gone
   // are not counted.
-  Crowding CrowdingOf(const ShardView& shard, NodeId without = {}, NodeId with = {}) const;
+  Standing StandingOf(const ShardView& shard, NodeId without = {}, NodeId with = {}) const;
 
  private:
+  // By the number of the rule; with none, by what holds without rules.
+  struct Best {
+    std::array<Standing, limits::kReplicationFactorMax + 1> standing{};  // by number of replicas
+    uint32_t hosts = 0;
+    friend bool operator==(const Best&, const Best&) = default;
+  };
+  uint32_t RuleNumber(const ShardView& shard) const {
+    return shard.rule <= rules_.size() ? shard.rule : 0;
+  }
+  Standing OfOne(const Node& node, uint32_t rule) const;
+  void NameFits(Node* node) const;
   bool Settled(const ShardView& shard) const;
   void Judge(const ShardView& shard);
   void JudgeShardsOf(const Node& node);
@@ -153,7 +190,7 @@ class ClusterView {
   // Of a node that was put, or of a stranger, which begins here.
   Node& AnyNode(NodeId id);
   void NameDomains(Node* node);
-  void ComputeLeastCrowding();
+  Best ComputeBest(uint32_t rule) const;
 
   absl::btree_map<NodeId, Node> nodes_;
   // What shards say of nodes that are not in `nodes_`: kept, since shards may come first.
@@ -161,9 +198,10 @@ class ClusterView {
   absl::btree_map<ShardId, ShardView> shards_;
   absl::btree_set<ShardId> unsettled_;
   DomainNames names_;
-  std::array<Crowding, limits::kReplicationFactorMax + 1> least_crowding_{};
+  std::vector<Rule> rules_;
+  std::vector<Best> bests_ = std::vector<Best>(1);  // by rule
   uint32_t replication_factor_ = 3;
-  bool places_changed_ = true;  // least_crowding_ is to be computed again
+  bool places_changed_ = true;  // bests_ are to be computed again
   ShardId judged_;              // the last one
   size_t to_judge_ = 0;         // so many after it, and around
 };

@@ -24,8 +24,8 @@ uint32_t DomainNames::NumberOf(std::string name) {
   return numbers_.emplace(std::move(name), next).first->second;
 }
 
-Crowding Added(const Domains* begin, const Domains* end, const Domains& place) {
-  Crowding added;
+Standing Added(const Domains* begin, const Domains* end, const Domains& place) {
+  Standing added;
   for (const Domains* other = begin; other != end; ++other) {
     added.zone += other->zone == place.zone;
     added.rack += other->rack == place.rack;
@@ -34,10 +34,19 @@ Crowding Added(const Domains* begin, const Domains* end, const Domains& place) {
   return added;
 }
 
-std::string ToString(const Crowding& crowding) {
-  if (crowding == Crowding()) return "no two replicas share a zone, rack or host";
-  return fmt::format("pairs of replicas that share a zone: {}, a rack: {}, a host: {}",
-                     crowding.zone, crowding.rack, crowding.host);
+std::string ToString(const Standing& standing) {
+  std::string text;
+  if (standing.outside != 0) {
+    text += fmt::format("replicas where the rule wants none: {}; ", standing.outside);
+  }
+  if (standing.unpreferred != 0) {
+    text += fmt::format("replicas where the rule rather has none: {}; ", standing.unpreferred);
+  }
+  if (standing.host + standing.zone + standing.rack == 0) {
+    return text + "no two replicas share a zone, rack or host";
+  }
+  return text + fmt::format("pairs of replicas that share a zone: {}, a rack: {}, a host: {}",
+                            standing.zone, standing.rack, standing.host);
 }
 
 }  // namespace quorate::placement

@@ -33,22 +33,27 @@ class DomainNames {
   std::map<std::string, uint32_t, std::less<>> numbers_;
 };
 
-// Pairs of replicas that share a zone, a rack, a host: the fewer the better, zones first. Counting
-// pairs tells 3+1+1 from 2+2+1, where the loss of one zone costs the quorum or does not.
-struct Crowding {
+// How replicas stand: the less the better, in this order. Where rules want none, where they rather
+// want none, and pairs of them that share a host, a zone, a rack: two on one host are one machine's
+// to lose, however many zones there are. Counting pairs tells 3+1+1 from 2+2+1, where the loss of
+// one zone costs the quorum or does not.
+struct Standing {
+  uint32_t outside = 0;      // replicas where Rule::require does not let them be
+  uint32_t unpreferred = 0;  // and where Rule::prefer has none
+  uint32_t host = 0;
   uint32_t zone = 0;
   uint32_t rack = 0;
-  uint32_t host = 0;
-  friend auto operator<=>(const Crowding&, const Crowding&) = default;
+  friend auto operator<=>(const Standing&, const Standing&) = default;
 };
 
-// What one more replica in `place` adds to those in [begin, end).
-Crowding Added(const Domains* begin, const Domains* end, const Domains& place);
-inline Crowding operator+(Crowding a, Crowding b) {
-  return {a.zone + b.zone, a.rack + b.rack, a.host + b.host};
+// The pairs that one more replica in `place` adds to those in [begin, end).
+Standing Added(const Domains* begin, const Domains* end, const Domains& place);
+inline Standing operator+(Standing a, Standing b) {
+  return {a.outside + b.outside, a.unpreferred + b.unpreferred, a.host + b.host, a.zone + b.zone,
+          a.rack + b.rack};
 }
 
-// "2 pairs of replicas share a zone, 1 a host", or "no two replicas share a zone, rack or host".
-std::string ToString(const Crowding& crowding);
+// "pairs of replicas that share a zone: 2, ...", or "no two replicas share a zone, rack or host".
+std::string ToString(const Standing& standing);
 
 }  // namespace quorate::placement

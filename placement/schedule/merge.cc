@@ -28,11 +28,17 @@ Operator MergeOf(const ShardView& shard, ShardId into) {
   return op;
 }
 
-bool Fit(const Situation& situation, const ShardView& left, const ShardView& right) {
+// Else it would be divided there again.
+bool UnderOneRule(const ShardView& left, const ShardView& right) {
+  return left.rule == right.rule && left.border.empty() && right.border.empty();
+}
+
+bool AreSmall(const Situation& situation, const ShardView& left, const ShardView& right) {
   const Settings& settings = situation.settings;
   const uint64_t bytes = left.bytes + right.bytes;
   const Instant quiet = situation.now - kQuietFor;
-  return bytes < std::min(settings.merge_bytes, settings.split_bytes / 4) &&
+  return UnderOneRule(left, right) &&
+         bytes < std::min(settings.merge_bytes, settings.split_bytes / 4) &&
          right.bytes <= kAbsorbedMax && left.since <= quiet && right.since <= quiet &&
          left.requests_per_second + right.requests_per_second <= kRequestsMax;
 }
@@ -57,7 +63,8 @@ Proposals Merge(const Situation& situation) {
     reached = right.id;
     ++passed;
     const ShardView* left = situation.view.Find(right.left);
-    if (right.by_hand || !right.left || left == nullptr || !Fit(situation, *left, right)) continue;
+    if (right.by_hand || !right.left || left == nullptr || !AreSmall(situation, *left, right))
+      continue;
     if (situation.under_way.Avoids(right.id, NodeId(), situation.now)) continue;
     if (taken.contains(left->id) || taken.contains(right.id)) continue;
     ++looked;
@@ -83,6 +90,10 @@ Result<Operator> PlanMerge(const Situation& situation, ShardId id, ShardId with)
   if (right->left != left->id) {
     return Status(Code::kFailedPrecondition,
                   fmt::format("shards {} and {} are no neighbours", id, with));
+  }
+  if (!UnderOneRule(*left, *right)) {
+    return Status(Code::kFailedPrecondition,
+                  fmt::format("shards {} and {} are not under one rule", id, with));
   }
   for (const ShardView* shard : {left, right}) {
     if (!situation.under_way.Has(shard->id)) continue;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/mutant.h"
+#include "placement/schedule/rule_check.h"
 #include "placement/schedule/safety.h"
 
 namespace quorate::placement {
@@ -83,6 +84,10 @@ std::string NoLongerWanted(const ClusterView& view, const Settings& settings, co
     if (to == nullptr) return who + " is gone";
     if (to->view.liveness == Liveness::kDown) return who + " is down";
     if (to->view.draining) return who + " is being drained";
+    const ShardView* shard = view.Find(op.shard);
+    if (shard != nullptr && op.copies() && !view.Fits(op.to, *shard, kRequired)) {
+      return who + " is not where the shard's rule lets replicas be";
+    }
   }
   if (!op.from || !op.copies()) return "";
   const ClusterView::Node* from = view.Find(op.from);
@@ -302,7 +307,7 @@ std::string Line(const EndedOperator& ended, Instant now) {
 }
 
 void ExplainStanding(const ClusterView& view, const Settings& settings, const ShardView& shard,
-                     std::vector<std::string>* lines) {
+                     Instant now, std::vector<std::string>* lines) {
   std::string voters;
   for (const Replica& voter : shard.voters) {
     const ClusterView::Node* node = view.Find(voter.node);
@@ -321,9 +326,13 @@ void ExplainStanding(const ClusterView& view, const Settings& settings, const Sh
     voters += fmt::format("{}{}{}", voters.empty() ? "" : ", ", NodeName(voter.node),
                           state.empty() ? "" : fmt::format(" ({})", state));
   }
-  const uint32_t wanted = view.ReplicationFactorOf(shard);
   lines->push_back(fmt::format("{} has {} of {} replicas: {}", NameOf(shard.id),
-                               shard.voters.size(), wanted, voters));
+                               shard.voters.size(), view.ReplicationFactorOf(shard), voters));
+  if (const Rule* rule = view.RuleOf(shard)) {
+    lines->push_back(fmt::format("its rule: {}: {}", RangeOf(*rule), ToString(*rule)));
+  } else if (shard.id != kPlacementShard) {
+    lines->push_back("its rule: none, so it is as the settings say");
+  }
   for (const Replica& learner : shard.learners) {
     lines->push_back(fmt::format(
         "node {} is {}", learner.node,
@@ -333,11 +342,14 @@ void ExplainStanding(const ClusterView& view, const Settings& settings, const Sh
   lines->push_back(survives ? fmt::format("it survives {} further failure{}", *survives,
                                           *survives == 1 ? "" : "s")
                             : "it has no quorum: nothing can be written or changed");
-  const Crowding crowding = view.CrowdingOf(shard);
-  lines->push_back(fmt::format("{}{}", ToString(crowding),
-                               crowding <= view.LeastCrowding(wanted)
-                                   ? ", which is as far apart as nodes allow"
-                                   : ": nodes allow more distance"));
+  const Standing standing = view.StandingOf(shard);
+  lines->push_back(fmt::format("{}{}", ToString(standing),
+                               standing <= view.LeastStanding(shard)
+                                   ? ", which is as well as nodes allow"
+                                   : ": nodes allow better"));
+  for (const std::string& breach : Breaches(view, settings, now, shard)) {
+    lines->push_back(fmt::format("not as its rule says: {}", breach));
+  }
   if (settings.paused == 0) return;
   lines->push_back(fmt::format("paused: {}", *settings.Get("placement.pause")));
 }
@@ -350,7 +362,7 @@ Result<std::vector<std::string>> OperatorTable::Explain(const ClusterView& view,
   const ShardView* shard = view.Find(id);
   if (shard == nullptr) return NotFound(fmt::format("there is no shard {}", id));
   std::vector<std::string> lines;
-  ExplainStanding(view, settings, *shard, &lines);
+  ExplainStanding(view, settings, *shard, now, &lines);
   if (const auto it = operators_.find(id); it != operators_.end()) {
     ExplainOperator(it->second.op, &lines);
     ExplainProgress(it->second, now, &lines);

@@ -43,14 +43,21 @@ Result<Operator> PlanMove(const Situation& situation, ShardId id, NodeId from, N
     return Refused(std::move(*refusal));
   }
   if (!board.CanTake(*board.Find(choice.to), shard)) {
-    return Refused(fmt::format("node {} has no room for {} ({} MiB), or failed to take it lately",
-                               choice.to, NameOf(id), shard.bytes >> 20));
+    return Refused(fmt::format("node {}, which was to hold a replica of {} ({} MiB), {}", choice.to,
+                               NameOf(id), shard.bytes >> 20,
+                               board.WhyNot(*board.Find(choice.to), shard)));
   }
-  const Crowding before = situation.view.CrowdingOf(shard);
-  const Crowding after = situation.view.CrowdingOf(shard, from, choice.to);
+  if (board.SharesHost(*board.Find(choice.to), shard, from)) {
+    return Refused(
+        fmt::format("node {} is on the host of another replica of {}, and there are enough "
+                    "hosts",
+                    choice.to, NameOf(id)));
+  }
+  const Standing before = situation.view.StandingOf(shard);
+  const Standing after = situation.view.StandingOf(shard, from, choice.to);
   if (after > before) {
     return Refused(
-        fmt::format("on node {} instead of {} the replicas of {} would stand closer: {} "
+        fmt::format("on node {} instead of {} the replicas of {} would stand worse: {} "
                     "(now: {})",
                     choice.to, from, NameOf(id), ToString(after), ToString(before)));
   }
@@ -76,6 +83,11 @@ Result<Operator> PlanTransfer(const Situation& situation, ShardId id, NodeId to)
   if (!to) return Refused(fmt::format("no other voter of {} is up and caught up", NameOf(id)));
   if (Refusal refusal = CheckChange(situation.view, shard, TransferLeader{to})) {
     return Refused(std::move(*refusal));
+  }
+  // It would be handed back.
+  if (!situation.view.Fits(to, shard, kLeads) && situation.view.Fits(shard.leader, shard, kLeads)) {
+    return Refused(fmt::format("the rule of {} rather has leaders on {}, and node {} is not",
+                               NameOf(id), ToString(situation.view.RuleOf(shard)->leaders), to));
   }
   Operator op = board.Transfer(OperatorKind::kMove, shard, to);
   op.explanation.why = "somebody asked for it";

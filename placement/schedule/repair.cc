@@ -19,6 +19,7 @@ bool IsLost(const Board& board, NodeId node) {
 bool Usable(const Board& board, const ShardView& shard, NodeId learner) {
   const ClusterView::Node* node = board.view().Find(learner);
   if (node == nullptr || node->view.draining || node->view.low_space) return false;
+  if (!board.view().Fits(learner, shard, kRequired)) return false;
   // One whose node is down for a moment is waited for.
   if (node->view.liveness == Liveness::kDown) return !IsLost(board, learner);
   return !board.under_way().Avoids(shard.id, learner, board.situation().now);
@@ -28,12 +29,12 @@ bool Usable(const Board& board, const ShardView& shard, NodeId learner) {
 // on a node that bears much. 0: none may be removed.
 NodeId ChooseSuperfluous(const Board& board, const ShardView& shard) {
   NodeId best;
-  std::tuple<bool, Crowding, bool, double> best_rank;
+  std::tuple<bool, Standing, bool, double> best_rank;
   for (const Replica& voter : shard.voters) {
     const Board::Place* place = board.Find(voter.node);
     if (place == nullptr) return voter.node;
     if (shard.leader == voter.node && !board.ChooseHeir(shard, voter.node)) continue;
-    const std::tuple rank(!place->node->view.draining, board.view().CrowdingOf(shard, voter.node),
+    const std::tuple rank(!place->node->view.draining, board.view().StandingOf(shard, voter.node),
                           shard.leader == voter.node, -board.LoadOf(*place));
     if (best && rank >= best_rank) continue;
     best = voter.node;
@@ -83,7 +84,7 @@ bool NeedsNoReplica(const Board& board, const ShardView& shard) {
   };
   return shard.voters.size() == wanted &&
          std::all_of(shard.voters.begin(), shard.voters.end(), stays) &&
-         board.view().CrowdingOf(shard) <= board.view().LeastCrowding(wanted);
+         board.view().StandingOf(shard) <= board.view().LeastStanding(shard);
 }
 
 Looked Look(Board* board, const ShardView& shard) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/mutant.h"
 
@@ -185,34 +186,42 @@ bool Lost(const ClusterView& view, NodeId id, Duration down_after, Instant now) 
 Refusal CheckDrain(const ClusterView& view, NodeId id) {
   const ClusterView::Node* drained = view.Find(id);
   if (drained == nullptr) return fmt::format("node {} does not belong to the cluster", id);
-  size_t usable = 0;
   uint64_t room = 0;
   bool room_known = true;
+  size_t others = 0;
   for (const auto& [other, node] : view.nodes()) {
     if (other == id || !node.usable()) continue;
-    ++usable;
+    ++others;
     room += node.view.free_bytes;
     room_known &= node.view.total_bytes != 0;
   }
   if (room_known && room < static_cast<uint64_t>(std::max<int64_t>(0, drained->load.bytes))) {
     return fmt::format("node {} holds {} MiB, and the {} other nodes have room for {} MiB", id,
-                       drained->load.bytes >> 20, usable, room >> 20);
+                       drained->load.bytes >> 20, others, room >> 20);
   }
+  std::map<const Rule*, size_t> usable_by_rule;
   for (ShardId shard_id : drained->shards) {
     const ShardView& shard = *view.Find(shard_id);
     if (!shard.Voter(id)) continue;
+    const auto [known, is_new] = usable_by_rule.try_emplace(view.RuleOf(shard), 0);
+    for (const auto& [other, node] : view.nodes()) {
+      if (!is_new) break;
+      known->second += other != id && node.usable() && view.Fits(other, shard, kRequired);
+    }
+    const size_t usable = known->second;
     if (auto refusal = NoQuorum(view, shard, shard.voters, "has", Counts::kUp)) return refusal;
     size_t taken = 0;
     for (const Replica& voter : shard.voters) {
       const ClusterView::Node* node = view.Find(voter.node);
-      taken += voter.node != id && node != nullptr && node->usable();
+      taken += voter.node != id && node != nullptr && node->usable() &&
+               view.Fits(voter.node, shard, kRequired);
     }
     if (shard.voters.size() > view.ReplicationFactorOf(shard) || usable > taken) continue;
     return fmt::format(
-        "{} has {} replicas, and without node {} there are {} nodes that are up, not drained "
-        "and "
-        "with room: none is left for the one on node {}",
-        NameOf(shard_id), shard.voters.size(), id, usable, id);
+        "{} has {} replicas, and without node {} there are {} nodes that are up, not drained, "
+        "with room{}: none is left for the one on node {}",
+        NameOf(shard_id), shard.voters.size(), id, usable,
+        view.RuleOf(shard) == nullptr ? "" : " and where its rule lets them be", id);
   }
   return std::nullopt;
 }

@@ -44,23 +44,28 @@ struct Proposals {
 inline constexpr size_t kProposalsMax = 250;  // of one scheduler in one round
 inline constexpr size_t kWantedMax = 100;
 inline constexpr size_t kShardsLookedAtMax = 400;  // of one scheduler in one round
+// A node is up for so long before rules have it lead what is led elsewhere.
+inline constexpr Duration kLeadsAfter = std::chrono::seconds(30);
 
 // Replaces replicas on nodes that are gone, or down for longer than down_after; adds one where
 // there are too few, and removes one where there are too many; removes learners that belong to no
 // operator, or goes on with them where one is needed (an earlier leader may have begun to add
 // them).
 Proposals Repair(const Situation& situation);
-// Spreads replicas over zones, racks and hosts as far as nodes allow: a move is made only if it
-// makes a shard less crowded. (No scheduler ever puts two replicas of a shard on one node.)
+// Has replicas stand where their rules say, and as far apart as nodes allow, over hosts, zones and
+// racks: a move is made only if the shard stands better with it. (No scheduler ever puts two
+// replicas of a shard on one node, nor on one host if there are enough.) Hands leaderships to where
+// rules rather have them.
 Proposals Rules(const Situation& situation);
 // Draining nodes lose their leaders first, then their replicas.
 Proposals Drain(const Situation& situation);
 // Shards that are larger than split_bytes, by what their leaders measured, are divided in the
 // middle of their bytes; those that serve more than split_requests, and more than half of what the
 // mean node does, in the middle of their requests. Not while a voter that is not lost is behind,
-// unless they are much larger.
+// unless they are much larger. Likewise those that go on into the range of another rule, there.
 Proposals Split(const Situation& situation);
-// Neighbours that are small together, and cold, and have been as they are for a while, become one,
+// Neighbours under one rule that are small together, and cold, and have been as they are for a
+// while, become one,
 // as long as there are more than shards_min.
 Proposals Merge(const Situation& situation);
 // By number, then by bytes, in proportion to the nodes' disks. A move is made only if it makes the

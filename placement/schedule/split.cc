@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/bytes.h"
+#include "base/mutant.h"
 #include "placement/schedule/board.h"
 #include "placement/schedule/safety.h"
 #include "placement/schedule/schedulers.h"
@@ -49,8 +51,18 @@ bool TooBusy(const Board& board, const ShardView& shard) {
          requests > board.mean().requests / 2;
 }
 
+bool CrossesRules(const ShardView& shard) {
+  return !shard.border.empty() && !MUTANT("schedule-rule-borders-ignored");
+}
+
 std::optional<Operator> SplitFor(Board* board, const ShardView& shard) {
   const Settings& settings = board->settings();
+  if (CrossesRules(shard)) {
+    Operator op = SplitOf(shard, shard.border);
+    op.explanation.why =
+        fmt::format("a rule begins or ends at '{}', inside it", Printable(shard.border));
+    return op;
+  }
   if (shard.bytes >= settings.split_bytes) {
     Operator op = SplitOf(shard, {});
     op.explanation.why = fmt::format("it has {} MiB, and placement.split_bytes is {} MiB",
@@ -90,7 +102,10 @@ Proposals Split(const Situation& situation) {
     const ShardView& shard = it->second;
     reached = shard.id;
     ++passed;
-    if (shard.bytes < situation.settings.split_bytes && !TooBusy(board, shard)) continue;
+    if (shard.bytes < situation.settings.split_bytes && !TooBusy(board, shard) &&
+        !CrossesRules(shard)) {
+      continue;
+    }
     if (situation.under_way.Avoids(shard.id, NodeId(), situation.now)) continue;
     ++looked;
     if (!board.Approachable(OperatorKind::kSplit, shard)) continue;

@@ -47,6 +47,7 @@ class World {
   Outcome HotRange();
   Outcome Restart();
   Outcome Day();
+  Outcome Rules();
 
  private:
   NodeId AddNode(uint64_t i) {
@@ -344,6 +345,34 @@ Outcome World::Day() {
   return Finish("day");
 }
 
+// A tenth of the shards is to have five replicas in three zones, led in the first; another tenth is
+// rather in the second zone. While that is brought about a node is lost; then the rules go again.
+Outcome World::Rules() {
+  Rule many, near;
+  many.replicas = 5;
+  many.require = {{"zone", "z1"}, {"zone", "z2"}, {"zone", "z3"}};
+  many.leaders = {{"zone", "z1"}};
+  near.prefer = {{"zone", "z2"}};
+  model_.SetRules({many, near});
+  const uint64_t tenth = std::max<uint64_t>(1, size_.shards / 10);
+  for (uint64_t id = 1; id <= 2 * tenth; ++id)
+    model_.PutUnderRule(ShardId(id), id <= tenth ? 1 : 2);
+  for (int s = 0; s < 30; ++s) Step();
+  for (NodeId id : Some(NodesOf([](const model::Model::Node&) { return true; }), 1)) {
+    model_.Kill(id);
+  }
+  if (!UntilLost() || !UntilQuiet()) outcome_.wrong = "it does not come to an end";
+  if (std::string left = model_.Unfinished(); outcome_.wrong.empty() && !left.empty()) {
+    outcome_.wrong = "under rules: " + left;
+  }
+  const uint64_t made = model_.counts.copies - before_.copies;
+  model_.SetRules({});
+  if (!UntilQuiet() && outcome_.wrong.empty()) outcome_.wrong = "it does not come to an end";
+  outcome_.note = fmt::format("{} replicas were copied for the rules, {} when they went; {}", made,
+                              model_.counts.copies - before_.copies - made, Spread());
+  return Finish("rules");
+}
+
 struct Row {
   const char* name;
   Outcome (World::*run)();
@@ -360,6 +389,7 @@ constexpr Row kRows[] = {
     {"drain-rack", &World::DrainRack, "all nodes of a rack are drained"},
     {"hot-range", &World::HotRange, "neighbouring shards become a hundred times as busy"},
     {"restart", &World::Restart, "20 nodes restart, one after the other"},
+    {"rules", &World::Rules, "a fifth of the shards comes under rules, and is let go"},
     {"day", &World::Day, "a day goes by with nothing to do"},
 };
 

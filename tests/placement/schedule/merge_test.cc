@@ -83,9 +83,9 @@ TEST(ScheduleMerge, IsDoneOnceTheShardIsGoneAndKeepsItsNeighbourBusy) {
     EXPECT_TRUE(table.effects().Has(ShardId(shard))) << shard;
   }
   EXPECT_FALSE(table.effects().Has(ShardId(9)));
-  EXPECT_FALSE(PlanMerge({c.view, c.settings, c.now, table.effects(), ShardId()}, ShardId(8),
-                         ShardId(9))
-                   .ok());
+  EXPECT_FALSE(
+      PlanMerge({c.view, c.settings, c.now, table.effects(), ShardId()}, ShardId(8), ShardId(9))
+          .ok());
   const auto order = table.Next(c.view, c.settings, ShardId(8), c.now);
   ASSERT_TRUE(order.has_value());
   EXPECT_EQ(order->step, Step(MergeShards{ShardId(7)}));

@@ -32,7 +32,57 @@ Model::Model(Options options) : now(Instant() + 1000s), options_(options), rando
 }
 
 uint32_t Model::FactorOf(const ShardView& shard) const {
-  return shard.replication_factor != 0 ? shard.replication_factor : settings.replication_factor;
+  if (shard.replication_factor != 0) return shard.replication_factor;
+  const uint32_t own = RuleOf(shard).replicas;
+  return own != 0 ? own : settings.replication_factor;
+}
+
+const Rule& Model::RuleOf(const ShardView& shard) const {
+  static const Rule kNone;
+  return shard.rule == 0 || shard.rule > rules_.size() ? kNone : rules_[shard.rule - 1];
+}
+
+bool Model::Suits(const Labels& labels, NodeId id) const {
+  const Place& place = nodes_.at(id).place;
+  const std::map<std::string, uint32_t> own = {
+      {"zone", place.zone}, {"rack", place.rack}, {"host", place.host}};
+  return std::all_of(labels.begin(), labels.end(), [&](const auto& label) {
+    return std::any_of(labels.begin(), labels.end(), [&](const auto& other) {
+      return other.first == label.first &&
+             other.second == fmt::format("{}{}", other.first[0], own.at(other.first));
+    });
+  });
+}
+
+bool Model::OneHost(NodeId a, NodeId b) const {
+  const Place& x = nodes_.at(a).place;
+  const Place& y = nodes_.at(b).place;
+  return a == b || (x.host != 0 && x.host == y.host && x.zone == y.zone && x.rack == y.rack);
+}
+
+bool Model::EnoughHosts(const ShardView& shard) const {
+  std::vector<NodeId> hosts;  // one node of each
+  for (const auto& [id, node] : nodes_) {
+    if (node.draining || !Suits(RuleOf(shard).require, id)) continue;
+    const auto same = [this, id = id](NodeId other) { return OneHost(id, other); };
+    if (std::none_of(hosts.begin(), hosts.end(), same)) hosts.push_back(id);
+  }
+  return hosts.size() >= FactorOf(shard);
+}
+
+void Model::SetRules(std::vector<Rule> rules) {
+  rules_ = std::move(rules);
+  view.SetRules(rules_);
+}
+
+void Model::PutUnderRule(ShardId id, uint32_t rule) {
+  At(id).rule = rule;
+  Report(At(id));
+}
+
+void Model::BeginRuleInside(ShardId id, uint32_t rule) {
+  At(id).border = std::to_string(rule);
+  Report(At(id));
 }
 
 // ---- nodes and shards ---------------------------------------------------------------------------
@@ -48,6 +98,7 @@ void Model::Tell(NodeId id) {
   label("host", node.place.host);
   told.liveness = node.up ? Liveness::kUp : Liveness::kDown;
   told.down_since = node.down_since;
+  told.up_since = node.up_since;
   told.draining = node.draining;
   told.total_bytes = told.free_bytes = options_.disk_bytes;
   view.Put(std::move(told));
@@ -60,7 +111,8 @@ NodeId Model::AddNode(Place place) {
   return id;
 }
 
-ShardId Model::AddShard(std::vector<NodeId> nodes, uint64_t bytes, uint64_t requests) {
+ShardId Model::AddShard(std::vector<NodeId> nodes, uint64_t bytes, uint64_t requests,
+                        uint32_t rule) {
   ShardView shard;
   shard.id = ShardId(shards_.size() + 1);
   shard.epoch = {1, 1};
@@ -68,6 +120,7 @@ ShardId Model::AddShard(std::vector<NodeId> nodes, uint64_t bytes, uint64_t requ
   shard.leader = nodes.front();
   shard.bytes = bytes;
   shard.requests_per_second = requests;
+  shard.rule = rule;
   std::sort(shard.voters.begin(), shard.voters.end());
   shards_.push_back(shard);
   view.Put(std::move(shard));
@@ -107,18 +160,20 @@ size_t Model::Ready(const Replicas& voters) const {
   }));
 }
 
-Model::Crowd Model::CrowdOf(const std::vector<NodeId>& nodes) const {
-  uint32_t zone = 0, rack = 0, host = 0;
+Model::Crowd Model::CrowdOf(const ShardView& shard, const std::vector<NodeId>& nodes) const {
+  uint32_t outside = 0, unpreferred = 0, zone = 0, rack = 0, host = 0;
   for (size_t i = 0; i < nodes.size(); ++i) {
+    outside += !Suits(RuleOf(shard).require, nodes[i]);
+    unpreferred += !Suits(RuleOf(shard).prefer, nodes[i]);
     for (size_t j = 0; j < i; ++j) {
       const Place& a = nodes_.at(nodes[i]).place;
       const Place& b = nodes_.at(nodes[j]).place;
       zone += a.zone == b.zone;
       rack += a.zone == b.zone && a.rack == b.rack;
-      host += a.zone == b.zone && a.rack == b.rack && a.host != 0 && a.host == b.host;
+      host += OneHost(nodes[i], nodes[j]);
     }
   }
-  return {zone, rack, host};
+  return {outside, unpreferred, host, zone, rack};
 }
 
 Model::Crowd Model::LeastCrowd(const ShardView& shard, NodeId from, Crowd* with, NodeId to) const {
@@ -127,12 +182,19 @@ Model::Crowd Model::LeastCrowd(const ShardView& shard, NodeId from, Crowd* with,
     if (voter.node == from || Lost(voter.node) || nodes_.at(voter.node).draining) continue;
     stay.push_back(voter.node);
   }
-  Crowd least{~0u, ~0u, ~0u};
+  Crowd least{~0u, ~0u, ~0u, ~0u, ~0u};
+  const bool enough_hosts = EnoughHosts(shard);
   for (const auto& [id, node] : nodes_) {
-    if (!Usable(id) || Holds(shard.voters, id)) continue;
+    if (!Usable(id) || Holds(shard.voters, id) || !Suits(RuleOf(shard).require, id)) continue;
+    if (view.Find(id)->view.liveness == Liveness::kNone) continue;  // not heard of yet
+    const bool shares_host =
+        std::any_of(shard.voters.begin(), shard.voters.end(), [&, id = id](const Replica& other) {
+          return other.node != from && nodes_.contains(other.node) && OneHost(other.node, id);
+        });
+    if (shares_host && enough_hosts) continue;
     if (table.effects().Avoids(shard.id, id, now)) continue;
     stay.push_back(id);
-    const Crowd crowd = CrowdOf(stay);
+    const Crowd crowd = CrowdOf(shard, stay);
     stay.pop_back();
     if (id == to) *with = crowd;
     least = std::min(least, crowd);
@@ -158,6 +220,7 @@ void Model::Revive(NodeId id) {
   Node& node = nodes_.at(id);
   if (node.up) return;
   node.up = true;
+  node.up_since = now;
   for (ShardView& shard : shards_) {
     bool changed = false;
     const auto lag = [&](auto* replicas) {
@@ -346,9 +409,27 @@ void Model::JudgeAdmitted() {
   if (table.under_way().size() > settings.operators) Broken(shards_.front(), "too many operators");
 }
 
+void Model::JudgeTransfer(const ShardView& shard, const Operator& op) {
+  const Labels& wanted = RuleOf(shard).leaders;
+  const bool by_rule = op.kind == OperatorKind::kRules;
+  if (!nodes_.contains(op.from) || !nodes_.contains(op.to)) return;
+  if (op.kind != OperatorKind::kBalanceLeaders && !by_rule) return;
+  if (Suits(wanted, op.to) ? by_rule && Suits(wanted, op.from)
+                           : by_rule || Suits(wanted, op.from)) {
+    Broken(shard, fmt::format("{}: its rule has leaders on {}", ToString(op), ToString(wanted)));
+  }
+  if (by_rule && now - nodes_.at(op.to).up_since < 30s) {
+    Broken(shard, fmt::format("{}: node {} has just come up", ToString(op), op.to));
+  }
+}
+
 void Model::JudgeOperator(const ShardView& shard, const Operator& op) {
   if (op.epoch != shard.epoch) return;  // made for what was reported; it will end
-  if (!op.copies()) return;
+  if (op.steps.size() == 1 && std::holds_alternative<TransferLeader>(op.steps[0])) {
+    return JudgeTransfer(shard, op);
+  }
+  // What was held back may be what the rule was before.
+  if (!op.copies() || view.Find(shard.id)->rule != shard.rule) return;
   if (op.kind == OperatorKind::kDrain) {
     // Leaders first: nothing is moved off while something that is led there can be handed over.
     for (ShardId led : view.Find(op.from)->led) {
@@ -367,12 +448,13 @@ void Model::JudgeOperator(const ShardView& shard, const Operator& op) {
       }
     }
   }
-  Crowd with{~0u, ~0u, ~0u};
+  Crowd with{~0u, ~0u, ~0u, ~0u, ~0u};
   const Crowd least = LeastCrowd(shard, op.from, &with, op.to);
   if (op.kind == OperatorKind::kBalanceReplicas) {
     std::vector<NodeId> nodes;
     for (const Replica& voter : shard.voters) nodes.push_back(voter.node);
-    if (with > CrowdOf(nodes)) Broken(shard, fmt::format("{}: closer than before", ToString(op)));
+    if (with > CrowdOf(shard, nodes))
+      Broken(shard, fmt::format("{}: closer than before", ToString(op)));
   } else if (with > least) {
     Broken(shard, fmt::format("{}: nodes allow more distance", ToString(op)));
   }
@@ -382,6 +464,9 @@ void Model::JudgeOperator(const ShardView& shard, const Operator& op) {
   const auto failed = failed_.find({op.shard, op.to});
   if (failed != failed_.end() && now - failed->second < OperatorTable::kAvoidFor) {
     Broken(shard, fmt::format("{}: it did not catch up there lately", ToString(op)));
+  }
+  if (!Suits(RuleOf(shard).require, op.to)) {
+    Broken(shard, fmt::format("{}: its rule wants no replica there", ToString(op)));
   }
   if (!Usable(op.to)) Broken(shard, fmt::format("{}: the node is not to be used", ToString(op)));
 }
@@ -455,7 +540,11 @@ void Model::Carry(const Order& order) {
     if (it != table.under_way().end() && it->second.op.steps.size() == 1) ++counts.transfers;
   } else if (std::holds_alternative<SplitShard>(order.step)) {
     const bool busy = shard.requests_per_second >= settings.split_requests;
-    if (shard.bytes < settings.split_bytes && !busy) Broken(shard, "a split of a small shard");
+    const std::string border = std::exchange(shard.border, "");
+    if (std::get<SplitShard>(order.step).at != border) Broken(shard, "not split at the border");
+    if (shard.bytes < settings.split_bytes && !busy && border.empty()) {
+      Broken(shard, "a split of a small shard");
+    }
     ++shard.epoch.version;
     shard.bytes /= 2;
     shard.requests_per_second /= 2;
@@ -464,7 +553,8 @@ void Model::Carry(const Order& order) {
       if (voter.node != shard.leader) nodes.push_back(voter.node);
     }
     Report(shard);
-    AddShard(std::move(nodes), shard.bytes, shard.requests_per_second);
+    AddShard(std::move(nodes), shard.bytes, shard.requests_per_second,
+             border.empty() ? shard.rule : static_cast<uint32_t>(std::stoul(border)));
     return;
   }
   std::sort(shard.voters.begin(), shard.voters.end());
@@ -474,10 +564,12 @@ void Model::Carry(const Order& order) {
 }
 
 std::string Model::Unfinished() const {
-  size_t usable = 0;
-  for (const auto& [id, node] : nodes_) usable += Usable(id);
   for (const ShardView& shard : shards_) {
     const size_t wanted = FactorOf(shard);
+    const Rule& rule = RuleOf(shard);
+    size_t usable = 0;
+    for (const auto& [id, node] : nodes_) usable += Usable(id) && Suits(rule.require, id);
+    if (!shard.border.empty()) return fmt::format("shard {} is under two rules", shard.id);
     if (!shard.learners.empty()) return fmt::format("shard {} has a learner", shard.id);
     if (!shard.leader) return fmt::format("shard {} has no leader", shard.id);
     if (usable < wanted) continue;
@@ -491,7 +583,15 @@ std::string Model::Unfinished() const {
       }
       nodes.push_back(voter.node);
     }
-    const Crowd crowd = CrowdOf(nodes);
+    const Crowd crowd = CrowdOf(shard, nodes);
+    if (std::get<0>(crowd) != 0) {
+      return fmt::format("shard {} has replicas where its rule wants none", shard.id);
+    }
+    const auto suits = [&](NodeId id) { return Suits(rule.leaders, id); };
+    if (!suits(shard.leader) && std::any_of(nodes.begin(), nodes.end(), suits)) {
+      return fmt::format("shard {} is led by node {}, not on {}", shard.id, shard.leader,
+                         ToString(rule.leaders));
+    }
     if (crowd == Crowd()) continue;
     for (const Replica& voter : shard.voters) {
       Crowd with;

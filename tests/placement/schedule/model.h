@@ -39,7 +39,8 @@ class Model {
   // -----------------------------------------------------------------------------
   NodeId AddNode(Place place);
   // On nodes that are given, the first of which leads.
-  ShardId AddShard(std::vector<NodeId> nodes, uint64_t bytes, uint64_t requests = 0);
+  ShardId AddShard(std::vector<NodeId> nodes, uint64_t bytes, uint64_t requests = 0,
+                   uint32_t rule = 0);
   void Load(ShardId shard, uint64_t bytes, uint64_t requests);
 
   // ---- what happens
@@ -48,6 +49,12 @@ class Model {
   void Revive(NodeId node);
   void Forget(NodeId node);  // it is taken from the cluster, dead or alive
   void Drain(NodeId node, bool draining);
+  // Shards keep the numbers of their rules; one beyond the last is none.
+  void SetRules(std::vector<Rule> rules);
+  void PutUnderRule(ShardId shard, uint32_t rule);
+  // From some key on the shard is under another rule. There are no keys here: its name is its
+  // number.
+  void BeginRuleInside(ShardId shard, uint32_t rule);
   void SetStuck(NodeId node, bool stuck);  // no learner there ever catches up
   void Failover();
   // Somebody else changes the members: a learner comes, or a learner goes.
@@ -82,13 +89,16 @@ class Model {
     bool draining = false;
     bool stuck = false;
     Instant down_since;
+    Instant up_since;
   };
   const std::map<NodeId, Node>& nodes() const { return nodes_; }
   const std::vector<ShardView>& shards() const { return shards_; }
   uint32_t FactorOf(const ShardView& shard) const;
+  const std::vector<Rule>& rules() const { return rules_; }
 
  private:
-  using Crowd = std::tuple<uint32_t, uint32_t, uint32_t>;  // pairs that share zone, rack, host
+  // Replicas that are outside, and elsewhere than preferred; pairs that share host, zone, rack.
+  using Crowd = std::tuple<uint32_t, uint32_t, uint32_t, uint32_t, uint32_t>;
 
   ShardView& At(ShardId id) { return shards_[id.value() - 1]; }
   bool Up(NodeId id) const;
@@ -96,7 +106,11 @@ class Model {
   bool Lost(NodeId id) const;
   size_t Ready(const Replicas& voters) const;
   bool Quorum(const Replicas& voters) const { return Ready(voters) > voters.size() / 2; }
-  Crowd CrowdOf(const std::vector<NodeId>& nodes) const;
+  const Rule& RuleOf(const ShardView& shard) const;
+  bool Suits(const Labels& labels, NodeId id) const;
+  bool OneHost(NodeId a, NodeId b) const;
+  bool EnoughHosts(const ShardView& shard) const;
+  Crowd CrowdOf(const ShardView& shard, const std::vector<NodeId>& nodes) const;
   // The least crowd that `shard` could have with one more on a usable node, without `from`.
   Crowd LeastCrowd(const ShardView& shard, NodeId from, Crowd* with, NodeId to) const;
 
@@ -107,6 +121,7 @@ class Model {
   void CatchUp();
   void NoteFailed();
   void JudgeAdmitted();
+  void JudgeTransfer(const ShardView& shard, const Operator& op);
   void JudgeOperator(const ShardView& shard, const Operator& op);
   void Carry(const Order& order);
   void JudgeMembers(const ShardView& shard, const Replicas& before);
@@ -121,6 +136,7 @@ class Model {
   std::multimap<Instant, ShardId> elections_;
   std::map<ShardId, ShardView> held_back_;                // reports that come late
   std::map<std::pair<ShardId, NodeId>, Instant> failed_;  // did not catch up
+  std::vector<Rule> rules_;
   std::string violation_;
   uint64_t judged_id_ = 0;
 };

@@ -22,15 +22,20 @@ struct Mutant {
 };
 
 constexpr Mutant kMutants[] = {
+    {"schedule-balance-ignores-leader-rules", "balance takes leaders from where rules have them"},
     {"schedule-balance-ignores-spread", "balance moves replicas closer together"},
     {"schedule-balance-inverts", "balance makes the emptier node the fuller one"},
     {"schedule-chooses-a-draining-node", "a replica goes to a node that is being drained"},
     {"schedule-drain-replicas-first", "replicas leave a node that still leads"},
     {"schedule-failed-target-tried-again", "a node that did not catch up is chosen again at once"},
+    {"schedule-hosts-shared", "two replicas are put on one host although there are enough"},
     {"schedule-orphans-stay", "a learner that belongs to no operator is left"},
     {"schedule-promotes-before-caught-up", "a learner votes before it has the log"},
     {"schedule-removal-unchecked", "a removal may leave no quorum"},
     {"schedule-removes-the-leader", "a replica that leads is removed"},
+    {"schedule-rule-borders-ignored", "a shard under two rules is not divided"},
+    {"schedule-rule-factor-ignored", "all shards have as many replicas as the settings say"},
+    {"schedule-rule-places-ignored", "replicas go where their rule wants none"},
     {"schedule-spread-ignored", "a node is chosen by load alone"},
     {"schedule-two-replicas-on-a-node", "a node that has a replica may be chosen"},
     {"schedule-unknown-is-lost", "a node that was not heard of yet is replaced"},

@@ -82,23 +82,29 @@ TEST(ScheduleLocality, RacksLieInZonesAndHostsInRacks) {
   EXPECT_NE(a.host, other_zone.host);
   EXPECT_EQ(bare.zone, bare_too.zone);
   EXPECT_NE(bare.host, bare_too.host);
-  EXPECT_EQ(Added(&a, &a + 1, same), (Crowding{1, 1, 1}));
-  EXPECT_EQ(Added(&a, &a + 1, other_zone), Crowding());
+  EXPECT_EQ(Added(&a, &a + 1, same), (Standing{0, 0, 1, 1, 1}));
+  EXPECT_EQ(Added(&a, &a + 1, other_zone), Standing());
 }
 
-TEST(ScheduleView, KnowsTheLeastCrowdingThatNodesAllow) {
+ShardView Wanting(uint32_t replicas) {
+  ShardView shard;
+  shard.replication_factor = replicas;
+  return shard;
+}
+
+TEST(ScheduleView, KnowsTheLeastStandingThatNodesAllow) {
   ClusterView view;
   uint64_t id = 0;
   for (const char* zone : {"a", "a", "a", "b", "b", "c"}) view.Put(UpNode(++id, zone));
   view.Refresh(10);
-  EXPECT_EQ(view.LeastCrowding(3), Crowding());
-  EXPECT_EQ(view.LeastCrowding(5).zone, 2u);  // 2+2+1, since zone c has but one node
-  EXPECT_EQ(view.LeastCrowding(6).zone, 4u);  // 3+2+1
+  EXPECT_EQ(view.LeastStanding(Wanting(3)), Standing());
+  EXPECT_EQ(view.LeastStanding(Wanting(5)).zone, 2u);  // 2+2+1, since zone c has but one node
+  EXPECT_EQ(view.LeastStanding(Wanting(6)).zone, 4u);  // 3+2+1
   NodeView low = UpNode(6, "c");
   low.low_space = true;
   view.Put(low);
   view.Refresh(10);
-  EXPECT_EQ(view.LeastCrowding(3).zone, 1u);
+  EXPECT_EQ(view.LeastStanding(Wanting(3)).zone, 1u);
 }
 
 // ---- the view -----------------------------------------------------------------------------------

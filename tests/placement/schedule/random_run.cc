@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <set>
 #include <vector>
 
 #include "placement/schedule/safety.h"
@@ -69,13 +70,49 @@ class Run {
     model_.settings.snapshots_per_node = static_cast<uint32_t>(random_.Between(1, 4));
     const int64_t nodes = random_.Between(model_.settings.replication_factor, 10);
     for (int64_t i = 0; i < nodes; ++i) model_.AddNode(DrawPlace());
+    if (random_.Chance(0.5)) DrawRules();
     const int64_t shards = random_.Between(1, 50);
     for (int64_t i = 0; i < shards; ++i) {
       std::vector<NodeId> all = Ids();
       std::shuffle(all.begin(), all.end(), random_);
       all.resize(model_.settings.replication_factor);
-      model_.AddShard(all, random_.Below(200) << 20, random_.Chance(0.3) ? random_.Below(5000) : 0);
+      model_.AddShard(all, random_.Below(200) << 20, random_.Chance(0.3) ? random_.Below(5000) : 0,
+                      AnyRule());
     }
+  }
+
+  // 0: none.
+  uint32_t AnyRule() {
+    return has_rules_ ? static_cast<uint32_t>(random_.Below(model_.rules().size() + 1)) : 0;
+  }
+  Labels DrawLabels() {
+    std::set<std::pair<std::string, std::string>> labels;
+    if (zones_ > 0 && random_.Chance(0.6)) {
+      for (uint64_t i = 0; i <= random_.Below(zones_); ++i) {
+        labels.emplace("zone", fmt::format("z{}", 1 + random_.Below(zones_)));
+      }
+    }
+    if (racks_ > 0 && random_.Chance(0.3)) {
+      labels.emplace("rack", fmt::format("r{}", 1 + random_.Below(racks_)));
+    }
+    return {labels.begin(), labels.end()};
+  }
+  void DrawRules() {
+    has_rules_ = true;
+    std::vector<Rule> rules(1 + random_.Below(3));
+    for (Rule& rule : rules) {
+      constexpr uint32_t kFactors[] = {0, 1, 3, 3, 5};
+      rule.replicas = kFactors[random_.Below(std::size(kFactors))];
+      if (random_.Chance(0.5)) rule.require = DrawLabels();
+      if (random_.Chance(0.5)) rule.prefer = DrawLabels();
+      if (random_.Chance(0.7)) rule.leaders = DrawLabels();
+    }
+    model_.SetRules(std::move(rules));
+  }
+  void ChangeRules() {
+    if (!has_rules_ || random_.Chance(0.2)) return DrawRules();
+    if (random_.Chance(0.5)) return model_.PutUnderRule(AnyShard(), AnyRule());
+    model_.BeginRuleInside(AnyShard(), AnyRule());
   }
 
   std::vector<NodeId> Ids() {
@@ -96,7 +133,7 @@ class Run {
 
   void Mishap() {
     const NodeId node = Any();
-    switch (random_.Below(12)) {
+    switch (random_.Below(13)) {
       case 0:
       case 1:
         model_.Kill(node);
@@ -131,6 +168,9 @@ class Run {
         model_.settings.replication_factor = static_cast<uint32_t>(random_.Between(1, most));
         break;
       }
+      case 12:
+        ChangeRules();
+        break;
     }
     // One that is drained and empty may be taken away, or one that is dead, if nothing is lost by
     // it.
@@ -171,6 +211,7 @@ class Run {
 
   // Only where nothing forbids it: alone in a place each, any replica can be anywhere.
   std::string Uneven() {
+    if (has_rules_) return "";
     if (zones_ > 0 || racks_ > 0 || hosts_ > 0) return "";
     std::vector<size_t> replicas, leaders;
     for (const auto& [id, node] : model_.nodes()) {
@@ -217,6 +258,7 @@ class Run {
   Random random_;
   Model model_;
   uint64_t zones_ = 0, racks_ = 0, hosts_ = 0;
+  bool has_rules_ = false;
 };
 
 }  // namespace

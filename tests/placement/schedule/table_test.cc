@@ -359,7 +359,7 @@ TEST(SchedulePlan, AMoveIsProvenOrRefusedWithTheReason) {
   const auto refused = [&](uint64_t shard, uint64_t from, uint64_t to) {
     return PlanMove(c.Now(), ShardId(shard), NodeId(from), NodeId(to)).status().message();
   };
-  EXPECT_THAT(refused(7, 2, 4), HasSubstr("would stand closer"));
+  EXPECT_THAT(refused(7, 2, 4), HasSubstr("would stand worse"));
   EXPECT_THAT(refused(7, 1, 2), HasSubstr("has a replica on node 2 already"));
   EXPECT_THAT(refused(7, 4, 1), HasSubstr("no replica on node 4"));
   EXPECT_THAT(refused(9, 1, 2), HasSubstr("there is no shard 9"));
