@@ -9,6 +9,7 @@
 
 #include "base/limits.h"
 #include "base/real_clock.h"
+#include "cli/ask_placement.h"
 #include "cli/cluster_view.h"
 #include "cli/command.h"
 #include "cli/output.h"
@@ -66,6 +67,7 @@ class Visit {
     Clocks();
     Leaders();
     Replication();
+    Rules();
     Spread();
     Stuck();
     return Print(context_, facts_, findings_);
@@ -242,6 +244,33 @@ class Visit {
       if (!status || status->replicas_size() > 0) continue;
       Find(false, fmt::format("node {} holds no replica: it adds no redundancy", id),
            "it serves requests only; replicas stay on the nodes that `init` gave them to");
+    }
+  }
+
+  // What placement has not brought about, or cannot.
+  void Rules() {
+    v1::PlacementRequest ask;
+    ask.mutable_list_rules();
+    const auto answer =
+        AskPlacement(context_.admin(), context_.addresses(), context_.timeout(), std::move(ask));
+    // Without a leader of placement, which is found above, or by an earlier version.
+    if (!answer.ok()) return;
+    facts_.push_back(fmt::format("rules      {}", answer->rules_size()));
+    constexpr int kNamed = 8;
+    for (int i = 0; i < std::min(answer->breaches_size(), kNamed); ++i) {
+      const v1::RuleBreach& breach = answer->breaches(i);
+      Find(false,
+           fmt::format("shard {} is not as its rule says: {}", breach.shard_id(),
+                       fmt::join(breach.what(), "; ")),
+           fmt::format("it may be on its way: `quorate explain shard {}` tells what placement does "
+                       "about it",
+                       breach.shard_id()));
+    }
+    if (answer->breaches_size() > kNamed) {
+      Find(false,
+           fmt::format("{} more shards are not as their rules say",
+                       answer->breaches_size() - kNamed),
+           "`quorate rules get` lists them");
     }
   }
 

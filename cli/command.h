@@ -119,6 +119,7 @@ void RegisterGetPut(CLI::App& app, Context& context);
 void RegisterScan(CLI::App& app, Context& context);
 void RegisterTxn(CLI::App& app, Context& context);
 void RegisterPlacement(CLI::App& app, Context& context);
+void RegisterRules(CLI::App& app, Context& context);
 // drain, undrain and remove, under `node`.
 void RegisterNodeDuties(CLI::App& node, Context& context);
 void RegisterStatus(CLI::App& app, Context& context);

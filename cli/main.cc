@@ -49,6 +49,7 @@ int Run(std::vector<std::string> words) {
   RegisterStatus(app, context);
   RegisterTop(app, context);
   RegisterPlacement(app, context);
+  RegisterRules(app, context);
   RegisterDoctor(app, context);
   RegisterRecover(app, context);
   RegisterBench(app, context);

@@ -9,9 +9,12 @@
 #include "base/mutant.h"
 #include "base/status_macros.h"
 #include "placement/orders.h"
+#include "placement/rules.h"
+#include "placement/schedule/rule_check.h"
 #include "placement/schedule/safety.h"
 #include "placement/schedule/schedulers.h"
 #include "txn/errors.h"
+#include "txn/key_span.h"
 
 namespace quorate::placement {
 
@@ -51,7 +54,9 @@ void Director::BeginTerm(raft::Term term) {
   split_at_.clear();
   spare_ids_.clear();
   wanted_ids_ = 0;
+  rules_.Clear();
   settings_old_ = map_old_ = true;
+  FollowSettings();
   SeedShards();
 }
 
@@ -75,6 +80,7 @@ ShardView Director::Seen(const v1::ShardReport& report) const {
   const ShardView* known = view_.Find(view.id);
   const bool same = known != nullptr && known->epoch.version == view.epoch.version;
   view.since = same ? known->since : env_.Now();
+  NameRule(report.shard(), &view);
   return view;
 }
 
@@ -109,6 +115,29 @@ void Director::FollowSettings() {
   }
   settings_.merges_open = machine_.Allows(Feature::kMerges);
   view_.SetReplicationFactor(settings_.replication_factor);
+  FollowRules();
+}
+
+void Director::NameRule(const v1::ShardDescriptor& range, ShardView* shard) const {
+  shard->rule = rules_.NumberOf(range.from());
+  shard->border = rules_.BorderIn(range.from(), range.to());
+}
+
+void Director::FollowRules() {
+  if (rules_ == machine_.rules()) return;
+  rules_ = machine_.rules();
+  std::vector<Rule> rules;
+  for (const auto& [from, rule] : rules_.rules()) rules.push_back(rule);
+  view_.SetRules(std::move(rules));
+  std::set<ShardId> seen;
+  for (const auto& [from, piece] : machine_.map().pieces()) {
+    const ShardId id(piece.shard_id());
+    const ShardView* known = seen.insert(id).second ? view_.Find(id) : nullptr;
+    if (known == nullptr) continue;
+    ShardView shard = *known;
+    NameRule(piece, &shard);
+    view_.Put(std::move(shard));
+  }
 }
 
 void Director::FollowNodes() {
@@ -128,6 +157,9 @@ void Director::FollowNodes() {
         node.liveness = Liveness::kNone;
     }
     node.down_since = heartbeats_.LastHeard(id);
+    const ClusterView::Node* before = view_.Find(id);
+    const bool was_up = before != nullptr && before->view.liveness == Liveness::kUp;
+    node.up_since = was_up ? before->view.up_since : now;
     node.draining = info.draining();
     if (const auto disk = disks_.find(id); disk != disks_.end()) {
       node.free_bytes = disk->second.free;
@@ -430,6 +462,69 @@ void Director::ListSettings(v1::PlacementResponse* response) {
     out->set_default_value(info.default_value);
     out->set_range(info.range);
     out->set_help(info.help);
+  }
+}
+
+// ---- rules --------------------------------------------------------------------------------------
+
+Status Director::ProveRuleHere(const Rule& rule, v1::PlacementResponse* response) {
+  RETURN_IF_ERROR(CheckHeardOfAll());
+  std::vector<ShardId> shards;
+  const Span range{rule.from, rule.to};
+  for (const auto& [from, piece] : machine_.map().pieces()) {
+    const ShardId id(piece.shard_id());
+    if (!range.Overlaps({piece.from(), piece.to()})) continue;
+    if (shards.empty() || shards.back() != id) shards.push_back(id);
+  }
+  std::vector<std::string> lines;
+  ASSIGN_OR_RETURN(lines, ProveRule(view_, settings_, rule, shards));
+  for (std::string& line : lines) response->add_lines(std::move(line));
+  return Status::Ok();
+}
+
+Status Director::CheckSetRule(const v1::PlacementRule& message, v1::PlacementResponse* response) {
+  const Rule rule = RuleOf(message);
+  RETURN_IF_ERROR(machine_.rules().CheckPut(rule));
+  if (!machine_.Allows(Feature::kRules)) {
+    return Status(
+        Code::kFailedPrecondition,
+        "a node of the cluster runs a version that does not know rules: upgrade it first");
+  }
+  (void)Now();
+  return ProveRuleHere(rule, response);
+}
+
+Status Director::CheckUnsetRule(const std::string& from, v1::PlacementResponse* response) {
+  const Rule* rule = machine_.rules().Find(from);
+  if (rule == nullptr) {
+    return NotFound(fmt::format("no rule begins at key '{}'", Printable(from)));
+  }
+  (void)Now();
+  Rule none;
+  none.from = rule->from;
+  none.to = rule->to;
+  return ProveRuleHere(none, response);
+}
+
+void Director::ListRules(v1::PlacementResponse* response) {
+  const Situation situation = Now();
+  for (const auto& [from, rule] : rules_.rules()) {
+    *response->add_rules()->mutable_rule() = ToProto(rule);
+  }
+  response->mutable_other_keys()->mutable_rule()->set_replicas(settings_.replication_factor);
+  for (const auto& [id, shard] : view_.shards()) {
+    if (id == kSelf) continue;
+    v1::RuleStatus* status = shard.rule == 0
+                                 ? response->mutable_other_keys()
+                                 : response->mutable_rules(static_cast<int>(shard.rule) - 1);
+    status->set_shards(status->shards() + 1);
+    const std::vector<std::string> breaches = Breaches(view_, settings_, situation.now, shard);
+    if (breaches.empty()) continue;
+    status->set_below(status->below() + 1);
+    if (static_cast<size_t>(response->breaches_size()) == kListedMax) continue;
+    v1::RuleBreach* breach = response->add_breaches();
+    breach->set_shard_id(id.value());
+    for (const std::string& what : breaches) breach->add_what(what);
   }
 }
 

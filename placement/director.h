@@ -63,6 +63,10 @@ class Director {
   Status Explain(const v1::Explain& ask, v1::PlacementResponse* response);
   void ListSettings(v1::PlacementResponse* response);
   void ListOperators(v1::PlacementResponse* response);
+  // Whether it may be logged; the answer tells what it changes.
+  Status CheckSetRule(const v1::PlacementRule& rule, v1::PlacementResponse* response);
+  Status CheckUnsetRule(const std::string& from, v1::PlacementResponse* response);
+  void ListRules(v1::PlacementResponse* response);
 
  private:
   struct Disk {
@@ -82,6 +86,10 @@ class Director {
   // As it was reported, and what the map adds.
   ShardView Seen(const v1::ShardReport& report) const;
   void FollowSettings();
+  // Which rule each shard is under, and where another begins inside it.
+  void FollowRules();
+  void NameRule(const v1::ShardDescriptor& range, ShardView* shard) const;
+  Status ProveRuleHere(const Rule& rule, v1::PlacementResponse* response);
   ShardView PlacementView(raft::GroupHandle& group, NodeId self) const;
   // How many members the placement group should have, given the nodes that can hold one.
   uint32_t PlacementMembers(size_t now, NodeId without) const;
@@ -98,6 +106,7 @@ class Director {
   const StateMachine& machine_;
   const Heartbeats& heartbeats_;
   Settings settings_;
+  RuleSet rules_;  // as of the last FollowRules()
   bool settings_old_ = true;
   bool map_old_ = true;
   ClusterView view_;

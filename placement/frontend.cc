@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/status_macros.h"
+#include "placement/rules.h"
 #include "txn/judge.h"
 
 namespace quorate::placement {
@@ -82,6 +83,19 @@ Task<Frontend::Applied> Frontend::AllocateShardId() {
 Task<Frontend::Applied> Frontend::RaiseClusterVersion(uint32_t version) {
   v1::PlacementCommand command;
   command.mutable_raise_cluster_version()->set_version(version);
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
+Task<Frontend::Applied> Frontend::PutRule(v1::PlacementRule rule) {
+  CO_RETURN_IF_ERROR(CheckRule(RuleOf(rule)));
+  v1::PlacementCommand command;
+  *command.mutable_put_rule()->mutable_rule() = std::move(rule);
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
+Task<Frontend::Applied> Frontend::DeleteRule(std::string from) {
+  v1::PlacementCommand command;
+  command.mutable_delete_rule()->set_from(std::move(from));
   co_return co_await Propose(std::move(command), group_->soft_state().term);
 }
 

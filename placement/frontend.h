@@ -31,6 +31,10 @@ class Frontend {
   Task<Applied> AllocateShardId();
   // FAILED_PRECONDITION: a member does not have it.
   Task<Applied> RaiseClusterVersion(uint32_t version);
+  // INVALID_ARGUMENT: as RuleSet::Put. Precondition: every member knows rules.
+  Task<Applied> PutRule(v1::PlacementRule rule);
+  // NOT_FOUND.
+  Task<Applied> DeleteRule(std::string from);
   Task<Applied> PutShards(std::vector<v1::ShardDescriptor> shards);
 
   static Status Validate(const v1::ShardDescriptor& shard);

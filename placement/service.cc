@@ -446,6 +446,21 @@ Task<Status> Placement::Carry(const v1::PlacementRequest& request,
     case v1::PlacementRequest::kListSettings:
       director_.ListSettings(response);
       co_return Status::Ok();
+    case v1::PlacementRequest::kSetRule: {
+      const v1::SetRule& set = request.set_rule();
+      CO_RETURN_IF_ERROR(director_.CheckSetRule(set.rule(), response));
+      if (set.dry_run()) co_return Status::Ok();
+      co_return (co_await frontend_.PutRule(set.rule())).status();
+    }
+    case v1::PlacementRequest::kUnsetRule: {
+      const v1::UnsetRule& unset = request.unset_rule();
+      CO_RETURN_IF_ERROR(director_.CheckUnsetRule(unset.from(), response));
+      if (unset.dry_run()) co_return Status::Ok();
+      co_return (co_await frontend_.DeleteRule(unset.from())).status();
+    }
+    case v1::PlacementRequest::kListRules:
+      director_.ListRules(response);
+      co_return Status::Ok();
     case v1::PlacementRequest::kListOperators:
       director_.ListOperators(response);
       co_return Status::Ok();

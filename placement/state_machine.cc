@@ -11,6 +11,8 @@
 #include "base/coding.h"
 #include "base/crc32c.h"
 #include "base/limits.h"
+#include "base/mutant.h"
+#include "placement/rules.h"
 
 namespace quorate::placement {
 
@@ -20,6 +22,7 @@ constexpr char kTag = 'P';
 constexpr char kRoot = 'r';
 constexpr char kNode = 'n';
 constexpr char kShard = 's';
+constexpr char kRule = 'u';
 // What fits a store key behind two tags and before the length of its suffix.
 constexpr size_t kSettingBytesMax = 256;
 constexpr size_t kSettingsMax = 1'000;
@@ -68,6 +71,7 @@ void StateMachine::Load() {
   root_.Clear();
   nodes_.Clear();
   map_.Clear();
+  rules_.Clear();
   stored_ = false;
   broken_.clear();
   const auto spans = Spans();
@@ -85,6 +89,7 @@ void StateMachine::Load() {
 bool StateMachine::LoadPair(std::string_view key, std::string_view value) {
   v1::NodeInfo node;
   v1::ShardDescriptor piece;
+  v1::PlacementRule rule;
   switch (TableOf(key)) {
     case kRoot:
       stored_ = true;
@@ -97,6 +102,9 @@ bool StateMachine::LoadPair(std::string_view key, std::string_view value) {
       if (!Parse(value, &piece)) return false;
       map_.Load(std::move(piece));
       return true;
+    case kRule:
+      if (MUTANT("placement-rules-not-loaded")) return true;
+      return Parse(value, &rule) && rules_.Put(RuleOf(rule)).ok();
     default:
       return false;
   }
@@ -106,6 +114,7 @@ bool StateMachine::Understands(std::string_view key, std::string_view value) con
   v1::PlacementState root;
   v1::NodeInfo node;
   v1::ShardDescriptor piece;
+  v1::PlacementRule rule;
   switch (TableOf(key)) {
     case kRoot:
       return Parse(value, &root);
@@ -113,6 +122,9 @@ bool StateMachine::Understands(std::string_view key, std::string_view value) con
       return Parse(value, &node) && NodeKey(node.node_id()) == key;
     case kShard:
       return Parse(value, &piece) && KeyOf(kShard, piece.from()) == key;
+    case kRule:
+      return Parse(value, &rule) && CheckRule(RuleOf(rule)).ok() &&
+             KeyOf(kRule, rule.from()) == key;
     default:
       return false;
   }
@@ -175,6 +187,10 @@ raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
       return ApplyAllocation(batch);
     case v1::PlacementCommand::kRaiseClusterVersion:
       return ApplyClusterVersion(command.raise_cluster_version(), batch);
+    case v1::PlacementCommand::kPutRule:
+      return ApplyRule(command.put_rule(), batch);
+    case v1::PlacementCommand::kDeleteRule:
+      return ApplyRuleDeletion(command.delete_rule(), batch);
     case v1::PlacementCommand::kStart: {
       if (observer_ != nullptr) observer_->OnStarted(term);
       v1::PlacementApplyResult result;
@@ -318,6 +334,25 @@ raft::ApplyResult StateMachine::ApplyShards(const v1::PutShards& command,
   return Done(v1::PlacementApplyResult());
 }
 
+raft::ApplyResult StateMachine::ApplyRule(const v1::PutRule& command, storage::WriteBatch* batch) {
+  // The frontend has judged it; another rule may have been logged since.
+  if (Status put = rules_.Put(RuleOf(command.rule())); !put.ok()) return Refused(std::move(put));
+  const std::string& from = command.rule().from();
+  batch->Put(KeyOf(kRule, from), ToProto(*rules_.Find(from)).SerializeAsString());
+  if (observer_ != nullptr) observer_->OnMapChanged();
+  return Done(v1::PlacementApplyResult());
+}
+
+raft::ApplyResult StateMachine::ApplyRuleDeletion(const v1::DeleteRule& command,
+                                                  storage::WriteBatch* batch) {
+  if (!rules_.Remove(command.from())) {
+    return Refused(NotFound(fmt::format("no rule begins at key '{}'", Printable(command.from()))));
+  }
+  batch->Delete(KeyOf(kRule, command.from()));
+  if (observer_ != nullptr) observer_->OnMapChanged();
+  return Done(v1::PlacementApplyResult());
+}
+
 raft::ApplyResult StateMachine::ApplyAllocation(storage::WriteBatch* batch) {
   v1::PlacementApplyResult result;
   result.set_shard_id(shard_ids_.Allocate());
@@ -358,6 +393,9 @@ void StateMachine::WriteAll(storage::WriteBatch* batch) const {
   for (const auto& [from, piece] : map_.pieces()) {
     batch->Put(KeyOf(kShard, from), piece.SerializeAsString());
   }
+  for (const auto& [from, rule] : rules_.rules()) {
+    batch->Put(KeyOf(kRule, from), ToProto(rule).SerializeAsString());
+  }
 }
 
 void StateMachine::StoreFirstState(storage::WriteBatch* batch) {
@@ -392,6 +430,9 @@ uint64_t StateMachine::StateDigest() const {
   }
   for (const v1::PutSetting& setting : root_.settings()) {
     text += fmt::format("|{}={}", setting.name(), setting.value());
+  }
+  for (const auto& [from, rule] : rules_.rules()) {
+    text += fmt::format("|{} {} {}", ToHex(from), ToHex(rule.to), ToString(rule));
   }
   for (const auto& [from, d] : map_.pieces()) {
     text += fmt::format("|{} {} {} {} {}", ToHex(from), ToHex(d.to()), d.shard_id(), d.version(),

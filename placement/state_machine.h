@@ -10,6 +10,7 @@
 //   P r              PlacementState: cluster id, ceiling, next ids, placement nodes
 //   P n <node id>    NodeInfo
 //   P s <first key>  a piece of the shard map
+//   P u <first key>  PlacementRule; none before Feature::kRules
 //
 // First state: all members are created from the same bootstrap message, so they agree on it without
 // an entry. It enters the store with the first entry applied, of whatever kind; until then it is
@@ -24,6 +25,7 @@
 #include "base/features.h"
 #include "placement/id_allocator.h"
 #include "placement/node_table.h"
+#include "placement/schedule/rule.h"
 #include "placement/shard_map.h"
 #include "quorate/v1/placement.pb.h"
 #include "raft/host/state_machine.h"
@@ -42,7 +44,7 @@ class StateMachine final : public raft::StateMachine {
     // The first entry of a leader's term: everything logged in earlier terms is applied.
     virtual void OnStarted(raft::Term term) = 0;
     virtual void OnCeiling(Timestamp ceiling) = 0;
-    // Nodes or pieces changed.
+    // Nodes, pieces, settings or rules changed.
     virtual void OnMapChanged() = 0;
     // What begins at `from` is another piece now.
     virtual void OnPiece(const std::string& from) = 0;
@@ -57,6 +59,7 @@ class StateMachine final : public raft::StateMachine {
 
   const NodeTable& nodes() const { return nodes_; }
   const ShardMap& map() const { return map_; }
+  const RuleSet& rules() const { return rules_; }
   // Ids below were given to shards, or to splits that may not have come about.
   uint64_t next_shard_id() const { return shard_ids_.next(); }
   Timestamp ceiling() const { return Timestamp(root_.ceiling()); }
@@ -103,6 +106,8 @@ class StateMachine final : public raft::StateMachine {
   raft::ApplyResult ApplyClusterVersion(const v1::RaiseClusterVersion& command,
                                         storage::WriteBatch* batch);
   raft::ApplyResult ApplyShards(const v1::PutShards& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyRule(const v1::PutRule& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyRuleDeletion(const v1::DeleteRule& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyAllocation(storage::WriteBatch* batch);
 
   storage::OrderedStore& store_;
@@ -114,6 +119,7 @@ class StateMachine final : public raft::StateMachine {
   IdAllocator node_ids_;
   IdAllocator shard_ids_;
   ShardMap map_;
+  RuleSet rules_;
 };
 
 }  // namespace quorate::placement

@@ -188,7 +188,28 @@ Status Check(const v1::InitRequest& request) {
   return Status::Ok();
 }
 
+Status CheckRule(const v1::PlacementRule& rule) {
+  RETURN_IF_ERROR(CheckSpan(rule.from(), rule.to()));
+  for (const auto* labels : {&rule.require(), &rule.prefer(), &rule.leaders()}) {
+    RETURN_IF_ERROR(CheckCount(labels->size(), kLocalityMax, "labels"));
+    size_t bytes = 0;
+    for (const v1::PlacementLabel& label : *labels) {
+      RETURN_IF_ERROR(CheckLabel(label.name(), "label"));
+      RETURN_IF_ERROR(CheckLabel(label.value(), "label"));
+      bytes += label.name().size() + label.value().size();
+    }
+    if (bytes <= kLocalityBytesMax) continue;
+    return InvalidArgument(fmt::format("labels of {} bytes together: the limit is {} bytes", bytes,
+                                       kLocalityBytesMax));
+  }
+  return Status::Ok();
+}
+
 Status Check(const v1::PlacementRequest& request) {
+  if (request.has_set_rule()) RETURN_IF_ERROR(CheckRule(request.set_rule().rule()));
+  if (!request.unset_rule().from().empty()) {
+    RETURN_IF_ERROR(CheckKey(request.unset_rule().from(), "from"));
+  }
   RETURN_IF_ERROR(CheckText(request.change_setting().name(), "setting"));
   if (!request.split_shard().at().empty()) {
     RETURN_IF_ERROR(CheckKey(request.split_shard().at(), "at"));

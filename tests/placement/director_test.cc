@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 
+#include "base/features.h"
 #include "placement/orders.h"
 #include "tests/placement/fake_group.h"
 
@@ -56,11 +57,16 @@ class Reporting {
   std::map<uint64_t, uint64_t>& leaders() { return leaders_; }
   // The leaders do not do what they are ordered, and say why.
   void Refuse(std::string why) { refusal_ = std::move(why); }
+  // What all nodes say that they understand.
+  void SetLevel(uint32_t level) { level_ = level; }
 
  private:
   void Report(uint64_t node) {
     v1::HeartbeatRequest request;
     *request.mutable_node() = MakeNode(node);
+    request.mutable_node()->set_feature_level(level_);
+    (*request.mutable_node()->mutable_locality())["zone"] =
+        std::string(1, static_cast<char>('a' + node));
     request.set_disk_free_bytes(50ull << 30);
     request.set_disk_total_bytes(100ull << 30);
     for (auto& [id, shard] : shards_) {
@@ -125,6 +131,7 @@ class Reporting {
   std::string refusal_;
   uint64_t term_ = 1;
   int orders_ = 0;
+  uint32_t level_ = 0;
 };
 
 // Node 1 leads placement, and balance begins nothing: what is tested is alone.
@@ -156,6 +163,30 @@ class Director : public ::testing::Test {
     v1::PlacementRequest remove;
     remove.mutable_remove_node()->set_node_id(node);
     return cluster_.Ask(1, remove);
+  }
+  v1::PlacementResponse SetRule(std::string from, std::string to, uint32_t replicas,
+                                bool dry_run = false, std::string leaders = "") {
+    v1::PlacementRequest set;
+    v1::PlacementRule& rule = *set.mutable_set_rule()->mutable_rule();
+    rule.set_from(std::move(from));
+    rule.set_to(std::move(to));
+    rule.set_replicas(replicas);
+    if (!leaders.empty()) {
+      rule.add_leaders()->set_name("zone");
+      rule.mutable_leaders(0)->set_value(leaders);
+    }
+    set.mutable_set_rule()->set_dry_run(dry_run);
+    return cluster_.Ask(1, set);
+  }
+  v1::PlacementResponse UnsetRule(std::string from) {
+    v1::PlacementRequest unset;
+    unset.mutable_unset_rule()->set_from(std::move(from));
+    return cluster_.Ask(1, unset);
+  }
+  v1::PlacementResponse ListRules(int node = 1) {
+    v1::PlacementRequest list;
+    list.mutable_list_rules();
+    return cluster_.Ask(node, list);
   }
   v1::PlacementResponse ListOperators() {
     v1::PlacementRequest list;
@@ -279,6 +310,85 @@ TEST_F(Director, SettingsAreJudgedAndKept) {
     if (setting.name() == "placement.down_after") value = setting.value();
   }
   EXPECT_EQ(value, "5min");
+}
+
+TEST_F(Director, NoRuleIsLoggedBeforeAllMembersKnowRules) {
+  reporting_.Run(2, 3);
+  const size_t before = cluster_.log_size();
+  const v1::PlacementResponse refused = SetRule("m", "", 1);
+  EXPECT_EQ(refused.error().code(), v1::FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error().message(), HasSubstr("does not know rules"));
+  EXPECT_EQ(cluster_.log_size(), before);
+  reporting_.SetLevel(kFeatureLevel);
+  reporting_.Run(3, 3);
+  EXPECT_EQ(SetRule("m", "", 1).error().code(), v1::OK);
+}
+
+TEST_F(Director, ShardsComeToStandAsTheirRuleSaysAndGoBackWithoutIt) {
+  reporting_.SetLevel(kFeatureLevel);
+  reporting_.Run(3, 3);
+  EXPECT_EQ(SetRule("m", "m", 1).error().code(), v1::INVALID_ARGUMENT);
+  EXPECT_EQ(SetRule("m", "", 5).error().code(), v1::FAILED_PRECONDITION) << "there are 3 nodes";
+  const v1::PlacementResponse dry = SetRule("m", "", 1, true);
+  EXPECT_EQ(dry.error().code(), v1::OK) << dry.error().message();
+  ASSERT_GE(dry.lines_size(), 2);
+  EXPECT_THAT(dry.lines(1), HasSubstr("1 shards: 0 replicas to copy (0 MiB), 2 to remove"));
+  reporting_.Run(5, 3);
+  EXPECT_EQ(reporting_.orders(), 0);
+  EXPECT_EQ(ListRules().rules_size(), 0);
+
+  ASSERT_EQ(SetRule("m", "", 1).error().code(), v1::OK);
+  EXPECT_EQ(SetRule("a", "z", 3).error().code(), v1::INVALID_ARGUMENT) << "overlaps";
+  v1::PlacementResponse rules = ListRules();
+  ASSERT_EQ(rules.rules_size(), 1);
+  EXPECT_EQ(rules.rules(0).shards(), 1u);
+  EXPECT_EQ(rules.rules(0).below(), 1u);
+  EXPECT_EQ(rules.other_keys().below(), 0u);
+  ASSERT_EQ(rules.breaches_size(), 1);
+  EXPECT_EQ(rules.breaches(0).shard_id(), 3u);
+  EXPECT_THAT(rules.breaches(0).what(0), HasSubstr("3 replicas that are not lost, 1 are wanted"));
+  reporting_.Run(10, 3);
+  EXPECT_EQ(reporting_.Voters(3).size(), 1u);
+  EXPECT_EQ(reporting_.Voters(2).size(), 3u);
+  EXPECT_EQ(ListRules().breaches_size(), 0);
+
+  EXPECT_EQ(UnsetRule("n").error().code(), v1::NOT_FOUND);
+  ASSERT_EQ(UnsetRule("m").error().code(), v1::OK);
+  reporting_.Run(12, 3);
+  EXPECT_EQ(reporting_.Voters(3).size(), 3u);
+}
+
+TEST_F(Director, AShardIsDividedWhereARuleBeginsInsideIt) {
+  reporting_.SetLevel(kFeatureLevel);
+  reporting_.Run(3, 3);
+  ASSERT_EQ(SetRule("g", "m", 1).error().code(), v1::OK);
+  reporting_.Run(6, 3);
+  ASSERT_GT(reporting_.child(), 3u);
+  reporting_.ElectChild();
+  reporting_.Run(12, 3);
+  EXPECT_EQ(reporting_.Voters(2).size(), 3u);
+  EXPECT_EQ(reporting_.Voters(reporting_.child()).size(), 1u);
+  EXPECT_EQ(ListRules().breaches_size(), 0);
+  // Another leader of placement knows it from the log.
+  cluster_.Elect(2);
+  cluster_.executor().RunFor(1s);
+  EXPECT_EQ(ListRules(2).rules_size(), 1);
+}
+
+TEST_F(Director, LeadersGoWhereTheirRuleHasThemAndAnyoneLeadsWhileNobodyIsThere) {
+  Set("placement.pause", "balance-replicas");
+  reporting_.SetLevel(kFeatureLevel);
+  reporting_.Run(3, 3);
+  ASSERT_EQ(SetRule("m", "", 0, false, "d").error().code(), v1::OK);  // node 3
+  reporting_.Run(20, 3);
+  EXPECT_NE(reporting_.leaders()[3], 3u) << "not before it has been up for a while";
+  reporting_.Run(40, 3);
+  EXPECT_EQ(reporting_.leaders()[3], 3u);
+  reporting_.Run(8, 3, {3});
+  reporting_.leaders()[3] = 1;
+  reporting_.Run(20, 3, {3});
+  EXPECT_EQ(reporting_.leaders()[3], 1u) << "node 3 is down";
+  EXPECT_EQ(ListRules().breaches_size(), 0);
 }
 
 TEST_F(Director, AnOrderThatIsRefusedAgainAndAgainEndsItsOperator) {

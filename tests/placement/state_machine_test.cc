@@ -115,6 +115,39 @@ TEST(PlacementStateMachine, TheClusterVersionIsWhatAllMembersUnderstand) {
   EXPECT_EQ(f.Apply(NewNode('e')).status.code(), Code::kFailedPrecondition);
 }
 
+TEST(PlacementStateMachine, RulesAreJudgedKeptAndTakenAway) {
+  const v1::BootstrapRequest seed = MakeSeed(3);
+  Fixture f(&seed);
+  v1::PlacementCommand put;
+  put.set_term(1);
+  v1::PlacementRule& rule = *put.mutable_put_rule()->mutable_rule();
+  rule.set_from("c");
+  rule.set_to("k");
+  rule.set_replicas(5);
+  rule.add_require()->set_name("zone");
+  rule.mutable_require(0)->set_value("a");
+  ASSERT_TRUE(f.Apply(put).status.ok());
+  const uint64_t digest = f.machine->StateDigest();
+  rule.set_from("d");
+  EXPECT_EQ(f.Apply(put).status.code(), Code::kInvalidArgument) << "overlaps";
+  rule.set_from(std::string(1000, 'd'));
+  rule.clear_to();
+  EXPECT_EQ(f.Apply(put).status.code(), Code::kInvalidArgument) << "fits no store key";
+  EXPECT_EQ(f.machine->StateDigest(), digest);
+  f.Reopen(nullptr);
+  EXPECT_EQ(f.machine->StateDigest(), digest);
+  ASSERT_EQ(f.machine->rules().rules().size(), 1u);
+  EXPECT_EQ(f.machine->rules().Find("c")->require, (Labels{{"zone", "a"}}));
+  v1::PlacementCommand take;
+  take.set_term(1);
+  take.mutable_delete_rule()->set_from("d");
+  EXPECT_EQ(f.Apply(take).status.code(), Code::kNotFound);
+  take.mutable_delete_rule()->set_from("c");
+  EXPECT_TRUE(f.Apply(take).status.ok());
+  f.Reopen(nullptr);
+  EXPECT_TRUE(f.machine->rules().rules().empty());
+}
+
 TEST(PlacementStateMachine, AClusterVersionThatThisOneDoesNotHaveIsNotGoneOnFrom) {
   const v1::BootstrapRequest seed = MakeSeed(3);
   Fixture f(&seed);

@@ -110,6 +110,7 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-refuse-over-prepared", "a refusal is applied over a PREPARED record"},
       {"recovery-silence-is-refusal", "recovery takes silence for a refusal"},
       {"placement-map-change-lost", "every eighth change of the map is not told to the nodes"},
+      {"placement-rules-not-loaded", "a start, or a snapshot, brings placement no rules back"},
       {"gc-above-horizon", "versions above the horizon are collected"},
       {"txn-outcome-forgotten", "a participant forgets its outcome after Resolve"},
       {"txn-commit-ts-not-highest", "commit_ts is the last prepare_ts to arrive"},

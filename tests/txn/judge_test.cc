@@ -282,6 +282,35 @@ v1::NodeInfo SomeNode() {
   return node;
 }
 
+TEST(Judge, Rules) {
+  Request set;
+  v1::PlacementRule& rule = *set.mutable_placement()->mutable_set_rule()->mutable_rule();
+  rule.set_from("a");
+  rule.set_replicas(3);
+  rule.add_leaders()->set_name("zone");
+  rule.mutable_leaders(0)->set_value("a");
+  const auto change = [](std::function<void(v1::PlacementRule*)> how) {
+    return [how = std::move(how)](Request* r) {
+      how(r->mutable_placement()->mutable_set_rule()->mutable_rule());
+    };
+  };
+  Refuses(set, {
+                   change([](v1::PlacementRule* r) { r->set_from(kLong); }),
+                   change([](v1::PlacementRule* r) { r->set_to(kLong); }),
+                   change([](v1::PlacementRule* r) { r->set_to("a"); }),
+                   change([](v1::PlacementRule* r) { Times(17, r->mutable_require()); }),
+                   change([](v1::PlacementRule* r) { r->add_prefer()->set_name(kText); }),
+                   change([](v1::PlacementRule* r) { r->add_prefer()->set_value("a\n"); }),
+                   change([](v1::PlacementRule* r) {
+                     for (int i = 0; i < 3; ++i) r->add_require()->set_value(kText.substr(1));
+                   }),
+               });
+  Request unset;
+  unset.mutable_placement()->mutable_unset_rule();
+  Refuses(unset,
+          {[](Request* r) { r->mutable_placement()->mutable_unset_rule()->set_from(kLong); }});
+}
+
 TEST(Judge, MembersAndMap) {
   Request enrolment;
   *enrolment.mutable_register_node()->mutable_node() = SomeNode();
