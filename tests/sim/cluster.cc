@@ -160,6 +160,9 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.raft.quiesce_ticks = static_cast<int>(options_.quiesce_ticks);
   options.part_bytes_max = options_.part_bytes_max;
   options.merges = true;
+  if (options_.zones > 0) {
+    options.locality["zone"] = fmt::format("z{}", 1 + index_ % options_.zones);
+  }
   return options;
 }
 

@@ -1,4 +1,6 @@
 // Cluster faults: leaders of special groups, clients that die or hang, floods, repeated init.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -181,6 +183,37 @@ void MergeShard(Injector& in, const Fault& fault) {
   AskPlacement(in, in.Node(fault), std::move(ask));
 }
 
+// A rule for some range of keys is made, or one is taken away; it need not be possible. Never of a
+// single replica: damage to its disk would be damage to a majority.
+void ChangeRule(Injector& in, const Fault& fault) {
+  SimNode* leader = in.cluster().PlacementLeader();
+  const server::Member* member = leader == nullptr ? nullptr : leader->node()->member();
+  if (!Moves(in, fault) || member == nullptr || member->placement() == nullptr) return;
+  in.Count(fault);
+  Random random(fault.draw);
+  v1::PlacementRequest ask;
+  const auto& rules = member->placement()->machine().rules().rules();
+  if (!rules.empty() && random.Chance(0.4)) {
+    const auto any = std::next(rules.begin(), static_cast<ptrdiff_t>(random.Below(rules.size())));
+    ask.mutable_unset_rule()->set_from(any->first);
+    return AskPlacement(in, in.Node(fault), std::move(ask));
+  }
+  v1::PlacementRule& rule = *ask.mutable_set_rule()->mutable_rule();
+  const uint64_t from = random.Below(200), to = from + 1 + random.Below(100);
+  if (from > 20) rule.set_from(std::string(1, static_cast<char>(from)));
+  if (to < 200) rule.set_to(std::string(1, static_cast<char>(to)));
+  constexpr uint32_t kReplicas[] = {0, 3, 5, 5};
+  rule.set_replicas(kReplicas[random.Below(std::size(kReplicas))]);
+  for (auto* labels : {rule.mutable_require(), rule.mutable_prefer(), rule.mutable_leaders()}) {
+    const auto zones = static_cast<uint64_t>(in.cluster().options().zones);
+    if (zones == 0 || !random.Chance(0.4)) continue;
+    v1::PlacementLabel* label = labels->Add();
+    label->set_name("zone");
+    label->set_value(fmt::format("z{}", 1 + random.Below(zones)));
+  }
+  AskPlacement(in, in.Node(fault), std::move(ask));
+}
+
 void Drain(Injector& in, int node, bool draining) {
   SimNode& asked = in.NodeAt(node);
   if (!asked.up()) return;
@@ -326,6 +359,8 @@ std::vector<FaultKind> ClusterFaults() {
       {"split-shard", kCluster, "a shard is divided at some key", 0.8, {1, 12}, {}, {}, SplitShard},
       {"merge-shard", kCluster, "two neighbouring shards become one", 0.8, {1, 12}, {}, {},
        MergeShard},
+      {"change-rule", kCluster, "a rule of placement is made or taken away", 0.4, {4, 20}, {}, {},
+       ChangeRule},
       {"drain-node", kCluster, "a node is drained, and used again", 0.15, {10, 60}, {5, 40}, {},
        DrainNode},
       {"transfer-storm", kCluster, "leaderships are given away again and again", 0.15, {10, 60}, {1,

@@ -29,6 +29,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("moves", o.moves);
   visit("down_after", o.down_after);
   visit("split_requests", o.split_requests);
+  visit("zones", o.zones);
   visit("txn_lifetime", o.txn_lifetime);
   visit("name_retention", o.name_retention);
   visit("push_after", o.push_after);
@@ -106,6 +107,8 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   if (idle.Chance(0.6)) o.quiesce_ticks = static_cast<uint64_t>(idle.Between(2, 30));
   Random load = Random(seed).Fork("load");
   if (o.moves && load.Chance(0.4)) o.split_requests = static_cast<uint64_t>(load.Between(2, 10));
+  Random zones = Random(seed).Fork("zones");
+  if (o.moves && zones.Chance(0.5)) o.zones = static_cast<int>(zones.Between(2, 3));
   return o;
 }
 

@@ -28,6 +28,7 @@ struct Options {
   double drift_max = 0;  // of boot clocks, either way
   bool moves = false;    // placement moves replicas and leaders, and members of its own group
   Duration down_after = std::chrono::seconds(60);  // replicas of a node are replaced
+  int zones = 0;                   // that nodes say they are in, in turn; 0: they say nothing
   uint64_t split_requests = 2000;  // per second: a shard that serves so many may be split
 
   // Knobs: half of the seeds keep the defaults, the others draw extremes.

@@ -262,7 +262,8 @@ class Run {
       if (!node->up() || !node->node()->ready() || node->quarantined() != 0) return false;
     }
     return NothingPrepared(AllNodes()) && NothingFrozen() && AppliedAlike() &&
-           checks_.LeftOver().empty() && JudgeMaps(cluster_).empty();
+           checks_.LeftOver().empty() && JudgeMaps(cluster_).empty() &&
+           JudgeRules(cluster_).empty();
   }
 
   // A merge ends, one way or the other.
@@ -332,6 +333,7 @@ class Run {
     std::string report = CoreReport(AllNodes());
     for (const std::string& left : checks_.LeftOver()) report += left + "; ";
     for (const std::string& map : JudgeMaps(cluster_)) report += map + "; ";
+    for (const std::string& rule : JudgeRules(cluster_)) report += rule + "; ";
     for (const auto& [group, by_node] : applied_) {
       std::string line;
       bool same = true;
@@ -358,6 +360,24 @@ class Run {
       for (const auto& [digest, nodes] : digests)
         sides += fmt::format("{:016x}: {}; ", digest, nodes);
       verdict_.violations.push_back(fmt::format("replicas of shard {} differ: {}", shard, sides));
+    }
+    ComparePlacement();
+  }
+
+  void ComparePlacement() {
+    std::map<uint64_t, std::set<uint64_t>> by_index;  // digests
+    for (const auto& node : cluster_.nodes()) {
+      const server::Member* member = node->up() ? node->node()->member() : nullptr;
+      if (member == nullptr || member->placement() == nullptr) continue;
+      const raft::GroupHandle* group = member->FindGroup(placement::kPlacementGroup);
+      // One that has just been added has no state yet.
+      if (group == nullptr || !member->placement()->machine().HasState()) continue;
+      by_index[group->applied_index().value()].insert(member->placement()->machine().StateDigest());
+    }
+    for (const auto& [index, digests] : by_index) {
+      if (digests.size() == 1) continue;
+      verdict_.violations.push_back(
+          fmt::format("replicas of the placement group differ as of entry {}", index));
     }
   }
 

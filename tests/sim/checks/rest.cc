@@ -37,6 +37,64 @@ std::vector<std::string> JudgeRest(const std::string& node, const std::vector<Le
   return found;
 }
 
+namespace {
+
+const placement::StateMachine* LeadingPlacement(Cluster& cluster) {
+  for (const auto& node : cluster.nodes()) {
+    const server::Member* member = node->up() ? node->node()->member() : nullptr;
+    if (member == nullptr || member->placement() == nullptr) continue;
+    if (member->placement()->leading()) return &member->placement()->machine();
+  }
+  return nullptr;
+}
+
+void JudgePiece(const placement::StateMachine& machine, uint32_t usual,
+                const v1::ShardDescriptor& piece, std::vector<std::string>* found) {
+  const auto& rules = machine.rules();
+  const uint32_t number = rules.NumberOf(piece.from());
+  const auto rule =
+      number == 0 ? placement::Rule() : std::next(rules.rules().begin(), number - 1)->second;
+  const uint32_t wanted = rule.replicas != 0 ? rule.replicas : usual;
+  const auto may_hold = [&](uint64_t id) {
+    const v1::NodeInfo* node = machine.nodes().Find(NodeId(id));
+    return node != nullptr && !node->draining() &&
+           placement::Fits(rule.require, {node->locality().begin(), node->locality().end()});
+  };
+  size_t able = 0, voters = 0;
+  for (const auto& [id, node] : machine.nodes().nodes()) able += may_hold(id.value());
+  if (able < wanted) return;
+  for (const v1::Replica& replica : piece.replicas()) {
+    voters += replica.role() == v1::VOTER;
+    if (may_hold(replica.node_id())) continue;
+    found->push_back(fmt::format("shard {} has a replica on node {}, where its rule ({}) has none",
+                                 piece.shard_id(), replica.node_id(), placement::ToString(rule)));
+  }
+  if (voters != wanted) {
+    found->push_back(fmt::format("shard {} has {} voters, its rule ({}) says {}", piece.shard_id(),
+                                 voters, placement::ToString(rule), wanted));
+  }
+  if (!rules.BorderIn(piece.from(), piece.to()).empty()) {
+    found->push_back(fmt::format("shard {} is under two rules", piece.shard_id()));
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> JudgeRules(Cluster& cluster) {
+  const placement::StateMachine* machine = LeadingPlacement(cluster);
+  if (!cluster.options().moves) return {};
+  if (machine == nullptr) return {"nobody leads the placement group"};
+  placement::Settings settings;
+  for (const v1::PutSetting& setting : machine->root().settings()) {
+    (void)settings.Set(setting.name(), setting.value());
+  }
+  std::vector<std::string> found;
+  for (const auto& [from, piece] : machine->map().pieces()) {
+    JudgePiece(*machine, settings.replication_factor, piece, &found);
+  }
+  return found;
+}
+
 std::vector<std::string> JudgeMaps(Cluster& cluster) {
   using Epochs = std::map<std::string, std::string>;  // by first key
   const auto epoch = [](const v1::ShardDescriptor& shard) {

@@ -24,4 +24,9 @@ std::vector<std::string> JudgeRest(const std::string& node, const std::vector<Le
 // the placement leader's: empty once what was changed has been told.
 std::vector<std::string> JudgeMaps(Cluster& cluster);
 
+// Where a shard is not as its rule says, or the settings if it is under none, although there are
+// nodes enough: another number of voters, one where the rule lets none be, or two rules in one
+// shard. Empty once placement has moved what there was to move.
+std::vector<std::string> JudgeRules(Cluster& cluster);
+
 }  // namespace quorate::sim
