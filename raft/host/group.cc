@@ -227,7 +227,7 @@ bool Group::CaughtUp(const ProgressView& peer) const {
   // Whoever has acknowledged nothing may have nothing, not even a replica.
   return peer.active && !peer.needs_snapshot &&
          (peer.match > LogIndex() || MUTANT("raft-silent-learner-caught-up")) &&
-         peer.match + kCaughtUpEntries >= node_->commit_index();
+         std::min(peer.match, peer.applied) + kCaughtUpEntries >= node_->commit_index();
 }
 
 Status Group::ChangeMembers(const std::vector<ReplicaId>& voters,
@@ -278,6 +278,9 @@ void Group::Tick(Instant now) {
   if (receiver_ != nullptr || replacing_) TickReplacing();
   if (waiting_ && !replacing_ && !rt_.failed) ApplyHeld();
   if (quarantined()) return AskForState(heard_from_);
+  // Who cannot apply serves nobody.
+  const bool useless = (replacing_ || waiting_) && node_->leader();
+  if (useless && ++pass_on_ticks_ % kPassOnTicks == 0) HandOver();
   if (replacing_) AskForState(soft_.leader == rt_.options.self ? ReplicaId() : soft_.leader);
   if (pinning_ || !senders_.empty() || !catching_up_.empty()) WatchReceivers();
   if (std::exchange(used_, false)) node_->Rouse();

@@ -61,6 +61,9 @@ inline constexpr uint64_t kForgottenTermsMax = uint64_t{1} << 20;
 // A group in which nothing happens is woken so often, to find out whether it has a leader.
 inline constexpr Duration kLookAgainInterval = std::chrono::minutes(4);
 
+// How often a leader that cannot apply tries to give its leadership away.
+inline constexpr int kPassOnTicks = 4;
+
 struct HostMetrics {
   explicit HostMetrics(Metrics& metrics);
   Counter& proposals;

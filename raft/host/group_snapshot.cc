@@ -24,7 +24,6 @@ constexpr Duration kFailedPause = 1s;
 constexpr int kOutpacedMax = 3;
 constexpr Duration kOutpacedPause = 1min;
 // A leader without a state tries to hand over this often.
-constexpr int kPassOnTicks = 4;
 
 }  // namespace
 
@@ -617,10 +616,6 @@ void Group::TickReplacing() {
     PROBE("raft host: snapshot half received dropped");
     receiver_.reset();
     wanted_stream_ = 0;
-  }
-  if (!quarantined() && node_->leader() && replacing_ && ++pass_on_ticks_ % kPassOnTicks == 0) {
-    PROBE("raft host: leader without a state");
-    HandOver();
   }
 }
 

@@ -44,6 +44,7 @@ TEST(Host, AnEntryWaitsUntilItsNodeCanApplyIt) {
     EXPECT_EQ(cluster.group(waiting)->quarantine(), "");
     EXPECT_EQ(cluster.machine(Other(leader + 1)).applied.size(), 20u);
     EXPECT_EQ(outcomes.back()->status.has_value(), !leads);
+    if (leads) EXPECT_NE(cluster.Leader(), waiting) << "a leader that cannot apply serves nobody";
     if (!leads) {  // it comes again after a restart
       cluster.Crash(waiting, MiniCluster::Loss::kProcess);
       cluster.Start(waiting);
