@@ -13,11 +13,8 @@ void FillNotServing(ShardDirectory& directory, std::string_view key, v1::Error* 
         fmt::format("no replica of the shard of key \"{}\" is here", Printable(key)));
     return;
   }
-  error->set_code(v1::NOT_LEADER);
-  error->set_message(fmt::format("shard {} is not led from here", found->id()));
-  for (const v1::Replica& replica : found->descriptor().replicas()) {
-    if (NodeId(replica.node_id()) == found->leader()) *error->mutable_leader() = replica;
-  }
+  found->FillError(
+      Status(Code::kNotLeader, fmt::format("shard {} is not led from here", found->id())), error);
 }
 
 }  // namespace quorate::coordinator
