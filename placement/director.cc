@@ -71,8 +71,13 @@ void Director::SeedShards() {
   }
 }
 
+bool Director::IsUnmarked(ShardId shard) const {
+  return shard.value() < machine_.root().unmarked_shards_below();
+}
+
 ShardView Director::Seen(const v1::ShardReport& report) const {
   ShardView view = ViewOf(report);
+  view.by_hand |= IsUnmarked(view.id);
   const auto& pieces = machine_.map().pieces();
   if (auto it = pieces.lower_bound(report.shard().from()); it != pieces.begin()) {
     view.left = ShardId(std::prev(it)->second.shard_id());
@@ -91,9 +96,10 @@ void Director::FollowMap() {
   for (const auto& [from, piece] : machine_.map().pieces()) {
     const ShardId id(piece.shard_id());
     const ShardView* shard = there.insert(id).second ? view_.Find(id) : nullptr;
-    if (shard != nullptr && shard->left != left) {
+    if (shard != nullptr && (shard->left != left || (IsUnmarked(id) && !shard->by_hand))) {
       ShardView moved = *shard;
       moved.left = left;
+      moved.by_hand |= IsUnmarked(id);
       view_.Put(std::move(moved));
     }
     left = id;
@@ -209,6 +215,9 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
     table_.OrderRefused(OperatorId(refusal.operator_id()), refusal.why().substr(0, kWhyBytesMax),
                         now);
   }
+  // Nothing is ordered for a range that the map does not have yet: of a shard that is divided
+  // before the map has heard that it grew, the map would not believe the child.
+  std::set<ShardId> ahead;
   for (const v1::ShardReport& report : request.led_shards()) {
     // Of shards that the map does not have (yet) nothing is kept: whoever reports them would decide
     // their number.
@@ -217,6 +226,9 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
     // A leader that was deposed may not know it yet.
     const ShardId shard(report.shard().shard_id());
     if (heartbeats_.LeaderOf(shard) != NodeId(request.node().node_id())) continue;
+    if (known->version() < report.shard().version() && known->to() != report.shard().to()) {
+      ahead.insert(shard);
+    }
     if (!view_.Put(Seen(report))) continue;
     split_at_[shard] = report.shard().to();
     if (!HasChildWithoutLeader(shard)) split_at_.erase(shard);
@@ -227,7 +239,7 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
   for (const ShardId shard : under_way) {
     const ShardView* known = view_.Find(shard);
     const bool leads = known != nullptr && known->leader == NodeId(request.node().node_id());
-    if (leads && shard != kSelf) AddOrder(shard, now, response);
+    if (leads && shard != kSelf && !ahead.contains(shard)) AddOrder(shard, now, response);
   }
 }
 

@@ -85,6 +85,8 @@ class Director {
   void FollowMap();
   // As it was reported, and what the map adds.
   ShardView Seen(const v1::ShardReport& report) const;
+  // It may have been divided by hand without being marked so.
+  bool IsUnmarked(ShardId shard) const;
   void FollowSettings();
   // Which rule each shard is under, and where another begins inside it.
   void FollowRules();

@@ -382,7 +382,8 @@ void Placement::RecordNewer(const v1::HeartbeatRequest& request, v1::HeartbeatRe
   for (const v1::ShardReport& report : request.led_shards()) {
     if (!machine_.map().Newer(report.shard())) continue;
     response->add_tell_again(report.shard().shard_id());
-    if (machine_.map().Plausible(report.shard(), machine_.next_shard_id())) {
+    if (machine_.map().Plausible(report.shard(), machine_.next_shard_id(),
+                                 machine_.Allows(Feature::kMerges))) {
       newer.push_back(report.shard());
     }
   }

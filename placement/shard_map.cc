@@ -105,7 +105,8 @@ bool ShardMap::OlderRightOf(const Span& own, const v1::ShardDescriptor& descript
   return false;
 }
 
-bool ShardMap::Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id) const {
+bool ShardMap::Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id,
+                         bool merges) const {
   if (pieces_.empty()) return true;
   const Span span = SpanOf(descriptor);
   std::optional<Span> own;
@@ -114,7 +115,9 @@ bool ShardMap::Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id
     own = own ? own->Join(SpanOf(piece)) : SpanOf(piece);
   }
   // What it has more is what was right of it, which is older than the shard is now.
-  if (own && !own->Contains(span) && own->from == span.from) return OlderRightOf(*own, descriptor);
+  if (merges && own && !own->Contains(span) && own->from == span.from) {
+    return OlderRightOf(*own, descriptor);
+  }
   if (own) return own->Contains(span);
   const v1::ShardDescriptor* parent = Find(span.from);
   return descriptor.shard_id() < next_id && parent != nullptr &&

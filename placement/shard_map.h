@@ -36,7 +36,7 @@ class ShardMap {
   // known yet was split off, so that its id was allocated (is below `next_id`), and its keys are
   // one older shard's so far. So nobody can report shards without bound, nor keys that were never
   // its.
-  bool Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id) const;
+  bool Plausible(const v1::ShardDescriptor& descriptor, uint64_t next_id, bool merges) const;
   // Loads a piece as it was stored.
   void Load(v1::ShardDescriptor piece);
   void Clear() { pieces_.clear(); }

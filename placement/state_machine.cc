@@ -230,6 +230,10 @@ raft::ApplyResult StateMachine::ApplyClusterVersion(const v1::RaiseClusterVersio
                           fmt::format("node {} has feature level {}", id, node.feature_level())));
   }
   if (command.version() > root_.cluster_version()) {
+    constexpr auto kMarked = static_cast<uint32_t>(Feature::kMerges);
+    if (root_.cluster_version() < kMarked && command.version() >= kMarked) {
+      root_.set_unmarked_shards_below(shard_ids_.next());
+    }
     root_.set_cluster_version(command.version());
     WriteRoot(batch);
     if (observer_ != nullptr) observer_->OnMapChanged();

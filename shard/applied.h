@@ -21,4 +21,10 @@ struct Applied {
   std::string waits;
 };
 
+// What the store has of a range that an entry wants.
+struct InTheWay {
+  std::string what;       // empty: nothing
+  bool for_good = false;  // it is of a shard that came after the entry
+};
+
 }  // namespace quorate::shard

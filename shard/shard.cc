@@ -395,6 +395,8 @@ void Shard::FillError(const Status& status, v1::Error* error) const {
   rep_->FillError(status, error);
 }
 Task<Status> Shard::Abandon(v1::AbandonMerge merge) { return rep_->Abandon(std::move(merge)); }
+ShardId Shard::right() const { return rep_->table.right(); }
+
 bool Shard::HasAbsorbed(ShardId shard) const {
   const auto settled = rep_->table.merges().find(shard);
   return settled != rep_->table.merges().end() && settled->second.absorbed;

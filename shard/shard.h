@@ -136,9 +136,8 @@ class Shard final : public raft::StateMachine {
     // What else its beginning takes is added to the entry's batch.
     std::function<bool(ShardId child, storage::WriteBatch* batch)> may_begin = nullptr;
     // Asked before `frozen` is absorbed, until there is room: what else the store here has of its
-    // range than a small replica of it, and is going to be rid of; empty: nothing. Must not call
-    // back.
-    std::function<std::string(const v1::ShardDescriptor& frozen)> make_room = nullptr;
+    // range than a small replica of it. Must not call back.
+    std::function<InTheWay(const v1::ShardDescriptor& frozen)> make_room = nullptr;
     // `frozen` was absorbed; the entry's batch is not in the store yet. From now on no replica of
     // it may change anything here. Must not call back.
     std::function<void(ShardId frozen)> on_absorb = nullptr;
@@ -231,6 +230,8 @@ class Shard final : public raft::StateMachine {
   // ---- merges (section 10) --------------------------------------------------------------------
   // By whom a frozen shard is to be absorbed; 0: it is not frozen.
   ShardId frozen_into() const;
+  // The shard that begins where this one ends, if it is known; 0: not.
+  ShardId right() const;
   // This replica leads, though a frozen shard serves nothing.
   bool leads() const;
   // All that the shard keeps, as who absorbs it logs it. FAILED_PRECONDITION: more than

@@ -113,9 +113,15 @@ Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand
     }
   }
   if (known && command.has_absorb()) {
-    if (std::string why = WaitsToAbsorb(context, command.absorb()); !why.empty()) {
+    InTheWay in_the_way = WhatIsInTheWay(context, command.absorb());
+    if (in_the_way.for_good) {
+      PROBE("shard: an Absorb came after what followed it");
+      context.table.Break(std::move(in_the_way.what));
+      return {};
+    }
+    if (!in_the_way.what.empty()) {
       Applied waits;
-      waits.waits = std::move(why);
+      waits.waits = std::move(in_the_way.what);
       return waits;
     }
   }

@@ -152,7 +152,7 @@ Status Check(const v1::FreeSpan& free) {
 }
 
 Status Check(const v1::ConfirmFrozen& confirm) {
-  if (confirm.shard_id() == 0) return InvalidArgument("shard_id is missing");
+  RETURN_IF_ERROR(CheckRight(confirm.shard_id(), confirm.from()));
   return CheckVersion(confirm.version(), "version");
 }
 

@@ -219,6 +219,7 @@ Task<Status> Merges::Absorb(shard::Shard* left, v1::FrozenShard frozen, NodeId a
   v1::ConfirmFrozen confirm;
   confirm.set_shard_id(right.shard_id());
   confirm.set_version(right.version());
+  confirm.set_from(right.from());
   confirm.set_into_shard_id(left->id().value());
   confirm.set_seed(deps_.env.random.Next() | 1);
   const uint64_t contents = shard::HashOf(frozen, confirm.seed());
@@ -240,6 +241,7 @@ Task<Status> Merges::Abandon(shard::Shard* left, v1::AbandonMerge merge, NodeId 
   v1::ConfirmFrozen confirm;
   confirm.set_shard_id(merge.shard_id());
   confirm.set_version(merge.version());
+  confirm.set_from(merge.from());
   CO_RETURN_IF_ERROR(co_await IsFrozen(asked_by, std::move(confirm), 0));
   if (deps_.replicas.Find(left->id()) != left) {
     co_return Status(Code::kNotLeader, "its replica here is gone");
@@ -273,7 +275,13 @@ Task<Status> Merges::AllFree(shard::Shard* left, v1::FreeSpan span) {
   if (members.to().empty() || members.to() != span.span().from()) {
     co_return Status(Code::kStaleEpoch, "it ends elsewhere");
   }
+  // What could be neither absorbed nor abandoned is not to be frozen.
+  const ShardId right = left->right();
+  if (right && right.value() != span.shard_id()) {
+    co_return Status(Code::kStaleEpoch, fmt::format("shard {} begins where it ends", right));
+  }
   const raft::GroupHandle* group = deps_.replicas.FindGroup(GroupId(left->id().value()));
+  if (group != nullptr) CO_RETURN_IF_ERROR(group->CheckRoom(raft::Growth::kGrows));
   if (group == nullptr || group->configuration_index() > group->applied_index()) {
     co_return Refused("a change of members is under way");
   }
@@ -320,7 +328,8 @@ Task<void> Merges::AskFree(std::shared_ptr<Asked> asked, std::string address, v1
 Status Merges::Confirm(const v1::ConfirmFrozen& confirm, v1::MergeResponse* response) {
   const shard::Shard* shard = deps_.replicas.Find(ShardId(confirm.shard_id()));
   const bool frozen = shard != nullptr && shard->HasState() && shard->frozen_into() &&
-                      shard->descriptor().version() == confirm.version();
+                      shard->descriptor().version() == confirm.version() &&
+                      shard->span().from == confirm.from();
   const ShardId into(confirm.into_shard_id());
   if (!frozen || (into && shard->frozen_into() != into)) {
     return Refused("the shard is not frozen here");

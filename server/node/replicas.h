@@ -50,7 +50,7 @@ class Replicas final : public coordinator::ShardDirectory {
     std::function<void()> on_descriptor;
     std::function<void(const v1::ShardDescriptor& child, bool led)> on_split;
     std::function<bool(ShardId child, storage::WriteBatch* batch)> may_begin;
-    std::function<std::string(const v1::ShardDescriptor& frozen)> make_room;
+    std::function<shard::InTheWay(const v1::ShardDescriptor& frozen)> make_room;
     std::function<void(ShardId frozen)> on_absorb;
   };
   using MakeShard = std::function<std::unique_ptr<shard::Shard>(const v1::ShardDescriptor&, Told)>;
@@ -116,7 +116,10 @@ class Replicas final : public coordinator::ShardDirectory {
   std::string WhyNotTaken(ShardId right, const Span& span) const;
   // As WhyNotFree, where it is certain that `left` will have all of it: a replica of the right one
   // that is in the way goes. Called in the middle of applying.
-  std::string MakeRoom(ShardId left, const v1::ShardDescriptor& frozen);
+  shard::InTheWay MakeRoom(ShardId left, const v1::ShardDescriptor& frozen);
+  // A replica with keys of the range whose shard is of after the absorption: versions only grow on
+  // a key, so it descends from what `left` becomes here. 0: none.
+  ShardId NewerIn(const Span& span, uint64_t version, ShardId left, ShardId right) const;
   // Which child of a split, not begun yet, has keys there; 0: none.
   ShardId ChildIn(const Span& span, ShardId but) const;
   // `right` ends here: its keys are `left`'s.

@@ -42,7 +42,7 @@ struct ApplyContext {
   // Shard::Deps::may_begin; null: every child may.
   const std::function<bool(ShardId, storage::WriteBatch*)>* may_begin = nullptr;
   // Shard::Deps::make_room; null: there is room.
-  const std::function<std::string(const v1::ShardDescriptor&)>* make_room = nullptr;
+  const std::function<InTheWay(const v1::ShardDescriptor&)>* make_room = nullptr;
 };
 
 Applied ApplyLeaderStart(ApplyContext context, const v1::LeaderStart& command);
@@ -67,7 +67,7 @@ inline constexpr size_t kSweepPerEntry = 512;  // versions looked at, and delete
 Applied ApplyFreeze(ApplyContext context, const v1::FreezeCommand& command);
 Applied ApplyThaw(ApplyContext context);
 // Why the entry has to wait, on this node; empty: it has not. Nothing is changed.
-std::string WaitsToAbsorb(ApplyContext context, const v1::AbsorbCommand& command);
+InTheWay WhatIsInTheWay(ApplyContext context, const v1::AbsorbCommand& command);
 // STALE_EPOCH: it is no neighbour (any more). FAILED_PRECONDITION: settled before.
 Applied ApplyAbsorb(ApplyContext context, const v1::AbsorbCommand& command);
 // OK, too, if it was absorbed before. STALE_EPOCH: another shard ends where it begins.

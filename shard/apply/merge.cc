@@ -54,9 +54,9 @@ Applied ApplyThaw(ApplyContext context) {
   return {};
 }
 
-std::string WaitsToAbsorb(ApplyContext context, const v1::AbsorbCommand& command) {
+InTheWay WhatIsInTheWay(ApplyContext context, const v1::AbsorbCommand& command) {
   const auto* make_room = context.make_room;
-  if (make_room == nullptr || !*make_room || RefusedAbsorb(context.table, command)) return "";
+  if (make_room == nullptr || !*make_room || RefusedAbsorb(context.table, command)) return {};
   return (*make_room)(command.frozen().state().shard());
 }
 

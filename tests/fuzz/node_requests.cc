@@ -118,6 +118,7 @@ std::vector<std::string> Seeds() {
     auto* confirm = r->mutable_merge()->mutable_confirm();
     confirm->set_shard_id(1);
     confirm->set_version(1);
+    confirm->set_from("m");
     confirm->set_seed(7);
   });
   seeds.push_back(whole);

@@ -51,18 +51,20 @@ TEST(ShardMap, OnlyChildrenThatFitArePlausible) {
   ShardMap map;
   map.Put(Shard(2, 0, 30, 4));
   map.Put(Shard(3, 30, kKeys, 7));
-  EXPECT_TRUE(map.Plausible(Shard(2, 0, 20, 5), 10)) << "it gave keys away";
-  EXPECT_FALSE(map.Plausible(Shard(2, 0, 40, 99), 10)) << "keys that were never its";
-  EXPECT_TRUE(map.Plausible(Shard(2, 0, kKeys, 8), 10)) << "it absorbed all of its neighbour";
-  EXPECT_FALSE(map.Plausible(Shard(2, 0, kKeys, 7), 10)) << "which was not older";
-  EXPECT_FALSE(map.Plausible(Shard(3, 0, kKeys, 8), 10)) << "who absorbs grows to the right";
-  EXPECT_TRUE(map.Plausible(Shard(9, 20, 30, 5), 10)) << "a child, before its parent's report";
-  EXPECT_FALSE(map.Plausible(Shard(10, 20, 30, 5), 10)) << "an id that nobody gave";
-  EXPECT_FALSE(map.Plausible(Shard(9, 20, 30, 4), 10)) << "no newer than its parent";
-  EXPECT_FALSE(map.Plausible(Shard(9, 20, 40, 99), 10)) << "keys of two shards";
+  EXPECT_TRUE(map.Plausible(Shard(2, 0, 20, 5), 10, true)) << "it gave keys away";
+  EXPECT_FALSE(map.Plausible(Shard(2, 0, 40, 99), 10, true)) << "keys that were never its";
+  EXPECT_TRUE(map.Plausible(Shard(2, 0, kKeys, 8), 10, true)) << "it absorbed all of its neighbour";
+  EXPECT_FALSE(map.Plausible(Shard(2, 0, kKeys, 8), 10, false)) << "nothing is absorbed yet";
+  EXPECT_FALSE(map.Plausible(Shard(2, 0, kKeys, 7), 10, true)) << "which was not older";
+  EXPECT_FALSE(map.Plausible(Shard(3, 0, kKeys, 8), 10, true)) << "who absorbs grows to the right";
+  EXPECT_TRUE(map.Plausible(Shard(9, 20, 30, 5), 10, true))
+      << "a child, before its parent's report";
+  EXPECT_FALSE(map.Plausible(Shard(10, 20, 30, 5), 10, true)) << "an id that nobody gave";
+  EXPECT_FALSE(map.Plausible(Shard(9, 20, 30, 4), 10, true)) << "no newer than its parent";
+  EXPECT_FALSE(map.Plausible(Shard(9, 20, 40, 99), 10, true)) << "keys of two shards";
   map.Put(Shard(9, 20, 30, 5));
-  EXPECT_TRUE(map.Plausible(Shard(2, 0, 20, 5), 10)) << "the parent, behind its child";
-  EXPECT_TRUE(map.Plausible(Shard(9, 20, 25, 6), 10));
+  EXPECT_TRUE(map.Plausible(Shard(2, 0, 20, 5), 10, true)) << "the parent, behind its child";
+  EXPECT_TRUE(map.Plausible(Shard(9, 20, 25, 6), 10, true));
   EXPECT_EQ(map.TilingError(), "");
 }
 

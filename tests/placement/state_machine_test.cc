@@ -107,6 +107,9 @@ TEST(PlacementStateMachine, TheClusterVersionIsWhatAllMembersUnderstand) {
   EXPECT_EQ(f.machine->CommonFeatureLevel(), kFeatureLevel);
   EXPECT_TRUE(f.Apply(Raise(1)).status.ok());
   EXPECT_TRUE(f.machine->Allows(Feature::kIncarnations));
+  EXPECT_EQ(f.machine->root().unmarked_shards_below(), 0u);
+  EXPECT_TRUE(f.Apply(Raise(static_cast<uint32_t>(Feature::kMerges))).status.ok());
+  EXPECT_EQ(f.machine->root().unmarked_shards_below(), f.machine->next_shard_id());
   EXPECT_TRUE(f.Apply(Raise(0)).status.ok()) << "of the past";
   f.Reopen(nullptr);
   EXPECT_TRUE(f.machine->Allows(Feature::kIncarnations)) << "it never falls";

@@ -95,5 +95,36 @@ TEST(Merge, WhoeverLeadsTheLeftOneAsksTheClusterNotTheMessage) {
   EXPECT_TRUE(cluster.Put("\xd0", "again").ok());
 }
 
+// What the map says of a shard that is led is no reason to delete it, whoever told the map.
+TEST(Merge, NoHeartbeatAloneTakesAwayAShardThatIsLed) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("\xd0", "right").ok());
+  const auto before = Shards(&cluster);
+  ASSERT_EQ(before.size(), 2u);
+  v1::NodeRequest routes;
+  routes.mutable_routes();
+  const Result<v1::NodeResponse> known = cluster.Call(1, routes);
+  ASSERT_TRUE(known.ok());
+  ASSERT_EQ(known->routes().nodes_size(), 3);
+  v1::NodeRequest forged;
+  v1::HeartbeatRequest* heartbeat = forged.mutable_heartbeat();
+  *heartbeat->mutable_node() = known->routes().nodes(0);
+  v1::ShardReport* report = heartbeat->add_led_shards();
+  report->set_term(1'000);
+  *report->mutable_shard() = before[0];
+  report->mutable_shard()->set_to(before[1].to());
+  report->mutable_shard()->set_version(before[1].version() + 1'000);
+  const Result<v1::NodeResponse> answer = cluster.Call(cluster.PlacementLeader(), forged);
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(answer->heartbeat().error().code(), v1::OK) << answer->heartbeat().error().message();
+  cluster.RunFor(30s);
+  for (size_t node = 1; node <= 3; ++node) {
+    size_t with_state = 0;
+    for (const shard::Shard* shard : cluster.node(node).shards()) with_state += shard->HasState();
+    EXPECT_EQ(with_state, 2u) << "node " << node;
+  }
+}
+
 }  // namespace
 }  // namespace quorate::server

@@ -321,22 +321,44 @@ TEST_F(MergeTest, WhereTheRangeIsNotFreeNothingIsAppliedYet) {
   blank.set_shard_id(7);
   Table table(group_->store(1), blank);
   storage::WriteBatch batch;
-  std::string other = "shard 5 has keys of it";
-  const std::function<std::string(const v1::ShardDescriptor&)> room =
-      [&](const v1::ShardDescriptor&) { return other; };
+  InTheWay other{"shard 5 has keys of it"};
+  const std::function<InTheWay(const v1::ShardDescriptor&)> room = [&](const v1::ShardDescriptor&) {
+    return other;
+  };
   const Applied waits = ApplyEntry({table, &batch, nullptr, &room}, raft::Term(3), absorb);
-  EXPECT_EQ(waits.waits, other);
+  EXPECT_EQ(waits.waits, other.what);
   EXPECT_EQ(table.broken(), "");
   EXPECT_THAT(batch.ops, IsEmpty());
   EXPECT_EQ(table.span(), (Span{"", "y"}));
-  other.clear();
+  other = {};
   EXPECT_TRUE(ApplyEntry({table, &batch, nullptr, &room}, raft::Term(3), absorb).status.ok());
   EXPECT_EQ(table.span(), (Span{"", ""}));
   // What has no effect does not wait for it either.
-  other = "shard 5 has keys of it";
+  other.what = "shard 5 has keys of it";
   absorb.set_version(table.version());
   EXPECT_EQ(ApplyEntry({table, &batch, nullptr, &room}, raft::Term(3), absorb).status.code(),
             Code::kFailedPrecondition);
+}
+
+// A child of what the left one became may be on a node before the left one's entry is applied
+// there.
+TEST_F(MergeTest, WhatCameAfterItIsNotWaitedFor) {
+  ASSERT_TRUE(Freeze().ok());
+  v1::ShardCommand absorb;
+  absorb.set_term(3);
+  absorb.set_version(4);
+  *absorb.mutable_absorb()->mutable_frozen() = Contents();
+  v1::ShardDescriptor blank;
+  blank.set_shard_id(7);
+  Table table(group_->store(1), blank);
+  storage::WriteBatch batch;
+  const std::function<InTheWay(const v1::ShardDescriptor&)> room = [&](const v1::ShardDescriptor&) {
+    return InTheWay{"shard 12 has keys of it", true};
+  };
+  const Applied applied = ApplyEntry({table, &batch, nullptr, &room}, raft::Term(3), absorb);
+  EXPECT_EQ(applied.waits, "");
+  EXPECT_EQ(table.broken(), "shard 12 has keys of it") << "and it asks for a snapshot";
+  EXPECT_THAT(batch.ops, IsEmpty());
 }
 
 // As Contents makes it, of other pairs.

@@ -135,6 +135,8 @@ const std::vector<Mutant>& AllMutants() {
       {"merge-forgets-refusals", "what was refused in an absorbed shard is forgotten"},
       {"merge-read-floor-kept", "what an absorbed shard has read protects nothing"},
       {"merge-thaw-without-abandon", "a frozen shard is thawed while it may yet be absorbed"},
+      {"merge-room-not-asked-for", "an Absorb is applied over keys that another replica still has"},
+      {"merge-newer-is-waited-for", "an Absorb waits for a shard that came after it"},
       {"merge-absorbs-twice", "an Absorb counts although the merge was settled before"},
       // ---- the oracle
       {"tso-starts-at-wall-clock", "a new oracle starts at its clock, not above the ceiling"},

@@ -102,7 +102,9 @@ TEST(Judge, Merge) {
   Request confirm;
   confirm.mutable_merge()->mutable_confirm()->set_shard_id(9);
   confirm.mutable_merge()->mutable_confirm()->set_version(3);
-  Refuses(confirm, {[](Request* r) { r->mutable_merge()->mutable_confirm()->clear_version(); }});
+  confirm.mutable_merge()->mutable_confirm()->set_from("m");
+  Refuses(confirm, {[](Request* r) { r->mutable_merge()->mutable_confirm()->clear_version(); },
+                    [](Request* r) { r->mutable_merge()->mutable_confirm()->clear_from(); }});
 }
 
 TEST(Judge, Commit) {
