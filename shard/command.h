@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "quorate/v1/shard.pb.h"
 #include "raft/core/types.h"
+#include "txn/timestamp.h"
 
 namespace quorate::shard {
 
@@ -24,6 +25,8 @@ class JudgedCommand {
   static Result<JudgedCommand> Judge(v1::ShardCommand command);
 
   const v1::ShardCommand& operator*() const { return command_; }
+  // With this entry the shard's leader closes `closed`, a slot.
+  void Close(Timestamp closed) { command_.set_closed(closed.bits()); }
   // The bytes to log, for a shard of `version` led in `term`.
   std::string Encode(raft::Term term, uint64_t version) &&;
 

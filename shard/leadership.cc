@@ -18,7 +18,12 @@ Owner OwnerIn(const std::string& txn_id, uint64_t digest, const std::string& key
 
 void Leadership::Serve(Timestamp floor, const Table& table) {
   CHECK(active_ && !serving_ && locks_.prepared().empty(), "a leader starts once");
-  if (!MUTANT("txn-no-refloor")) RaiseReadHigh(floor);
+  if (!MUTANT("txn-no-refloor")) {
+    RaiseReadHigh(floor);
+    // The floor is above it, as a slot that was fetched behind all that is closed. But whoever was
+    // served by a replica must not depend on that.
+    RaiseReadHigh(table.closed());
+  }
   // Who named a timestamp a little above all slots may have raised commits of the term before above
   // the floor. What they read is as they saw it, up to there.
   RaiseReadHigh(table.newest_commit());

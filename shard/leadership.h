@@ -70,6 +70,11 @@ class Leadership {
   LoadMeter load;
   size_t pushes = 0;
 
+  // The last that this leader has closed, and when (section 11).
+  Timestamp closed;
+  Instant closed_at{};
+  bool closing = false;  // on a reader's demand
+
  private:
   void Release(const Owner& owner) { locks_.Release(owner); }
   void OnResolved(const v1::ShardCommand& command, const Table& table);

@@ -33,10 +33,16 @@ bool MayStayIdle(const LockTable& locks, const TxnId& txn, const v1::LockRequest
 Task<Status> Shard::Rep::Read(Judged<v1::ReadRequest> request, Instant deadline,
                               v1::ReadResponse* response) {
   const ReadAsk ask = AskOf(request);
+  if (request->has_stale()) {
+    Status past = co_await ReadStale(ask, *request, deadline, response);
+    if (past.code() != Code::kNotLeader || lead == nullptr) co_return past;
+    response->Clear();
+  }
   // First of all: whoever does not lead says so, even if it is cut off from the oracle.
   const auto serving = co_await Serving(deadline);
   if (!serving.ok()) co_return serving.status();
   Timestamp at(request->read_ts());
+  if (!at && request->has_stale()) at = YoungEnough(request->stale());
   if (!at) {
     const Duration left = std::max(Duration(0), deadline - Now());
     const Result<Timestamp> slot = co_await deps.slots.Fetch(left);
@@ -45,6 +51,11 @@ Task<Status> Shard::Rep::Read(Judged<v1::ReadRequest> request, Instant deadline,
   } else if (needs_check(at)) {
     // A read above the slots to come would push commit timestamps above them (T1).
     CO_RETURN_IF_ERROR(co_await CheckNamed(*serving, at, deadline));
+  }
+
+  if (at < Timestamp(request->stale().not_before())) {
+    co_return InvalidArgument(fmt::format("not_before {} is above every slot issued ({})",
+                                          Timestamp(request->stale().not_before()), at));
   }
 
   const auto cleared = co_await ClearWay(&ask, at, deadline);

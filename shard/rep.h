@@ -2,6 +2,7 @@
 //
 //   shard.cc     facade, applying, leadership
 //   reads.cc     Read, Lock
+//   stale_reads.cc  reads of the past, and what makes them possible
 //   lock_wait.h  waiting for locks
 //   prepares.cc  evaluation, proposal, participants
 //   records.cc   (store encodings; not part of Rep)
@@ -20,6 +21,10 @@
 #include "shard/shard.h"
 #include "shard/table.h"
 #include "txn/judge.h"
+
+namespace quorate::v1 {
+class StaleRead;
+}
 
 namespace quorate::shard {
 
@@ -71,6 +76,26 @@ struct Shard::Rep {
   // The leadership was not lost before now: what was read under it may be answered.
   Task<Status> ConfirmLeadership(std::shared_ptr<Leadership> under, Instant deadline);
   Task<Status> Lock(Judged<v1::LockRequest> request, Instant deadline);
+
+  // ---- stale_reads.cc -------------------------------------------------------------------------
+  // NOT_LEADER: not here, and why. Whoever leads goes on as if it had not been asked for.
+  Task<Status> ReadStale(const ReadAsk& ask, const v1::ReadRequest& request, Instant deadline,
+                         v1::ReadResponse* response);
+  // Whether there is a state here that has all of the keys. NOT_LEADER, STALE_EPOCH.
+  Status HasAll(const ReadAsk& ask, uint64_t version) const;
+  // Where to read, or why not here.
+  Result<Timestamp> WhereStale(const ReadAsk& ask, const v1::ReadRequest& request) const;
+  // Where the leader serves who may be told what is that old: not above what replicas will soon be
+  // able to tell, so that who goes on from there finds them there. Zero: at a fresh slot.
+  Timestamp YoungEnough(const v1::StaleRead& stale) const;
+  // The age of `ts`, at most; nullopt: it cannot be told.
+  std::optional<Duration> AgeOf(Timestamp ts) const;
+  // Somebody reads who may be told what is `max_age` old: before `closed` is, the leader closes.
+  void WantCloser(Duration max_age);
+  // In the step that proposes it: nothing is evaluated behind it at or below what it closes.
+  void CloseWith(Leadership& under, JudgedCommand* command);
+  Timestamp NextToClose(const Leadership& under) const;
+  Task<void> CloseNow(std::shared_ptr<Leadership> under);
 
   // ---- prepares.cc ----------------------------------------------------------------------------
   Task<AnchorEvaluation> Evaluate(v1::PrepareRequest request, PrepareKind kind,
@@ -169,9 +194,12 @@ struct Shard::Rep {
   bool absorbed = false;    // another replica here has the range: this one is about to be destroyed
   bool superseded = false;  // the shard was absorbed: the last of `children` has its keys
   Random random;
+  Instant asked_to_close{};
 
   Served served;
   Counter& reads;
+  Counter& stale_reads;
+  Counter& stale_refused;
   Counter& read_waits;
   Counter& prepares;
   Counter& prepare_waits;

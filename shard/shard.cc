@@ -31,6 +31,11 @@ Shard::Rep::Rep(Deps d, Settings s, const v1::ShardDescriptor& descriptor)
       table(deps.store, descriptor, settings.names),
       random(deps.env.random.Fork(fmt::format("shard/{}", descriptor.shard_id()))),
       reads(deps.env.metrics.GetCounter("quorate_shard_reads_total", "reads served")),
+      stale_reads(deps.env.metrics.GetCounter("quorate_shard_stale_reads_total",
+                                              "stale reads that this replica served by itself")),
+      stale_refused(
+          deps.env.metrics.GetCounter("quorate_shard_stale_reads_refused_total",
+                                      "stale reads that this replica sent to the leader")),
       read_waits(deps.env.metrics.GetCounter("quorate_shard_read_waits_total",
                                              "waits of readers for the outcome of a transaction")),
       prepares(deps.env.metrics.GetCounter("quorate_shard_prepares_total",
@@ -62,6 +67,7 @@ ShardId Shard::id() const { return rep_->table.id(); }
 const v1::ShardDescriptor& Shard::descriptor() const { return rep_->table.descriptor(); }
 Span Shard::span() const { return rep_->table.span(); }
 Timestamp Shard::horizon() const { return rep_->table.horizon(); }
+Timestamp Shard::closed() const { return rep_->table.closed(); }
 bool Shard::serving() const { return rep_->serving(); }
 raft::Term Shard::serving_term() const { return serving() ? rep_->lead->term() : raft::Term(); }
 NodeId Shard::leader() const { return rep_->soft.leader; }
@@ -206,6 +212,7 @@ Future<Applied> Shard::Rep::Propose(const std::shared_ptr<Leadership>& under, Ju
                                     std::optional<Promise<bool>> ended) {
   CHECK(under->serving() || (*command).has_leader_start() || (*command).has_thaw(),
         "only a serving leader evaluates");
+  CloseWith(*under, &command);
   const Promise<Applied> promise(deps.env.executor);
   TimerId timer = 0;
   if (deadline) {

@@ -2,6 +2,7 @@
 //
 //   Read ───► lease later ─► raise read_high + look at lock table (one step) ─► wait for / push
 //             older locks ─► read versions ─► check lease ─► answer
+//   Read of the past ─► any replica: closed high enough, nothing prepared below ─► read ─► answer
 //   Prepare ─► wait for locks (wait / wound / die) ─► evaluate + lock + propose (one step)
 //             ─► Raft ─► Apply (the authority: re-checks) ─► answer what Apply says
 //
@@ -69,6 +70,9 @@ struct Settings {
   size_t step_versions = 4'000;
   // Versions that the scans of one Read look at together; what is left has a resume key.
   size_t read_versions_max = 100'000;
+  // A timestamp is closed at most so often, so far below the newest slot (section 11).
+  Duration close_interval = 200ms;
+  Duration close_lag = 100ms;
   NameBounds names;
 };
 
@@ -141,6 +145,9 @@ class Shard final : public raft::StateMachine {
     // `frozen` was absorbed; the entry's batch is not in the store yet. From now on no replica of
     // it may change anything here. Must not call back.
     std::function<void(ShardId frozen)> on_absorb = nullptr;
+    // A reader of the past that may be told what is `max_age` old would soon be sent away from this
+    // replica: whoever leads should close. Not while this one leads.
+    std::function<void(Duration max_age)> ask_to_close = nullptr;
   };
   // `descriptor` is used only if the store holds no state of this shard yet.
   Shard(Deps deps, Settings settings, const v1::ShardDescriptor& descriptor);
@@ -152,6 +159,7 @@ class Shard final : public raft::StateMachine {
   const v1::ShardDescriptor& descriptor() const;
   Span span() const;
   Timestamp horizon() const;
+  Timestamp closed() const;
   // Leads, has applied its LeaderStart, and is not stopping.
   bool serving() const;
   // Term in which this node serves; 0 if it does not.
@@ -169,7 +177,8 @@ class Shard final : public raft::StateMachine {
   // What this replica has served since it was made.
   struct Served {
     uint64_t reads = 0;
-    uint64_t prepares = 0;  // proposed; one-phase commits included
+    uint64_t stale_reads = 0;  // without asking who leads; not among the above
+    uint64_t prepares = 0;     // proposed; one-phase commits included
   };
   Served served() const;
   // Of keys and values, versions included, as this leader has measured it; 0: it has not.
@@ -182,7 +191,8 @@ class Shard final : public raft::StateMachine {
   };
   Load load() const;
 
-  // ---- readers (section 3) --------------------------------------------------------------------
+  // ---- readers (sections 3 and 11) ------------------------------------------------------------
+  // With `stale`, any replica answers, if it can: NOT_LEADER says why it cannot.
   Task<v1::ReadResponse> Read(v1::ReadRequest request, Instant deadline);
   Task<v1::LockResponse> Lock(v1::LockRequest request, Instant deadline);
 

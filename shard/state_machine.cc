@@ -125,6 +125,10 @@ Applied ApplyEntry(ApplyContext context, raft::Term term, const v1::ShardCommand
       return waits;
     }
   }
+  if (const Timestamp closed(command.closed()); closed > context.table.closed()) {
+    // What is no slot no version has closed.
+    if (known && closed.is_slot()) context.table.SetClosed(closed, context.batch);
+  }
   if (known && !command.has_advance_horizon()) {
     Collect(context, kCollectPerEntry);
     CollectNames(context, kCollectNamesPerEntry);

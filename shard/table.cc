@@ -30,6 +30,7 @@ void Table::Load() {
   frozen_into_ = {};
   right_ = {};
   merges_.clear();
+  closed_ = {};
   if (stored->has_value()) {
     v1::ShardState state;
     if (state.ParseFromString(**stored) && state.shard().shard_id() == id_.value()) {
@@ -75,6 +76,7 @@ void Table::LoadScalars(const v1::ShardState& state) {
   horizon_ = Timestamp(state.horizon());
   floor_ = Timestamp(state.floor());
   names_horizon_ = Timestamp(state.names_horizon());
+  closed_ = Timestamp(state.closed());
   if (state.has_sweep()) {
     sweep_ = SweepAt{Timestamp(state.sweep().after()), state.sweep().next()};
   }
@@ -115,6 +117,7 @@ v1::ShardState Table::Scalars() const {
   state.set_horizon(horizon_.bits());
   state.set_floor(floor_.bits());
   state.set_names_horizon(names_horizon_.bits());
+  state.set_closed(closed_.bits());
   if (sweep_) {
     state.mutable_sweep()->set_after(sweep_->after.bits());
     state.mutable_sweep()->set_next(sweep_->next);
@@ -176,6 +179,12 @@ void Table::SetNamesHorizon(Timestamp horizon, storage::WriteBatch* batch) {
 
 void Table::SetFloor(Timestamp floor, storage::WriteBatch* batch) {
   floor_ = floor;
+  StoreScalars(batch);
+}
+
+void Table::SetClosed(Timestamp closed, storage::WriteBatch* batch) {
+  CHECK(closed >= closed_, "what was closed stays closed");
+  closed_ = closed;
   StoreScalars(batch);
 }
 

@@ -72,6 +72,8 @@ class Table {
   const v1::ShardDescriptor& descriptor() const { return *descriptor_; }
   Timestamp horizon() const { return horizon_; }
   Timestamp floor() const { return floor_; }
+  // The highest that an applied entry has closed: whatever is not applied yet is prepared above.
+  Timestamp closed() const { return closed_; }
   // Names whose time lies below are TOO_OLD: their records may be gone.
   Timestamp names_horizon() const { return names_horizon_; }
   const Names& names() const { return names_; }
@@ -89,6 +91,7 @@ class Table {
   void SetHorizon(Timestamp horizon, storage::WriteBatch* batch);
   void SetNamesHorizon(Timestamp horizon, storage::WriteBatch* batch);
   void SetFloor(Timestamp floor, storage::WriteBatch* batch);
+  void SetClosed(Timestamp closed, storage::WriteBatch* batch);
   // Stores the record and keeps the indexes below in step. A record in a final state is never
   // passed again (P1, A1), but for a COMMITTED transaction record that becomes done.
   void Store(ParticipantRecord record, storage::WriteBatch* batch);
@@ -146,7 +149,7 @@ class Table {
   // replica: one that loaded its state later may have seen fewer.
   Timestamp newest_commit() const { return newest_commit_; }
 
-  // Descriptor, horizon and floor.
+  // Descriptor, horizon, floor and the like.
   void StoreScalars(storage::WriteBatch* batch) const;
 
  private:
@@ -173,6 +176,7 @@ class Table {
   std::unique_ptr<v1::ShardDescriptor> child_;
   Timestamp horizon_;
   Timestamp floor_;
+  Timestamp closed_;
   Timestamp names_horizon_;
   std::optional<SweepAt> sweep_;
   ShardId frozen_into_;

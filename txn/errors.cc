@@ -117,6 +117,13 @@ Status CheckSpan(std::string_view from, std::string_view to) {
 }
 Status CheckSpan(const Span& span) { return CheckSpan(span.from, span.to); }
 
+Status CheckMaxAge(uint64_t ms) {
+  const auto most = static_cast<uint64_t>(ToMillis(limits::kTxnLifetimeMax));
+  if (ms >= 1 && ms <= most) return Status::Ok();
+  return InvalidArgument(fmt::format(
+      "max_age_ms of {} is outside of 1..{} ms, for which versions are kept", ms, most));
+}
+
 Status CheckTxnSize(size_t bytes, size_t keys, size_t ranges) {
   if (bytes > limits::kTxnBytesMax) {
     return InvalidArgument(

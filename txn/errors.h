@@ -37,6 +37,8 @@ Status CheckValue(std::string_view value);
 // Bounds of spans may be one byte longer than a key (the end of a single-key span).
 Status CheckSpan(const Span& span);
 Status CheckSpan(std::string_view from, std::string_view to);
+// How old a snapshot may be: 1 ms to limits::kTxnLifetimeMax.
+Status CheckMaxAge(uint64_t ms);
 // `bytes`: keys and values written, and keys read. `keys`: written keys plus read keys and ranges.
 // `ranges`: those of them that are no single keys.
 Status CheckTxnSize(size_t bytes, size_t keys, size_t ranges);

@@ -56,6 +56,17 @@ Status CheckSlot(uint64_t ts, std::string_view field) {
   return InvalidArgument(fmt::format("{} {} is no slot", field, Timestamp(ts)));
 }
 
+// Without `read_ts` the one who answers chooses it.
+Status CheckStale(const v1::StaleRead& stale, uint64_t read_ts) {
+  if (read_ts == 0) RETURN_IF_ERROR(CheckMaxAge(stale.max_age_ms()));
+  if (stale.max_age_ms() > ToMillis(limits::kTxnLifetimeMax)) {
+    return CheckMaxAge(stale.max_age_ms());
+  }
+  if (read_ts == 0 || stale.not_before() <= read_ts) return Status::Ok();
+  return InvalidArgument(fmt::format("not_before {} is above read_ts {}",
+                                     Timestamp(stale.not_before()), Timestamp(read_ts)));
+}
+
 Status CheckStart(uint64_t start_ts) {
   return start_ts != 0 ? Status::Ok() : InvalidArgument("start_ts is missing");
 }
@@ -332,6 +343,7 @@ Status Check(const v1::PrepareRequest& request) {
 
 Status Check(const v1::ReadRequest& request) {
   RETURN_IF_ERROR(CheckSlot(request.read_ts(), "read_ts"));
+  if (request.has_stale()) RETURN_IF_ERROR(CheckStale(request.stale(), request.read_ts()));
   if (!request.txn_id().empty() && !TxnId::FromBytes(request.txn_id())) {
     return InvalidArgument("txn_id has 16 bytes");
   }

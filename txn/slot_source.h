@@ -2,6 +2,9 @@
 // fetches them from the oracle in batches.
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "base/clock.h"
 #include "base/status.h"
 #include "base/task.h"
@@ -18,6 +21,9 @@ class SlotSource {
   // The newest slot seen so far; zero if none. Good as a bound, never as a start timestamp of
   // something that must see what was acknowledged before.
   virtual Timestamp newest() const = 0;
+  // Not below the oracle's time now, as far as this node's clock goes as fast as the oracle's: by a
+  // slot and the time since it was asked for. nullopt: none was fetched yet.
+  virtual std::optional<uint64_t> UnixMillisAtMost() const = 0;
 };
 
 }  // namespace quorate

@@ -41,6 +41,8 @@ class Timestamp {
     if (sub() == kSubMax) return std::nullopt;
     return Timestamp(bits_ + 1);
   }
+  // The slot that it is in.
+  constexpr Timestamp Slot() const { return Timestamp(bits_ & ~kSubMax); }
   // The next slot, whatever the sub bits are.
   constexpr Timestamp NextSlot() const { return Timestamp(((bits_ >> kSubBits) + 1) << kSubBits); }
   // `ms` milliseconds earlier (logical and sub 0); zero at the least.

@@ -35,8 +35,13 @@ Task<void> Slots::FetchLoop() {
     const std::vector<Waiter> batch = std::exchange(waiting_, {});
     Instant deadline = batch.front().deadline;
     for (const Waiter& waiter : batch) deadline = std::max(deadline, waiter.deadline);
+    const Instant asked_at = env_.Now();
     const Result<Timestamp> slot = co_await FetchOnce(deadline);
-    if (slot.ok()) Observe(*slot);
+    if (slot.ok()) {
+      Observe(*slot);
+      fetched_ = *slot;
+      asked_at_ = asked_at;
+    }
     for (const Waiter& waiter : batch) waiter.promise.Set(slot);
     if (MUTANT("tso-slot-fetched-before-begin")) {
       for (const Waiter& waiter : std::exchange(waiting_, {})) waiter.promise.Set(slot);
@@ -60,6 +65,11 @@ Task<Result<Timestamp>> Slots::FetchOnce(Instant deadline) {
 std::optional<Timestamp> Slots::NewestWithin(Duration age) const {
   if (!newest_ || env_.Now() - newest_at_ > age) return std::nullopt;
   return newest_;
+}
+
+std::optional<uint64_t> Slots::UnixMillisAtMost() const {
+  if (!fetched_) return std::nullopt;
+  return fetched_.physical_ms() + static_cast<uint64_t>(ToMillis(env_.Now() - asked_at_)) + 1;
 }
 
 uint64_t Slots::UnixMillis() const {

@@ -18,6 +18,7 @@ class Slots final : public SlotSource {
   ~Slots() override;
   Task<Result<Timestamp>> Fetch(Duration timeout) override;
   Timestamp newest() const override { return newest_; }
+  std::optional<uint64_t> UnixMillisAtMost() const override;
   // newest(), if it was seen at most `age` ago; a slot is issued before it is seen, by no more than
   // the time its answer took.
   std::optional<Timestamp> NewestWithin(Duration age) const;
@@ -41,6 +42,8 @@ class Slots final : public SlotSource {
   bool fetching_ = false;
   Timestamp newest_;
   Instant newest_at_;
+  Timestamp fetched_;  // the last one, and when it was asked for
+  Instant asked_at_;
   TaskScope scope_;
 };
 

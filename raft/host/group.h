@@ -171,6 +171,7 @@ class Group final : public GroupHandle {
   void Rouse() override;
   LogIndex applied_index() const override { return applied_; }
   const std::string& quarantine() const override { return quarantine_; }
+  bool has_state() const override { return !quarantined() && !replacing_; }
   Configuration configuration() const override { return node_->configuration(); }
   LogIndex configuration_index() const override { return node_->configuration_index(); }
   Status ChangeMembers(const std::vector<ReplicaId>& voters,

@@ -101,6 +101,9 @@ class GroupHandle {
     static const std::string none;
     return none;
   }
+  // The machine's state here is whole: that after applied_index(). Not while a snapshot replaces
+  // it, nor in quarantine.
+  virtual bool has_state() const { return quarantine().empty(); }
   virtual Configuration configuration() const = 0;
   // Of the entry that made it so, or a later one that was compacted.
   virtual LogIndex configuration_index() const = 0;

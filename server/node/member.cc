@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "placement/heartbeats.h"
 #include "placement/orders.h"
+#include "quorate/v1/shard.pb.h"
 #include "txn/errors.h"
 
 namespace quorate::server {
@@ -24,6 +25,7 @@ constexpr Duration kLeadersInterval = 5s;
 constexpr size_t kLeadersNamed = 8;
 constexpr size_t kWhyBytesMax = 256;
 constexpr Duration kSplitTimeout = 10s;
+constexpr Duration kAskToCloseTimeout = 2s;
 
 // The bound of names is the node's: its shards count together.
 Member::Options Counted(Member::Options options) {
@@ -110,8 +112,27 @@ std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descr
             return handle == nullptr ? Status::Ok() : handle->CheckRoom(growth);
           },
           std::move(told.on_descriptor), &parts_logged_, std::move(told.on_split),
-          std::move(told.may_begin), std::move(told.make_room), std::move(told.on_absorb)},
+          std::move(told.may_begin), std::move(told.make_room), std::move(told.on_absorb),
+          [this, shard = ShardId(descriptor.shard_id())](Duration max_age) {
+            scope_.Spawn(AskToClose(shard, max_age));
+          }},
       options_.shard, descriptor);
+}
+
+// A read of nothing: the leader sees that somebody reads who may be told what is so old.
+Task<void> Member::AskToClose(ShardId shard, Duration max_age) {
+  const shard::Shard* replica = Find(shard);
+  if (replica == nullptr) co_return;
+  client::Caller::Fill fill = [max_age](const client::Route& route) {
+    v1::NodeRequest request;
+    client::SetRoute(route, request.mutable_read()->mutable_route());
+    request.mutable_read()->mutable_stale()->set_max_age_ms(
+        static_cast<uint32_t>(ToMillis(max_age)));
+    return request;
+  };
+  std::string key = replica->span().from;
+  const Instant deadline = deps_.env.Now() + kAskToCloseTimeout;
+  (void)co_await caller_.CallShard(std::move(key), std::move(fill), deadline);
 }
 
 NodeId Member::LocalLeader(GroupId group) const {

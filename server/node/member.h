@@ -100,6 +100,7 @@ class Member {
  private:
   std::unique_ptr<shard::Shard> MakeShard(const v1::ShardDescriptor& descriptor,
                                           Replicas::Told told);
+  Task<void> AskToClose(ShardId shard, Duration max_age);
   NodeId LocalLeader(GroupId group) const;
   void LearnNodes();
   Task<void> ReportLoop();

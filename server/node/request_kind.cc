@@ -33,6 +33,10 @@ RequestKind KindOf(const v1::NodeRequest& request) {
               .key = request.push().name().empty() ? request.push().txn().anchor_key()
                                                    : request.push().key()};
     case v1::NodeRequest::kRead:
+      if (request.read().has_stale()) {
+        // Whoever has a replica; and who cannot sends it on at once, since others may.
+        return {.members = true, .leader = Leader::kNobodys, .route = &request.read().route()};
+      }
       return on_shard(request.read().route());
     case v1::NodeRequest::kLock:
       return on_shard(request.lock().route());

@@ -17,7 +17,7 @@ struct RequestKind {
   bool members = false;    // only can answer it: nodes that belong to a cluster
   Leader leader = Leader::kNobodys;
   std::string_view key;                   // kOwners: of the shard that owns it
-  const v1::ShardRoute* route = nullptr;  // kShards
+  const v1::ShardRoute* route = nullptr;  // to one shard
 };
 
 // What it returns points into `request`. Every kind is named in it, and in each switch of

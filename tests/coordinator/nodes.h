@@ -79,6 +79,7 @@ class Nodes final : public SlotSource {
 
   Task<Result<Timestamp>> Fetch(Duration timeout) override;
   Timestamp newest() const override { return newest_; }
+  std::optional<uint64_t> UnixMillisAtMost() const override { return newest().physical_ms(); }
   Timestamp NextSlot() { return newest_ = Timestamp::FromParts(newest_.physical_ms() + 1, 0); }
 
   TestEnv env;

@@ -123,6 +123,7 @@ class LongRange final : SlotSource, Pusher, ShardObserver {
   Timestamp NextSlot() { return newest_ = newest_.NextSlot(); }
   Task<Result<Timestamp>> Fetch(Duration) override { co_return NextSlot(); }
   Timestamp newest() const override { return newest_; }
+  std::optional<uint64_t> UnixMillisAtMost() const override { return newest().physical_ms(); }
   Task<Result<PushOutcome>> Push(TxnName, Instant) override { co_return Unavailable("nobody"); }
   void OnServing(ShardId, raft::Term) override {}
   void OnDeposed(ShardId) override {}

@@ -103,6 +103,7 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
     co_return NextSlot();
   }
   Timestamp newest() const override { return newest_; }
+  std::optional<uint64_t> UnixMillisAtMost() const override { return oracle_ms_; }
   Task<Result<PushOutcome>> Push(TxnName txn, Instant) override {
     pushed_.push_back(txn.anchor_key);
     if (!push_outcome_) co_return Unavailable("no anchor");
@@ -115,6 +116,7 @@ class ShardTest : public ::testing::Test, public SlotSource, public Pusher, publ
   TestEnv env_;
   ByteTurns parts_logged_{env_.env, limits::kPartsLoggedBytesMax};
   Timestamp newest_ = Timestamp::FromParts(kBase, 0);
+  std::optional<uint64_t> oracle_ms_ = kBase;
   Status slots_;
   int fetches_ = 0;
   std::function<void()> while_fetching_;

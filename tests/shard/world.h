@@ -68,6 +68,7 @@ class ScenarioWorld final : SlotSource, Pusher, ShardObserver {
 
   Task<Result<Timestamp>> Fetch(Duration timeout) override;
   Timestamp newest() const override { return newest_; }
+  std::optional<uint64_t> UnixMillisAtMost() const override { return newest_.physical_ms(); }
   Task<Result<PushOutcome>> Push(TxnName txn, Instant deadline) override;
   void OnServing(ShardId shard, raft::Term term) override;
   void OnDeposed(ShardId shard) override;

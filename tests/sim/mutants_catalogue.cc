@@ -123,6 +123,11 @@ const std::vector<Mutant>& AllMutants() {
       {"gc-record-found-by-id-alone", "a record is taken for gone when another of its id goes"},
       {"txn-abort-kept-by-claimed-start", "an ABORTED without record goes by the asker's start_ts"},
       {"gc-read-below-horizon", "a snapshot below the horizon is served"},
+      // ---- reads of the past
+      {"closed-not-raised", "what is closed is not closed to the leader's own evaluation"},
+      {"closed-prepared-ignored", "a replica reads past what is prepared"},
+      {"closed-of-half-a-state", "a replica reads while its state is being replaced"},
+      {"closed-named-above", "a replica reads where it is told, closed or not"},
       // ---- splits
       {"split-records-kept", "the parent keeps what it remembers of the child's transactions"},
       {"split-names-not-copied", "a name of a part on both sides is known on one side only"},

@@ -29,6 +29,7 @@ struct FakeGroup::Replica final : raft::GroupHandle {
   bool leader_ready() const override { return soft.role == raft::Role::kLeader; }
   Instant lease_until() const override { return group.lease_until_; }
   raft::LogIndex applied_index() const override { return raft::LogIndex(applied); }
+  bool has_state() const override { return whole; }
   raft::Configuration configuration() const override { return {}; }
   bool CaughtUp(const raft::ProgressView&) const override { return false; }
   raft::LogIndex configuration_index() const override { return {}; }
@@ -49,6 +50,7 @@ struct FakeGroup::Replica final : raft::GroupHandle {
   raft::StateMachine* machine = nullptr;
   raft::SoftState soft;
   bool deaf = false;
+  bool whole = true;
   size_t applied = 0;
   raft::ApplyResult last_result;
   std::vector<ProposeDone> limbo;
@@ -66,6 +68,8 @@ raft::GroupHandle* FakeGroup::handle(size_t replica) { return replicas_[replica]
 void FakeGroup::Start(size_t replica, raft::StateMachine* machine) {
   replicas_[replica]->machine = machine;
 }
+
+void FakeGroup::SetHasState(size_t replica, bool has) { replicas_[replica]->whole = has; }
 
 void FakeGroup::Elect(size_t replica, size_t keep, bool deaf) {
   CHECK(keep <= pending_.size(), "cannot keep what was not proposed");

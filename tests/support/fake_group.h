@@ -47,6 +47,8 @@ class FakeGroup {
 
   // From now on, proposals are answered with this (nothing happens); OK: no longer.
   void FailProposals(Status status) { failure_ = std::move(status); }
+  // Whether the replica's state is whole (GroupHandle::has_state).
+  void SetHasState(size_t replica, bool has);
   void SetLease(Instant until) { lease_until_ = until; }
 
  private:
