@@ -13,7 +13,33 @@ struct KeyFlags {
   std::string value;
   bool hex = false;
   bool raw = false;
+  Duration stale{0};
 };
+
+struct Read {
+  std::optional<std::string> value;
+  Timestamp read_ts;  // of a read of the past
+};
+
+Result<Read> ReadKey(Context& context, const KeyFlags& flags) {
+  Read read;
+  if (flags.stale == Duration(0)) {
+    auto value = context.database().Get(flags.key);
+    if (!value.ok()) return value.status();
+    read.value = std::move(*value);
+    return read;
+  }
+  const Status status = context.database().Snapshot(
+      [&](client::SyncTransaction& txn) -> Status {
+        auto value = txn.Get(flags.key);
+        if (!value.ok()) return value.status();
+        read = {std::move(*value), txn.start_ts()};
+        return Status::Ok();
+      },
+      {.stale = {.max_age = flags.stale}});
+  if (!status.ok()) return status;
+  return read;
+}
 
 // A terminal gets the value escaped; a file or pipe its bytes and a line feed, or, with --raw, its
 // bytes alone.
@@ -32,20 +58,22 @@ int Get(Context& context, KeyFlags flags) {
   if (auto status = DecodeArgument(flags.hex, "KEY", &flags.key); !status.ok()) {
     return Fail(context, status);
   }
-  auto value = context.UntilReached([&] { return context.database().Get(flags.key); });
-  if (!value.ok()) return Fail(context, value.status());
+  const auto read = context.UntilReached([&] { return ReadKey(context, flags); });
+  if (!read.ok()) return Fail(context, read.status());
+  const std::optional<std::string>& value = read->value;
   if (context.json) {
     nlohmann::ordered_json json;
     SetBytes(json, "key", flags.key);
-    json["found"] = value->has_value();
-    if (*value) SetBytes(json, "value", **value);
+    json["found"] = value.has_value();
+    if (value) SetBytes(json, "value", *value);
+    if (read->read_ts) json["read_ts"] = read->read_ts.ToString();
     PrintJson(json);
-  } else if (*value) {
-    PrintValue(flags, **value);
+  } else if (value) {
+    PrintValue(flags, *value);
   } else {
     Complain("no such key");
   }
-  return value->has_value() ? kExitDone : kExitAbsent;
+  return value ? kExitDone : kExitAbsent;
 }
 
 int Write(Context& context, KeyFlags flags, bool deletion) {
@@ -82,6 +110,7 @@ void RegisterGetPut(CLI::App& app, Context& context) {
       "  quorate get greeting\n"
       "  quorate get photo --raw > photo.jpg\n"
       "  quorate get -- -key-that-begins-with-a-dash\n"
+      "  quorate get --stale 5s greeting      (up to 5 seconds old, from any replica)\n"
       "On a terminal control bytes and backslashes are escaped (\\n \\t \\\\ \\xNN). A file or\n"
       "pipe gets the value and a line feed; with --raw exactly the value.",
       CommonOptions::kCluster, [&context, flags] { return Get(context, *flags); });
@@ -91,6 +120,7 @@ void RegisterGetPut(CLI::App& app, Context& context) {
                 "print exactly the value's bytes, no line feed; with --hex "
                 "only KEY is in hexadecimal")
       ->excludes("--json");
+  AddStale(get, &flags->stale);
   CLI::App* put = AddCommand(app, context, "put", "Set the value of a key.",
                              "  quorate put greeting hello\n"
                              "  quorate put report - < report.json\n"

@@ -21,6 +21,7 @@ struct ScanFlags {
   bool keys_only = false;
   bool hex = false;
   bool raw = false;
+  Duration stale{0};
 };
 
 // One row is one line, whatever bytes it holds; but for --raw.
@@ -99,8 +100,10 @@ int Scan(Context& context, const ScanFlags& flags, bool has_prefix) {
     return Fail(context, status);
   }
   Listing listing(context, flags);
-  const client::ScanAllOptions options{
-      .reverse = flags.reverse, .keys_only = flags.keys_only, .limit = flags.limit};
+  const client::ScanAllOptions options{.reverse = flags.reverse,
+                                       .keys_only = flags.keys_only,
+                                       .limit = flags.limit,
+                                       .stale = {.max_age = flags.stale}};
   bool begun = false;
   Status status;
   const auto take = [&](client::ScanPage page) {
@@ -131,6 +134,7 @@ void RegisterScan(CLI::App& app, Context& context) {
       "  quorate scan --prefix user/ --limit 10\n"
       "  quorate scan --hex --prefix ff00\n"
       "  quorate scan --json        (everything, one JSON object per row)\n"
+      "  quorate scan --stale 5s a b (up to 5 seconds old, from any replica)\n"
       "  quorate scan -- -a -b      (behind --, keys may begin with -)\n"
       "A row is a line: key, tab, value, with control bytes and backslashes escaped\n"
       "(\\n \\t \\\\ \\xNN). JSON has key_hex or value_hex in place of what is not UTF-8.",
@@ -142,6 +146,7 @@ void RegisterScan(CLI::App& app, Context& context) {
                 ->type_name("KEY")
                 ->excludes(from);
   AddNumber(command, "--limit", &flags->limit, 0, 1'000'000'000, "rows at most; 0: all");
+  AddStale(command, &flags->stale);
   command->add_flag("--reverse", flags->reverse, "from the end");
   command->add_flag("--keys-only", flags->keys_only, "without values");
   command->add_flag("--hex", flags->hex, "keys, given and printed, and values in hexadecimal");

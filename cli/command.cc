@@ -33,6 +33,24 @@ std::optional<Duration> ParseDuration(std::string_view text) {
   return Duration(static_cast<int64_t>(nanos));
 }
 
+void AddStale(CLI::App* command, Duration* max_age) {
+  const auto set = [max_age](const std::string& text) {
+    const auto age = ParseDuration(text);
+    if (!age || *age < 1ms || *age > limits::kTxnLifetimeMax) {
+      throw CLI::ValidationError(
+          "--stale", fmt::format("'{}' is not a time from 1 ms to {} s, e.g. 5s or 500ms", text,
+                                 ToMillis(limits::kTxnLifetimeMax) / 1000));
+    }
+    *max_age = *age;
+  };
+  command
+      ->add_option_function<std::string>("--stale", set,
+                                         "read a snapshot that may be so old, e.g. 5s, from any "
+                                         "replica; also while a shard has no "
+                                         "leader")
+      ->type_name("TIME");
+}
+
 namespace {
 
 std::string_view Trimmed(std::string_view text) {

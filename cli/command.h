@@ -94,6 +94,9 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
 
 // "10", "10s", "500ms", "2m"; nullopt if it is none of these or not in 1 ms .. 1,000,000 s.
 std::optional<Duration> ParseDuration(std::string_view text);
+// --stale of a command that reads: how old its snapshot may be; 0 without it. Exit 2: no time from
+// 1 ms to 60 s.
+void AddStale(CLI::App* command, Duration* max_age);
 
 // Reports a failure that had no effect (or was a read): 2 for a bad argument, else 1.
 int Fail(const Context& context, const Status& status);

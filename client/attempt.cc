@@ -31,6 +31,7 @@ Attempt::Attempt(Core* core, Spec spec)
       reader_(core, spec_.txn_id, &start_),
       locks_(core, spec_.txn_id) {
   start_.Set(spec_.read_ts);
+  reader_.SetStale(spec_.stale);
 }
 
 Attempt::~Attempt() { End(); }

@@ -27,6 +27,7 @@ class Attempt final : public Transaction {
     bool read_only = false;
     TxnId txn_id;
     Timestamp read_ts;     // of a read-only attempt: where it reads; zero: a fresh slot
+    StaleRead stale;       // of a read-only attempt
     TxnPriority priority;  // of the first attempt; zero start_ts: this is it
     Instant deadline;
     int number = 1;
@@ -63,6 +64,8 @@ class Attempt final : public Transaction {
   void End();
 
   void set_deadline(Instant deadline);
+  // Before the first read of a read-only one.
+  void SetStale(StaleRead stale) { reader_.SetStale(stale); }
   // Nobody asks it for anything: soon it holds no locks that others wait for.
   void SetIdle(bool idle) { locks_.SetIdle(idle); }
   // The status of the first read that failed; OK if none did.

@@ -42,10 +42,11 @@ Result<Instant> Core::DeadlineFor(Duration timeout) const {
   return env_.Now() + timeout;
 }
 
-Task<Result<v1::NodeResponse>> Core::Call(std::string key, Caller::Fill fill, Instant deadline) {
+Task<Result<v1::NodeResponse>> Core::Call(std::string key, Caller::Fill fill, Instant deadline,
+                                          Caller::First first) {
   Backoff pause(kPauseInitial, kPauseMax);
   while (true) {
-    Result<v1::NodeResponse> response = co_await caller_.CallShard(key, fill, deadline);
+    Result<v1::NodeResponse> response = co_await caller_.CallShard(key, fill, deadline, first);
     if (!response.ok()) co_return response;
     const v1::Error& error = ErrorOf(*response);
     if (error.code() == v1::OK) co_return response;
@@ -75,6 +76,15 @@ Task<Result<std::vector<std::vector<size_t>>>> Core::GroupByShard(
   std::vector<std::vector<size_t>> groups;
   for (auto& [shard, indices] : by_shard) groups.push_back(std::move(indices));
   co_return groups;
+}
+
+Status CheckStale(const StaleRead& stale) {
+  if (stale.wanted()) {
+    return CheckMaxAge(
+        stale.max_age < Duration(0) ? 0 : static_cast<uint64_t>(ToMillis(stale.max_age)));
+  }
+  if (!stale.not_before) return Status::Ok();
+  return InvalidArgument("not_before is of stale reads: give max_age, too");
 }
 
 std::string ChooseAnchor(const RouteCache& routes, const std::vector<std::string_view>& keys) {

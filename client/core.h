@@ -40,7 +40,8 @@ class Core {
   // Caller::CallShard, sent again after STALE_EPOCH and OVERLOADED until the deadline. Any other
   // error of the answer becomes the result's status.
   // OVERLOADED: still refused at the deadline.
-  Task<Result<v1::NodeResponse>> Call(std::string key, Caller::Fill fill, Instant deadline);
+  Task<Result<v1::NodeResponse>> Call(std::string key, Caller::Fill fill, Instant deadline,
+                                      Caller::First first = Caller::First::kLeader);
 
   // Divides indices of `keys` by owning shard; shards not known yet are asked for.
   Task<Result<std::vector<std::vector<size_t>>>> GroupByShard(
@@ -63,6 +64,9 @@ class Core {
   Slots slots_;
   TaskScope background_;
 };
+
+// INVALID_ARGUMENT: a bound that is outside of 1 ms to 60 s.
+Status CheckStale(const StaleRead& stale);
 
 // What the outcome question answers, and a commit.
 struct Settled {

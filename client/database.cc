@@ -193,12 +193,18 @@ Task<Status> DatabaseImpl::SnapshotAsync(Closure closure, TransactOptions option
 }
 
 Task<Result<Value>> DatabaseImpl::GetAsync(std::string key, Duration timeout) {
+  return ReadOne(std::move(key), timeout, {});
+}
+
+Task<Result<Value>> DatabaseImpl::ReadOne(std::string key, Duration timeout, StaleRead stale) {
   const Result<Instant> deadline = core_.DeadlineFor(timeout);
   if (!deadline.ok()) co_return deadline.status();
+  CO_RETURN_IF_ERROR(CheckStale(stale));
   Attempt::Spec spec;
   spec.read_only = true;
   spec.txn_id = TxnId::Make(core_.env().random);
   spec.deadline = *deadline;
+  spec.stale = stale;
   Attempt attempt(&core_, std::move(spec));
   co_return co_await attempt.Get(std::move(key));
 }
@@ -274,7 +280,7 @@ void DatabaseImpl::SnapshotAsync(Closure closure, TransactOptions options,
 void DatabaseImpl::GetAsync(std::string key, TransactOptions options,
                             Callback<Result<Value>> done) {
   Then<Result<Value>>(CancelledIfStopped(&core_.env().executor, options.stop,
-                                         GetAsync(std::move(key), options.timeout)),
+                                         ReadOne(std::move(key), options.timeout, options.stale)),
                       std::move(done), [] { return Result<Value>(Ended()); });
 }
 
@@ -391,6 +397,7 @@ class DatabaseImpl::SyncView final : public SyncTransaction {
     return attempt_.Put(std::move(key), std::move(value));
   }
   Status Delete(std::string key) override { return attempt_.Delete(std::move(key)); }
+  Timestamp start_ts() const override { return attempt_.start_ts(); }
   int attempt() const override { return attempt_.attempt(); }
 
  private:

@@ -91,6 +91,7 @@ class Database {
   using Closure = std::function<Task<Status>(Transaction&)>;
   virtual Task<CommitResult> TransactAsync(Closure closure, TransactOptions options) = 0;
   // One slot, one snapshot, no commit step; the closure's Transaction refuses writes.
+  // With `options.stale`: a snapshot of the past.
   virtual Task<Status> SnapshotAsync(Closure closure, TransactOptions options) = 0;
   virtual Task<Result<std::optional<std::string>>> GetAsync(std::string key, Duration timeout) = 0;
   virtual Task<CommitResult> PutAsync(std::string key, std::string value, Duration timeout) = 0;
@@ -143,6 +144,8 @@ class Database {
     // Nobody has asked it for anything since: after a few seconds of that it loses locks that
     // others wait for.
     virtual void SetIdle(bool) {}
+    // Of a read-only one, before its first read, and judged (CheckStale).
+    virtual void SetStale(StaleRead) {}
     // Reads may take until then, and locks are kept, however long ago it began.
     virtual void Extend(Duration) {}
     // What it keeps in memory of what it has read and written.

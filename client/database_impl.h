@@ -75,6 +75,8 @@ class DatabaseImpl final : public Database {
   class SyncCall;
   using Loop = std::shared_ptr<TransactLoop>;
 
+  Task<Result<std::optional<std::string>>> ReadOne(std::string key, Duration timeout,
+                                                   StaleRead stale);
   // Destroys what is under way. Executor's thread.
   void EndAll();
   Loop MakeLoop(TransactOptions options, bool read_only);
@@ -87,6 +89,7 @@ class DatabaseImpl final : public Database {
     ScanAllOptions options;
     size_t rows_left = 0;
     Timestamp read_ts;
+    bool chosen_here = false;  // it is that of a page, or was judged
     bool ended = false;
   };
   Result<std::shared_ptr<LongScan>> BeginLongScan(Span span, const ScanAllOptions& options) const;

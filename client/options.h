@@ -29,6 +29,19 @@ struct Options {
   size_t read_bytes_max = 0;
 };
 
+// A snapshot of the past, which whichever replica is near can answer by itself: also while a shard
+// has no leader, and without waiting for whom is being committed. Everything is read at one
+// timestamp, the newest one that the first replica asked can tell: a state that the whole database
+// had. It may lack what was committed before the call began, by `max_age`. Where no replica is
+// asked that can tell it, leaders are.
+struct StaleRead {
+  Duration max_age{0};  // 1 ms to 60 s, by the oracle's time; 0: a fresh snapshot
+  // The snapshot is not older than this: the read timestamp of an earlier one, or the commit_ts of
+  // what must be seen. Without it two stale reads may go back in time.
+  Timestamp not_before;
+  bool wanted() const { return max_age != Duration(0); }
+};
+
 struct ScanAllOptions {
   bool reverse = false;
   bool keys_only = false;
@@ -37,6 +50,7 @@ struct ScanAllOptions {
   Duration page_timeout{0};     // 0: Options::timeout
   // Of an earlier scan that is to go on. Zero: a fresh snapshot.
   Timestamp read_ts;
+  StaleRead stale;
 };
 
 struct TransactOptions {
@@ -50,6 +64,8 @@ struct TransactOptions {
   // A stop that is requested, by any thread, ends the call soon: CANCELLED, and nothing was
   // committed; or UNKNOWN_OUTCOME if a commit was under way.
   std::stop_token stop = {};
+  // Of a Snapshot, and of GetAsync with a callback; of what may write: INVALID_ARGUMENT.
+  StaleRead stale = {};
 };
 
 }  // namespace quorate::client

@@ -121,6 +121,10 @@ Task<bool> TransactLoop::Advance(Status closure_status) {
   if (attempt_ == nullptr) {
     const Result<Instant> deadline = core_->DeadlineFor(options_.timeout);
     if (!deadline.ok()) co_return Refuse(deadline.status());
+    if (Status stale = CheckStale(options_.stale); !stale.ok()) co_return Refuse(std::move(stale));
+    if (options_.stale.wanted() && !read_only_) {
+      co_return Refuse(InvalidArgument("stale is of snapshots: what writes reads what is now"));
+    }
     if (named()) {
       if (options_.name_key.empty()) {
         co_return Refuse(InvalidArgument("a name needs name_key, a key that every run writes"));
@@ -188,6 +192,7 @@ Task<bool> TransactLoop::BeginAttempt() {
     spec.name = GivenName::Make(spec.name.unix_ms(), core_->env().random);
   }
   spec.name_key = options_.name_key;
+  spec.stale = options_.stale;
   attempt_ = std::make_unique<Attempt>(core_, std::move(spec));
   if (!lock_first_.empty()) {
     PROBE("client: retry locks first");

@@ -31,6 +31,7 @@ Status Explained(Status status, Timestamp read_ts) {
 Result<std::shared_ptr<DatabaseImpl::LongScan>> DatabaseImpl::BeginLongScan(
     Span span, const ScanAllOptions& options) const {
   RETURN_IF_ERROR(CheckSpan(span));
+  RETURN_IF_ERROR(CheckStale(options.stale));
   if (options.page_bytes == 0 || options.page_bytes > limits::kScanBytesMax) {
     return InvalidArgument(fmt::format("page_bytes of {} is outside of 1..{}", options.page_bytes,
                                        limits::kScanBytesMax));
@@ -46,7 +47,7 @@ Result<std::shared_ptr<DatabaseImpl::LongScan>> DatabaseImpl::BeginLongScan(
 Task<Result<ScanPage>> DatabaseImpl::NextPage(std::shared_ptr<LongScan> scan) {
   const Result<Instant> deadline = core_.DeadlineFor(scan->options.page_timeout);
   if (!deadline.ok()) co_return deadline.status();
-  if (scan->read_ts > core_.slots().newest()) {
+  if (!scan->chosen_here && scan->read_ts > core_.slots().newest()) {
     // Reading above the slots would raise commits above them, too, and hold up their answers.
     const Result<Timestamp> slot = co_await core_.slots().Fetch(*deadline - core_.env().Now());
     if (!slot.ok()) co_return slot.status();
@@ -60,6 +61,7 @@ Task<Result<ScanPage>> DatabaseImpl::NextPage(std::shared_ptr<LongScan> scan) {
   spec.read_only = true;
   spec.txn_id = TxnId::Make(core_.env().random);
   spec.read_ts = scan->read_ts;
+  spec.stale = scan->options.stale;
   spec.deadline = *deadline;
   Attempt attempt(&core_, std::move(spec));
   const bool reverse = scan->options.reverse;
@@ -70,6 +72,7 @@ Task<Result<ScanPage>> DatabaseImpl::NextPage(std::shared_ptr<LongScan> scan) {
   Result<std::vector<Row>> rows = co_await attempt.Scan(scan->rest.from, scan->rest.to, ask);
   if (!rows.ok()) co_return Explained(rows.status(), scan->read_ts);
   scan->read_ts = attempt.start_ts();
+  scan->chosen_here = true;
   scan->rows_left -= rows->size();
   const bool cut = rows->size() == ask.limit || BytesOf(*rows) >= ask.limit_bytes;
   std::optional<Span> behind;

@@ -34,6 +34,9 @@ class SessionImpl final : public Database::Session {
   void SetIdle(bool idle) override {
     if (*slot_ != nullptr) (*slot_)->SetIdle(idle);
   }
+  void SetStale(StaleRead stale) override {
+    if (*slot_ != nullptr) (*slot_)->SetStale(stale);
+  }
   void Extend(Duration timeout) override {
     if (*slot_ != nullptr) (*slot_)->set_deadline(core_->env().Now() + timeout);
   }

@@ -19,20 +19,27 @@ constexpr size_t kRequestBytesMin = 64 << 10;
 
 Task<Result<v1::ReadResponse>> SnapshotReader::Send(std::string route_key, Fill fill, Timestamp at,
                                                     Instant deadline) {
-  Caller::Fill make = [fill = std::move(fill), at, id = txn_id_](const Route& route) {
+  Caller::Fill make = [fill = std::move(fill), at, stale = stale_,
+                       id = txn_id_](const Route& route) {
     v1::NodeRequest request;
     v1::ReadRequest* read = request.mutable_read();
     SetRoute(route, read->mutable_route());
     read->set_read_ts(at.bits());
     read->set_txn_id(std::string(id.bytes()));
+    if (stale.wanted()) {
+      read->mutable_stale()->set_max_age_ms(static_cast<uint32_t>(ToMillis(stale.max_age)));
+      if (!at) read->mutable_stale()->set_not_before(stale.not_before.bits());
+    }
     fill(route, read);
     return request;
   };
+  const auto first = stale_.wanted() ? Caller::First::kAnyReplica : Caller::First::kLeader;
   Result<v1::NodeResponse> response =
-      co_await core_->Call(std::move(route_key), std::move(make), deadline);
+      co_await core_->Call(std::move(route_key), std::move(make), deadline, first);
   if (!response.ok()) co_return response.status();
   v1::ReadResponse read = std::move(*response->mutable_read());
-  const bool same = !at || read.read_ts() == at.bits();
+  const bool same =
+      at ? read.read_ts() == at.bits() : Timestamp(read.read_ts()) >= stale_.not_before;
   if (read.read_ts() == 0 || !same) co_return Internal("a leader read at another timestamp");
   co_return read;
 }
@@ -48,7 +55,8 @@ Task<Result<v1::ReadResponse>> SnapshotReader::Read(std::string route_key, Fill 
       co_await Send(std::move(route_key), std::move(fill), Timestamp(), deadline);
   if (response.ok()) {
     start_->Set(Timestamp(response->read_ts()));
-    core_->slots().Observe(start_->get());
+    // An old one is not the newest there is, though it may be the newest known here.
+    if (!stale_.wanted()) core_->slots().Observe(start_->get());
   }
   co_return response;
 }
@@ -78,10 +86,13 @@ Task<Result<std::vector<SnapshotReader::Value>>> SnapshotReader::GetMany(Keys ke
   found->values.resize(keys->size());
   found->bytes_max = core_->options().read_bytes_max;
   found->request_bytes = std::max(found->bytes_max / groups->size(), kRequestBytesMin);
-  if (groups->size() > 1 && !start_->get()) CO_RETURN_IF_ERROR(co_await start_->Fetch(deadline));
-  if (groups->size() == 1) {
+  if (groups->size() > 1 && !start_->get() && !stale_.wanted()) {
+    CO_RETURN_IF_ERROR(co_await start_->Fetch(deadline));
+  }
+  // The first of a stale snapshot finds where all of it is read.
+  if (groups->size() == 1 || (stale_.wanted() && !start_->get())) {
     CO_RETURN_IF_ERROR(co_await GetGroup(keys, std::move(groups->front()), found, deadline));
-    co_return std::move(found->values);
+    groups->erase(groups->begin());
   }
   std::vector<Task<Status>> reads;
   for (auto& group : *groups) reads.push_back(GetGroup(keys, std::move(group), found, deadline));

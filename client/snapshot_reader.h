@@ -27,6 +27,9 @@ class SnapshotReader {
   using Value = std::optional<std::string>;  // nullopt: absent
   using Keys = std::shared_ptr<const std::vector<std::string>>;
 
+  // Before the first read. If it is wanted, any replica is asked.
+  void SetStale(StaleRead stale) { stale_ = stale; }
+
   // Both pointers outlive it.
   SnapshotReader(Core* core, TxnId txn_id, StartTimestamp* start)
       : core_(core), txn_id_(txn_id), start_(start) {}
@@ -57,6 +60,7 @@ class SnapshotReader {
   Core* core_;
   const TxnId txn_id_;
   StartTimestamp* start_;
+  StaleRead stale_;
 };
 
 }  // namespace quorate::client

@@ -103,6 +103,7 @@ class SyncTransaction {
                                         ScanOptions options = {}) = 0;
   virtual Status Put(std::string key, std::string value) = 0;
   virtual Status Delete(std::string key) = 0;
+  virtual Timestamp start_ts() const = 0;  // zero before the first read
   virtual int attempt() const = 0;
 };
 

@@ -31,6 +31,12 @@ constexpr size_t kBytesPerSecond = 4 << 20;
 // A process that has never seen a map gives up this early: its addresses are probably wrong.
 constexpr Duration kFirstMapTimeout = 1s;
 
+// Of a replica's times, the share of the last one; and how often another one is tried.
+constexpr int kNearShare = 8;
+constexpr double kTryAnother = 1.0 / 32;
+// Nodes come and go, a client may live for years.
+constexpr size_t kNearMax = 1024;
+
 const Route kNoRoute;
 
 // On top of the patience with a small one.
@@ -59,6 +65,8 @@ struct Caller::Walk {
   }
 
   std::optional<std::string> key;  // nullopt: placement
+  bool any_replica = false;        // may answer it
+  std::string began_at;            // the one that was asked first, if so
   Fill fill;
   Instant started;
   Instant deadline;
@@ -77,6 +85,7 @@ struct Caller::Walk {
   bool want_map = false;
 
   Status last{Code::kUnavailable, "nobody could be asked"};
+  Status cannot;  // any_replica: what one that was reached said of itself
 };
 
 struct Caller::Stop {
@@ -89,8 +98,39 @@ struct Caller::Stop {
 Caller::Caller(Env& env, Channel& channel, RouteCache& routes)
     : env_(env), channel_(channel), routes_(routes), map_(env, channel, routes) {}
 
-Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Instant deadline) {
-  return Run(std::make_shared<Walk>(std::move(key), std::move(fill), env_.Now(), deadline));
+Task<Result<v1::NodeResponse>> Caller::CallShard(std::string key, Fill fill, Instant deadline,
+                                                 First first) {
+  auto walk = std::make_shared<Walk>(std::move(key), std::move(fill), env_.Now(), deadline);
+  walk->any_replica = first == First::kAnyReplica;
+  return Run(std::move(walk));
+}
+
+std::string Caller::AddressOf(const Endpoint& replica) const {
+  return routes_.AddressOf(replica.node).value_or(replica.address);
+}
+
+const Endpoint* Caller::Nearest(const Route& route) const {
+  if (route.replicas.empty()) return nullptr;
+  const size_t any = env_.random.Below(route.replicas.size());
+  if (env_.random.Chance(kTryAnother)) return &route.replicas[any];
+  const Endpoint* nearest = nullptr;
+  Duration shortest;
+  // Beginning anywhere, so that those of which nothing is known take turns.
+  for (size_t i = 0; i < route.replicas.size(); ++i) {
+    const Endpoint& replica = route.replicas[(any + i) % route.replicas.size()];
+    const auto known = took_.find(AddressOf(replica));
+    const Duration took = known == took_.end() ? Duration(0) : known->second;
+    if (nearest != nullptr && took >= shortest) continue;
+    nearest = &replica;
+    shortest = took;
+  }
+  return nearest;
+}
+
+void Caller::NoteNear(const std::string& address, Duration took) {
+  const auto [known, fresh] = took_.try_emplace(address, took);
+  if (!fresh) known->second += (took - known->second) / kNearShare;
+  if (took_.size() > kNearMax) took_.erase(took_.begin());
 }
 
 Task<Result<v1::NodeResponse>> Caller::CallPlacement(v1::NodeRequest request, Instant deadline) {
@@ -106,7 +146,7 @@ std::optional<Caller::Stop> Caller::NextStop(Walk& walk) const {
            std::find(walk.asked.begin(), walk.asked.end(), address) == walk.asked.end();
   };
   const auto stop_at = [&](const Endpoint& replica) -> std::optional<std::string> {
-    std::string address = routes_.AddressOf(replica.node).value_or(replica.address);
+    std::string address = AddressOf(replica);
     if (!fresh(address)) return std::nullopt;
     return address;
   };
@@ -117,6 +157,15 @@ std::optional<Caller::Stop> Caller::NextStop(Walk& walk) const {
       return std::nullopt;
     }
     Stop stop{route->shard, route->version, route->leader, {}};
+    if (walk.any_replica && walk.began_at.empty()) {
+      const Endpoint* nearest = Nearest(*route);
+      if (auto address = nearest == nullptr ? std::nullopt : stop_at(*nearest)) {
+        walk.began_at = *address;
+        stop.node = nearest->node;
+        stop.address = std::move(*address);
+        return stop;
+      }
+    }
     if (route->leader) {
       Endpoint leader{route->leader, {}};
       for (const Endpoint& r : route->replicas) {
@@ -161,6 +210,7 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
           co_await channel_.Call(stop->address, std::move(request), std::min(left, patience));
       auto answer = Judge(*walk, *stop, std::move(result));
       if (!answer.has_value()) continue;
+      if (!walk->began_at.empty()) NoteNear(walk->began_at, env_.Now() - walk->started);
       // A version that errors do not repair: only the map can.
       const bool stale = answer->ok() && ErrorOf(**answer).code() == v1::STALE_EPOCH;
       if (stale && walk->key.has_value()) {
@@ -198,9 +248,12 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
     ++walk->rounds;
     const Duration left = walk->deadline - env_.Now();
     if (left <= Duration(0)) {
+      if (!walk->began_at.empty()) NoteNear(walk->began_at, env_.Now() - walk->started);
       const Code code = walk->maybe_done ? Code::kDeadlineExceeded : Code::kUnavailable;
-      co_return Status(code,
-                       fmt::format("no leader answered in time, last: {}", walk->last.ToString()));
+      const std::string& cannot = walk->cannot.message();
+      co_return Status(
+          code, fmt::format("no leader answered in time, last: {}{}{}", walk->last.ToString(),
+                            cannot.empty() ? "" : "; ", cannot));
     }
     const Duration part = (env_.Now() - walk->started) / kPausePart;
     const Duration pause = std::max(walk->pause.Next(env_.random),
@@ -239,6 +292,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
   const v1::Error& error = ErrorOf(*result);
   switch (error.code()) {
     case v1::NOT_LEADER:
+      if (walk.any_replica) walk.cannot = StatusFromError(error);
       if (error.leader().node_id() == 0) {
         forget();
         walk.leaderless = true;
@@ -267,7 +321,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
       forget();
       break;
     default:
-      if (stop.shard && stop.node) routes_.SetLeader(stop.shard, stop.node);
+      if (stop.shard && stop.node && !walk.any_replica) routes_.SetLeader(stop.shard, stop.node);
       return result;
   }
   walk.last = StatusFromError(error);

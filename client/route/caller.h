@@ -8,9 +8,13 @@
 // the deadline. A replica that knows no leader keeps a request for a moment, since there may soon
 // be one (server/node/handlers.h): a search is rather a wait at one replica after the other than a
 // hail of requests.
+//
+// What any replica may answer goes to one of them first: to the one that such calls were answered
+// soonest through, as a rule; if it cannot (NOT_LEADER), on to the leader and then to the others.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,7 +54,9 @@ class Caller {
   //   UNAVAILABLE        nothing happened: no sending of it can have reached a handler
   //   UNINITIALIZED, WRONG_CLUSTER  nothing happened
   using Fill = std::function<v1::NodeRequest(const Route& route)>;
-  Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline);
+  enum class First : uint8_t { kLeader, kAnyReplica };
+  Task<Result<v1::NodeResponse>> CallShard(std::string key, Fill fill, Instant deadline,
+                                           First first = First::kLeader);
 
   // Calls the placement leader: same rules, with less patience for who stays silent, since nothing
   // there waits for a lock. Who does not know the placement nodes asks for the map first.
@@ -63,6 +69,11 @@ class Caller {
   struct Walk;
   struct Stop;
   std::optional<Stop> NextStop(Walk& walk) const;
+  // Of the replicas, the one through which calls end soonest; now and then any, to see.
+  const Endpoint* Nearest(const Route& route) const;
+  std::string AddressOf(const Endpoint& replica) const;
+  // A call that began at the replica there took so long.
+  void NoteNear(const std::string& address, Duration took);
   Task<Result<v1::NodeResponse>> Run(std::shared_ptr<Walk> walk);
   // nullopt: go on with the next stop.
   std::optional<Result<v1::NodeResponse>> Judge(Walk& walk, const Stop& stop,
@@ -72,6 +83,8 @@ class Caller {
   Channel& channel_;
   RouteCache& routes_;
   MapFetcher map_;
+  // Smoothed, of calls that began there; of replicas that were asked first.
+  std::map<std::string, Duration> took_;
 };
 
 }  // namespace quorate::client

@@ -232,6 +232,7 @@ Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, PublicTu
     result.this_call_only = options.name.given();
   } else if (!writes) {
     // Nothing that could happen twice: its name says nothing.
+    options.stale = StaleOf(execution->request.stale());
     result.status = co_await database.SnapshotAsync(closure, options);
   } else {
     result = co_await database.TransactAsync(closure, options);
@@ -389,6 +390,10 @@ Task<Result<ScanCut>> ScanRows(client::Transaction* transaction, RowScan scan, A
     if (fetched.size() < ask.limit && page_bytes < ask.limit_bytes) co_return ScanCut{};
     page.limit = std::min(page.limit * 2, kPageMax);
   }
+}
+
+client::StaleRead StaleOf(const v1::StaleRead& stale) {
+  return {std::chrono::milliseconds(stale.max_age_ms()), Timestamp(stale.not_before())};
 }
 
 Status BufferWrite(client::Transaction* transaction, v1::Write write) {

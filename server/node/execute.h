@@ -131,6 +131,8 @@ inline constexpr size_t kRowBytesMax = limits::kKeyBytesMax + limits::kValueByte
 
 // OVERLOADED: what a client is told that holds more than is left for it.
 Status TooMuchHeld();
+// Of a request that was judged; what does not have it reads a fresh snapshot.
+client::StaleRead StaleOf(const v1::StaleRead& stale);
 Status BufferWrite(client::Transaction* transaction, v1::Write write);
 
 // A name as a caller gives it. INVALID_ARGUMENT: no UUIDv7, or too far ahead of `unix_ms`;

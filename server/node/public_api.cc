@@ -348,6 +348,7 @@ Task<v1::BeginResponse> PublicApi::Begin(v1::BeginRequest request, PublicCall ca
   } while (session->id == 0 || sessions_.contains(session->id));
   const GivenName name = GivenName::Make(*now, env_.random);
   session->session = node_.database().Begin(request.read_only(), name, limits::kSessionLife);
+  session->session->SetStale(StaleOf(request.stale()));
   session->session->SetIdle(true);
   List(session.get());
   response.set_session_id(session->id);
@@ -617,6 +618,7 @@ Task<quorate::Status> PublicApi::SendPages(v1::ScanAllRequest request, PublicCal
   options.limit = request.limit();
   if (request.page_bytes() != 0) options.page_bytes = request.page_bytes();
   options.read_ts = Timestamp(request.read_ts());
+  options.stale = StaleOf(request.stale());
   options.page_timeout = Timeout(0, call.timeout);
   AnswerRoom room(env_, call, &turns_);
   Pages pages{.bytes_max = options.page_bytes + kRowBytesMax};

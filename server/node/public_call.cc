@@ -49,6 +49,11 @@ Status CheckOperation(const v1::Operation& operation, int index, size_t* bytes) 
   return InvalidArgument(fmt::format("operation {} is empty: set get, put or scan", index));
 }
 
+template <class Request>
+Status CheckStale(const Request& request) {
+  return request.has_stale() ? CheckMaxAge(request.stale().max_age_ms()) : Status::Ok();
+}
+
 }  // namespace
 
 void ClientGone::Set() {
@@ -80,8 +85,13 @@ Status CheckRequest(const v1::ExecuteRequest& request) {
   size_t bytes = 0;
   for (int i = 0; i < request.operations_size(); ++i) {
     RETURN_IF_ERROR(CheckOperation(request.operations(i), i, &bytes));
+    if (request.has_stale() && request.operations(i).has_put()) {
+      return InvalidArgument(fmt::format(
+          "operation {} writes: stale is of what only reads, and what writes reads what is now",
+          i));
+    }
   }
-  return Status::Ok();
+  return CheckStale(request);
 }
 
 Status CheckRequest(const v1::SessionReadRequest& request) {
@@ -105,6 +115,7 @@ Status CheckRequest(const v1::SessionWriteRequest& request) {
 
 Status CheckRequest(const v1::ScanAllRequest& request) {
   RETURN_IF_ERROR(CheckSpan(request.from(), request.to()));
+  RETURN_IF_ERROR(CheckStale(request));
   if (request.page_bytes() <= limits::kScanPageBytesMax) return Status::Ok();
   return InvalidArgument(fmt::format("page_bytes of {}: the limit is {}", request.page_bytes(),
                                      limits::kScanPageBytesMax));
@@ -117,8 +128,14 @@ Status CheckRequest(const v1::GetOutcomeRequest& request) {
   return CheckKey(request.txn().anchor_key(), "anchor_key");
 }
 
+Status CheckRequest(const v1::BeginRequest& request) {
+  if (request.has_stale() && !request.read_only()) {
+    return InvalidArgument("stale is of sessions that are read_only");
+  }
+  return CheckStale(request);
+}
+
 // Nothing in them can be wrong by itself, or whoever acts on it judges it.
-Status CheckRequest(const v1::BeginRequest&) { return Status::Ok(); }
 Status CheckRequest(const v1::SessionCommitRequest&) { return Status::Ok(); }
 Status CheckRequest(const v1::SessionRollbackRequest&) { return Status::Ok(); }
 Status CheckRequest(const v1::InitRequest&) { return Status::Ok(); }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/limits.h"
 #include "tests/client/fake_cluster.h"
 
@@ -32,6 +34,16 @@ class CallerTest : public testing::Test {
     channel_.log.clear();
     Caller::Fill fill = [key](const Route& route) { return ReadOf(key, route); };
     scope_.Spawn(Store(caller_.CallShard(key, fill, world_.env.Now() + timeout)));
+    EXPECT_TRUE(world_.executor.RunUntil([&] { return result_.has_value(); }));
+    return *result_;
+  }
+  // What any replica may answer.
+  Result<v1::NodeResponse> ReadAny(std::string key) {
+    result_.reset();
+    channel_.log.clear();
+    Caller::Fill fill = [key](const Route& route) { return ReadOf(key, route); };
+    scope_.Spawn(
+        Store(caller_.CallShard(key, fill, world_.env.Now() + 10s, Caller::First::kAnyReplica)));
     EXPECT_TRUE(world_.executor.RunUntil([&] { return result_.has_value(); }));
     return *result_;
   }
@@ -86,6 +98,60 @@ TEST_F(CallerTest, WaitsOutAnElectionWithPausesBetweenRounds) {
   EXPECT_GE(took, 700ms);
   EXPECT_LE(took, 1100ms);
   EXPECT_LT(channel_.log.size(), 60u) << "pauses grow";
+}
+
+TEST_F(CallerTest, AsksAReplicaFirstAndGoesOnToTheLeader) {
+  std::set<std::string> first;
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_TRUE(ReadAny("a").ok());
+    first.insert(channel_.log.front());
+    EXPECT_EQ(channel_.log.back(), "n1:1 read") << "only the leader of this fake answers";
+    EXPECT_LE(channel_.log.size(), 2u);
+  }
+  EXPECT_GT(first.size(), 1u);
+}
+
+TEST_F(CallerTest, WhatAReplicaAnsweredSaysNothingOfWhoLeads) {
+  cluster_.before = [&](uint64_t node, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_read() || node == 1) return std::nullopt;
+    v1::NodeResponse response;
+    response.mutable_read()->set_read_ts(node);
+    return Answer(std::move(response));
+  };
+  std::set<std::string> asked;
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_TRUE(ReadAny("a").ok());
+    EXPECT_EQ(channel_.log.size(), 1u);
+    asked.insert(channel_.log.front());
+    ASSERT_EQ(routes_.Find("a")->leader, NodeId(1));
+  }
+  EXPECT_GT(asked.size(), 1u);
+}
+
+TEST_F(CallerTest, KeepsToReplicasThatAnswerSoon) {
+  int silent = 0;
+  cluster_.before = [&](uint64_t node, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_read()) return std::nullopt;
+    if (node == 2) {
+      ++silent;
+      return Answer(std::nullopt);
+    }
+    return Answer(v1::NodeResponse());
+  };
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(ReadAny("a").ok());
+  EXPECT_GE(silent, 1);
+  EXPECT_LT(silent, 20) << "now and then it is looked at again";
+}
+
+TEST_F(CallerTest, SaysWhatReplicasSaidOfThemselvesIfNobodyCan) {
+  shard().leader = 0;
+  cluster_.before = [&](uint64_t node, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_read()) return std::nullopt;
+    if (node == 2) return Answer(ErrorResponse(v1::NOT_LEADER, "7 s old"));
+    return Answer(Result<v1::NodeResponse>(Unavailable("gone")));
+  };
+  const auto result = ReadAny("a");
+  EXPECT_THAT(result.status().message(), HasSubstr("7 s old"));
 }
 
 TEST_F(CallerTest, AnswersStaleEpochAfterRepairingTheCache) {

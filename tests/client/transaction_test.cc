@@ -62,6 +62,44 @@ TEST_F(TransactionTest, AFirstReadOfSeveralShardsFetchesASlotAndReadsInParallel)
   EXPECT_TRUE(cluster_.commits.empty()) << "nothing was written";
 }
 
+TEST_F(TransactionTest, AStaleSnapshotIsReadWhereItsFirstShardSays) {
+  cluster_.Write("a", "apple");
+  cluster_.Write("x", "ex");
+  std::vector<Timestamp> floors, later;
+  std::set<Timestamp> read_at;
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_read()) return std::nullopt;
+    EXPECT_EQ(request.read().stale().max_age_ms(), 5'000u);
+    (request.read().read_ts() == 0 ? floors : later)
+        .push_back(Timestamp(request.read().stale().not_before()));
+    if (request.read().read_ts() != 0) read_at.insert(Timestamp(request.read().read_ts()));
+    return std::nullopt;
+  };
+  const StaleRead stale{.max_age = 5s, .not_before = Timestamp(7)};
+  EXPECT_TRUE(Run(database_->SnapshotAsync(GetBoth, {.stale = stale})).ok());
+  EXPECT_EQ(Sent("slot"), 0u);
+  EXPECT_FALSE(floors.empty());
+  for (const Timestamp none : later) EXPECT_FALSE(none);
+  for (const Timestamp floor : floors) EXPECT_EQ(floor, Timestamp(7));
+  EXPECT_EQ(read_at.size(), 1u) << "what came first says where all is read";
+  EXPECT_EQ(*read_at.begin(), Timestamp::FromParts(1003, 0)) << "behind the two writes";
+}
+
+TEST_F(TransactionTest, WhatIsStaleIsJudgedHere) {
+  const auto code = [this](StaleRead stale) {
+    return Run(database_->SnapshotAsync(GetBoth, {.stale = stale})).code();
+  };
+  EXPECT_EQ(code({.max_age = 61s}), Code::kInvalidArgument);
+  EXPECT_EQ(code({.max_age = -1s}), Code::kInvalidArgument);
+  EXPECT_EQ(code({.max_age = 999us}), Code::kInvalidArgument);
+  EXPECT_EQ(code({.not_before = Timestamp(7)}), Code::kInvalidArgument);
+  EXPECT_EQ(Run(database_->TransactAsync(CopyAToZ, {.stale = {.max_age = 1s}})).status.code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(Run(database_->ScanAllAsync("", "", {.stale = {.max_age = 61s}}, nullptr)).code(),
+            Code::kInvalidArgument);
+  EXPECT_TRUE(channel_.log.empty());
+}
+
 Task<Status> GetTwoAtOnce(TestEnv* world, Transaction& txn) {
   std::vector<Task<Result<std::optional<std::string>>>> gets;
   gets.push_back(txn.Get("a"));
