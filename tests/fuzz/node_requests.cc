@@ -63,6 +63,13 @@ std::vector<std::string> Seeds() {
     read->add_scans()->mutable_span()->set_to("z");
   });
   add([&](v1::NodeRequest* r) {
+    auto* read = r->mutable_read();
+    route(read);
+    read->add_keys("key");
+    read->mutable_stale()->set_max_age_ms(1000);
+    read->mutable_stale()->set_not_before(1);
+  });
+  add([&](v1::NodeRequest* r) {
     auto* lock = r->mutable_lock();
     route(lock);
     lock->set_txn_id(id);

@@ -102,7 +102,7 @@ Task<std::optional<Timestamp>> Witness::AskForSlot(std::string address) {
 }
 
 Task<void> Witness::Read(std::string address, std::string key, Moment moment) {
-  std::optional<ReadSeen> seen = co_await Ask(address, std::move(key), moment.at);
+  std::optional<ReadSeen> seen = co_await Ask(address, std::move(key), moment);
   if (!seen) co_return;
   AttemptSeen& attempt = record_.Begin(fmt::format("the witness, at {},", address));
   attempt.began = moment.began;
@@ -111,7 +111,7 @@ Task<void> Witness::Read(std::string address, std::string key, Moment moment) {
   attempt.reads.push_back(std::move(*seen));
 }
 
-Task<std::optional<ReadSeen>> Witness::Ask(std::string address, std::string key, Timestamp at) {
+Task<std::optional<ReadSeen>> Witness::Ask(std::string address, std::string key, Moment moment) {
   const client::Route* route = routes_.Find(key);
   if (route == nullptr) co_return std::nullopt;
   const std::string end = EndOf(key);
@@ -119,7 +119,8 @@ Task<std::optional<ReadSeen>> Witness::Ask(std::string address, std::string key,
   v1::ReadRequest& read = *request.mutable_read();
   read.mutable_route()->set_shard_id(route->shard.value());
   read.mutable_route()->set_version(route->version);
-  read.set_read_ts(at.bits());
+  read.set_read_ts(moment.at.bits());
+  if (moment.stale) read.mutable_stale();
   const bool scan = random_.Chance(0.5);
   if (scan) {
     v1::KeySpan& span = *read.add_scans()->mutable_span();
@@ -151,7 +152,7 @@ Task<void> Witness::CommitEverywhere(Moment moment) {
     auto asked = std::vector<Task<std::optional<ReadSeen>>>();
     const std::string key = OwnKey((first + kOwnKeys / 2) % kOwnKeys);
     for (const std::string& address : ReplicasOf(key)) {
-      asked.push_back(Ask(address, key, moment.at));
+      asked.push_back(Ask(address, key, moment));
     }
     for (auto& seen : co_await WhenAll(client_->process(), std::move(asked))) {
       if (seen && reads.empty()) reads.push_back(std::move(*seen));
@@ -261,7 +262,9 @@ std::optional<Witness::Moment> Witness::LongAgo() {
   if (attempts.empty()) return std::nullopt;
   const AttemptSeen& attempt = attempts[random_.Below(attempts.size())];
   if (!attempt.start_ts) return std::nullopt;
-  return Moment{attempt.start_ts, attempt.began};
+  // Who read the past could not expect to see anything.
+  const int64_t began = attempt.stale.wanted() ? 0 : attempt.began;
+  return Moment{attempt.start_ts, began, random_.Chance(0.5)};
 }
 
 }  // namespace quorate::sim

@@ -39,6 +39,7 @@ class Witness {
   struct Moment {
     Timestamp at;
     int64_t began = 0;
+    bool stale = false;  // whoever has a replica may answer by it
   };
 
   Task<void> Loop();
@@ -46,7 +47,7 @@ class Witness {
   Task<void> LearnRoutes();
   Task<std::optional<Timestamp>> AskForSlot(std::string address);
   Task<void> Read(std::string address, std::string key, Moment moment);
-  Task<std::optional<ReadSeen>> Ask(std::string address, std::string key, Timestamp at);
+  Task<std::optional<ReadSeen>> Ask(std::string address, std::string key, Moment moment);
   Task<void> CommitEverywhere(Moment moment);
   Task<void> SendCommit(std::string address, std::shared_ptr<const v1::NodeRequest> request,
                         Duration patience, AttemptSeen* attempt);

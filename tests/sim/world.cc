@@ -119,6 +119,7 @@ Instant ClockModel::Now() const {
 }
 
 void ClockModel::FreezeBoot(Duration length) {
+  world_.clocks_moved = true;
   frozen_until_ = std::max(frozen_until_, world_.now() + length);
   if (!frozen_boot_) frozen_boot_ = Now();
 }
@@ -129,7 +130,20 @@ void ClockModel::WakeBoot() {
   boot_ += reads - Now();
 }
 
-void ClockModel::FreezeWall() { frozen_wall_ms_ = WallMillis(); }
+void ClockModel::FreezeWall() {
+  frozen_wall_ms_ = WallMillis();
+  world_.clocks_moved = true;
+}
+
+void ClockModel::JumpWall(int64_t ms) {
+  wall_offset_ms_ += ms;
+  world_.clocks_moved = true;
+}
+
+void ClockModel::SkewWall(int64_t ms) {
+  wall_skew_ms_ = ms;
+  world_.clocks_moved = true;
+}
 
 int64_t ClockModel::WallMillis() const {
   if (frozen_wall_ms_) return *frozen_wall_ms_;

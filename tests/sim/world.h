@@ -51,6 +51,9 @@ class World {
   uint64_t trace_hash() const { return trace_; }
   uint64_t events() const { return events_; }
 
+  // A machine's clock was made to tell another time than the world's.
+  bool clocks_moved = false;
+
  private:
   friend class Process;
 
@@ -95,7 +98,7 @@ class World {
 // happens to its rate; the wall clock may do anything.
 class ClockModel {
  public:
-  explicit ClockModel(const World& world) : world_(world), anchor_(world.now()) {}
+  explicit ClockModel(World& world) : world_(world), anchor_(world.now()) {}
 
   // From now on the boot clock runs at 1 + drift.
   void SetDrift(double drift);
@@ -109,9 +112,9 @@ class ClockModel {
   void WakeBoot();
   void OffsetBoot(Duration offset) { boot_ += offset; }
 
-  void JumpWall(int64_t ms) { wall_offset_ms_ += ms; }
+  void JumpWall(int64_t ms);
   // Adds to every reading, and goes when set to zero: skew and strobes.
-  void SkewWall(int64_t ms) { wall_skew_ms_ = ms; }
+  void SkewWall(int64_t ms);
   void FreezeWall();
   void ThawWall() { frozen_wall_ms_.reset(); }
 
@@ -119,7 +122,7 @@ class ClockModel {
   int64_t WallMillis() const;
 
  private:
-  const World& world_;
+  World& world_;
   double drift_ = 0;
   Instant anchor_;    // since when the drift holds
   Duration boot_{0};  // boot clock minus virtual time, at the anchor

@@ -12,6 +12,9 @@ namespace {
 using State = AttemptSeen::State;
 
 constexpr size_t kOfAKind = 3;
+// A new oracle begins above the ceiling of the one before, which is seconds ahead, and a node hears
+// of that with its next slot.
+constexpr Duration kAgeSlack = 5s;
 
 struct Version {
   Timestamp ts;
@@ -126,9 +129,29 @@ class Judge {
         }
       }
       if (highest == nullptr) continue;
-      JudgeAfter(*attempt, attempt->start_ts, "reads", *highest);
+      if (attempt->stale.wanted()) {
+        JudgeAge(*attempt, *highest);
+      } else {
+        JudgeAfter(*attempt, attempt->start_ts, "reads", *highest);
+      }
       if (Told(*attempt)) JudgeAfter(*attempt, attempt->commit_ts, "committed", *highest);
     }
+  }
+  // By the oracle's time, which was that of `earlier` when it was answered, or later.
+  void JudgeAge(const AttemptSeen& reader, const AttemptSeen& earlier) {
+    const Timestamp ts = reader.start_ts;
+    if (!ts) return;
+    if (ts < reader.stale.not_before) {
+      Find("stale", fmt::format("{} reads at {}, and was not to before {}", Describe(reader), ts,
+                                reader.stale.not_before));
+    }
+    if (!record_.clocks_true()) return;
+    const auto max_age = static_cast<uint64_t>(ToMillis(reader.stale.max_age + kAgeSlack));
+    if (ts.physical_ms() + max_age >= earlier.commit_ts.physical_ms()) return;
+    Find("stale", fmt::format("{} reads at {}, which is older than {} ms: it began after {} had "
+                              "been answered at {}",
+                              Describe(reader), ts, ToMillis(reader.stale.max_age),
+                              Describe(earlier), earlier.commit_ts));
   }
   void JudgeAfter(const AttemptSeen& later, Timestamp ts, std::string_view does,
                   const AttemptSeen& earlier) {
@@ -222,7 +245,9 @@ class Judge {
       if (maybe->writer == &attempt) continue;
       const bool below = maybe->seen && maybe->seen < newest.ts;
       if (!below && maybe->above < at && maybe->writer->writes.at(key) == value) return;
-      if (maybe->above >= newest.ts && CertainlyAt(*maybe, at, attempt.began)) {
+      // Who reads the past may miss what was answered before it began.
+      const int64_t began = attempt.stale.wanted() ? 0 : attempt.began;
+      if (maybe->above >= newest.ts && CertainlyAt(*maybe, at, began)) {
         newest_allowed = false;
       }
     }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "client/options.h"
 #include "client/transaction.h"
 #include "tests/sim/world.h"
 #include "txn/id.h"
@@ -41,8 +42,9 @@ struct AttemptSeen {
   int64_t began = 0;    // virtual time
   int64_t settled = 0;  // when the outcome was known; 0: never
   TxnId id;
-  Timestamp start_ts;   // zero: it read nothing
-  Timestamp commit_ts;  // zero: it wrote nothing, or the client was not told
+  Timestamp start_ts;       // zero: it read nothing
+  client::StaleRead stale;  // wanted: it read the past
+  Timestamp commit_ts;      // zero: it wrote nothing, or the client was not told
   std::vector<ReadSeen> reads;
   std::map<std::string, Value> writes;
 };
@@ -77,6 +79,8 @@ class Record {
   void AddSingle(SingleRead read) { singles_.push_back(std::move(read)); }
   void Violation(std::string text) { violations_.push_back(std::move(text)); }
 
+  // No wall clock was wrong: the oracle's time is the world's, by and large.
+  bool clocks_true() const { return !world_.clocks_moved; }
   int64_t Now() const { return world_.now().time_since_epoch().count(); }
   const std::deque<AttemptSeen>& attempts() const { return attempts_; }
   const std::vector<SingleRead>& singles() const { return singles_; }

@@ -110,12 +110,13 @@ void Settle(Record* record, AttemptSeen* attempt, const client::CommitResult& re
 using Current = std::shared_ptr<AttemptSeen*>;
 
 Task<Status> RunClosure(Record* record, std::string who, client::Database::Closure closure,
-                        client::Transaction* inner, Current current) {
+                        client::Transaction* inner, Current current, client::StaleRead stale = {}) {
   // That there is another attempt says that the one before is known to be undone.
   if (*current != nullptr) record->Aborted(*current);
   AttemptSeen& attempt = record->Begin(std::move(who));
   *current = &attempt;
   attempt.id = IdOf(*inner);
+  attempt.stale = stale;
   RecordingTransaction recording(*inner, attempt);
   Status status = co_await closure(recording);
   if (status.ok()) attempt.state = AttemptSeen::State::kCommitting;
@@ -177,8 +178,8 @@ Task<client::CommitResult> RecordingDatabase::TransactAsync(Closure closure,
 Task<Status> RecordingDatabase::SnapshotAsync(Closure closure, client::TransactOptions options) {
   const auto current = std::make_shared<AttemptSeen*>(nullptr);
   Status status = co_await inner_.SnapshotAsync(
-      [this, closure, current](client::Transaction& txn) {
-        return RunClosure(&record_, who_, closure, &txn, current);
+      [this, closure, current, stale = options.stale](client::Transaction& txn) {
+        return RunClosure(&record_, who_, closure, &txn, current, stale);
       },
       options);
   if (*current != nullptr && status.ok()) record_.Committed(*current, Timestamp());
@@ -217,6 +218,7 @@ Task<client::CommitResult> RecordingDatabase::DeleteAsync(std::string key, Durat
 Task<Status> RecordingDatabase::ScanAllAsync(std::string from, std::string to,
                                              client::ScanAllOptions options, TakePage take) {
   AttemptSeen& attempt = record_.Begin(who_);
+  attempt.stale = options.stale;
   auto rest = std::make_shared<Span>(Span{std::move(from), std::move(to)});
   const TakePage seen = [rest, &attempt, reverse = options.reverse, take](client::ScanPage page) {
     const size_t limit = page.resume_key.empty() ? 0 : page.rows.size();

@@ -37,6 +37,8 @@ const std::vector<WorkloadKind>& AllWorkloads() {
        MakeHostile},
       {"mutated", "requests with fields emptied, blown up and repeated; others' sent again",
        MakeMutated},
+      {"stale", "snapshots of the past from any replica, beside transactions over many shards",
+       MakeStale},
       {"thin", "Execute and sessions of the public service, with lost answers", MakeThin},
   };
   return kAll;

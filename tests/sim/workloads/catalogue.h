@@ -28,6 +28,7 @@ std::unique_ptr<Workload> MakeOutcome(const WorkloadContext& context);
 std::unique_ptr<Workload> MakeNames(const WorkloadContext& context);
 std::unique_ptr<Workload> MakeHostile(const WorkloadContext& context);
 std::unique_ptr<Workload> MakeMutated(const WorkloadContext& context);
+std::unique_ptr<Workload> MakeStale(const WorkloadContext& context);
 std::unique_ptr<Workload> MakeThin(const WorkloadContext& context);
 
 }  // namespace quorate::sim

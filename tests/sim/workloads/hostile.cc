@@ -212,6 +212,8 @@ class Hostile final : public Workload {
     read.mutable_read()->add_keys(key);
     read.mutable_read()->set_read_ts(
         Timestamp::FromParts(slot.physical_ms() + kAheadMillis, 0).bits());
+    // As whoever is asked first serves the past, too: of what is not closed there is none.
+    if (hands->random->Chance(0.5)) read.mutable_read()->mutable_stale();
     for (const std::string& each : *hands->nodes) (void)co_await Send(hands, each, read);
     co_await WriteAndRead(hands, key);
   }

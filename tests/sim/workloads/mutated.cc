@@ -422,6 +422,11 @@ class Mutated final : public Workload {
         v1::ReadRequest* read = request.mutable_read();
         Route(read->mutable_route());
         read->set_read_ts(RecentTimestamp());
+        if (random_.Chance(0.3)) {
+          if (random_.Chance(0.5)) read->clear_read_ts();
+          read->mutable_stale()->set_max_age_ms(static_cast<uint32_t>(random_.Below(70'000)));
+          read->mutable_stale()->set_not_before(RecentTimestamp());
+        }
         read->add_keys(OwnKey());
         v1::ScanSpan* scan = read->add_scans();
         scan->mutable_span()->set_from(OwnKey());
