@@ -60,7 +60,11 @@ Task<Status> Shard::Rep::Freeze(ShardId into, Instant deadline) {
     co_return Status(Code::kFailedPrecondition, "a split or a merge is under way");
   }
   CO_RETURN_IF_ERROR(MembersSettled());
-  if (const auto contents = Contents(); !contents.ok()) co_return contents.status();
+  // As whoever is to absorb it will judge it: what nobody takes is not frozen.
+  auto contents = Contents();
+  if (!contents.ok()) co_return contents.status();
+  contents->mutable_state()->set_frozen_into(into.value());
+  CO_RETURN_IF_ERROR(CheckFrozen(*contents));
   v1::ShardCommand command;
   command.mutable_freeze()->set_into_shard_id(into.value());
   // What is under way may be committed up to its prepare_ts before the entry.
