@@ -236,13 +236,15 @@ void Node::Impl::Handle(ReplicaId from, Term term, const HeartbeatResponse& resp
 }
 
 void Node::Impl::PeerUnreachable(ReplicaId peer) {
-  if (peer == leader_ || Find(peer) != nullptr) Rouse();
+  Progress* p = Find(peer);
+  // That the connection to a node that is gone could not be made once more is no news.
+  const bool news = peer == leader_ || (p != nullptr && !p->gone);
+  if (news && quiescent_) Rouse();
   // A broken connection is no proof that the leader is gone, but reason enough not to wait longer
   // for it than the promise asks.
   if (role_ == Role::kFollower && peer == leader_) {
     election_timeout_ = config_.election_ticks_min + kSuccessionTicks * Succession();
   }
-  Progress* p = Find(peer);
   if (p == nullptr || p->state != Progress::State::kReplicate) return;
   p->BecomeProbe();
   // Asked again at the next heartbeat, not in a loop with the broken connection.

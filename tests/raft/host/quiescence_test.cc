@@ -124,9 +124,17 @@ TEST(Quiescence, GroupsFallSilentWithoutANodeThatIsGoneAndWakeForItsReturn) {
   ASSERT_TRUE(cluster.RunUntil([&] { return AllLed(cluster); }, 5s));
   const auto outcome = cluster.Propose(cluster.Leader(), "k+=missed");
   ASSERT_TRUE(cluster.RunUntil([&] { return outcome->ok(); }));
-  cluster.RunFor(10s);
+  // Each attempt to connect to it fails.
+  const auto run = [&](Duration time) {
+    for (Duration passed{}; passed < time; passed += 200ms, cluster.RunFor(200ms)) {
+      for (int node = 1; node <= 3; ++node) {
+        if (node != gone) cluster.host(node).OnUnreachable(NodeId(static_cast<uint64_t>(gone)));
+      }
+    }
+  };
+  run(10s);
   const uint64_t before = SentByAll(cluster);
-  cluster.RunFor(60s);
+  run(60s);
   EXPECT_EQ(SentByAll(cluster), before);
   cluster.Start(gone);
   EXPECT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 5s));
