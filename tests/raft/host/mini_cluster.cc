@@ -111,7 +111,7 @@ Configuration MiniCluster::Everyone() const {
   return configuration;
 }
 
-MiniCluster::Node::Node(const sim::World& world) : clock(world) {}
+MiniCluster::Node::Node(sim::World& world) : clock(world) {}
 
 void MiniCluster::StartReplica(int id, GroupId group) {
   Node& node = *nodes_.at(id);

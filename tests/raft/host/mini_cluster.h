@@ -144,7 +144,7 @@ class MiniCluster {
  private:
   class MiniTransport;
   struct Node {
-    explicit Node(const sim::World& world);
+    explicit Node(sim::World& world);
 
     storage::RamDisk files;
     storage::MemoryDisk store_disk;
