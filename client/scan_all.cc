@@ -32,6 +32,10 @@ Result<std::shared_ptr<DatabaseImpl::LongScan>> DatabaseImpl::BeginLongScan(
     Span span, const ScanAllOptions& options) const {
   RETURN_IF_ERROR(CheckSpan(span));
   RETURN_IF_ERROR(CheckStale(options.stale));
+  if (options.read_ts && options.read_ts < options.stale.not_before) {
+    return InvalidArgument(fmt::format("a scan at {} is none of not before {}", options.read_ts,
+                                       options.stale.not_before));
+  }
   if (options.page_bytes == 0 || options.page_bytes > limits::kScanBytesMax) {
     return InvalidArgument(fmt::format("page_bytes of {} is outside of 1..{}", options.page_bytes,
                                        limits::kScanBytesMax));

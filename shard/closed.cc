@@ -1,11 +1,14 @@
 #include "shard/closed.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/mutant.h"
 
 namespace quorate::shard {
 namespace {
+
+constexpr size_t kLookupsMax = 20'000;  // some milliseconds
 
 Timestamp Below(Timestamp ts) { return Timestamp(std::max<uint64_t>(ts.bits(), 1) - 1); }
 
@@ -28,10 +31,16 @@ Timestamp NewestServable(const ReadAsk& ask, const Table& table) {
     const Owner* owner = table.IntentOn(key);
     if (owner != nullptr) stay_below(*table.FindPrepared(*owner));
   }
-  for (const ScanAsk& scan : ask.scans) {
-    for (const auto& [owner, record] : table.prepared()) {
-      if (Writes(record, scan.span)) stay_below(record);
-    }
+  if (ask.scans.empty()) return newest.Slot();
+  std::vector<const ParticipantRecord*> old;
+  for (const auto& [owner, record] : table.prepared()) {
+    if (record.prepare_ts <= newest) old.push_back(&record);
+  }
+  // Which of them matter is looked up only as far as that is little work.
+  const bool few = old.size() * ask.scans.size() <= kLookupsMax;
+  for (const ParticipantRecord* record : old) {
+    const auto writes = [record](const ScanAsk& scan) { return Writes(*record, scan.span); };
+    if (!few || std::any_of(ask.scans.begin(), ask.scans.end(), writes)) stay_below(*record);
   }
   return newest.Slot();
 }

@@ -66,6 +66,7 @@ struct Caller::Walk {
 
   std::optional<std::string> key;  // nullopt: placement
   bool any_replica = false;        // may answer it
+  bool of_the_past = false;        // who answers it need not lead
   std::string began_at;            // the one that was asked first, if so
   Fill fill;
   Instant started;
@@ -205,7 +206,10 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       v1::NodeRequest request =
           walk->fill(walk->key.has_value() ? *routes_.Find(*walk->key) : kNoRoute);
       if (request.timeout_ms() == 0) request.set_timeout_ms(MillisLeft(left));
-      const Duration patience = walk->patience + PatienceFor(request);
+      walk->of_the_past = request.read().has_stale();
+      // A replica that is asked because it is near waits for nobody's lock.
+      const bool near = walk->rounds == 0 && stop->address == walk->began_at;
+      const Duration patience = (near ? kPatienceAgain : walk->patience) + PatienceFor(request);
       Result<v1::NodeResponse> result =
           co_await channel_.Call(stop->address, std::move(request), std::min(left, patience));
       auto answer = Judge(*walk, *stop, std::move(result));
@@ -321,7 +325,9 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
       forget();
       break;
     default:
-      if (stop.shard && stop.node && !walk.any_replica) routes_.SetLeader(stop.shard, stop.node);
+      if (stop.shard && stop.node && !walk.of_the_past && !walk.any_replica) {
+        routes_.SetLeader(stop.shard, stop.node);
+      }
       return result;
   }
   walk.last = StatusFromError(error);

@@ -9,6 +9,7 @@
 #include "placement/heartbeats.h"
 #include "placement/orders.h"
 #include "quorate/v1/shard.pb.h"
+#include "shard/closed.h"
 #include "txn/errors.h"
 
 namespace quorate::server {
@@ -119,15 +120,19 @@ std::unique_ptr<shard::Shard> Member::MakeShard(const v1::ShardDescriptor& descr
       options_.shard, descriptor);
 }
 
-// A read of nothing: the leader sees that somebody reads who may be told what is so old.
+// A read of nothing: the leader sees that somebody reads who may be told what is so old. Of a time
+// that nobody but the leader can tell of, unless it has just closed: whoever led before would
+// answer, too, and be asked again.
 Task<void> Member::AskToClose(ShardId shard, Duration max_age) {
   const shard::Shard* replica = Find(shard);
   if (replica == nullptr) co_return;
-  client::Caller::Fill fill = [max_age](const client::Route& route) {
+  const Timestamp not_before = shard::ToClose(slots_.newest(), options_.shard.close_lag);
+  client::Caller::Fill fill = [max_age, not_before](const client::Route& route) {
     v1::NodeRequest request;
     client::SetRoute(route, request.mutable_read()->mutable_route());
     request.mutable_read()->mutable_stale()->set_max_age_ms(
         static_cast<uint32_t>(ToMillis(max_age)));
+    request.mutable_read()->mutable_stale()->set_not_before(not_before.bits());
     return request;
   };
   std::string key = replica->span().from;

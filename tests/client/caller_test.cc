@@ -128,6 +128,24 @@ TEST_F(CallerTest, WhatAReplicaAnsweredSaysNothingOfWhoLeads) {
   EXPECT_GT(asked.size(), 1u);
 }
 
+TEST_F(CallerTest, WhoAnswersAboutThePastNeedNotLead) {
+  ASSERT_TRUE(ReadAny("a").ok());
+  cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_read()) return std::nullopt;
+    return Answer(v1::NodeResponse());
+  };
+  routes_.ForgetLeader(routes_.Find("a")->shard);
+  result_.reset();
+  Caller::Fill fill = [](const Route& route) {
+    v1::NodeRequest request = ReadOf("a", route);
+    request.mutable_read()->mutable_stale()->set_max_age_ms(1'000);
+    return request;
+  };
+  scope_.Spawn(Store(caller_.CallShard("a", fill, world_.env.Now() + 10s)));
+  EXPECT_TRUE(world_.executor.RunUntil([&] { return result_.has_value(); }));
+  EXPECT_FALSE(routes_.Find("a")->leader) << "nobody has said who leads";
+}
+
 TEST_F(CallerTest, KeepsToReplicasThatAnswerSoon) {
   int silent = 0;
   cluster_.before = [&](uint64_t node, const v1::NodeRequest& request) -> std::optional<Answer> {
@@ -138,7 +156,11 @@ TEST_F(CallerTest, KeepsToReplicasThatAnswerSoon) {
     }
     return Answer(v1::NodeResponse());
   };
-  for (int i = 0; i < 200; ++i) ASSERT_TRUE(ReadAny("a").ok());
+  for (int i = 0; i < 200; ++i) {
+    const Instant begun = world_.env.Now();
+    ASSERT_TRUE(ReadAny("a").ok());
+    EXPECT_LT(world_.env.Now() - begun, 400ms) << "it waits for nobody's lock";
+  }
   EXPECT_GE(silent, 1);
   EXPECT_LT(silent, 20) << "now and then it is looked at again";
 }

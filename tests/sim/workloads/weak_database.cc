@@ -220,8 +220,19 @@ class WeakDatabase final : public client::Database {
     CHECK(transaction.Delete(std::move(key)).ok());
     co_return co_await transaction.Commit();
   }
-  Task<Status> ScanAllAsync(std::string, std::string, client::ScanAllOptions, TakePage) override {
-    CHECK(false);
+  // In one page.
+  Task<Status> ScanAllAsync(std::string from, std::string to, client::ScanAllOptions options,
+                            TakePage take) override {
+    WeakTransaction transaction(store_, executor_, client_);
+    client::ScanOptions scan;
+    scan.limit = options.limit;
+    scan.reverse = options.reverse;
+    auto rows = co_await transaction.Scan(std::move(from), std::move(to), scan);
+    if (!rows.ok()) co_return rows.status();
+    client::ScanPage page;
+    page.read_ts = transaction.start_ts();
+    page.rows = *std::move(rows);
+    co_return co_await take(std::move(page));
   }
   Task<Result<client::Outcome>> OutcomeAsync(client::TxnHandle txn, Duration) override {
     const bool lies = store_.weakness == Weakness::kLies;
