@@ -479,7 +479,7 @@ void Director::ListSettings(v1::PlacementResponse* response) {
 
 // ---- rules --------------------------------------------------------------------------------------
 
-Status Director::ProveRuleHere(const Rule& rule, v1::PlacementResponse* response) {
+Result<std::vector<std::string>> Director::ProveRuleHere(const Rule& rule) const {
   RETURN_IF_ERROR(CheckHeardOfAll());
   std::vector<ShardId> shards;
   const Span range{rule.from, rule.to};
@@ -488,11 +488,25 @@ Status Director::ProveRuleHere(const Rule& rule, v1::PlacementResponse* response
     if (!range.Overlaps({piece.from(), piece.to()})) continue;
     if (shards.empty() || shards.back() != id) shards.push_back(id);
   }
-  std::vector<std::string> lines;
-  ASSIGN_OR_RETURN(lines, ProveRule(view_, settings_, rule, shards));
-  for (std::string& line : lines) response->add_lines(std::move(line));
-  return Status::Ok();
+  return ProveRule(view_, settings_, env_.Now(), rule, shards);
 }
+
+namespace {
+
+void Add(std::vector<std::string> lines, v1::PlacementResponse* response) {
+  for (std::string& line : lines) response->add_lines(std::move(line));
+}
+
+// What is under no rule any more if `rule` takes the place of `old`, as a rule that says nothing.
+std::optional<Rule> GivenUp(const Rule& old, const Rule& rule) {
+  if (rule.to.empty() || (!old.to.empty() && old.to <= rule.to)) return std::nullopt;
+  Rule none;
+  none.from = rule.to;
+  none.to = old.to;
+  return none;
+}
+
+}  // namespace
 
 Status Director::CheckSetRule(const v1::PlacementRule& message, v1::PlacementResponse* response) {
   const Rule rule = RuleOf(message);
@@ -503,7 +517,19 @@ Status Director::CheckSetRule(const v1::PlacementRule& message, v1::PlacementRes
         "a node of the cluster runs a version that does not know rules: upgrade it first");
   }
   (void)Now();
-  return ProveRuleHere(rule, response);
+  std::vector<std::string> lines;
+  ASSIGN_OR_RETURN(lines, ProveRuleHere(rule));
+  const Rule* old = machine_.rules().Find(rule.from);
+  if (const auto given_up = old == nullptr ? std::nullopt : GivenUp(*old, rule)) {
+    const auto more = ProveRuleHere(*given_up);
+    if (!more.ok()) {
+      return Status(more.status().code(), fmt::format("{} would be under no rule any more: {}",
+                                                      RangeOf(*given_up), more.status().message()));
+    }
+    lines.insert(lines.end(), more->begin(), more->end());
+  }
+  Add(std::move(lines), response);
+  return Status::Ok();
 }
 
 Status Director::CheckUnsetRule(const std::string& from, v1::PlacementResponse* response) {
@@ -515,7 +541,10 @@ Status Director::CheckUnsetRule(const std::string& from, v1::PlacementResponse* 
   Rule none;
   none.from = rule->from;
   none.to = rule->to;
-  return ProveRuleHere(none, response);
+  std::vector<std::string> lines;
+  ASSIGN_OR_RETURN(lines, ProveRuleHere(none));
+  Add(std::move(lines), response);
+  return Status::Ok();
 }
 
 void Director::ListRules(v1::PlacementResponse* response) {

@@ -91,7 +91,8 @@ class Director {
   // Which rule each shard is under, and where another begins inside it.
   void FollowRules();
   void NameRule(const v1::ShardDescriptor& range, ShardView* shard) const;
-  Status ProveRuleHere(const Rule& rule, v1::PlacementResponse* response);
+  // ProveRule for the shards that have keys in its range.
+  Result<std::vector<std::string>> ProveRuleHere(const Rule& rule) const;
   ShardView PlacementView(raft::GroupHandle& group, NodeId self) const;
   // How many members the placement group should have, given the nodes that can hold one.
   uint32_t PlacementMembers(size_t now, NodeId without) const;

@@ -31,8 +31,8 @@ Status CheckKnown(const ClusterView& view, const Rule& rule, const Labels& label
 }
 
 struct Places {
-  std::set<NodeId> nodes;  // that could be given a replica
-  std::set<uint32_t> hosts;
+  std::set<NodeId> nodes;    // that could be given a replica
+  std::set<uint32_t> hosts;  // of those that are to stay, as ClusterView::HostsSuffice has them
   uint64_t room = 0;
   bool room_known = true;
 };
@@ -40,31 +40,42 @@ struct Places {
 Places PlacesFor(const ClusterView& view, const Rule& rule) {
   Places places;
   for (const auto& [id, node] : view.nodes()) {
-    if (!node.usable() || !Fits(rule.require, node.view.locality)) continue;
-    places.nodes.insert(id);
+    if (node.view.draining || !Fits(rule.require, node.view.locality)) continue;
     places.hosts.insert(node.domains.host);
+    if (!node.usable()) continue;
+    places.nodes.insert(id);
     places.room += node.view.free_bytes;
     places.room_known &= node.view.total_bytes != 0;
   }
   return places;
 }
 
+// Whether a replica on that node stays there.
+bool Holds(const ClusterView& view, const Settings& settings, Instant now, const Rule& rule,
+           NodeId id) {
+  const ClusterView::Node* node = view.Find(id);
+  return node != nullptr && !node->view.draining && Fits(rule.require, node->view.locality) &&
+         !Lost(view, id, settings.down_after, now);
+}
+
+// Whether `rule` asks for as many replicas of the shard as now, on the same nodes.
+bool KeepsPlaces(const ClusterView& view, const ShardView& shard, const Rule& rule,
+                 uint32_t wanted) {
+  const Rule* now = view.RuleOf(shard);
+  return view.ReplicationFactorOf(shard) == wanted &&
+         rule.require == (now == nullptr ? Labels() : now->require);
+}
+
 }  // namespace
 
 Result<std::vector<std::string>> ProveRule(const ClusterView& view, const Settings& settings,
-                                           const Rule& rule, const std::vector<ShardId>& shards) {
+                                           Instant now, const Rule& rule,
+                                           const std::vector<ShardId>& shards) {
   const uint32_t wanted = rule.replicas != 0 ? rule.replicas : settings.replication_factor;
   RETURN_IF_ERROR(CheckKnown(view, rule, rule.require, "require"));
   RETURN_IF_ERROR(CheckKnown(view, rule, rule.prefer, "prefer"));
   RETURN_IF_ERROR(CheckKnown(view, rule, rule.leaders, "leaders"));
   const Places places = PlacesFor(view, rule);
-  // What the settings say was not judged by how many nodes there are, and is not in the way.
-  if (places.nodes.size() < wanted && !rule.says_nothing()) {
-    return Refused(fmt::format(
-        "{} replicas need {} nodes that are up, not drained, with room{}: "
-        "there {} {}",
-        wanted, wanted, Where(rule), places.nodes.size() == 1 ? "is" : "are", places.nodes.size()));
-  }
   uint64_t copies = 0, bytes = 0, removals = 0;
   for (const ShardId id : shards) {
     const ShardView* shard = view.Find(id);
@@ -73,8 +84,20 @@ Result<std::vector<std::string>> ProveRule(const ClusterView& view, const Settin
       return Refused(
           fmt::format("{} has no quorum, so that its members cannot be changed", NameOf(id)));
     }
-    size_t there = 0;
-    for (const Replica& voter : shard->voters) there += places.nodes.contains(voter.node);
+    size_t there = 0, nodes = places.nodes.size();
+    for (const Replica& voter : shard->voters) {
+      if (!Holds(view, settings, now, rule, voter.node)) continue;
+      ++there;
+      nodes += places.nodes.contains(voter.node) ? 0 : 1;
+    }
+    // What the settings say was not judged by how many nodes there are, and is not in the way; nor
+    // is what is so already.
+    if (nodes < wanted && !rule.says_nothing() && !KeepsPlaces(view, *shard, rule, wanted)) {
+      return Refused(
+          fmt::format("{} replicas need {} nodes that are up, not drained, with room{}: there {} "
+                      "{} for {}",
+                      wanted, wanted, Where(rule), nodes == 1 ? "is" : "are", nodes, NameOf(id)));
+    }
     const uint64_t missing = wanted > there ? wanted - there : 0;
     copies += missing;
     bytes += missing * shard->bytes;
@@ -86,7 +109,8 @@ Result<std::vector<std::string>> ProveRule(const ClusterView& view, const Settin
                                bytes >> 20, places.nodes.size(), places.room >> 20));
   }
   std::vector<std::string> lines = {
-      fmt::format("{}: {}", RangeOf(rule), ToString(rule)),
+      fmt::format("{}: {}", RangeOf(rule),
+                  rule.says_nothing() ? "under no rule any more" : ToString(rule)),
       fmt::format("{} shards: {} replicas to copy ({} MiB), {} to remove", shards.size(), copies,
                   bytes >> 20, removals)};
   if (places.hosts.size() < wanted) {

@@ -14,6 +14,7 @@ namespace quorate::placement {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // Shards 2 and 3 of MakeSeed on nodes 1 to 3, led by node 1, which does what it is ordered at once.
 class Reporting {
@@ -389,6 +390,37 @@ TEST_F(Director, LeadersGoWhereTheirRuleHasThemAndAnyoneLeadsWhileNobodyIsThere)
   reporting_.Run(20, 3, {3});
   EXPECT_EQ(reporting_.leaders()[3], 1u) << "node 3 is down";
   EXPECT_EQ(ListRules().breaches_size(), 0);
+}
+
+TEST_F(Director, WhatANarrowerRuleGivesUpIsProvedAsWell) {
+  reporting_.SetLevel(kFeatureLevel);
+  reporting_.Run(3, 3);
+  const auto text = [](const v1::PlacementResponse& response) {
+    std::string all;
+    for (const std::string& line : response.lines()) all += line + "\n";
+    return all;
+  };
+  ASSERT_EQ(SetRule("", "z", 1).error().code(), v1::OK);
+  const std::string narrower = text(SetRule("", "c", 1, true));
+  EXPECT_THAT(narrower, HasSubstr("keys to 'c': 1 replica\n1 shards: 0 replicas to copy"));
+  EXPECT_THAT(narrower, HasSubstr("keys from 'c' to 'z': under no rule any more"));
+  EXPECT_THAT(narrower, HasSubstr("2 shards: 0 replicas to copy (0 MiB), 0 to remove"));
+  EXPECT_THAT(text(SetRule("", "z", 3, true)), Not(HasSubstr("any more")));
+  EXPECT_THAT(text(SetRule("", "", 3, true)), Not(HasSubstr("any more"))) << "it is wider";
+  ASSERT_EQ(SetRule("", "", 1).error().code(), v1::OK);
+  reporting_.Run(12, 3);
+  ASSERT_EQ(reporting_.Voters(3).size(), 1u);
+  const std::string without_end = text(SetRule("", "c", 1, true));
+  EXPECT_THAT(without_end, HasSubstr("keys from 'c': under no rule any more"));
+  EXPECT_THAT(without_end, HasSubstr("2 shards: 4 replicas to copy (0 MiB), 0 to remove"));
+  // What is given up must have a quorum as well.
+  reporting_.leaders()[3] = 0;
+  reporting_.Run(2, 3);
+  const v1::PlacementResponse refused = SetRule("", "c", 1, true);
+  EXPECT_EQ(refused.error().code(), v1::FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error().message(), HasSubstr("keys from 'c'"));
+  EXPECT_THAT(refused.error().message(), HasSubstr("shard 3 has no quorum"));
+  EXPECT_EQ(refused.lines_size(), 0);
 }
 
 TEST_F(Director, AnOrderThatIsRefusedAgainAndAgainEndsItsOperator) {

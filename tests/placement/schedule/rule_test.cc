@@ -313,7 +313,9 @@ TEST(ScheduleRule, IsProvedBeforeItIsMade) {
   Zones c;
   (void)c.Now();
   const std::vector<ShardId> shards = {ShardId(7)};
-  const auto prove = [&](const Rule& rule) { return ProveRule(c.view, c.settings, rule, shards); };
+  const auto prove = [&](const Rule& rule) {
+    return ProveRule(c.view, c.settings, c.now, rule, shards);
+  };
   auto lines = prove(Of("", "", 5));
   ASSERT_TRUE(lines.ok());
   EXPECT_THAT(*lines, Contains(HasSubstr("1 shards: 2 replicas to copy (0 MiB), 0 to remove")));
@@ -346,6 +348,54 @@ TEST(ScheduleRule, IsProvedBeforeItIsMade) {
   c.view.Put(shard);
   EXPECT_THAT(prove(Of("", "", 5)).status().message(),
               HasSubstr("80 MiB would be copied, and the 6 nodes have room for 60 MiB"));
+}
+
+TEST(ScheduleRule, WhatIsThereAlreadyNeedsNoRoom) {
+  Zones c;
+  Rule rule = Of("", "", 3);
+  rule.require = {{"zone", "a"}, {"zone", "b"}};
+  c.Under(rule);
+  ShardView shard = MakeShard(7, {1, 3, 4});
+  shard.rule = 1;
+  shard.bytes = 40 << 20;
+  c.view.Put(shard);
+  const auto put = [&](uint64_t id, bool low) {
+    NodeView node = UpNode(id, id <= 2 ? "a" : id <= 4 ? "b" : "c");
+    node.total_bytes = 1 << 30;
+    node.free_bytes = 10 << 20;
+    node.low_space = low;
+    c.view.Put(node);
+  };
+  for (uint64_t id = 1; id <= 6; ++id) put(id, id <= 4);
+  const auto prove = [&](const Rule& each) {
+    (void)c.Now();
+    return ProveRule(c.view, c.settings, c.now, each, {ShardId(7)});
+  };
+  const auto moves_nothing = [&](const Rule& each) {
+    const auto lines = prove(each);
+    ASSERT_TRUE(lines.ok()) << lines.status().message();
+    EXPECT_THAT(*lines, Contains(HasSubstr("0 replicas to copy (0 MiB), 0 to remove")));
+    EXPECT_THAT(*lines, testing::Not(Contains(HasSubstr("hosts"))));
+  };
+  // The nodes that it requires are full: that it requires them no more is the way out.
+  moves_nothing(Of("", "", 0));
+  rule.require = {{"zone", "a"}, {"zone", "b"}, {"zone", "c"}};
+  moves_nothing(rule);
+  rule.require = {{"zone", "c"}};
+  EXPECT_THAT(prove(rule).status().message(), HasSubstr("3 replicas need 3 nodes"));
+  // What moves nothing needs no place.
+  for (const uint64_t id : {2, 5, 6}) c.view.Put(DownNode(id, 995, "c"));
+  rule = *c.view.RuleOf(shard);
+  rule.leaders = {{"zone", "b"}};
+  moves_nothing(rule);
+  // One that is not up just now holds its replica; one that is lost does not.
+  c.view.Put(DownNode(3, 995, "b"));
+  moves_nothing(Of("", "", 0));
+  c.view.Put(DownNode(3, 0, "b"));
+  put(5, false);
+  put(6, false);
+  EXPECT_THAT(prove(Of("", "", 0)).status().message(), HasSubstr("40 MiB would be copied"));
+  EXPECT_THAT(prove(Of("", "", 5)).status().message(), HasSubstr("5 replicas need 5 nodes"));
 }
 
 TEST(ScheduleRule, ADrainAsksForNodesWhereTheRuleLetsReplicasBe) {
