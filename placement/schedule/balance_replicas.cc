@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "base/mutant.h"
 #include "placement/schedule/board.h"
@@ -19,7 +20,7 @@ constexpr size_t kTriesMax = 256;       // pairs of nodes, in one round
 constexpr size_t kSampleMax = 32;       // shards looked at closely, for one pair
 constexpr size_t kPassedOverMax = 256;  // and passed over
 constexpr double kBytesMin = 64 << 20;  // what is less apart is let be
-constexpr uint32_t kHopelessAfter = 2;  // tries between two racks
+constexpr uint32_t kHopelessAfter = 2;  // tries between two kinds of nodes
 
 enum class By : uint8_t { kNumber, kBytes };
 
@@ -49,11 +50,16 @@ class ReplicaBalancer {
   bool Move(NodeId from, NodeId to, By by);
   // From whichever node has most to `to`.
   bool Fill(NodeId to, By by, Ranked* sources);
+  void NameKinds();
+  size_t KindOf(const Place& place) const { return kinds_[&place - board_.places().data()]; }
 
   Board board_;
   ShardId reached_;
   size_t tries_ = kTriesMax;
-  std::map<std::pair<uint32_t, uint32_t>, uint32_t> failed_;  // between racks
+  // Nodes of one rack where the same rules let replicas be, and have them rather, are of one kind:
+  // what cannot be moved from one of them cannot be moved from the other either, most likely.
+  std::vector<size_t> kinds_;                             // by place
+  std::map<std::pair<size_t, size_t>, uint32_t> failed_;  // tries, between two kinds
 };
 
 bool ReplicaBalancer::Movable(const ShardView& shard, const Place& from, const Place& to) const {
@@ -136,7 +142,7 @@ bool ReplicaBalancer::Fill(NodeId to_id, By by, Ranked* sources) {
     const Place& to = *board_.Find(to_id);
     if (it->first - Value(to, by) <= Tolerance(by)) return false;
     if (from.id == to_id) continue;
-    uint32_t& failed = failed_[{from.node->domains.rack, to.node->domains.rack}];
+    uint32_t& failed = failed_[{KindOf(from), KindOf(to)}];
     if (failed >= kHopelessAfter) continue;
     --tries_;
     const auto entry = *it;
@@ -155,6 +161,18 @@ bool ReplicaBalancer::Fill(NodeId to_id, By by, Ranked* sources) {
   return false;
 }
 
+void ReplicaBalancer::NameKinds() {
+  if (!kinds_.empty()) return;
+  std::map<std::pair<uint32_t, std::vector<uint8_t>>, size_t> numbers;
+  for (const Place& place : board_.places()) {
+    std::vector<uint8_t> fits = place.node->fits;
+    for (uint8_t& each : fits) each &= kRequired | kPreferred;
+    const size_t next = numbers.size();
+    const auto [it, is_new] = numbers.emplace(std::pair(place.node->domains.rack, fits), next);
+    kinds_.push_back(it->second);
+  }
+}
+
 void ReplicaBalancer::Even(By by) {
   double least = std::numeric_limits<double>::max(), most = 0;
   for (const Place& place : board_.places()) {
@@ -165,6 +183,7 @@ void ReplicaBalancer::Even(By by) {
   if (most - least <= Tolerance(by)) return;
   Ranked sources, targets;
   failed_.clear();
+  NameKinds();
   for (const Place& place : board_.places()) {
     if (!place.stays()) continue;
     const bool at_limit =

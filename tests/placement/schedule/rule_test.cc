@@ -308,6 +308,34 @@ TEST(ScheduleRule, NoHostGetsASecondReplicaWhileThereAreEnoughHosts) {
   EXPECT_EQ(Repair(c.Now()).operators[0].to, NodeId(4));
 }
 
+// Nodes whose disk= is 1 to 3 ssd and 4 to 8 hdd; what is on ssd is under a rule that keeps it
+// there.
+TEST(ScheduleRule, NodesThatARuleHoldsFullAreNoReasonNotToFillOthers) {
+  for (const auto where : {&Rule::require, &Rule::prefer}) {
+    SmallCluster c(0);
+    for (uint64_t id = 1; id <= 8; ++id) {
+      NodeView node = UpNode(id);
+      node.locality["disk"] = id <= 3 ? "ssd" : "hdd";
+      c.view.Put(node);
+    }
+    Rule rule = Of("", "", 3);
+    rule.*where = {{"disk", "ssd"}};
+    c.view.SetRules({rule});
+    for (uint64_t id = 100; id < 160; ++id) {
+      ShardView shard = MakeShard(id, {1, 2, 3});
+      shard.rule = 1;
+      c.view.Put(shard);
+    }
+    for (uint64_t id = 200; id < 224; ++id) {
+      c.view.Put(id % 2 == 0 ? MakeShard(id, {4, 5, 6}) : MakeShard(id, {7, 4, 5}));
+    }
+    const Proposals proposals = BalanceReplicas(c.Now());
+    ASSERT_FALSE(proposals.operators.empty());
+    EXPECT_EQ(proposals.operators[0].to, NodeId(8));
+    for (const Operator& op : proposals.operators) EXPECT_GE(op.shard, ShardId(200));
+  }
+}
+
 // ---- before it is made --------------------------------------------------------------------------
 TEST(ScheduleRule, IsProvedBeforeItIsMade) {
   Zones c;
