@@ -164,7 +164,9 @@ void Director::FollowNodes() {
     }
     node.down_since = heartbeats_.LastHeard(id);
     const ClusterView::Node* before = view_.Find(id);
-    const bool was_up = before != nullptr && before->view.liveness == Liveness::kUp;
+    node.incarnation = info.incarnation().number();
+    const bool was_up = before != nullptr && before->view.liveness == Liveness::kUp &&
+                        before->view.incarnation == node.incarnation;
     node.up_since = was_up ? before->view.up_since : now;
     node.draining = info.draining();
     if (const auto disk = disks_.find(id); disk != disks_.end()) {

@@ -37,7 +37,8 @@ struct NodeView {
   NodeId id;
   Locality locality;  // zone, rack and host tell how far apart nodes are; rules may name others
   Liveness liveness = Liveness::kNone;
-  Instant up_since;  // if up: heard of without a gap since then, never before the term began
+  uint64_t incarnation = 0;  // which of its starts this is; 0: unknown
+  Instant up_since;  // if up: this start, heard of without a gap since; never before the term began
   // If down: since when nothing was heard of it, never before the leader's term began. An earlier
   // leader's judgement does not count (a rolling restart would else cost replicas).
   Instant down_since;

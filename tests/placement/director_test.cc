@@ -60,12 +60,24 @@ class Reporting {
   void Refuse(std::string why) { refusal_ = std::move(why); }
   // What all nodes say that they understand.
   void SetLevel(uint32_t level) { level_ = level; }
+  // Its process ended and runs again, before anybody missed a heartbeat.
+  void Restart(uint64_t node) { ++restarts_[node]; }
 
  private:
   void Report(uint64_t node) {
     v1::HeartbeatRequest request;
     *request.mutable_node() = MakeNode(node);
     request.mutable_node()->set_feature_level(level_);
+    const uint64_t start = 1 + restarts_[node];
+    for (auto* each : {request.mutable_node()->mutable_incarnation(),
+                       request.mutable_node()->mutable_descends_from()}) {
+      each->set_number(start);
+      each->set_nonce(start);
+    }
+    if (start > 1) {
+      request.mutable_node()->mutable_descends_from()->set_number(start - 1);
+      request.mutable_node()->mutable_descends_from()->set_nonce(start - 1);
+    }
     (*request.mutable_node()->mutable_locality())["zone"] =
         std::string(1, static_cast<char>('a' + node));
     request.set_disk_free_bytes(50ull << 30);
@@ -127,6 +139,7 @@ class Reporting {
   FakeCluster& cluster_;
   std::map<uint64_t, v1::ShardDescriptor> shards_;
   std::map<uint64_t, uint64_t> leaders_ = {{2, 1}, {3, 1}};
+  std::map<uint64_t, uint64_t> restarts_;
   v1::ShardDescriptor child_;
   std::vector<v1::OrderRefusal> refusals_;
   std::string refusal_;
@@ -390,6 +403,21 @@ TEST_F(Director, LeadersGoWhereTheirRuleHasThemAndAnyoneLeadsWhileNobodyIsThere)
   reporting_.Run(20, 3, {3});
   EXPECT_EQ(reporting_.leaders()[3], 1u) << "node 3 is down";
   EXPECT_EQ(ListRules().breaches_size(), 0);
+}
+
+TEST_F(Director, ANodeThatWasStartedAnewLeadsOnlyAfterAWhileAlthoughNobodyMissedIt) {
+  Set("placement.pause", "balance-replicas");
+  reporting_.SetLevel(kFeatureLevel);
+  reporting_.Run(3, 3);
+  ASSERT_EQ(SetRule("m", "", 0, false, "d").error().code(), v1::OK);  // node 3
+  reporting_.Run(60, 3);
+  ASSERT_EQ(reporting_.leaders()[3], 3u);
+  reporting_.Restart(3);
+  reporting_.leaders()[3] = 1;
+  reporting_.Run(25, 3);
+  EXPECT_EQ(reporting_.leaders()[3], 1u);
+  reporting_.Run(30, 3);
+  EXPECT_EQ(reporting_.leaders()[3], 3u);
 }
 
 TEST_F(Director, WhatANarrowerRuleGivesUpIsProvedAsWell) {
