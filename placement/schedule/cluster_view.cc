@@ -251,7 +251,8 @@ bool ClusterView::Settled(const ShardView& shard) const {
                Added(places.data(), places.data() + count, node->domains);
     places[count++] = node->domains;
   }
-  return standing <= LeastStanding(shard);
+  // What nodes do not allow now is no less wanted, and is told.
+  return standing.outside == 0 && standing <= LeastStanding(shard);
 }
 
 void ClusterView::Judge(const ShardView& shard) {

@@ -151,8 +151,8 @@ class ClusterView {
   bool AllHeardOf() const;
 
   // Shards that are perhaps not as they should be: a learner, a change under way, another number of
-  // voters, one on a node that is gone, down or drained, a worse standing than nodes allow, or a
-  // leader elsewhere. Those that it lacks are as they should be once Refresh() has said so.
+  // voters, one on a node that is gone, down or drained or that its rule does not allow, a worse
+  // standing than nodes allow, or a leader elsewhere. Others are right once Refresh() has said so.
   const absl::btree_set<ShardId>& unsettled() const { return unsettled_; }
   // Judges again what a change of nodes or settings left to judge, at most `shards_max` shards;
   // true once all is judged. Before every round.

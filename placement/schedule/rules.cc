@@ -19,9 +19,18 @@ bool Whole(const Board& board, const ShardView& shard) {
   });
 }
 
+// No node can take what is where the rule lets no replica be: why, for one of those replicas.
+void WantInside(Board* board, const ShardView& shard) {
+  const auto outside = std::find_if(
+      shard.voters.begin(), shard.voters.end(),
+      [&](const Replica& voter) { return !board->view().Fits(voter.node, shard, kRequired); });
+  if (outside == shard.voters.end()) return;
+  board->Want(OperatorKind::kRules, shard.id, board->ChooseTarget(shard, outside->node).why_not);
+}
+
 Looked Spread(Board* board, const ShardView& shard) {
   const Standing now = board->view().StandingOf(shard);
-  if (now <= board->view().LeastStanding(shard)) return Looked::kPassed;
+  if (now.outside == 0 && now <= board->view().LeastStanding(shard)) return Looked::kPassed;
   if (!board->Approachable(OperatorKind::kRules, shard) || !Whole(*board, shard)) {
     return Looked::kPassed;
   }
@@ -41,6 +50,8 @@ Looked Spread(Board* board, const ShardView& shard) {
         OperatorKind::kRules, shard, leaving,
         fmt::format("{} stands worse than nodes allow ({}; possible: {})", NameOf(shard.id),
                     ToString(now), ToString(std::get<0>(best))));
+  } else if (now.outside > 0) {
+    WantInside(board, shard);
   }
   return Looked::kLooked;
 }

@@ -336,6 +336,31 @@ TEST(ScheduleRule, NodesThatARuleHoldsFullAreNoReasonNotToFillOthers) {
   }
 }
 
+TEST(ScheduleRule, WhyReplicasCannotComeInIsTold) {
+  Zones c;
+  Rule rule = Of("", "", 3);
+  rule.require = {{"zone", "b"}, {"zone", "c"}};
+  c.Under(rule);  // the replica on node 1 is outside
+  const auto low = [&](uint64_t id) {
+    NodeView node = UpNode(id, id <= 4 ? "b" : "c");
+    node.low_space = true;
+    c.view.Put(node);
+  };
+  low(4);
+  low(6);
+  Proposals proposals = Rules(c.Now());
+  EXPECT_THAT(proposals.operators, IsEmpty());
+  ASSERT_EQ(proposals.wanted.size(), 1u);
+  EXPECT_THAT(proposals.wanted[0].why_not, HasSubstr("its disk is nearly full: 2"));
+  // As well as nodes allow is not as well as it should be.
+  low(3);
+  low(5);
+  proposals = Rules(c.Now());
+  EXPECT_THAT(c.view.unsettled(), Contains(ShardId(7)));
+  ASSERT_EQ(proposals.wanted.size(), 1u);
+  EXPECT_THAT(proposals.wanted[0].why_not, HasSubstr("its disk is nearly full: 2"));
+}
+
 // ---- before it is made --------------------------------------------------------------------------
 TEST(ScheduleRule, IsProvedBeforeItIsMade) {
   Zones c;
