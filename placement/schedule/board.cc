@@ -383,19 +383,31 @@ Proposals Board::Take(ShardId reached, bool cut_short) {
 }
 
 Proposals WalkUnsettled(const Situation& situation,
-                        const std::function<Looked(Board*, const ShardView&)>& look) {
+                        const std::function<Looked(Board*, const ShardView&)>& look,
+                        const absl::btree_set<ShardId>& first) {
   const auto& unsettled = situation.view.unsettled();
   if (unsettled.empty()) return {};
   constexpr size_t kCostOfALook = 16;  // against one that is passed over
   Board board(situation);
+  // The walk goes on where the last one ended and counts by what it sees itself, as if there were
+  // none of these: so nobody is passed over for good, however many they are.
+  absl::btree_set<ShardId> seen;
+  auto next = first.upper_bound(situation.after);
+  for (size_t left = std::min(first.size(), kShardsLookedAtMax); left > 0 && !board.full();
+       --left, ++next) {
+    if (next == first.end()) next = first.begin();
+    look(&board, *situation.view.Find(*next));
+    seen.insert(*next);
+  }
   size_t budget = kShardsLookedAtMax * kCostOfALook;
   auto it = unsettled.upper_bound(situation.after);
   ShardId reached = situation.after;
   size_t left = unsettled.size();
   for (; left > 0 && budget >= kCostOfALook && !board.full(); --left) {
     if (it == unsettled.end()) it = unsettled.begin();
+    const bool again = seen.contains(*it);
     const ShardView& shard = *situation.view.Find(*it);
-    budget -= look(&board, shard) == Looked::kLooked ? kCostOfALook : 1;
+    budget -= !again && look(&board, shard) == Looked::kLooked ? kCostOfALook : 1;
     reached = *it;
     ++it;
   }

@@ -3,6 +3,8 @@
 // operators. Private to this folder.
 #pragma once
 
+#include <absl/container/btree_set.h>
+
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -134,10 +136,13 @@ class Board {
   std::vector<Standing> standing_;
 };
 
-// Hands `look` unsettled shards, from situation.after on and around, until it has seen
-// kShardsLookedAtMax or the board is full. What `look` passes over at once counts for little.
+// Hands `look` the shards of `first`, at most kShardsLookedAtMax, which so have the first choice of
+// what limits leave, then other unsettled ones, from situation.after on and around, until it has
+// seen kShardsLookedAtMax of these or the board is full. What `look` passes over at once counts for
+// little.
 enum class Looked : uint8_t { kPassed, kLooked };
 Proposals WalkUnsettled(const Situation& situation,
-                        const std::function<Looked(Board*, const ShardView&)>& look);
+                        const std::function<Looked(Board*, const ShardView&)>& look,
+                        const absl::btree_set<ShardId>& first = {});
 
 }  // namespace quorate::placement

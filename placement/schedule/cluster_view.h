@@ -137,6 +137,8 @@ class ClusterView {
 
   const absl::btree_map<NodeId, Node>& nodes() const { return nodes_; }
   const absl::btree_map<ShardId, ShardView>& shards() const { return shards_; }
+  // Those that shards name and that are gone, or were not put yet.
+  const absl::btree_map<NodeId, Node>& strangers() const { return strangers_; }
   const Node* Find(NodeId id) const;
   const ShardView* Find(ShardId id) const;
   uint32_t ReplicationFactorOf(const ShardView& shard) const;

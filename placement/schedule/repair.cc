@@ -127,8 +127,26 @@ Looked Look(Board* board, const ShardView& shard) {
   return Looked::kPassed;
 }
 
+// Shards that have lost a voter: of each node that is lost so many as one walk sees.
+absl::btree_set<ShardId> LostReplicas(const Situation& situation) {
+  absl::btree_set<ShardId> shards;
+  const auto add = [&](NodeId id, const ClusterView::Node& node) {
+    if (!Lost(situation.view, id, situation.settings.down_after, situation.now)) return;
+    auto it = node.shards.upper_bound(situation.after);
+    for (size_t left = std::min(node.shards.size(), kShardsLookedAtMax); left > 0; --left, ++it) {
+      if (it == node.shards.end()) it = node.shards.begin();
+      if (situation.view.Find(*it)->Voter(id) != nullptr) shards.insert(*it);
+    }
+  };
+  for (const auto& [id, node] : situation.view.nodes()) add(id, node);
+  for (const auto& [id, node] : situation.view.strangers()) add(id, node);
+  return shards;
+}
+
 }  // namespace
 
-Proposals Repair(const Situation& situation) { return WalkUnsettled(situation, Look); }
+Proposals Repair(const Situation& situation) {
+  return WalkUnsettled(situation, Look, LostReplicas(situation));
+}
 
 }  // namespace quorate::placement

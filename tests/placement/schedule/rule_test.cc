@@ -361,6 +361,41 @@ TEST(ScheduleRule, WhyReplicasCannotComeInIsTold) {
   EXPECT_THAT(proposals.wanted[0].why_not, HasSubstr("its disk is nearly full: 2"));
 }
 
+TEST(ScheduleRule, WhatWasLostComesBeforeWhatARuleAsksFor) {
+  SmallCluster c(7);
+  c.settings.snapshots_per_node = 1;
+  c.view.SetRules({Of("", "x", 5)});
+  for (uint64_t id = 100; id < 200; ++id) {
+    ShardView shard = MakeShard(id, {1, 2, 3});
+    shard.rule = 1;
+    c.view.Put(shard);
+  }
+  c.view.Put(MakeShard(900, {1, 2, 7}));
+  c.view.Put(DownNode(7, 0));
+  for (const bool gone : {false, true}) {
+    if (gone) c.view.Remove(NodeId(7));
+    const Proposals proposals = Repair(c.Now());
+    ASSERT_FALSE(proposals.operators.empty());
+    EXPECT_EQ(proposals.operators[0].shard, ShardId(900));
+    EXPECT_EQ(proposals.operators[0].from, NodeId(7));
+  }
+  // Nothing can be done for it: that is told once, first, and others have their turn.
+  c.view.Put(DownNode(7, 0));
+  Rule nowhere = Of("x", "", 3);
+  nowhere.require = {{"zone", "none"}};
+  c.view.SetRules({Of("", "x", 5), nowhere});
+  ShardView shard = *c.view.Find(ShardId(900));
+  shard.rule = 2;
+  c.view.Put(shard);
+  const Proposals proposals = Repair(c.Now());
+  ASSERT_FALSE(proposals.operators.empty());
+  ASSERT_FALSE(proposals.wanted.empty());
+  EXPECT_EQ(proposals.wanted[0].shard, ShardId(900));
+  EXPECT_EQ(std::count_if(proposals.wanted.begin(), proposals.wanted.end(),
+                          [](const Wanted& wanted) { return wanted.shard == ShardId(900); }),
+            1);
+}
+
 // ---- before it is made --------------------------------------------------------------------------
 TEST(ScheduleRule, IsProvedBeforeItIsMade) {
   Zones c;
