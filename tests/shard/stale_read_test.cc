@@ -117,6 +117,32 @@ TEST_F(StaleReadTest, WhatIsPreparedIsStayedBelow) {
   EXPECT_EQ(Seen(1, named), "v@100");
 }
 
+// Looking each of them up would be long work in one turn.
+TEST_F(StaleReadTest, ManyScansOverManyPartsAreServedBelowAllOfThem) {
+  Pass(1s);
+  for (const char* key : {"a", "b", "c"}) {
+    const auto prepared = Start(leader().Prepare(Part(key, NextSlot().bits()), Deadline()));
+    Commit();
+    ASSERT_EQ((*prepared)->state(), v1::PREPARED);
+  }
+  const Timestamp closed = Close();
+  v1::ReadRequest scans = Ask("x");
+  scans.clear_keys();
+  const auto add = [&scans](int count) {
+    for (int i = 0; i < count; ++i) {
+      auto* span = scans.add_scans()->mutable_span();
+      span->set_from("x");
+      span->set_to("y");
+    }
+  };
+  add(1);
+  EXPECT_EQ(Read(1, scans).read_ts(), closed.bits());
+  add(9'000);
+  const v1::ReadResponse many = Read(1, scans);
+  EXPECT_EQ(many.error().code(), v1::OK);
+  EXPECT_LT(many.read_ts(), closed.bits());
+}
+
 TEST_F(StaleReadTest, WhatIsTooOldSendsToTheLeaderWhichCloses) {
   Put("a", "1");
   Close();
