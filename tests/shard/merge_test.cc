@@ -310,16 +310,28 @@ TEST_F(MergeTest, DamagedOrForeignContentsAreNotLogged) {
   EXPECT_EQ(leader().span(), (Span{"", "y"}));
 }
 
+// The left one's entry, as each of its replicas applies it to its own table.
+class AbsorbEntryTest : public MergeTest {
+ protected:
+  v1::ShardCommand AbsorbCommand() {
+    v1::ShardCommand command;
+    command.set_term(3);
+    command.set_version(4);
+    *command.mutable_absorb()->mutable_frozen() = Contents();
+    return command;
+  }
+  static v1::ShardDescriptor Blank() {
+    v1::ShardDescriptor blank;
+    blank.set_shard_id(7);
+    return blank;
+  }
+};
+
 // A replica whose store has something else there waits until that is gone.
-TEST_F(MergeTest, WhereTheRangeIsNotFreeNothingIsAppliedYet) {
+TEST_F(AbsorbEntryTest, WhereTheRangeIsNotFreeNothingIsAppliedYet) {
   ASSERT_TRUE(Freeze().ok());
-  v1::ShardCommand absorb;
-  absorb.set_term(3);
-  absorb.set_version(4);
-  *absorb.mutable_absorb()->mutable_frozen() = Contents();
-  v1::ShardDescriptor blank;
-  blank.set_shard_id(7);
-  Table table(group_->store(1), blank);
+  v1::ShardCommand absorb = AbsorbCommand();
+  Table table(group_->store(1), Blank());
   storage::WriteBatch batch;
   InTheWay other{"shard 5 has keys of it"};
   const std::function<InTheWay(const v1::ShardDescriptor&)> room = [&](const v1::ShardDescriptor&) {
@@ -342,15 +354,10 @@ TEST_F(MergeTest, WhereTheRangeIsNotFreeNothingIsAppliedYet) {
 
 // A child of what the left one became may be on a node before the left one's entry is applied
 // there.
-TEST_F(MergeTest, WhatCameAfterItIsNotWaitedFor) {
+TEST_F(AbsorbEntryTest, WhatCameAfterItIsNotWaitedFor) {
   ASSERT_TRUE(Freeze().ok());
-  v1::ShardCommand absorb;
-  absorb.set_term(3);
-  absorb.set_version(4);
-  *absorb.mutable_absorb()->mutable_frozen() = Contents();
-  v1::ShardDescriptor blank;
-  blank.set_shard_id(7);
-  Table table(group_->store(1), blank);
+  v1::ShardCommand absorb = AbsorbCommand();
+  Table table(group_->store(1), Blank());
   storage::WriteBatch batch;
   const std::function<InTheWay(const v1::ShardDescriptor&)> room = [&](const v1::ShardDescriptor&) {
     return InTheWay{"shard 12 has keys of it", true};
