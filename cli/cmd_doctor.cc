@@ -283,7 +283,8 @@ class Visit {
       if (led <= 2 * fair && led < static_cast<int>(shards)) continue;
       Find(false,
            fmt::format("node {} leads {} of {} shards and does most of the work", id, led, shards),
-           "restart it: it hands its leaderships to others");
+           "placement spreads leaders by itself: if it stays so for a minute, `quorate operators` "
+           "and `quorate settings get` (placement.pause) tell why it does not");
     }
   }
 

@@ -415,60 +415,6 @@ void Runtime::ForgetDamage() {
   if (settled && lost_state == 0) store.ForgetDamage();
 }
 
-// ---- room ---------------------------------------------------------------------------------------
-
-Runtime::Room Runtime::RoomOf(NodeId node) const {
-  if (node == options.self) return space.low || space.full ? Room::kLow : Room::kSpare;
-  const auto peer = peers.find(node);
-  const Duration fresh = limits::kElectionTicksMin * options.tick;
-  if (peer == peers.end() || env.Now() - peer->second.heard_at > fresh) return Room::kUnknown;
-  const bool low = peer->second.low_space && !MUTANT("space-of-followers-ignored");
-  return low ? Room::kLow : Room::kSpare;
-}
-
-std::vector<NodeId> Group::MembersInTheWay() const {
-  const Configuration configuration = node_->configuration();
-  std::vector<NodeId> low;
-  bool majority = true;
-  for (const auto* voters : {&configuration.voters, &configuration.voters_outgoing}) {
-    size_t spare = 0;
-    for (const ReplicaId id : *voters) {
-      const Runtime::Room room = rt_.RoomOf(id);
-      if (room == Runtime::Room::kSpare) ++spare;
-      if (room == Runtime::Room::kLow && std::find(low.begin(), low.end(), id) == low.end()) {
-        low.push_back(id);
-      }
-    }
-    if (!voters->empty() && spare <= voters->size() / 2) majority = false;
-  }
-  if (majority) low.clear();
-  return low;
-}
-
-Status Group::CheckRoom(Growth growth) const {
-  if (quarantined()) return Status::Ok();  // it refuses for another reason
-  if (rt_.space.full) {
-    return {Code::kNoSpace,
-            fmt::format("the disk of node {} is full: nothing is written until it has space",
-                        rt_.options.self)};
-  }
-  if (growth == Growth::kShrinks) return Status::Ok();
-  const std::vector<NodeId> low = MembersInTheWay();
-  if (low.empty()) return Status::Ok();
-  std::string names;
-  for (const NodeId id : low) names += fmt::format("{}{}", names.empty() ? "" : ", ", id);
-  return {Code::kNoSpace,
-          fmt::format("the disk of node {} is nearly full: only deletions are accepted until there "
-                      "is space",
-                      names)};
-}
-
-void Group::LeaveLowDisk() {
-  if (quarantined() || !node_->leader() || !MembersInTheWay().empty()) return;
-  PROBE("raft host: leader leaves low disk");
-  HandOver();
-}
-
 void Group::Compact() {
   trim_due = false;
   if (quarantined()) return;

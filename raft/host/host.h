@@ -122,8 +122,9 @@ class GroupHandle {
   virtual std::vector<ProgressView> progress() const = 0;
   // Whether a member could be a voter: it has the log, but for what is on its way.
   virtual bool CaughtUp(const ProgressView& peer) const = 0;
-  // NO_SPACE, naming nodes, where an entry must not be proposed: one that grows, unless a majority
-  // of the members that answer have room to spare; any, while this node's own disk takes nothing.
+  // Where an entry must not be proposed: one that grows, unless a majority of the members that
+  // answer have room to spare; any, while this node's own disk takes nothing. NO_SPACE, naming
+  // nodes; NOT_LEADER while it is only this node that has no room, and the lead is handed on.
   virtual Status CheckRoom(Growth growth) const = 0;
 };
 

@@ -32,11 +32,20 @@ class Doctor(unittest.TestCase):
     def test_a_cluster(self):
         with harness.Cluster() as cluster:
             cluster.wait_ready()
-            sound = cluster.quorate("doctor", "--json")
-            own = [f for f in json.loads(sound.stdout)["findings"] if "disk" not in f["what"]]
-            own = [f for f in own if "may open" not in f["what"]]  # limits of this machine
-            self.assertEqual(own, [], sound)
-            self.assertIn("survives   the loss of 1 node, whichever it is", sound.stdout)
+            of_the_machine = ("disk", "may open")
+            found = None
+
+            def sound():
+                nonlocal found
+                found = cluster.quorate("doctor", "--json")
+                return all(any(word in f["what"] for word in of_the_machine)
+                           for f in json.loads(found.stdout)["findings"])
+            # One node may have won most of the first elections, until placement spreads them.
+            try:
+                harness.wait_for("nothing to find", sound)
+            except AssertionError as error:
+                raise AssertionError(f"{error}: {found}") from None
+            self.assertIn("survives   the loss of 1 node, whichever it is", found.stdout)
 
             cluster.kill(2)
             broken = cluster.quorate("doctor", "--json")

@@ -503,6 +503,21 @@ TEST(HostSpace, ALeaderWithoutRoomHandsOverToWhoHasSome) {
   EXPECT_EQ(Room(&cluster, cluster.Leader()), Code::kOk);
 }
 
+TEST(HostSpace, AFullLeaderSaysNoSpaceOnlyWhereNobodyElseCouldLead) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  const int low = Other(leader);
+  cluster.RunFor(1s);
+  cluster.host(leader).SetSpace({.low = true, .full = true});
+  EXPECT_EQ(Room(&cluster, leader), Code::kNotLeader);
+  EXPECT_EQ(Room(&cluster, leader, Growth::kShrinks), Code::kNotLeader);
+  cluster.host(low).SetSpace({.low = true});
+  ASSERT_TRUE(cluster.RunUntil([&] { return Room(&cluster, leader) == Code::kNoSpace; }));
+  EXPECT_EQ(Room(&cluster, leader, Growth::kShrinks), Code::kNoSpace);
+  cluster.host(low).SetSpace({});
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Leader() != leader; }, 3s));
+}
+
 TEST(HostSpace, AFullNodeTakesNothingAndCatchesUpLater) {
   MiniCluster cluster({});
   const int leader = cluster.WaitForLeader();
