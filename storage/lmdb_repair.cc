@@ -178,7 +178,6 @@ Duration LmdbStore::Rep::ScrubPause() const {
 // On the thread of the only writer, so that the newest state stays what it is meanwhile.
 void LmdbStore::Rep::Scrub() {
   if (std::lock_guard lock(note_mutex); !found.empty()) return;
-  if (std::chrono::steady_clock::now() < scrub_not_before) return;
   const auto meta = check->ReadMeta();
   std::vector<LeafRange> leaves;
   Result<LmdbCheck::Progress> progress =
@@ -199,6 +198,7 @@ void LmdbStore::Rep::Scrub() {
   scrub_from = std::move(progress->next);
   if (!scrub_from.empty()) return;
   passes.Add();
+  scrub_not_before = std::chrono::steady_clock::now() + kScrubRest;
   if (!verified.exchange(true)) log.Info("store: all pages are read and sound");
 }
 

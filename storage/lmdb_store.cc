@@ -143,7 +143,7 @@ void LmdbStore::Rep::Run() {
       lock.unlock();
       Scrub();
       lock.lock();
-      scrub_at = std::chrono::steady_clock::now() + ScrubPause();
+      scrub_at = std::max(std::chrono::steady_clock::now() + ScrubPause(), scrub_not_before);
       continue;
     }
     job = std::move(queue.front());

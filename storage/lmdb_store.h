@@ -41,6 +41,8 @@ namespace quorate::storage {
 // The scrubber's rate: at first, when every read has to verify its page, and then.
 inline constexpr uint64_t kScrubFirstBytesPerSecond = 64 << 20;
 inline constexpr uint64_t kScrubBytesPerSecond = 4 << 20;
+// From the end of one pass to the next one: a small store is not read all the time.
+inline constexpr std::chrono::seconds kScrubRest{10};
 inline constexpr uint64_t kCompactFileBytesMin = 64 << 20;  // a smaller file is never rewritten
 
 class LmdbStore final : public KvStore {

@@ -64,8 +64,10 @@ struct Host::Rep {
     const auto asleep = static_cast<int64_t>(groups.size() - runtime.awake.size());
     runtime.metrics.quiescent_groups.Set(asleep);
     CountSilence();
-    if (++ticks % limits::kAliveTicks == 0) Beat(asleep > 0);
-    LookAgain(now);
+    if (++ticks % limits::kAliveTicks == 0) {
+      Beat(asleep > 0);
+      LookAgain(now);
+    }
     const bool leave = runtime.space.low || runtime.space.full;
     if (!leave || ++ticks_low % kLeaveTicks != 0) return;
     for (auto& [id, group] : groups) group->LeaveLowDisk();
@@ -126,8 +128,9 @@ struct Host::Rep {
     for (auto& [id, group] : groups) group->WakeFor(node);
   }
 
+  // In the turn of Beat, so that what they send shares its messages.
   void LookAgain(Instant now) {
-    looks += static_cast<int64_t>(groups.size()) * runtime.options.tick;
+    looks += static_cast<int64_t>(groups.size()) * limits::kAliveTicks * runtime.options.tick;
     for (; looks >= kLookAgainInterval; looks -= kLookAgainInterval) {
       auto next = groups.upper_bound(looked_at);
       if (next == groups.end()) next = groups.begin();

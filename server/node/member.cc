@@ -173,6 +173,7 @@ Task<void> Member::ReportLoop() {
   while (true) {
     // One that hangs on an election does not keep the next from finding the new leader.
     if (!reporting_) scope_.Spawn(Report());
+    LookAtActive();
     merges_.Resume();
     LogLeaders();
     const bool soon = !reported_ || ordered_;
@@ -202,6 +203,15 @@ std::optional<v1::ShardReport> Member::ReportOf(ShardId id) const {
   return report;
 }
 
+// What is done every second is done with those in which something happened: it does not cost more
+// with more shards.
+void Member::LookAtActive() {
+  std::set<GroupId> active = host_.TakeActive();
+  for (const GroupId group : active) merges_.Look(ShardId(group.value()));
+  unlogged_.insert(active.begin(), active.end());
+  unreported_.merge(active);
+}
+
 v1::HeartbeatRequest Member::MakeHeartbeat() {
   v1::HeartbeatRequest heartbeat;
   *heartbeat.mutable_node() = options_.self;
@@ -211,7 +221,8 @@ v1::HeartbeatRequest Member::MakeHeartbeat() {
   heartbeat.set_disk_total_bytes(deps_.low_space.total_bytes());
   heartbeat.set_low_space(deps_.low_space.low());
   *heartbeat.mutable_known_map() = map_position_;
-  const std::set<GroupId> active = host_.TakeActive();
+  LookAtActive();
+  const std::set<GroupId> active = std::exchange(unreported_, {});
   for (const GroupId group : active) {
     const shard::Shard* shard = Find(ShardId(group.value()));
     if (shard != nullptr && shard->descriptor().version() > 0) {
@@ -372,7 +383,9 @@ void Member::LogLeaders() {
   if (leaders_logged_ != Instant() && now - leaders_logged_ < kLeadersInterval) return;
   std::string named;
   size_t changed = 0;
-  for (const auto& [group, handle] : groups()) {
+  for (const GroupId group : std::exchange(unlogged_, {})) {
+    const raft::GroupHandle* handle = FindGroup(group);
+    if (handle == nullptr) continue;
     const NodeId leader = handle->soft_state().leader;
     NodeId& known = leaders_[group];
     if (known == leader) continue;

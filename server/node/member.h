@@ -117,6 +117,7 @@ class Member {
   // What operators look for in the log, each change once.
   void LogPlacement(const Status& heartbeat);
   void LogNodes(const v1::RoutesResponse& map);
+  void LookAtActive();
   void LogLeaders();
 
   const Deps deps_;
@@ -145,6 +146,8 @@ class Member {
   bool reporting_ = false;  // a heartbeat is under way
   // As logged last.
   std::map<NodeId, v1::NodeState> node_states_;
+  std::set<GroupId> unreported_;  // something happened there since the newest heartbeat
+  std::set<GroupId> unlogged_;    // perhaps with another leader than leaders_ says
   std::map<GroupId, NodeId> leaders_;
   Instant leaders_logged_;
   Instant placement_lost_ = Instant::max();    // since then no heartbeat was answered

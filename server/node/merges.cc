@@ -130,9 +130,18 @@ Task<Status> Merges::Settle(ShardId id, Instant until) {
   }
 }
 
+void Merges::Look(ShardId id) {
+  const shard::Shard* shard = deps_.replicas.Find(id);
+  if (shard != nullptr && shard->frozen_into()) frozen_.insert(id);
+}
+
 void Merges::Resume() {
-  for (const auto& [id, shard] : deps_.replicas.shards()) {
-    if (!shard->frozen_into() || !shard->leads() || Busy(id)) continue;
+  std::erase_if(frozen_, [this](ShardId id) {
+    const shard::Shard* shard = deps_.replicas.Find(id);
+    return shard == nullptr || !shard->frozen_into();
+  });
+  for (const ShardId id : frozen_) {
+    if (!deps_.replicas.Find(id)->leads() || Busy(id)) continue;
     PROBE("server: a frozen shard has another leader");
     scope_.Spawn(ResumeOne(id));
   }

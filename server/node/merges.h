@@ -49,6 +49,8 @@ class Merges {
   Task<Status> Merge(ShardId shard, ShardId into);
   // What other nodes ask, and this one itself.
   Task<v1::MergeResponse> OnRequest(v1::MergeRequest request, Instant deadline);
+  // Something has happened in the shard: it may be frozen now.
+  void Look(ShardId shard);
   // Frozen shards that this node has come to lead are settled. Every second or so.
   void Resume();
   // The shard is one half of a merge here: its members stay.
@@ -84,6 +86,7 @@ class Merges {
 
   const Deps deps_;
   std::multiset<ShardId> busy_;
+  std::set<ShardId> frozen_;  // when they were looked at last
   TaskScope scope_;  // last
 };
 
