@@ -179,6 +179,11 @@ std::optional<Order> OperatorTable::Next(const ClusterView& view, const Settings
     End(it, Outcome::kEnded, "the members were changed by somebody else", now);
     return std::nullopt;
   }
+  // Its leader changed or the refusal was lost: what was frozen and thawed has another version.
+  if (status.op.into() && shard->epoch.version != status.op.epoch.version) {
+    End(it, Outcome::kEnded, fmt::format("{} was not absorbed, and goes on", NameOf(id)), now);
+    return std::nullopt;
+  }
   const size_t step = CurrentStep(status.op, *shard);
   if (step == status.op.steps.size()) {
     End(it, Outcome::kDone, "", now);
@@ -209,9 +214,10 @@ void OperatorTable::OrderRefused(OperatorId id, std::string why, Instant now) {
   for (auto it = operators_.begin(); it != operators_.end(); ++it) {
     if (it->second.op.id != id) continue;
     it->second.waits_for = fmt::format("the shard's leader, which refused: {}", why);
-    if (++it->second.refusals >= kRefusalsMax) {
+    const Step& step = it->second.op.steps[it->second.step];
+    const bool merges = std::holds_alternative<MergeShards>(step);
+    if (++it->second.refusals >= (merges ? kMergeRefusalsMax : kRefusalsMax)) {
       // Whom it adds need not be to blame, and may be tried again at once.
-      const Step& step = it->second.op.steps[it->second.step];
       End(it, Outcome::kEnded,
           fmt::format("the shard's leader refused to {}: {}", ToString(step), why), now);
     }

@@ -67,6 +67,8 @@ class OperatorTable {
  public:
   static constexpr size_t kEndedMax = 1000;
   static constexpr size_t kRefusalsMax = 5;  // of one step; then the operator ends
+  // Of a merge: each attempt may freeze the shard, until it is abandoned.
+  static constexpr size_t kMergeRefusalsMax = 1;
   // What slower a copy is, is given up (placement.learner_timeout comes on top).
   static constexpr uint64_t kCopiedPerSecondMin = 1 << 20;
   static constexpr Duration kAvoidFor = std::chrono::minutes(30);  // a node that did not catch up
@@ -90,7 +92,7 @@ class OperatorTable {
   // members are not those of any of its steps.
   std::optional<Order> Next(const ClusterView& view, const Settings& settings, ShardId shard,
                             Instant now);
-  // The leader would not: it is asked again with its next reports, a few times.
+  // The leader would not: it is asked again with its next reports, a few times, or, to merge, not.
   void OrderRefused(OperatorId id, std::string why, Instant now);
   // Ends what took too long, what is needed no more, and what cannot end well. Each round.
   void Sweep(const ClusterView& view, const Settings& settings, Instant now);

@@ -261,7 +261,12 @@ Status Member::CarryOut(const v1::ShardOrder& order) {
     return Status(Code::kFailedPrecondition, "the shard has another range by now");
   }
   if (order.has_merge()) {
-    if (!splitting_.contains(id) && !merges_.Busy(id)) scope_.Spawn(Merge(order));
+    // Placement may have asked again before it heard that it was refused.
+    const bool refused =
+        std::any_of(refusals_.begin(), refusals_.end(), [&order](const v1::OrderRefusal& refusal) {
+          return refusal.operator_id() == order.operator_id();
+        });
+    if (!refused && !splitting_.contains(id) && !merges_.Busy(id)) scope_.Spawn(Merge(order));
     return Status::Ok();
   }
   if (merges_.Busy(id) && !order.has_transfer_leader()) {

@@ -8,6 +8,7 @@ namespace quorate::placement {
 namespace {
 
 using testing::ElementsAre;
+using testing::HasSubstr;
 using testing::IsEmpty;
 
 // Shards 7, 8, 9, ... from the left to the right.
@@ -93,6 +94,44 @@ TEST(ScheduleMerge, IsDoneOnceTheShardIsGoneAndKeepsItsNeighbourBusy) {
   table.Sweep(c.view, c.settings, c.now);
   EXPECT_EQ(table.Ended(OperatorKind::kMerge, Outcome::kDone), 1u);
   EXPECT_FALSE(table.effects().Has(ShardId(7)));
+}
+
+// Each attempt may freeze the shard for seconds.
+TEST(ScheduleMerge, OneRefusalEndsItAndThePairIsLeftAloneForAWhile) {
+  SmallCluster c(3);
+  const Row row(&c, 2);
+  OperatorTable table;
+  const auto merges = [&] {
+    return Merge({c.Now().view, c.settings, c.now, table.effects(), ShardId()});
+  };
+  ASSERT_THAT(MergesOf(merges()), ElementsAre("8 into 7"));
+  const auto id = table.Admit(c.view, c.settings, merges().operators[0], c.now);
+  ASSERT_TRUE(id.ok());
+  ASSERT_TRUE(table.Next(c.view, c.settings, ShardId(8), c.now).has_value());
+  table.OrderRefused(*id, "it was not absorbed", c.now);
+  EXPECT_FALSE(table.Next(c.view, c.settings, ShardId(8), c.now).has_value());
+  ASSERT_EQ(table.ended().size(), 1u);
+  EXPECT_THAT(table.ended()[0].reason, HasSubstr("it was not absorbed"));
+  c.now += 599s;
+  table.Sweep(c.view, c.settings, c.now);
+  EXPECT_THAT(MergesOf(merges()), IsEmpty());
+  c.now += 2s;
+  table.Sweep(c.view, c.settings, c.now);
+  EXPECT_THAT(MergesOf(merges()), ElementsAre("8 into 7"));
+}
+
+TEST(ScheduleMerge, AThawEndsItAlthoughNobodySaidThatItWasRefused) {
+  SmallCluster c(3);
+  const Row row(&c, 2);
+  OperatorTable table;
+  ASSERT_TRUE(
+      table.Admit(c.view, c.settings, *PlanMerge(c.Now(), ShardId(8), ShardId(7)), c.now).ok());
+  ASSERT_TRUE(table.Next(c.view, c.settings, ShardId(8), c.now).has_value());
+  ShardView thawed = *c.view.Find(ShardId(8));
+  ++thawed.epoch.version;
+  c.view.Put(thawed);
+  EXPECT_FALSE(table.Next(c.view, c.settings, ShardId(8), c.now).has_value());
+  EXPECT_EQ(table.Ended(OperatorKind::kMerge, Outcome::kEnded), 1u);
 }
 
 TEST(ScheduleMerge, OnlyNeighbours) {
