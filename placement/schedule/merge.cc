@@ -33,6 +33,16 @@ bool UnderOneRule(const ShardView& left, const ShardView& right) {
   return left.rule == right.rule && left.border.empty() && right.border.empty();
 }
 
+// Where a disk is nearly full the left one may take no entry: the right one would stay frozen.
+bool HaveSpace(const ClusterView& view, const ShardView& shard) {
+  const auto low = [&view](const Replica& member) {
+    const ClusterView::Node* node = view.Find(member.node);
+    return node != nullptr && node->view.low_space;
+  };
+  return std::none_of(shard.voters.begin(), shard.voters.end(), low) &&
+         std::none_of(shard.learners.begin(), shard.learners.end(), low);
+}
+
 bool AreSmall(const Situation& situation, const ShardView& left, const ShardView& right) {
   const Settings& settings = situation.settings;
   const uint64_t bytes = left.bytes + right.bytes;
@@ -70,6 +80,7 @@ Proposals Merge(const Situation& situation) {
     ++looked;
     if (!board.Approachable(OperatorKind::kMerge, right)) continue;
     if (!board.Approachable(OperatorKind::kMerge, *left)) continue;
+    if (!HaveSpace(situation.view, *left) || !HaveSpace(situation.view, right)) continue;
     Operator op = MergeOf(right, left->id);
     op.explanation.why = fmt::format(
         "it and {} have {} KiB together, and placement.merge_bytes is {} KiB", NameOf(left->id),

@@ -96,6 +96,25 @@ TEST(ScheduleMerge, IsDoneOnceTheShardIsGoneAndKeepsItsNeighbourBusy) {
   EXPECT_FALSE(table.effects().Has(ShardId(7)));
 }
 
+TEST(ScheduleMerge, NotWhereADiskIsNearlyFull) {
+  SmallCluster c(4);
+  const Row row(&c, 4);
+  ShardView last = *c.view.Find(ShardId(10));
+  last.voters[2].node = NodeId(4);
+  c.view.Put(last);
+  NodeView full = UpNode(4);
+  full.low_space = true;
+  c.view.Put(full);
+  EXPECT_THAT(MergesOf(Merge(c.Now())), ElementsAre("8 into 7"));
+  full = UpNode(3);
+  full.low_space = true;
+  c.view.Put(full);
+  EXPECT_THAT(MergesOf(Merge(c.Now())), IsEmpty());
+  c.view.Put(UpNode(3));
+  c.view.Put(UpNode(4));
+  EXPECT_THAT(MergesOf(Merge(c.Now())), ElementsAre("8 into 7", "10 into 9"));
+}
+
 // Each attempt may freeze the shard for seconds.
 TEST(ScheduleMerge, OneRefusalEndsItAndThePairIsLeftAloneForAWhile) {
   SmallCluster c(3);
