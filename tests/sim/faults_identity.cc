@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "base/crc32c.h"
+#include "server/node/incarnations.h"
+#include "server/node/member.h"
 #include "storage/wal_format.h"
 #include "storage/wal_reader.h"
 #include "tests/sim/injector.h"
@@ -77,10 +79,23 @@ void WrongCluster(Injector& in, const Fault& fault) {
 
 // ---- copied, and put back -----------------------------------------------------------------------
 
+// Whether placement's log has the start of `node` that runs. Until then an earlier one may take its
+// place, if this one is not heard of there (0021, "What it does not find out").
+bool PlacementKnows(Injector& in, SimNode& node) {
+  const auto& nodes = in.cluster().nodes();
+  return std::any_of(nodes.begin(), nodes.end(), [&](const auto& other) {
+    const server::Member* member = other->up() ? other->node()->member() : nullptr;
+    if (member == nullptr || member->placement() == nullptr) return false;
+    const v1::NodeInfo* known = member->placement()->machine().nodes().Find(node.node()->id());
+    return known != nullptr &&
+           server::FromProto(known->incarnation()) == node.node()->incarnations().current();
+  });
+}
+
 // Whether each other node runs and has heard of the start of `node` that runs, so that it will not
 // listen to an earlier one.
 bool OthersKnow(Injector& in, SimNode& node) {
-  if (!node.up() || !node.node()->id()) return false;
+  if (!node.up() || !node.node()->id() || !PlacementKnows(in, node)) return false;
   const auto& nodes = in.cluster().nodes();
   return std::all_of(nodes.begin(), nodes.end(), [&](const auto& other) {
     return other.get() == &node ||
