@@ -21,6 +21,8 @@ namespace {
 constexpr Duration kFrozenMax = 5s;  // then it is abandoned, if nobody objects
 constexpr Duration kAskFor = 4s;
 constexpr Duration kFreeFor = 1s;
+// Before anything stands still for it, a member may take the time to flush.
+constexpr Duration kFreeAtFirst = SharedFlush::kEvery + 1s;
 constexpr Duration kAskAgain = 200ms;
 constexpr Duration kFreezeFor = 3s;
 constexpr int kMovedMax = 3;  // that the left neighbour has divided since, or was absorbed
@@ -39,6 +41,14 @@ std::string KeyBelow(std::string from) {
 Status Refused(std::string why) { return Status(Code::kFailedPrecondition, std::move(why)); }
 
 }  // namespace
+
+Merges::Merges(Deps deps)
+    : deps_(deps),
+      flush_(
+          deps.env.executor, deps.env.clock,
+          [&store = deps.store](std::function<void(Status)> done) { store.Flush(std::move(done)); },
+          [&replicas = deps.replicas] { return replicas.key_changes(); }),
+      scope_(deps.env.executor) {}
 
 // Marks a shard as one half of a merge.
 class Merges::Hold {
@@ -193,7 +203,7 @@ Task<v1::MergeResponse> Merges::OnRequest(v1::MergeRequest request, Instant dead
   } else if (left == nullptr) {
     status = Status(Code::kNotLeader, "the shard has no replica here");
   } else if (request.has_free()) {
-    status = co_await AllFree(left, std::move(*request.mutable_free()));
+    status = co_await AllFree(left, std::move(*request.mutable_free()), kFreeAtFirst);
   } else if (request.has_absorb()) {
     right = ShardId(request.absorb().state().shard().shard_id());
     status = co_await Absorb(left, std::move(*request.mutable_absorb()), asked_by, deadline);
@@ -236,7 +246,7 @@ Task<Status> Merges::Absorb(shard::Shard* left, v1::FrozenShard frozen, NodeId a
   CO_RETURN_IF_ERROR(co_await IsFrozen(asked_by, std::move(confirm), contents));
   // As of now: whoever becomes a member later has not been asked.
   const uint64_t members = left->descriptor().membership_version();
-  CO_RETURN_IF_ERROR(co_await AllFree(left, std::move(span)));
+  CO_RETURN_IF_ERROR(co_await AllFree(left, std::move(span), kFreeFor));
   if (deps_.env.Now() >= deadline) co_return DeadlineExceeded("it was not absorbed in time");
   if (deps_.replicas.Find(left->id()) != left) {
     co_return Status(Code::kNotLeader, "its replica here is gone");
@@ -275,7 +285,7 @@ Task<Status> Merges::IsFrozen(NodeId asked, v1::ConfirmFrozen confirm, uint64_t 
 // Where another replica still has keys of the range, A's could not take them: on a majority of A's
 // nodes that would be the end of A. Since the range is B's nothing comes there any more, so what is
 // free stays free.
-Task<Status> Merges::AllFree(shard::Shard* left, v1::FreeSpan span) {
+Task<Status> Merges::AllFree(shard::Shard* left, v1::FreeSpan span, Duration patience) {
   if (!left->serving()) co_return Status(Code::kNotLeader, "it is not led from here any more");
   const v1::ShardDescriptor members = left->descriptor();
   if (left->id().value() != span.into_shard_id()) {
@@ -304,9 +314,9 @@ Task<Status> Merges::AllFree(shard::Shard* left, v1::FreeSpan span) {
     const v1::NodeInfo* node = deps_.view.FindNode(NodeId(replica.node_id()));
     if (node == nullptr) continue;
     ++asked->open;
-    scope_.Spawn(AskFree(asked, node->address(), span));
+    scope_.Spawn(AskFree(asked, node->address(), span, patience));
   }
-  const TimerGuard timer(deps_.env.executor, 2 * kFreeFor,
+  const TimerGuard timer(deps_.env.executor, patience + kFreeFor,
                          [ended = asked->ended] { ended->Set(false); });
   if (asked->open > 0) co_await asked->ended->future();
   if (!asked->why_not.empty()) co_return Refused(asked->why_not);
@@ -317,10 +327,11 @@ Task<Status> Merges::AllFree(shard::Shard* left, v1::FreeSpan span) {
   co_return Status::Ok();
 }
 
-Task<void> Merges::AskFree(std::shared_ptr<Asked> asked, std::string address, v1::FreeSpan span) {
+Task<void> Merges::AskFree(std::shared_ptr<Asked> asked, std::string address, v1::FreeSpan span,
+                           Duration patience) {
   v1::NodeRequest request;
   *request.mutable_merge()->mutable_free() = std::move(span);
-  const auto answer = co_await deps_.channel.Call(address, std::move(request), kFreeFor);
+  const auto answer = co_await deps_.channel.Call(address, std::move(request), patience);
   if (answer.ok() && answer->error().code() == v1::OK && answer->has_merge()) {
     const v1::Error& error = answer->merge().error();
     if (error.code() == v1::OK) {
@@ -353,13 +364,14 @@ Status Merges::Confirm(const v1::ConfirmFrozen& confirm, v1::MergeResponse* resp
 Task<Status> Merges::Free(v1::FreeSpan span) {
   const ShardId right(span.shard_id()), left(span.into_shard_id());
   const Span wanted{span.span().from(), span.span().to()};
+  if (deps_.replicas.Find(left) == nullptr) {
+    co_return Refused(fmt::format("shard {} has no replica here", left));
+  }
   if (std::string why = deps_.replicas.WhyNotFree(right, left, wanted); !why.empty()) {
     co_return Refused(std::move(why));
   }
   // A restart must not bring back what another one had there.
-  const Promise<Status> flushed(deps_.env.executor);
-  deps_.store.Flush([flushed](Status status) { flushed.Set(std::move(status)); });
-  CO_RETURN_IF_ERROR(co_await flushed.future());
+  CO_RETURN_IF_ERROR(co_await flush_.Flushed());
   if (std::string why = deps_.replicas.WhyNotFree(right, left, wanted); !why.empty()) {
     co_return Refused(std::move(why));
   }

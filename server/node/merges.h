@@ -27,6 +27,7 @@
 #include "quorate/v1/node.pb.h"
 #include "server/node/cluster_view.h"
 #include "server/node/replicas.h"
+#include "server/node/shared_flush.h"
 #include "storage/ordered_store.h"
 
 namespace quorate::server {
@@ -42,7 +43,7 @@ class Merges {
     ClusterView& view;
     Replicas& replicas;
   };
-  explicit Merges(Deps deps) : deps_(deps), scope_(deps.env.executor) {}
+  explicit Merges(Deps deps);
 
   // Has the left neighbour absorb a shard that this node leads. Else nothing happened in the end,
   // and why.
@@ -78,16 +79,18 @@ class Merges {
   // Asks a node of the cluster whether it has that replica, frozen so. What it says is a fact: its
   // log holds the Freeze, committed.
   Task<Status> IsFrozen(NodeId node, v1::ConfirmFrozen confirm, uint64_t contents);
-  Task<Status> AllFree(shard::Shard* left, v1::FreeSpan span);
-  Task<void> AskFree(std::shared_ptr<Asked> asked, std::string address, v1::FreeSpan span);
+  Task<Status> AllFree(shard::Shard* left, v1::FreeSpan span, Duration patience);
+  Task<void> AskFree(std::shared_ptr<Asked> asked, std::string address, v1::FreeSpan span,
+                     Duration patience);
   Status Confirm(const v1::ConfirmFrozen& confirm, v1::MergeResponse* response);
   // Whether this node's store is, and stays so.
   Task<Status> Free(v1::FreeSpan span);
 
   const Deps deps_;
+  SharedFlush flush_;
   std::multiset<ShardId> busy_;
   std::set<ShardId> frozen_;  // when they were looked at last
-  TaskScope scope_;  // last
+  TaskScope scope_;           // last
 };
 
 }  // namespace quorate::server

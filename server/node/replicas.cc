@@ -165,7 +165,7 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
   stored.set_shard_id(id.value());
   auto shard = make_shard_(
       begun ? stored : descriptor,
-      {.on_descriptor = [this] { indexed_ = false, members_changed_ = true; },
+      {.on_descriptor = [this, id] { OnDescriptor(id); },
        .on_split = [this, id](const v1::ShardDescriptor& child,
                               bool led) { BeginChild(id, child, led); },
        .may_begin =
@@ -183,7 +183,8 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
   shard->Attach(group);
   groups_[group_id] = group;
   shards_[id] = std::move(shard);
-  indexed_ = false;
+  OnDescriptor(id);
+  KeysChanged();
   return Status::Ok();
 }
 
@@ -195,7 +196,7 @@ bool Replicas::MayBegin(ShardId child) const {
 
 // The entry's batch is not in the store yet.
 void Replicas::BeginChild(ShardId parent, const v1::ShardDescriptor& child, bool led) {
-  indexed_ = false;
+  KeysChanged();
   const ShardId id(child.shard_id());
   if (!MayBegin(id)) {
     // It came here before its parent was that far, and perhaps it went again.
@@ -316,7 +317,7 @@ shard::InTheWay Replicas::MakeRoom(ShardId left, const v1::ShardDescriptor& froz
 
 // The entry's batch is not in the store yet. The right one applies nothing more from here on.
 void Replicas::OnAbsorb(ShardId left, ShardId right) {
-  indexed_ = false;
+  KeysChanged();
   children_.erase(right);
   if (const auto it = shards_.find(right); it != shards_.end()) it->second->EndAbsorbed(nullptr);
   env_.executor.Post([this, alive = alive_, left, right] {
@@ -507,7 +508,8 @@ void Replicas::Retire(GroupId group) {
   }
   groups_.erase(group);
   by_start_.clear();
-  indexed_ = false;
+  spans_.erase(ShardId(group.value()));
+  KeysChanged();
   // The list keeps the place of its elements.
   retired.group = host_.DestroyReplica(group, [alive = alive_, &retired] {
     if (*alive) retired.deleted = true;
@@ -527,6 +529,29 @@ void Replicas::FollowMap() {
 }
 
 // ---- finding ------------------------------------------------------------------------------------
+
+void Replicas::KeysChanged() {
+  indexed_ = false;
+  ++key_changes_;
+}
+
+// Called in the middle of what changes it. One that is frozen or thawed, or has other members, has
+// the keys that it had.
+void Replicas::OnDescriptor(ShardId id) {
+  indexed_ = false;
+  members_changed_ = true;
+  const auto it = shards_.find(id);
+  const bool has_keys = it != shards_.end() && it->second->HasState();
+  const auto known = spans_.find(id);
+  const bool had_keys = known != spans_.end();
+  if (has_keys == had_keys && (!has_keys || known->second == it->second->span())) return;
+  KeysChanged();
+  if (has_keys) {
+    spans_[id] = it->second->span();
+  } else {
+    spans_.erase(id);
+  }
+}
 
 void Replicas::IndexShards() {
   by_start_.clear();

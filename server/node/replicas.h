@@ -83,6 +83,8 @@ class Replicas final : public coordinator::ShardDirectory {
   // What this node has, or is deleting, of a range beside replicas of two neighbours that are to be
   // one, of which the right one's is small: a sentence; empty: nothing.
   std::string WhyNotFree(ShardId right, ShardId left, const Span& span) const;
+  // Grows whenever keys come to a replica here, or go from one.
+  uint64_t key_changes() const { return key_changes_; }
   NodeId self() const { return self_; }
 
   raft::GroupHandle* FindGroup(GroupId group) const;
@@ -139,6 +141,9 @@ class Replicas final : public coordinator::ShardDirectory {
   std::string WhyGone(GroupId group, const raft::GroupHandle& handle);
   void Destroy(GroupId group, const std::string& why);
   void Retire(GroupId group);
+  void OnDescriptor(ShardId shard);
+  // Whose keys are whose is not as it was.
+  void KeysChanged();
   void IndexShards();
 
   Env& env_;
@@ -156,9 +161,11 @@ class Replicas final : public coordinator::ShardDirectory {
   std::map<ShardId, Span> children_;                            // wait for the store to be flushed
   std::map<GroupId, Instant> absorbed_since_;                   // replicas that may go soon
   bool indexed_ = false;                                        // by_start_ is up to date
-  bool members_changed_ = false;                                // of a replica here
-  bool look_again_ = false;  // the map has taken one that is still told by its leader
-  uint64_t map_seen_ = 0;    // ClusterView::changes
+  uint64_t key_changes_ = 0;
+  std::map<ShardId, Span> spans_;  // of replicas with a state, when their descriptors changed last
+  bool members_changed_ = false;   // of a replica here
+  bool look_again_ = false;        // the map has taken one that is still told by its leader
+  uint64_t map_seen_ = 0;          // ClusterView::changes
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   TaskScope scope_;  // last
 };

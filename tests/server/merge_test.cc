@@ -95,6 +95,40 @@ TEST(Merge, WhoeverLeadsTheLeftOneAsksTheClusterNotTheMessage) {
   EXPECT_TRUE(cluster.Put("\xd0", "again").ok());
 }
 
+// Anybody may ask a node whether a range is free there.
+TEST(Merge, WhetherARangeIsFreeMayBeAskedAHundredTimesForTwoFlushes) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  const auto shards = Shards(&cluster);
+  ASSERT_EQ(shards.size(), 2u);
+  const auto flushes = [&cluster] {
+    const std::string metrics = cluster.at(1).process()->metrics().Exposition();
+    const std::string name = "\nquorate_overlay_flushes_total ";
+    const size_t at = metrics.find(name);
+    EXPECT_NE(at, std::string::npos);
+    return at == std::string::npos ? 0 : std::stoull(metrics.substr(at + name.size()));
+  };
+  v1::NodeRequest ask;
+  v1::FreeSpan* span = ask.mutable_merge()->mutable_free();
+  span->set_shard_id(shards[1].shard_id());
+  span->set_into_shard_id(shards[0].shard_id());
+  span->mutable_span()->set_from(shards[1].from());
+  span->mutable_span()->set_to(shards[1].to());
+  const auto asked = [&cluster, &ask] {
+    const Result<v1::NodeResponse> answer = cluster.Call(1, ask);
+    EXPECT_TRUE(answer.ok());
+    return answer.ok() ? answer->merge().error().code() : v1::INTERNAL;
+  };
+  const uint64_t before = flushes();
+  const Instant began = cluster.world().now();
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(asked(), v1::OK);
+  const auto seconds = static_cast<uint64_t>((cluster.world().now() - began) / 1s);
+  // One by itself every two seconds.
+  EXPECT_LE(flushes(), before + 2 + (seconds + 1) / 2);
+  span->set_into_shard_id(999);
+  EXPECT_EQ(asked(), v1::FAILED_PRECONDITION) << "no such shard has a member here";
+}
+
 // What the map says of a shard that is led is no reason to delete it, whoever told the map.
 TEST(Merge, NoHeartbeatAloneTakesAwayAShardThatIsLed) {
   ClusterFixture cluster(3);
