@@ -2,7 +2,9 @@
 #include <gtest/gtest.h>
 
 #include "base/crc32c.h"
+#include "base/probe.h"
 #include "quorate/v1/shard.pb.h"
+#include "server/node/bootstrap_plan.h"
 #include "shard/shard.h"
 #include "tests/server/cluster_fixture.h"
 
@@ -39,6 +41,67 @@ v1::MergeResponse AskLeft(ClusterFixture* cluster, uint64_t left, v1::MergeReque
   return last;
 }
 
+// Until placement begins it: it hears of all shards first, and of what each change did.
+void AskPlacement(ClusterFixture* cluster, v1::PlacementRequest ask) {
+  v1::NodeRequest request;
+  *request.mutable_placement() = std::move(ask);
+  std::string why;
+  for (int i = 0; i < 300; ++i, cluster->RunFor(100ms)) {
+    const size_t leader = cluster->PlacementLeader();
+    if (leader == 0) continue;
+    const Result<v1::NodeResponse> answer = cluster->Call(leader, request);
+    ASSERT_TRUE(answer.ok());
+    if (answer->placement().error().code() == v1::OK) return;
+    why = answer->placement().error().message();
+  }
+  FAIL() << why;
+}
+
+void Merge(ClusterFixture* cluster, uint64_t shard, uint64_t with) {
+  v1::PlacementRequest ask;
+  ask.mutable_merge_shards()->set_shard_id(shard);
+  ask.mutable_merge_shards()->set_with_shard_id(with);
+  AskPlacement(cluster, std::move(ask));
+}
+
+// A node's replica; nullptr: it has none.
+const shard::Shard* ReplicaAt(ClusterFixture* cluster, size_t node, uint64_t id) {
+  for (const shard::Shard* shard : cluster->node(node).shards()) {
+    if (shard->id().value() == id) return shard;
+  }
+  return nullptr;
+}
+
+bool ServedAt(ClusterFixture* cluster, size_t node, uint64_t id) {
+  const shard::Shard* replica = ReplicaAt(cluster, node, id);
+  return replica != nullptr && replica->serving();
+}
+
+void Lead(ClusterFixture* cluster, uint64_t shard, size_t node) {
+  if (ServedAt(cluster, node, shard)) return;
+  v1::PlacementRequest ask;
+  ask.mutable_transfer_leadership()->set_shard_id(shard);
+  ask.mutable_transfer_leadership()->set_to_node_id(node);
+  AskPlacement(cluster, std::move(ask));
+  ASSERT_TRUE(cluster->RunUntil([&] { return ServedAt(cluster, node, shard); }));
+}
+
+// The new shard's id.
+uint64_t Split(ClusterFixture* cluster, uint64_t shard, const std::string& at) {
+  v1::PlacementRequest ask;
+  ask.mutable_split_shard()->set_shard_id(shard);
+  ask.mutable_split_shard()->set_at(at);
+  AskPlacement(cluster, std::move(ask));
+  uint64_t child = 0;
+  EXPECT_TRUE(cluster->RunUntil([&] {
+    for (const v1::ShardDescriptor& one : Shards(cluster)) {
+      if (one.from() == at) child = one.shard_id();
+    }
+    return child != 0;
+  }));
+  return child;
+}
+
 TEST(Merge, TwoShardsBecomeOne) {
   ClusterFixture cluster(3);
   cluster.StartAndInit(2);
@@ -46,18 +109,7 @@ TEST(Merge, TwoShardsBecomeOne) {
   ASSERT_TRUE(cluster.Put("\xd0", "right").ok());
   const auto before = Shards(&cluster);
   ASSERT_EQ(before.size(), 2u);
-  v1::NodeRequest merge;
-  v1::MergeShards* ask = merge.mutable_placement()->mutable_merge_shards();
-  ask->set_shard_id(before[1].shard_id());
-  ask->set_with_shard_id(before[0].shard_id());
-  // Placement hears of all shards first.
-  v1::ErrorCode asked = v1::NOT_LEADER;
-  for (int i = 0; i < 100 && asked != v1::OK; ++i, cluster.RunFor(100ms)) {
-    const Result<v1::NodeResponse> answer = cluster.Call(cluster.PlacementLeader(), merge);
-    ASSERT_TRUE(answer.ok());
-    asked = answer->placement().error().code();
-  }
-  ASSERT_EQ(asked, v1::OK);
+  Merge(&cluster, before[1].shard_id(), before[0].shard_id());
   ASSERT_TRUE(cluster.RunUntil([&] { return Shards(&cluster).size() == 1; }));
   EXPECT_EQ(*cluster.Get("\x10"), "left");
   EXPECT_EQ(*cluster.Get("\xd0"), "right");
@@ -93,6 +145,110 @@ TEST(Merge, WhoeverLeadsTheLeftOneAsksTheClusterNotTheMessage) {
   EXPECT_EQ(Shards(&cluster).size(), 2u);
   EXPECT_EQ(*cluster.Get("\xd0"), "right");
   EXPECT_TRUE(cluster.Put("\xd0", "again").ok());
+}
+
+// Left 1, 2, 3, led by 1; right 2, 3, 4, led by 4, which is told nothing any more. One member of
+// the left one is behind, so that the right one keeps a majority.
+TEST(Merge, AFrozenShardIsNotThawedBeforeItsLeaderIsToldThatItWasAbandoned) {
+  ClusterFixture cluster(4);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("\xd0", "right").ok());
+  const uint64_t left = kFirstShardId, right = kFirstShardId + 1;
+  ASSERT_EQ(ReplicaAt(&cluster, 1, right), nullptr);
+  ASSERT_EQ(ReplicaAt(&cluster, 4, left), nullptr);
+  Lead(&cluster, left, 1);
+  Lead(&cluster, right, 4);
+  const auto rule = [&cluster](sim::LinkRule rule) {
+    return cluster.network().AddRule(std::move(rule));
+  };
+  const std::string first = cluster.at(1).address(), last = cluster.at(4).address();
+  std::vector<sim::SimNetwork::RuleId> cuts = {
+      rule({.from = first, .to = cluster.at(3).address(), .block_peers = true})};
+  // Who asks what was frozen hears it, and answers in vain.
+  bool confirmed = false;
+  const auto tap = cluster.network().AddTap(
+      [&](const std::string& from, const std::string& to, const v1::NodeRequest& request) {
+        confirmed |= from == first && to == last && request.merge().has_confirm();
+        return Duration(0);
+      });
+  Merge(&cluster, right, left);
+  ASSERT_TRUE(cluster.RunUntil([&] { return confirmed; }));
+  cluster.network().RemoveTap(tap);
+  cluster.RunFor(3ms);
+  ASSERT_FALSE(ReplicaAt(&cluster, 1, left)->HasAbsorbed(ShardId(right)));
+  // A question to placement may be under way.
+  ASSERT_NE(cluster.PlacementLeader(), 3u);
+  for (const size_t node : {1, 2}) {
+    cuts.push_back(rule({.from = cluster.at(node).address(), .to = last, .block = true}));
+  }
+  cuts.push_back(rule({.from = last, .refuse_calls = true}));
+  ASSERT_TRUE(cluster.RunUntil([&] {
+    const shard::Shard* replica = ReplicaAt(&cluster, 1, left);
+    return replica != nullptr && replica->HasAbsorbed(ShardId(right));
+  }));
+  EXPECT_FALSE(cluster.RunUntil([&] {
+    const shard::Shard* replica = ReplicaAt(&cluster, 4, right);
+    return replica != nullptr && !replica->frozen_into();
+  }));
+  for (const sim::SimNetwork::RuleId cut : cuts) cluster.network().RemoveRule(cut);
+  ASSERT_TRUE(cluster.RunUntil([&] { return ReplicaAt(&cluster, 4, right) == nullptr; }, 60s));
+  EXPECT_EQ(*cluster.Get("\xd0"), "right");
+}
+
+// Node 3 hears nothing of the left one, which absorbs the right one and is divided there again. The
+// child's replica comes to node 3 before the left one's has absorbed anything.
+TEST(Merge, WhatCameAfterIsNotWaitedFor) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("\xd0", "right").ok());
+  const uint64_t left = kFirstShardId, right = kFirstShardId + 1;
+  Lead(&cluster, left, 1);
+  Lead(&cluster, right, 2);
+  const sim::SimNetwork::RuleId cut = cluster.network().AddRule(
+      {.from = cluster.at(1).address(), .to = cluster.at(3).address(), .block_peers = true});
+  Merge(&cluster, right, left);
+  ASSERT_TRUE(cluster.RunUntil([&] { return Shards(&cluster).size() == 1; }));
+  const uint64_t child = Split(&cluster, left, "\xa0");
+  ASSERT_NE(child, 0u);
+  Lead(&cluster, child, 2);
+  const auto has_child = [&] {
+    const shard::Shard* replica = ReplicaAt(&cluster, 3, child);
+    return replica != nullptr && replica->HasState();
+  };
+  ASSERT_TRUE(cluster.RunUntil(has_child, 120s));
+  EXPECT_EQ(ReplicaAt(&cluster, 3, left)->span().to, "\x80") << "it is behind";
+  cluster.network().RemoveRule(cut);
+  EXPECT_TRUE(
+      cluster.RunUntil([&] { return ReplicaAt(&cluster, 3, left)->span().to == "\xa0"; }, 120s));
+  EXPECT_TRUE(has_child());
+}
+
+// Node 3 was away while the right one was divided and absorbed: its replica of that has keys of
+// others, and versions that were collected elsewhere.
+TEST(Merge, WhatAnOlderReplicaStillHasIsDeletedFirst) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  const uint64_t left = kFirstShardId, right = kFirstShardId + 1;
+  Lead(&cluster, left, 1);
+  Lead(&cluster, right, 2);
+  ASSERT_TRUE(cluster.Put("\x90", "old").ok());
+  ASSERT_TRUE(cluster.Put("\xd0", "right").ok());
+  cluster.RunFor(10s);
+  cluster.at(3).Crash();
+  ASSERT_TRUE(cluster.Put("\x90", "new").ok());
+  cluster.RunFor(150s);
+  ASSERT_NE(Split(&cluster, right, "\xa0"), 0u);
+  Merge(&cluster, right, left);
+  ASSERT_TRUE(cluster.RunUntil([&] { return Shards(&cluster).size() == 2; }));
+  cluster.StartAll();
+  const auto digest = [&](size_t node) {
+    const shard::Shard* replica = ReplicaAt(&cluster, node, left);
+    return replica == nullptr || replica->span().to != "\xa0" ? 0 : replica->StateDigest();
+  };
+  EXPECT_TRUE(cluster.RunUntil(
+      [&] { return digest(3) != 0 && digest(3) == digest(1) && digest(3) == digest(2); }, 120s));
+  EXPECT_EQ(ReplicaAt(&cluster, 3, right), nullptr);
+  EXPECT_GT(Probe::Report()["server: an absorbed shard's replica is deleted first"], 0u);
 }
 
 // Anybody may ask a node whether a range is free there.
