@@ -1,12 +1,15 @@
 #include "tests/sim/checks/durability.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <google/protobuf/arena.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/crc32c.h"
 #include "placement/service.h"
 #include "quorate/v1/shard.pb.h"
@@ -69,6 +72,21 @@ std::vector<Parsed> Parse(uint64_t offset, std::string_view bytes) {
     bytes.remove_prefix(size);
   }
   return records;
+}
+
+// Node nK is member K of the cluster, and so replica K of its groups, on whichever disk.
+raft::ReplicaId ReplicaOf(std::string_view node) {
+  uint64_t id = 0;
+  const char* end = node.data() + node.size();
+  CHECK(node.starts_with('n') && std::from_chars(node.data() + 1, end, id).ptr == end && id != 0,
+        "node {} has no number", node);
+  return raft::ReplicaId(id);
+}
+
+bool IsMajority(const std::set<raft::ReplicaId>& some, const std::vector<raft::ReplicaId>& voters) {
+  const auto among =
+      std::count_if(voters.begin(), voters.end(), [&](auto voter) { return some.contains(voter); });
+  return 2 * static_cast<size_t>(among) > voters.size();
 }
 
 }  // namespace
@@ -145,6 +163,9 @@ void Durability::JudgeLog(const std::string& node, const storage::WalRecord& rec
                       "had forgotten it, and did not call its log damaged",
                       node, entry.index, entry.term, record.group));
     }
+    if (place > 0) {
+      lineages_[record.group].Add(entry.term, entry.index, log.terms[place - 1]);
+    }
     log.terms.resize(place);
     log.terms.push_back(entry.term);
   }
@@ -179,12 +200,12 @@ void Durability::OnEntry(const std::string& node, GroupId group, const storage::
                     "one of them by {}: two leaders in one term",
                     entry.index, entry.term, group, node));
   }
+  Lineage& lineage = lineages_[group];
+  lineage.Add(entry.term, entry.index);
   if (entry.type == static_cast<uint8_t>(raft::EntryType::kConfiguration)) {
     raft::Configuration configuration;
     if (!raft::DecodeConfiguration(entry.payload, &configuration)) return;
-    const size_t voters = configuration.voters.size();
-    const auto [known, first] = voters_[group].try_emplace(entry.index, voters);
-    known->second = std::min(known->second, voters);
+    lineage.AddConfiguration(entry.term, entry.index, std::move(configuration));
     return;
   }
   if (entry.type != static_cast<uint8_t>(raft::EntryType::kNormal)) return;
@@ -193,7 +214,7 @@ void Durability::OnEntry(const std::string& node, GroupId group, const storage::
   if (fresh) known->second.part = part;
   if (part == nullptr) return;
   part->group = group;
-  part->copies[{entry.term, entry.index}].insert(node);
+  part->copies[{entry.term, entry.index}].insert(ReplicaOf(node));
 }
 
 Durability::Part* Durability::PartOf(const storage::WalEntry& entry) {
@@ -222,14 +243,14 @@ Durability::Part* Durability::PartOf(const storage::WalEntry& entry) {
 bool Durability::Majority(const Synced& synced, uint64_t digest) const {
   const auto part = synced.parts.find(digest);
   if (part == synced.parts.end()) return false;
-  const auto voters = voters_.find(part->second.group);
-  if (voters == voters_.end()) return false;
-  // An entry is committed by the members as of it, or as of a later one while it was under way.
+  const auto lineage = lineages_.find(part->second.group);
+  if (lineage == lineages_.end()) return false;
   return std::any_of(part->second.copies.begin(), part->second.copies.end(), [&](const auto& copy) {
-    auto as_of = voters->second.upper_bound(copy.first.second);
-    if (as_of != voters->second.begin()) --as_of;
-    return std::any_of(as_of, voters->second.end(), [&](const auto& configuration) {
-      return 2 * copy.second.size() > configuration.second;
+    const auto [term, index] = copy.first;
+    const auto members = lineage->second.MayCommit(term, index);
+    return std::any_of(members.begin(), members.end(), [&](const raft::Configuration* some) {
+      return IsMajority(copy.second, some->voters) &&
+             (!some->joint() || IsMajority(copy.second, some->voters_outgoing));
     });
   });
 }
@@ -247,8 +268,8 @@ void Durability::OnCommitted(const std::string& txn_id) {
   std::string where;
   for (const auto& [digest, part] : synced.parts) {
     for (const auto& [entry, nodes] : part.copies) {
-      where +=
-          fmt::format(" group {} index {} on {} nodes;", part.group, entry.second, nodes.size());
+      where += fmt::format(" group {} index {} of term {} on nodes {};", part.group, entry.second,
+                           entry.first, fmt::join(nodes, " "));
     }
   }
   Violation(

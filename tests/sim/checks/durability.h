@@ -1,9 +1,10 @@
 // Durability: reads along what each node's log makes durable, and judges what Raft and commit
 // promise about it:
 //
-//   durable before ack   when a node answers COMMITTED, a majority of the replicas of every shard
+//   durable before ack   when a node answers COMMITTED, a majority of the voters of every shard
 //                        involved has synced its part (CommitOnePhase, or the Prepare of every
-//                        staged participant)
+//                        staged participant): of those in one log with it, and of a joint
+//                        configuration in both halves (lineage.h)
 //   one leader per term  and so one entry per (group, term, index), whoever wrote it down
 //   terms and votes      of a replica never go back in what it has synced, over all crashes. Where
 //                        damage took the newest of them, what is left is said again as damaged: a
@@ -22,8 +23,10 @@
 #include <string>
 #include <vector>
 
+#include "raft/core/types.h"
 #include "storage/wal.h"
 #include "storage/wal_format.h"
+#include "tests/sim/checks/lineage.h"
 #include "tests/sim/checks/observer.h"
 #include "txn/id.h"
 
@@ -48,8 +51,8 @@ class Durability final : public Observer {
   // A part of a transaction: digest 0 for the only one.
   struct Part {
     GroupId group;
-    // Nodes that have synced it, by term and index: only copies of one entry count together.
-    std::map<std::pair<uint64_t, uint64_t>, std::set<std::string>> copies;
+    // Who has synced it, by term and index: only copies of one entry count together.
+    std::map<std::pair<uint64_t, uint64_t>, std::set<raft::ReplicaId>> copies;
   };
   struct Synced {
     std::map<uint64_t, Part> parts;          // by digest
@@ -74,8 +77,7 @@ class Durability final : public Observer {
   bool Majority(const Synced& synced, uint64_t digest) const;
   void Violation(std::string text);
 
-  // How many vote, by the index of each configuration that was synced.
-  std::map<GroupId, std::map<uint64_t, size_t>> voters_;
+  std::map<GroupId, Lineage> lineages_;
   std::map<std::string, Synced> transactions_;  // by id
   // The first copy of an entry that was synced; the others are alike, or a violation.
   struct Entry {

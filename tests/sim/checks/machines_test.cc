@@ -7,6 +7,7 @@
 #include "raft/core/types.h"
 #include "storage/wal_format.h"
 #include "tests/sim/checks/durability.h"
+#include "tests/sim/checks/lineage.h"
 #include "tests/sim/checks/replicas.h"
 #include "tests/sim/checks/rest.h"
 #include "tests/sim/cluster.h"
@@ -47,11 +48,25 @@ class DurabilityTest : public testing::Test {
  protected:
   DurabilityTest() {
     for (const GroupId group : {kGroup, kOther}) {
-      raft::Configuration three;
-      for (uint64_t id : {1, 2, 3}) three.voters.push_back(raft::ReplicaId(id));
-      Synced("n1", group,
-             Entry(1, 1, raft::EntryType::kConfiguration, raft::EncodeConfiguration(three)));
+      Synced("n1", group, Members(1, 1, {.voters = Ids({1, 2, 3})}));
     }
+  }
+  static std::vector<raft::ReplicaId> Ids(const std::vector<uint64_t>& ids) {
+    return {ids.begin(), ids.end()};
+  }
+  static storage::WalEntry Members(uint64_t index, uint64_t term,
+                                   const raft::Configuration& members) {
+    return Entry(index, term, raft::EntryType::kConfiguration, raft::EncodeConfiguration(members));
+  }
+  static storage::WalEntry Starts(uint64_t index, uint64_t term) {
+    return Entry(index, term, raft::EntryType::kEmpty, "");
+  }
+  // What judges the answer that is given now.
+  std::vector<std::string> Judged() {
+    const size_t before = durability_.violations().size();
+    durability_.OnCommitted(kTxn);
+    const auto& all = durability_.violations();
+    return {all.begin() + static_cast<ptrdiff_t>(before), all.end()};
   }
   void Synced(const std::string& node, GroupId group, storage::WalEntry entry) {
     durability_.OnRecord(node, {.group = group, .entries = {std::move(entry)}});
@@ -100,6 +115,66 @@ TEST_F(DurabilityTest, AllStagedPartsHaveTheirMajority) {
   EXPECT_THAT(durability_.violations(), IsEmpty());
 }
 
+// A leader that nobody heard any more had written down a change; its successor's log does without.
+TEST_F(DurabilityTest, AReplacedConfigurationJudgesNothing) {
+  const raft::Configuration more{.voters = Ids({1, 2, 3, 4}), .voters_outgoing = Ids({1, 2, 3})};
+  for (const char* node : {"n1", "n2", "n3"}) Synced(node, kGroup, Starts(2, 1));
+  Synced("n3", kGroup, Members(3, 1, more));
+  for (const char* node : {"n1", "n2"}) Synced(node, kGroup, Starts(3, 2));
+  for (const char* node : {"n1", "n2"}) {
+    Synced(node, kGroup, Entry(4, 2, raft::EntryType::kNormal, OnePhase()));
+  }
+  EXPECT_THAT(Judged(), IsEmpty());
+}
+
+TEST_F(DurabilityTest, AReplacedConfigurationJudgesNoLaterTerm) {
+  const raft::Configuration more{.voters = Ids({1, 2, 3, 4}), .voters_outgoing = Ids({1, 2, 3})};
+  for (const char* node : {"n1", "n2", "n3"}) Synced(node, kGroup, Starts(2, 1));
+  Synced("n3", kGroup, Members(3, 1, more));
+  Synced("n3", kGroup, Entry(4, 1, raft::EntryType::kNormal, Prepare(5, {})));
+  for (const char* node : {"n1", "n2"}) {
+    Synced(node, kGroup, Starts(3, 2));
+    Synced(node, kGroup, Entry(4, 2, raft::EntryType::kNormal, Prepare(6, {})));
+    Synced(node, kGroup, Starts(5, 3));
+    Synced(node, kGroup, Entry(6, 3, raft::EntryType::kNormal, OnePhase()));
+  }
+  EXPECT_THAT(Judged(), IsEmpty());
+}
+
+TEST_F(DurabilityTest, AReplacedConfigurationExcusesNothing) {
+  Synced("n2", kGroup, Starts(2, 1));
+  Synced("n2", kGroup, Members(3, 1, {.voters = Ids({2})}));
+  Synced("n2", kGroup, Starts(3, 2));
+  Synced("n2", kGroup, Entry(4, 2, raft::EntryType::kNormal, OnePhase()));
+  EXPECT_THAT(Judged(), ElementsAre(HasSubstr("index 4 of term 2 on nodes 2")));
+  Synced("n3", kGroup, Entry(4, 2, raft::EntryType::kNormal, OnePhase()));
+  EXPECT_THAT(Judged(), IsEmpty());
+}
+
+TEST_F(DurabilityTest, OnlyVotersCount) {
+  Synced("n1", kGroup, Members(2, 1, {.voters = Ids({1, 2, 3}), .learners = Ids({4})}));
+  for (const char* node : {"n1", "n4", "n5"}) Synced(node, kGroup, OnePhase(), 3);
+  EXPECT_THAT(Judged(), ElementsAre(HasSubstr("durable before ack")));
+  Synced("n2", kGroup, OnePhase(), 3);
+  EXPECT_THAT(Judged(), IsEmpty());
+}
+
+TEST_F(DurabilityTest, OfAJointConfigurationBothMajoritiesCount) {
+  Synced("n1", kGroup,
+         Members(2, 1, {.voters = Ids({1, 4, 5}), .voters_outgoing = Ids({1, 2, 3})}));
+  for (const char* node : {"n1", "n4", "n5"}) Synced(node, kGroup, OnePhase(), 3);
+  EXPECT_THAT(Judged(), ElementsAre(HasSubstr("durable before ack")));
+  Synced("n3", kGroup, OnePhase(), 3);
+  EXPECT_THAT(Judged(), IsEmpty());
+}
+
+TEST_F(DurabilityTest, ALaterConfigurationOfTheSameLogMayCommit) {
+  for (const char* node : {"n1", "n4"}) Synced(node, kGroup, OnePhase());
+  EXPECT_THAT(Judged(), ElementsAre(HasSubstr("durable before ack")));
+  Synced("n1", kGroup, Members(3, 1, {.voters = Ids({1, 4, 5})}));
+  EXPECT_THAT(Judged(), IsEmpty());
+}
+
 TEST_F(DurabilityTest, RecordsAreReadFromWhatTheDiskMadeDurable) {
   const auto bytes = [](uint64_t offset) {
     std::string out(storage::kFrameBytes, '\0');
@@ -116,7 +191,7 @@ TEST_F(DurabilityTest, RecordsAreReadFromWhatTheDiskMadeDurable) {
   durability_.OnDurable("n1", 8192, bytes(8192));
   durability_.OnDurable("n2", 4096, bytes(8192));  // another place than it was written for
   durability_.OnCommitted(kTxn);
-  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("index 2 on 1 nodes")));
+  EXPECT_THAT(durability_.violations(), ElementsAre(HasSubstr("index 2 of term 1 on nodes 1;")));
   durability_.OnDurable("n2", 8192, bytes(8192));
   durability_.OnCommitted(kTxn);
   EXPECT_EQ(durability_.violations().size(), 1u);
@@ -238,6 +313,69 @@ TEST_F(DurabilityTest, AnotherDiskMayKnowLess) {
   durability_.OnDiskReplaced("n1");
   HardState("n1", 4, 3);
   EXPECT_THAT(durability_.violations(), IsEmpty());
+}
+
+// ---- lineage ------------------------------------------------------------------------------------
+
+class LineageTest : public testing::Test {
+ protected:
+  // Makes a configuration that is told from others by its only voter.
+  void Configuration(uint64_t term, uint64_t index, uint64_t id) {
+    lineage_.AddConfiguration(term, index, {.voters = {raft::ReplicaId(id)}});
+  }
+  // The voters of those that may commit.
+  std::vector<uint64_t> MayCommit(uint64_t term, uint64_t index) {
+    std::vector<uint64_t> ids;
+    for (const raft::Configuration* found : lineage_.MayCommit(term, index)) {
+      ids.push_back(found->voters.at(0).value());
+    }
+    return ids;
+  }
+  Lineage lineage_;
+};
+
+TEST_F(LineageTest, TheNewestBeforeTheEntryAndThoseBehindIt) {
+  EXPECT_THAT(MayCommit(1, 1), IsEmpty());
+  Configuration(1, 1, 11);
+  Configuration(1, 3, 13);
+  lineage_.Add(1, 4);
+  Configuration(2, 5, 25);
+  EXPECT_THAT(MayCommit(1, 2), ElementsAre(11, 13, 25));
+  EXPECT_THAT(MayCommit(1, 4), ElementsAre(13, 25));
+  EXPECT_THAT(MayCommit(2, 6), ElementsAre(25));
+}
+
+TEST_F(LineageTest, OnlyThoseOfTheSameLog) {
+  Configuration(1, 1, 11);
+  Configuration(1, 3, 13);  // replaced
+  lineage_.Add(1, 9);
+  lineage_.Add(2, 3, 1);
+  Configuration(2, 7, 27);
+  lineage_.Add(3, 8, 2);
+  EXPECT_THAT(MayCommit(3, 8), ElementsAre(27));
+  EXPECT_THAT(MayCommit(2, 4), ElementsAre(11, 27));
+  EXPECT_THAT(MayCommit(1, 2), ElementsAre(11, 13, 27));
+  EXPECT_THAT(MayCommit(1, 4), ElementsAre(13));
+}
+
+TEST_F(LineageTest, WhereTheLogBelowIsNotKnownEachMayBe) {
+  Configuration(1, 1, 11);
+  Configuration(1, 3, 13);
+  lineage_.Add(1, 4);
+  lineage_.Add(2, 3, 1);
+  lineage_.Add(2, 4);
+  lineage_.Add(3, 5);
+  EXPECT_THAT(MayCommit(3, 6), ElementsAre(13, 11));
+  lineage_.Add(3, 5, 2);
+  EXPECT_THAT(MayCommit(3, 6), ElementsAre(11));
+}
+
+TEST_F(LineageTest, WhatEndsTooSoonIsNotBelow) {
+  Configuration(1, 1, 11);
+  lineage_.Add(1, 5);
+  Configuration(2, 3, 23);  // the only one of its term
+  lineage_.Add(3, 6);
+  EXPECT_THAT(MayCommit(3, 6), ElementsAre(11));
 }
 
 // ---- replicas -----------------------------------------------------------------------------------
