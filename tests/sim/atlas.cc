@@ -38,18 +38,21 @@ void Atlas::Look() {
 
 // Whether a member other than `node` has nothing of a shard yet: one that was just split off, or a
 // copy that is under way. Its majority may need all others. Who is down comes back with what it
-// had.
+// had; what that is of one that was never seen up, nobody knows.
 bool Atlas::Lacking(SimNode& node) {
   Look();
+  const auto whole = [&](NodeId voter, GroupId group) {
+    return std::any_of(seen_.begin(), seen_.end(), [&](const auto& entry) {
+      const auto& [index, seen] = entry;
+      return seen.id == voter && (index == node.index() || seen.whole.contains(group));
+    });
+  };
   for (const auto& some : cluster_.nodes()) {
     if (!some->up() || some->node()->member() == nullptr) continue;
     for (const auto& [group, handle] : some->node()->member()->groups()) {
       if (group == placement::kPlacementGroup) continue;
       for (const raft::ReplicaId voter : handle->configuration().voters) {
-        for (const auto& [index, seen] : seen_) {
-          if (index == node.index() || seen.id != NodeId(voter.value())) continue;
-          if (!seen.whole.contains(group)) return true;
-        }
+        if (!whole(NodeId(voter.value()), group)) return true;
       }
     }
   }
