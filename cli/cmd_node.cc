@@ -40,8 +40,6 @@ void RegisterNode(CLI::App& app, Context& context) {
   setting("min-free", "disk space below which writes are refused, e.g. 256M", "BYTES");
   setting("read-mode", "lease (fast, needs bounded clock drift) or quorum; lease if not given",
           "MODE");
-  setting("experimental", "features that are not open yet: merges (of shards; on every node)",
-          "FEATURE");
   command->add_option("--config", flags->config, "file with the same settings")->type_name("FILE");
   RegisterNodeDuties(*command, context);
 }

@@ -383,8 +383,7 @@ void RegisterShard(CLI::App& app, Context& context) {
       "The left one keeps its id and its nodes, and absorbs the right one, which may keep 1 MiB "
       "at\n"
       "most. Shards that have less than placement.merge_bytes together are merged without being\n"
-      "asked, if there are more than placement.shards_min.\n"
-      "Not open yet: refused unless every node was started with --experimental merges.",
+      "asked, if there are more than placement.shards_min.",
       CommonOptions::kCluster, [&context, flags] { return Merge(context, *flags); });
   AddId(merge, "SHARD", &flags->shard, "the shard's id");
   AddId(merge, "WITH", &flags->with, "its neighbour's id");

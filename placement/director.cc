@@ -445,7 +445,7 @@ Status Director::Merge(const v1::MergeShards& ask, v1::PlacementResponse* respon
   if (!machine_.Allows(Feature::kMerges)) {
     return Status(
         Code::kFailedPrecondition,
-        "merges are not open yet: they need every node started with --experimental merges");
+        "a node of the cluster runs a version that does not know merges: upgrade it first");
   }
   const Situation situation = Now();
   RETURN_IF_ERROR(CheckHeardOfAll());

@@ -59,7 +59,7 @@ v1::NodeInfo SelfInfo(const NodeOptions& options) {
   self.set_address(options.address);
   self.set_http_address(options.http_address);
   self.set_version(std::string(Version()));
-  self.set_feature_level(options.merges ? kFeatureLevel : kOpenFeatureLevel);
+  self.set_feature_level(kFeatureLevel);
   for (const auto& [key, value] : options.locality) (*self.mutable_locality())[key] = value;
   return self;
 }

@@ -68,8 +68,6 @@ struct NodeOptions {
   storage::OrderedStore::Options store;
   raft::Host::Options raft;  // the node sets `self`
   size_t part_bytes_max = limits::kPartBytesMax;
-  // Says that it understands Feature::kMerges; all nodes of a cluster, or shards are not merged.
-  bool merges = false;
   // Fills in what a status says of the process; none in the simulator.
   std::function<void(v1::ProcessStatus*)> process_status;
 };

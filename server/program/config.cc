@@ -16,9 +16,9 @@
 namespace quorate::server {
 namespace {
 
-constexpr std::array<std::string_view, 10> kKeys = {
-    "data",     "listen",    "advertise", "http",      "join",
-    "locality", "log-level", "min-free",  "read-mode", "experimental"};
+constexpr std::array<std::string_view, 9> kKeys = {"data",      "listen",   "advertise",
+                                                   "http",      "join",     "locality",
+                                                   "log-level", "min-free", "read-mode"};
 
 std::string_view Trim(std::string_view text) {
   const auto first = text.find_first_not_of(" \t\r");
@@ -174,12 +174,6 @@ Result<NodeConfig> MakeConfig(const Settings& flags, const Settings& file) {
     config.node.raft.read_mode = raft::ReadMode::kQuorum;
   } else if (!mode.empty() && mode != "lease") {
     return InvalidArgument(fmt::format("read-mode: '{}' is neither lease nor quorum", mode));
-  }
-  if (const auto features = get("experimental"); features == "merges") {
-    config.node.merges = true;
-  } else if (!features.empty()) {
-    return InvalidArgument(
-        fmt::format("experimental: '{}' is no such feature; there is merges", features));
   }
   return config;
 }

@@ -72,9 +72,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--keys", type=int, default=200)
     args = parser.parse_args()
-    cluster = harness.Cluster(split_at=["c", "g", "m", "r", "v"])
-    cluster.flags = ["--experimental", "merges"]
-    with cluster:
+    with harness.Cluster(split_at=["c", "g", "m", "r", "v"]) as cluster:
         return test(cluster, args.keys)
 
 

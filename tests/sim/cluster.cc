@@ -159,7 +159,6 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.raft.append_bytes_max = options_.append_bytes_max;
   options.raft.quiesce_ticks = static_cast<int>(options_.quiesce_ticks);
   options.part_bytes_max = options_.part_bytes_max;
-  options.merges = true;
   if (options_.zones > 0) {
     options.locality["zone"] = fmt::format("z{}", 1 + index_ % options_.zones);
   }
