@@ -24,7 +24,7 @@ inline constexpr size_t kScanPageBytesMax = 2 << 20;  // of ScanAll
 // ---- cluster ------------------------------------------------------------------------------------
 inline constexpr size_t kNodesMax = 1000;      // the map with all of them is one message
 inline constexpr size_t kShardsMax = 100'000;  // that one request may name
-inline constexpr uint32_t kInitialShardsMax = 16'384;
+inline constexpr uint32_t kInitialShardsMax = 4096;
 inline constexpr uint32_t kReplicationFactorMax = 7;
 
 // ---- time ---------------------------------------------------------------------------------------
