@@ -8,7 +8,8 @@ most is killed (-9) for good: how many of its shards have a leader again after 5
 Exits 1 if a figure of the largest number is outside of its bound. The figures mean something on a machine that does nothing
 else.
 
-A cluster begins with at most 4,096 shards (`quorate init`); more would have to be divided afterwards, which this does not do yet.
+A cluster begins with at most 4,096 shards (`quorate init`): with 10,000, all their groups are awake at once, and for a minute
+nobody is answered. More would have to be divided afterwards, which this does not do yet.
 
   tests/bench/idle.py [--shards 100,1000,4096] [--seconds 30] [--percent 5] [--kib 2]
 """
