@@ -466,6 +466,9 @@ void Group::TakeParts() {
 
 // The last part: with it, and in this very turn, there is a state again. False: not yet.
 bool Group::Install() {
+  // The store may be durable before the log: what it has of a replica that the log does not know
+  // would say that the log lost it.
+  if (beginning_) return false;
   const SnapshotMeta meta = receiver_->meta();
   bool reset = true;
   if (!quarantined()) {

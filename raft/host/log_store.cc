@@ -84,7 +84,13 @@ void StartFresh(GroupId group, const std::optional<Configuration>& bootstrap,
     return;
   }
   out->fresh = true;
-  if (!bootstrap) return;  // learns everything from a leader
+  if (!bootstrap) {
+    // Learns everything from a leader. Its first state goes to the store before it goes to the log,
+    // which has to know by then that there is a replica, or it would seem to have lost it.
+    out->record = NewRecord(group, out->incarnation);
+    out->record->hard_state.emplace();
+    return;
+  }
   // Every first member starts from the same committed entry, so each log tells who the members are.
   Entry entry = BootstrapEntry(*bootstrap);
   out->initial.hard_state = {entry.term, ReplicaId(), entry.index};

@@ -15,7 +15,8 @@
 //                 there is no state, and the group asks for one. Crash between flush and record:
 //                 the store is at S, the log is still the old one. GroupMeta gives the term at S:
 //                 unless the log has S with that term, Recover resets the log to S. What is dropped
-//                 was below S or contradicts a committed entry.
+//                 was below S or contradicts a committed entry. (A replica that is begun empty has
+//                 a first record before that: no log at all is a lost one.)
 //   applied first An entry may be applied, and flushed, before this node's own copy is durable.
 //   Crash
 //                 there: the same as above; the state is ahead of the log and the log is reset.

@@ -56,7 +56,18 @@ TEST(Recover, AFreshGroupWithoutMembersKnowsNothing) {
   const Recovered out = Recover(kGroup, {}, std::nullopt);
   EXPECT_TRUE(out.fresh);
   EXPECT_TRUE(out.initial.entries.empty());
-  EXPECT_FALSE(out.record.has_value());
+  ASSERT_TRUE(out.record.has_value()) << "before a state is installed, which is stored first";
+  EXPECT_TRUE(out.record->entries.empty());
+  EXPECT_EQ(out.record->hard_state->term, 0u);
+}
+
+TEST(Recover, AFirstStateThatTheLogDoesNotKnowYetIsNoDamage) {
+  storage::WalGroup log;  // what a replica without members begins with
+  const Recovered out = Recover(kGroup, WithState(&log, 4, 2), std::nullopt);
+  EXPECT_EQ(out.quarantine, "");
+  EXPECT_EQ(out.initial.applied, LogIndex(4));
+  EXPECT_EQ(out.initial.snapshot.index, LogIndex(4));
+  EXPECT_EQ(out.initial.hard_state.term, Term(2));
 }
 
 TEST(Recover, ASuccessorOfADestroyedReplicaBeginsAboveItsTerm) {
