@@ -129,6 +129,7 @@ struct Shard::Rep {
   Task<void> UpkeepLoop(std::shared_ptr<Leadership> under);
   Task<void> MeterLoop(std::shared_ptr<Leadership> under);
   Task<void> Sweep(std::shared_ptr<Leadership> under, Timestamp horizon, Timestamp names_horizon);
+  Duration UntilCollectable() const;
   Task<void> HorizonLoop(std::shared_ptr<Leadership> under);
   Task<Status> AdvanceHorizon(std::shared_ptr<Leadership> under, Timestamp horizon,
                               Timestamp names_horizon);

@@ -161,6 +161,17 @@ Task<void> Shard::Rep::Sweep(std::shared_ptr<Leadership> under, Timestamp horizo
   }
 }
 
+// As far as is known without asking for the time: of shards that were written once and then no more
+// there may be thousands, and each would ask every few seconds. It is later by now, if anything, so
+// this may be too long, but never by more than a transaction lives.
+Duration Shard::Rep::UntilCollectable() const {
+  if (table.collectable().empty() || table.sweep()) return Duration(0);
+  const auto oldest = static_cast<int64_t>(table.collectable().begin()->at.physical_ms());
+  const auto newest = static_cast<int64_t>(deps.slots.newest().physical_ms());
+  const Duration left = std::chrono::milliseconds(oldest - newest) + settings.txn_lifetime;
+  return std::clamp(left, Duration(0), settings.txn_lifetime);
+}
+
 Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
   while (!table.collectable().empty() || table.names().size() > 0 || table.sweep()) {
     // Spread, so that the shards of a node do not all do it at once.
@@ -169,7 +180,8 @@ Task<void> Shard::Rep::HorizonLoop(std::shared_ptr<Leadership> under) {
     if (table.collectable().empty() && !table.sweep()) {
       interval = std::max(interval, settings.name_retention.count() / kNameLooks);
     }
-    co_await Sleep(deps.env.executor, Duration(random.Between(interval * 9 / 10, interval)));
+    const Duration pause(random.Between(interval * 9 / 10, interval));
+    co_await Sleep(deps.env.executor, std::max(pause, UntilCollectable()));
     if (!under->serving()) co_return;
     const Result<Timestamp> slot = co_await deps.slots.Fetch(kSlotTimeout);
     if (!under->serving()) co_return;

@@ -482,7 +482,7 @@ TEST_F(ShardTest, AnIdleShardDoesNothingByItself) {
   Commit();
   // The horizon passes what was written; then nothing is left to do, for ever.
   newest_ = Timestamp::FromParts(kBase + 200'000, 0);
-  for (int i = 0; i < 300; ++i) {
+  for (int i = 0; i < 800; ++i) {
     env_.executor.RunFor(100ms);
     Commit();
   }

@@ -296,7 +296,7 @@ TEST_F(SplitTest, GarbageOnTheOtherSideIsSwept) {
   };
   EXPECT_EQ(versions("c"), 2u);
   newest_ = Timestamp::FromParts(kBase + 200'000, 0);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 90; ++i) {
     env_.executor.RunFor(1s);
     Commit();
   }
