@@ -89,6 +89,22 @@ bool IsMajority(const std::set<raft::ReplicaId>& some, const std::vector<raft::R
   return 2 * static_cast<size_t>(among) > voters.size();
 }
 
+bool IsMajorityOf(const raft::Configuration& configuration, const std::set<raft::ReplicaId>& some) {
+  return IsMajority(some, configuration.voters) &&
+         (!configuration.joint() || IsMajority(some, configuration.voters_outgoing));
+}
+
+// Whether the voters may have decided on what these replicas have. Once a joint configuration is
+// committed its leader goes on by the new voters alone, which its own log says and, for a moment,
+// nobody's disk.
+bool Decides(const Lineage::Known& known, const std::set<raft::ReplicaId>& copies) {
+  if (IsMajorityOf(known.configuration, copies)) return true;
+  std::set<raft::ReplicaId> holders = known.holders;
+  holders.insert(copies.begin(), copies.end());  // they have what lies below
+  return IsMajorityOf(known.configuration, holders) &&
+         IsMajority(copies, known.configuration.voters);
+}
+
 }  // namespace
 
 void Durability::Violation(std::string text) {
@@ -205,7 +221,7 @@ void Durability::OnEntry(const std::string& node, GroupId group, const storage::
   if (entry.type == static_cast<uint8_t>(raft::EntryType::kConfiguration)) {
     raft::Configuration configuration;
     if (!raft::DecodeConfiguration(entry.payload, &configuration)) return;
-    lineage.AddConfiguration(entry.term, entry.index, std::move(configuration));
+    lineage.AddConfiguration(entry.term, entry.index, std::move(configuration), ReplicaOf(node));
     return;
   }
   if (entry.type != static_cast<uint8_t>(raft::EntryType::kNormal)) return;
@@ -247,11 +263,9 @@ bool Durability::Majority(const Synced& synced, uint64_t digest) const {
   if (lineage == lineages_.end()) return false;
   return std::any_of(part->second.copies.begin(), part->second.copies.end(), [&](const auto& copy) {
     const auto [term, index] = copy.first;
-    const auto members = lineage->second.MayCommit(term, index);
-    return std::any_of(members.begin(), members.end(), [&](const raft::Configuration* some) {
-      return IsMajority(copy.second, some->voters) &&
-             (!some->joint() || IsMajority(copy.second, some->voters_outgoing));
-    });
+    const auto deciders = lineage->second.MayCommit(term, index);
+    return std::any_of(deciders.begin(), deciders.end(),
+                       [&](const Lineage::Known* known) { return Decides(*known, copy.second); });
   });
 }
 

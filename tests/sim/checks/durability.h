@@ -4,7 +4,7 @@
 //   durable before ack   when a node answers COMMITTED, a majority of the voters of every shard
 //                        involved has synced its part (CommitOnePhase, or the Prepare of every
 //                        staged participant): of those in one log with it, and of a joint
-//                        configuration in both halves (lineage.h)
+//                        configuration in both halves, unless that is committed (lineage.h)
 //   one leader per term  and so one entry per (group, term, index), whoever wrote it down
 //   terms and votes      of a replica never go back in what it has synced, over all crashes. Where
 //                        damage took the newest of them, what is left is said again as damaged: a

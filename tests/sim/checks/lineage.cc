@@ -14,9 +14,12 @@ void Lineage::Add(uint64_t term, uint64_t index, uint64_t before) {
   if (index == tenure.first && before != 0 && before != term) tenure.before = before;
 }
 
-void Lineage::AddConfiguration(uint64_t term, uint64_t index, raft::Configuration configuration) {
+void Lineage::AddConfiguration(uint64_t term, uint64_t index, raft::Configuration configuration,
+                               raft::ReplicaId holder) {
   Add(term, index);
-  configurations_[{index, term}] = std::move(configuration);
+  Known& known = configurations_[{index, term}];
+  known.configuration = std::move(configuration);
+  known.holders.insert(holder);
 }
 
 std::set<uint64_t> Lineage::TermsAt(uint64_t term, uint64_t at) const {
@@ -43,8 +46,8 @@ std::set<uint64_t> Lineage::TermsAt(uint64_t term, uint64_t at) const {
   return found;
 }
 
-std::vector<const raft::Configuration*> Lineage::MayCommit(uint64_t term, uint64_t index) const {
-  std::vector<const raft::Configuration*> found;
+std::vector<const Lineage::Known*> Lineage::MayCommit(uint64_t term, uint64_t index) const {
+  std::vector<const Known*> found;
   const auto later = configurations_.upper_bound({index, UINT64_MAX});
   for (auto as_of = later; as_of != configurations_.begin();) {
     --as_of;

@@ -25,15 +25,20 @@ namespace quorate::sim {
 
 class Lineage {
  public:
+  struct Known {
+    raft::Configuration configuration;
+    std::set<raft::ReplicaId> holders;  // that have it in their logs
+  };
   // Some replica has an entry. `before`: the term of the entry before it in the same log, 0: not
   // known.
   void Add(uint64_t term, uint64_t index, uint64_t before = 0);
-  // This entry is a configuration.
-  void AddConfiguration(uint64_t term, uint64_t index, raft::Configuration configuration);
+  // This entry, which the replica has, is a configuration.
+  void AddConfiguration(uint64_t term, uint64_t index, raft::Configuration configuration,
+                        raft::ReplicaId holder);
 
   // By which an entry that was added may have been committed, the newest before it first, then the
   // later ones; they stay valid until the next Add.
-  std::vector<const raft::Configuration*> MayCommit(uint64_t term, uint64_t index) const;
+  std::vector<const Known*> MayCommit(uint64_t term, uint64_t index) const;
 
  private:
   // What a leader is known to have appended, without a gap.
@@ -46,8 +51,8 @@ class Lineage {
   // The terms that the entry at `at` may have in a log with an entry of `term` at or above `at`.
   std::set<uint64_t> TermsAt(uint64_t term, uint64_t at) const;
 
-  std::map<uint64_t, Tenure> tenures_;                                           // by term
-  std::map<std::pair<uint64_t, uint64_t>, raft::Configuration> configurations_;  // index, term
+  std::map<uint64_t, Tenure> tenures_;                             // by term
+  std::map<std::pair<uint64_t, uint64_t>, Known> configurations_;  // index, term
 };
 
 }  // namespace quorate::sim

@@ -168,6 +168,16 @@ TEST_F(DurabilityTest, OfAJointConfigurationBothMajoritiesCount) {
   EXPECT_THAT(Judged(), IsEmpty());
 }
 
+// Its leader has the next configuration in memory, and counts by that.
+TEST_F(DurabilityTest, BehindACommittedJointConfigurationTheNewVotersAreEnough) {
+  const raft::Configuration joint{.voters = Ids({1, 4, 5}), .voters_outgoing = Ids({1, 2, 3})};
+  for (const char* node : {"n1", "n4"}) Synced(node, kGroup, Members(2, 1, joint));
+  for (const char* node : {"n4", "n5"}) Synced(node, kGroup, OnePhase(), 3);
+  EXPECT_THAT(Judged(), ElementsAre(HasSubstr("durable before ack"))) << "it is not committed yet";
+  Synced("n2", kGroup, Members(2, 1, joint));
+  EXPECT_THAT(Judged(), IsEmpty());
+}
+
 TEST_F(DurabilityTest, ALaterConfigurationOfTheSameLogMayCommit) {
   for (const char* node : {"n1", "n4"}) Synced(node, kGroup, OnePhase());
   EXPECT_THAT(Judged(), ElementsAre(HasSubstr("durable before ack")));
@@ -321,13 +331,13 @@ class LineageTest : public testing::Test {
  protected:
   // Makes a configuration that is told from others by its only voter.
   void Configuration(uint64_t term, uint64_t index, uint64_t id) {
-    lineage_.AddConfiguration(term, index, {.voters = {raft::ReplicaId(id)}});
+    lineage_.AddConfiguration(term, index, {.voters = {raft::ReplicaId(id)}}, raft::ReplicaId(1));
   }
   // The voters of those that may commit.
   std::vector<uint64_t> MayCommit(uint64_t term, uint64_t index) {
     std::vector<uint64_t> ids;
-    for (const raft::Configuration* found : lineage_.MayCommit(term, index)) {
-      ids.push_back(found->voters.at(0).value());
+    for (const Lineage::Known* found : lineage_.MayCommit(term, index)) {
+      ids.push_back(found->configuration.voters.at(0).value());
     }
     return ids;
   }
