@@ -131,8 +131,8 @@ void Replicas::LookDeep(uint64_t parts) {
     if (shard == member.shards().end()) return;
     // One that has lost even what its group began with, and waits for a snapshot, is at no index.
     if (!shard->second->HasState()) return;
-    // Nor is one that has lost a part of it, or whose state a snapshot is replacing step by step: it
-    // answers nothing meanwhile.
+    // Nor is one that has lost a part of it, or is given another one in steps: it answers nothing
+    // meanwhile.
     const raft::GroupHandle* group = member.FindGroup(GroupId(seen.group));
     if (group == nullptr || !group->has_state()) return;
     if (seen.group % parts != part || at[{seen.group, seen.applied}] < 2) return;
