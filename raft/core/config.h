@@ -15,6 +15,9 @@ inline constexpr int kSuccessionTicks = 4;
 struct Config {
   ReplicaId self;
   uint64_t group = 0;  // the same on all replicas: which of them is the first to succeed a leader
+  // No replica of the group was on this node before: what this one has not voted or acknowledged,
+  // none has in its name, and it votes before it knows members.
+  bool first_here = false;
   int heartbeat_ticks = limits::kHeartbeatTicks;
   int election_ticks_min = limits::kElectionTicksMin;  // actual: uniform in [min, 2 * min)
   Duration lease = limits::kLease;

@@ -143,9 +143,10 @@ void Node::Impl::BecomeLeader() {
 }
 
 void Node::Impl::Handle(ReplicaId from, Term term, const RequestVote& request) {
-  // A replica without members has no log to compare with. It may stand in for one that was
-  // destroyed here, and a majority of members that were replaced long ago must not be made with it.
-  if (log_.configuration().voters.empty() && !MUTANT("raft-empty-replica-votes")) {
+  // A replica without members has no log to compare with. If it stands in for one that was
+  // destroyed here, a majority of members that were replaced long ago must not be made with it.
+  const bool stands_in = log_.configuration().voters.empty() && !config_.first_here;
+  if (stands_in && !MUTANT("raft-empty-replica-votes")) {
     // Before its first term it has nothing to tell that others take.
     if (!term_) return;
     Send(from, RequestVoteResponse{.pre_vote = request.pre_vote}, Needs::kTermAndVote);

@@ -68,8 +68,8 @@ class Node {
   // this very term.
   Result<Entry> Propose(std::string payload);
   // Enters a joint configuration towards these; leaving it is automatic. New voters are learners
-  // that have caught up: a replica without members, as it is before its first snapshot, does not
-  // vote, and a majority that needs it would wait for it. NOT_LEADER, or
+  // that have caught up: a replica without members, as it is before its first snapshot, may not
+  // vote (Config::first_here), and a majority that needs it would wait for it. NOT_LEADER, or
   // FAILED_PRECONDITION while another change is under way or before the first commit of the term.
   Status ProposeConfiguration(const std::vector<ReplicaId>& voters,
                               const std::vector<ReplicaId>& learners);

@@ -134,6 +134,7 @@ std::unique_ptr<Node> Group::MakeNode(InitialState initial, bool fresh) const {
   config.group = id_.value();
   config.append_bytes_max = rt_.options.append_bytes_max;
   config.quiesce_ticks = rt_.options.quiesce_ticks;
+  config.first_here = log_.incarnation() == kFirstIncarnation;
   return std::make_unique<Node>(config, std::move(initial), rt_.env.random.Fork(name_), fresh);
 }
 

@@ -93,10 +93,13 @@ bool ParseNoteKey(std::string_view key, GroupId* group);
 // The first entry of every group that is created with members: the same on each of them.
 Entry BootstrapEntry(const Configuration& configuration);
 
+// Of the first replica of a group on a node; that of one in place of a destroyed one is higher.
+inline constexpr uint64_t kFirstIncarnation = 1;
+
 struct Recovered {
   InitialState initial;
   GroupMeta meta;
-  uint64_t incarnation = 1;
+  uint64_t incarnation = kFirstIncarnation;
   storage::WalRecord::Mark mark;  // as the WAL has it
   bool fresh = false;
   // Must be appended before anything else: the first record, or the reset described above.

@@ -78,6 +78,7 @@ class Play {
     world_.config.append_bytes_max = random_.Chance(0.5) ? 64 : limits::kAppendBytesMax;
     world_.config.inflight_appends_max = random_.Chance(0.3) ? 2 : limits::kInflightAppendsMax;
     world_.config.quiesce_ticks = random_.Chance(0.5) ? 2 : 0;
+    world_.config.first_here = random_.Chance(0.5);
     Configuration first;
     uint64_t voters = 1 + random_.Below(5);
     for (uint64_t id = 1; id <= voters; ++id) first.voters.emplace_back(id);
@@ -269,8 +270,9 @@ class Play {
     std::vector<ReplicaId> voters;
     std::vector<ReplicaId> learners;
     for (ReplicaId id : world_.ids()) {
-      // A majority never rests on those that have nothing yet: they do not vote (node.h).
-      const bool empty = !world_.up(id) || world_.node(id).configuration().voters.empty();
+      // A majority never rests on those that have nothing yet and do not vote (node.h).
+      const bool empty = !world_.config.first_here &&
+                         (!world_.up(id) || world_.node(id).configuration().voters.empty());
       if (!empty && random_.Chance(0.5)) {
         voters.push_back(id);
       } else if (random_.Chance(0.3)) {

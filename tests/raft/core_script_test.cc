@@ -1,9 +1,9 @@
 // The scenario scripts of raft/core: what each verb does. Invariants are checked after every step
 // by World. Verbs (ids are replica ids; IDS empty: all):
 //
-//   cluster voters=1,2,3 [learners=4] [spare=5] [quiesce=TICKS] [restarted]   replicas with a first
-//                     configuration; a spare one has none; "restarted" ones have forgotten what
-//                     they promised
+//   cluster voters=1,2,3 [learners=4] [spare=5] [quiesce=TICKS] [first=1] [restarted]   replicas
+//                     with a first configuration; a spare one has none; of "first" ones nobody was
+//                     before; "restarted" ones have forgotten what they promised
 //   tick [IDS] [n=1] [ms=50]   n ticks; the clock runs for all, only IDS notice
 //   run [IDS] [n=1] [ms=50]    n times: a tick of IDS, then stabilize IDS
 //   wait ms=N         the clock runs, nobody notices
@@ -117,6 +117,7 @@ class Session {
                         .learners = Ids(c.OptionNumbers("learners"))};
     bool fresh = c.words.empty() || c.Word(0) != "restarted";
     world_.config.quiesce_ticks = static_cast<int>(c.OptionNumber("quiesce", 0));
+    world_.config.first_here = c.OptionNumber("first", 0) != 0;
     for (ReplicaId id : Members(first)) world_.Create(id, first, fresh);
     for (ReplicaId id : Ids(c.OptionNumbers("spare"))) world_.Create(id, {}, fresh);
   }

@@ -11,7 +11,7 @@ const std::vector<Mutant>& AllMutants() {
       // ---- Raft
       {"raft-vote-before-durable", "a vote is answered before it is durable"},
       {"raft-vote-twice", "a second vote in one term"},
-      {"raft-empty-replica-votes", "a replica that knows no members yet votes"},
+      {"raft-empty-replica-votes", "a destroyed replica's successor votes before it knows members"},
       {"raft-silent-learner-caught-up", "a learner that never answered counts as caught up"},
       {"raft-tombstone-term-ignored", "a destroyed replica's successor begins in an early term"},
       {"replica-destroyed-before-its-removal-is-committed",

@@ -132,6 +132,31 @@ TEST(Members, ADestroyedReplicasSuccessorCatchesUpAndVotes) {
   EXPECT_EQ(cluster.machine(gone).Dump().size(), 16u);
 }
 
+// As the child of a split whose parent came by a snapshot from behind it: with one of the two
+// others gone, nobody leads without the vote of the third.
+TEST(Members, WhoWasNeverHereVotesBeforeItHasAState) {
+  for (const bool restarted : {false, true}) {
+    MiniCluster cluster({.nodes = 3, .blank = 3});
+    cluster.Isolate(3);
+    Write(cluster, 3, "a");
+    const int gone = cluster.WaitForLeader();
+    const int other = OtherThan(gone);
+    cluster.Crash(gone, MiniCluster::Loss::kPower);
+    cluster.Heal();
+    ASSERT_TRUE(cluster.group(3)->configuration().voters.empty());
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.group(3)->soft_state().term > Term(1); }));
+    if (restarted) {
+      cluster.Crash(3, MiniCluster::Loss::kPower);
+      cluster.Start(3);
+    }
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Leader() == other; })) << restarted;
+    Write(cluster, 3, "b");
+    cluster.Start(gone);
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+    EXPECT_EQ(cluster.machine(3).Dump().size(), 6u);
+  }
+}
+
 // Two of three members were replaced: what is left of the old majority makes no leader with a
 // successor that has forgotten what its predecessor agreed to.
 TEST(Members, ADestroyedReplicasSuccessorMakesNoOldMajority) {

@@ -119,7 +119,7 @@ void MiniCluster::StartReplica(int id, GroupId group) {
   node.machines[group] = std::make_unique<KvMachine>(group, *node.store);
   const Configuration founders = Everyone();
   std::optional<Configuration> first;
-  if (IsVoter(founders, NodeId(id))) first = founders;
+  if (IsVoter(founders, NodeId(id)) && id != options_.blank) first = founders;
   auto started = node.host->StartGroup(group, *node.machines[group], first);
   CHECK(started.ok(), "{}", started.status().ToString());
 }

@@ -74,6 +74,7 @@ class MiniCluster {
     int nodes = 3;
     int groups = 1;
     int founders = 0;  // the first of the nodes are a group's first members; 0: all
+    int blank = 0;     // the founder that begins empty, as the others do not; 0: none
     uint64_t seed = 1;
     double loss = 0;
     double duplicate = 0;
