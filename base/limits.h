@@ -25,6 +25,7 @@ inline constexpr size_t kScanPageBytesMax = 2 << 20;  // of ScanAll
 inline constexpr size_t kNodesMax = 1000;      // the map with all of them is one message
 inline constexpr size_t kShardsMax = 100'000;  // that one request may name
 inline constexpr uint32_t kInitialShardsMax = 4096;
+inline constexpr size_t kBegunShardsMax = 64;  // that one heartbeat tells of (HeartbeatRequest)
 inline constexpr uint32_t kReplicationFactorMax = 7;
 
 // ---- time ---------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ void Director::BeginTerm(raft::Term term) {
   disks_.clear();
   children_.clear();
   split_at_.clear();
+  begun_.clear();
   spare_ids_.clear();
   wanted_ids_ = 0;
   rules_.Clear();
@@ -220,6 +221,12 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
   // Nothing is ordered for a range that the map does not have yet: of a shard that is divided
   // before the map has heard that it grew, the map would not believe the child.
   std::set<ShardId> ahead;
+  for (const v1::ShardDescriptor& shard : request.begun_shards()) {
+    const v1::ShardDescriptor* known = machine_.map().Find(shard.from());
+    if (known == nullptr || known->shard_id() != shard.shard_id()) continue;
+    begun_.insert(ShardId(shard.shard_id()));
+  }
+  std::erase_if(begun_, [this](ShardId shard) { return bool{heartbeats_.LeaderOf(shard)}; });
   for (const v1::ShardReport& report : request.led_shards()) {
     // Of shards that the map does not have (yet) nothing is kept: whoever reports them would decide
     // their number.
@@ -276,15 +283,16 @@ std::optional<v1::ShardOrder> Director::OrderFor(ShardId shard, Instant now) {
   return out;
 }
 
-// The map has the child when the child's leader has reported it, and who elects one has a state of
-// it. Until then a member that goes, or gets the parent's state as a snapshot, may be one of those
-// that the child's first majority needs.
+// Who elects the child's leader has a state of it, or gets one of that leader. Until then a member
+// that goes, or gets the parent's state as a snapshot, may be one of those that the child's first
+// majority needs, or have all that is left of its keys.
 bool Director::HasChildWithoutLeader(ShardId shard) const {
   const auto split = split_at_.find(shard);
   if (split == split_at_.end() || split->second.empty()) return false;
   if (MUTANT("split-members-change-before-child")) return false;
   const v1::ShardDescriptor* right = machine_.map().Find(split->second);
-  return right != nullptr && right->shard_id() == shard.value();
+  if (right == nullptr) return false;
+  return right->shard_id() == shard.value() || begun_.contains(ShardId(right->shard_id()));
 }
 
 void Director::GiveShardId(ShardId id) {

@@ -98,7 +98,7 @@ class Director {
   uint32_t PlacementMembers(size_t now, NodeId without) const;
   // The order for a shard's leader; a split has its child's id, the same each time.
   std::optional<v1::ShardOrder> OrderFor(ShardId shard, Instant now);
-  // Whether it was split, and nobody has reported the child: its members stay.
+  // Whether it was split, and nobody has led the child: its members stay.
   bool HasChildWithoutLeader(ShardId shard) const;
   Situation Now();
   // UNAVAILABLE for the first seconds of a term: what could be done is not known yet.
@@ -115,8 +115,9 @@ class Director {
   ClusterView view_;
   OperatorTable table_;
   std::map<NodeId, Disk> disks_;
-  // Where shards end that were split and whose child the map had not when they were reported.
+  // Where shards end that were split and whose child had no leader when they were reported.
   std::map<ShardId, std::string> split_at_;
+  std::set<ShardId> begun_;  // that the map has, and nobody has led yet
   std::map<ShardId, std::pair<OperatorId, ShardId>> children_;  // of splits under way, by parent
   std::vector<ShardId> spare_ids_;
   size_t wanted_ids_ = 0;

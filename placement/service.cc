@@ -387,6 +387,14 @@ void Placement::RecordNewer(const v1::HeartbeatRequest& request, v1::HeartbeatRe
       newer.push_back(report.shard());
     }
   }
+  for (const v1::ShardDescriptor& begun : request.begun_shards()) {
+    if (!machine_.map().Newer(begun) || MUTANT("split-child-unknown-without-leader")) continue;
+    if (machine_.map().Plausible(begun, machine_.next_shard_id(),
+                                 machine_.Allows(Feature::kMerges))) {
+      PROBE("placement: the child of a split is known before it has a leader");
+      newer.push_back(begun);
+    }
+  }
   // A change makes at most two pieces more. What the map cannot hold goes on without it: requests
   // find its leader by asking.
   const bool fits = machine_.map().pieces().size() + 2 * newer.size() <= kShardPiecesMax;

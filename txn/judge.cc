@@ -180,6 +180,10 @@ Status Check(const v1::HeartbeatRequest& request) {
     RETURN_IF_ERROR(CheckShard(report.shard()));
     RETURN_IF_ERROR(CheckCount(report.caught_up_size(), kReplicasMax, "replicas of a shard"));
   }
+  RETURN_IF_ERROR(CheckCount(request.begun_shards_size(), limits::kBegunShardsMax, "begun shards"));
+  for (const v1::ShardDescriptor& shard : request.begun_shards()) {
+    RETURN_IF_ERROR(CheckShard(shard));
+  }
   RETURN_IF_ERROR(CheckCount(request.refusals_size(), limits::kShardsMax, "refusals"));
   for (const v1::OrderRefusal& refusal : request.refusals()) {
     RETURN_IF_ERROR(CheckText(refusal.why(), "why"));

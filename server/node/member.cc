@@ -236,6 +236,9 @@ v1::HeartbeatRequest Member::MakeHeartbeat() {
         return it == shards().end() ? ShardId() : it->first;
       },
       &heartbeat);
+  for (v1::ShardDescriptor& begun : replicas_.BegunWithoutLeader(limits::kBegunShardsMax)) {
+    *heartbeat.add_begun_shards() = std::move(begun);
+  }
   for (v1::OrderRefusal& refusal : std::exchange(refusals_, {})) {
     *heartbeat.add_refusals() = std::move(refusal);
   }

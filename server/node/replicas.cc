@@ -64,6 +64,12 @@ std::string NameOf(GroupId group) {
                                              : fmt::format("shard {}", group);
 }
 
+// A leader's first entry follows the one that all members begin with.
+bool NeverLed(const raft::GroupHandle& group) {
+  return group.applied_index() == raft::LogIndex(1) && !group.soft_state().leader &&
+         group.quarantine().empty();
+}
+
 }  // namespace
 
 Replicas::Replicas(Env& env, storage::OrderedStore& store, raft::Host& host,
@@ -182,6 +188,7 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
   ASSIGN_OR_RETURN(group, host_.StartGroup(group_id, *shard, std::move(first)));
   shard->Attach(group);
   groups_[group_id] = group;
+  if (shard->HasState() && NeverLed(*group)) begun_.insert(id);
   shards_[id] = std::move(shard);
   OnDescriptor(id);
   KeysChanged();
@@ -189,6 +196,17 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
 }
 
 // ---- splits -------------------------------------------------------------------------------------
+
+std::vector<v1::ShardDescriptor> Replicas::BegunWithoutLeader(size_t max) {
+  std::vector<v1::ShardDescriptor> begun;
+  std::erase_if(begun_, [&](ShardId id) {
+    const raft::GroupHandle* group = FindGroup(GroupId(id.value()));
+    if (group == nullptr || !NeverLed(*group)) return true;
+    if (begun.size() < max) begun.push_back(shards_.at(id)->descriptor());
+    return false;
+  });
+  return begun;
+}
 
 bool Replicas::MayBegin(ShardId child) const {
   return !shards_.contains(child) && !host_.HadReplica(GroupId(child.value()));

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <set>
 
@@ -49,8 +50,11 @@ class Reporting {
     return voters;
   }
   int orders() const { return orders_; }
-  // The child of the split that was ordered has a leader, node 2.
+  // The child of the split that was ordered begins on node 1, and nobody is there to elect it.
+  void BeginChild() { begun_ = true; }
+  // It has a leader, node 2.
   void ElectChild() {
+    begun_ = false;
     shards_[child_.shard_id()] = child_;
     leaders_[child_.shard_id()] = 2;
   }
@@ -90,6 +94,7 @@ class Reporting {
       report->set_term(++term_);
       for (const v1::Replica& replica : shard.replicas()) report->add_caught_up(replica.node_id());
     }
+    if (begun_ && node == 1) *request.add_begun_shards() = child_;
     for (auto& refusal : std::exchange(refusals_, {})) *request.add_refusals() = refusal;
     const v1::HeartbeatResponse response = cluster_.Beat(1, std::move(request));
     ASSERT_EQ(response.error().code(), v1::OK) << response.error().message();
@@ -112,6 +117,7 @@ class Reporting {
     }
     if (order.has_split()) {
       child_ = shard;
+      child_.set_membership_version(1);
       child_.set_shard_id(order.split().child_shard_id());
       child_.set_from(order.split().at());
       shard.set_to(order.split().at());
@@ -141,6 +147,7 @@ class Reporting {
   std::map<uint64_t, uint64_t> leaders_ = {{2, 1}, {3, 1}};
   std::map<uint64_t, uint64_t> restarts_;
   v1::ShardDescriptor child_;
+  bool begun_ = false;
   std::vector<v1::OrderRefusal> refusals_;
   std::string refusal_;
   uint64_t term_ = 1;
@@ -172,6 +179,14 @@ class Director : public ::testing::Test {
     v1::NodeInfo node = MakeNode(4);
     node.set_node_id(0);
     ASSERT_EQ(cluster_.Register(1, node).node_id(), 4u);
+  }
+  bool InMap(uint64_t shard) {
+    v1::HeartbeatRequest heartbeat;
+    *heartbeat.mutable_node() = MakeNode(4);
+    const v1::RoutesResponse map = cluster_.Beat(1, heartbeat).map();
+    return std::any_of(map.routes().begin(), map.routes().end(), [shard](const auto& route) {
+      return route.shard().shard_id() == shard;
+    });
   }
   v1::PlacementResponse Remove(uint64_t node) {
     v1::PlacementRequest remove;
@@ -265,6 +280,11 @@ TEST_F(Director, MembersStayUntilTheChildOfASplitHasALeader) {
   reporting_.Run(12, 4);
   EXPECT_EQ(reporting_.Voters(2), (std::set<uint64_t>{1, 2, 3})) << "the child may need each";
   EXPECT_EQ(reporting_.Voters(3), (std::set<uint64_t>{1, 2, 4}));
+  EXPECT_FALSE(InMap(reporting_.child()));
+  reporting_.BeginChild();
+  reporting_.Run(12, 4);
+  EXPECT_TRUE(InMap(reporting_.child())) << "its members make no replica before that";
+  EXPECT_EQ(reporting_.Voters(2), (std::set<uint64_t>{1, 2, 3})) << "the child still may need each";
   reporting_.ElectChild();
   reporting_.Run(30, 4);
   for (const uint64_t shard : {uint64_t{2}, reporting_.child()}) {

@@ -135,6 +135,7 @@ const std::vector<Mutant>& AllMutants() {
       {"split-registry-kept", "coordinators keep their rights when the anchor key goes"},
       {"split-garbage-of-others", "a record collects versions of keys on the other side"},
       {"split-members-change-before-child", "members go before the child has a leader"},
+      {"split-child-unknown-without-leader", "a child that nobody leads yet is not in the map"},
       {"split-child-before-its-state", "the child's log begins before its state is durable"},
       // ---- merges
       {"merge-forgets-refusals", "what was refused in an absorbed shard is forgotten"},

@@ -343,9 +343,14 @@ TEST(Judge, MembersAndMap) {
   Request heartbeat;
   *heartbeat.mutable_heartbeat()->mutable_node() = SomeNode();
   heartbeat.mutable_heartbeat()->add_led_shards()->mutable_shard()->set_from("k");
+  heartbeat.mutable_heartbeat()->add_begun_shards()->set_from("k");
   Refuses(
       heartbeat,
       {
+          [](Request* r) { r->mutable_heartbeat()->mutable_begun_shards(0)->set_to(kLong); },
+          [](Request* r) {
+            Times(limits::kBegunShardsMax, r->mutable_heartbeat()->mutable_begun_shards());
+          },
           [](Request* r) { r->mutable_heartbeat()->mutable_node()->set_storage_id(kText); },
           [](Request* r) {
             r->mutable_heartbeat()->mutable_led_shards(0)->mutable_shard()->set_to(kLong);
