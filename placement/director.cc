@@ -62,14 +62,40 @@ void Director::BeginTerm(raft::Term term) {
 }
 
 void Director::SeedShards() {
-  for (const auto& [from, piece] : machine_.map().pieces()) {
-    v1::ShardReport report;
-    *report.mutable_shard() = piece;
-    for (const v1::Replica& replica : piece.replicas()) {
-      if (replica.role() != v1::LEARNER) report.add_caught_up(replica.node_id());
-    }
-    view_.Put(Seen(report));
+  for (const auto& [from, piece] : machine_.map().pieces()) Seed(piece);
+}
+
+void Director::Seed(const v1::ShardDescriptor& piece) {
+  v1::ShardReport report;
+  *report.mutable_shard() = piece;
+  for (const v1::Replica& replica : piece.replicas()) {
+    if (replica.role() != v1::LEARNER) report.add_caught_up(replica.node_id());
   }
+  view_.Put(Seen(report));
+}
+
+// Whether the map has the child already, and whether its parent's report of this term comes before
+// or after this one: the parent's members stay.
+void Director::OnBegun(const v1::ShardDescriptor& child) {
+  const ShardId id(child.shard_id());
+  const v1::ShardDescriptor* known = machine_.map().Find(child.from());
+  if (known == nullptr || heartbeats_.LeaderOf(id)) return;
+  const bool in_map = known->shard_id() == child.shard_id();
+  const bool soon =
+      machine_.map().Newer(child) &&
+      machine_.map().Plausible(child, machine_.next_shard_id(), machine_.Allows(Feature::kMerges));
+  if (!in_map && !soon) return;
+  begun_.insert(id);
+  const v1::ShardDescriptor* parent = known;
+  if (in_map) {
+    // Nobody may think that there is nothing on its nodes.
+    if (view_.Find(id) == nullptr) Seed(*known);
+    const auto& pieces = machine_.map().pieces();
+    const auto at = pieces.lower_bound(child.from());
+    if (at == pieces.begin()) return;
+    parent = &std::prev(at)->second;
+  }
+  split_at_[ShardId(parent->shard_id())] = child.from();
 }
 
 bool Director::IsUnmarked(ShardId shard) const {
@@ -221,11 +247,7 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
   // Nothing is ordered for a range that the map does not have yet: of a shard that is divided
   // before the map has heard that it grew, the map would not believe the child.
   std::set<ShardId> ahead;
-  for (const v1::ShardDescriptor& shard : request.begun_shards()) {
-    const v1::ShardDescriptor* known = machine_.map().Find(shard.from());
-    if (known == nullptr || known->shard_id() != shard.shard_id()) continue;
-    begun_.insert(ShardId(shard.shard_id()));
-  }
+  for (const v1::ShardDescriptor& child : request.begun_shards()) OnBegun(child);
   std::erase_if(begun_, [this](ShardId shard) { return bool{heartbeats_.LeaderOf(shard)}; });
   for (const v1::ShardReport& report : request.led_shards()) {
     // Of shards that the map does not have (yet) nothing is kept: whoever reports them would decide

@@ -100,6 +100,8 @@ class Director {
   std::optional<v1::ShardOrder> OrderFor(ShardId shard, Instant now);
   // Whether it was split, and nobody has led the child: its members stay.
   bool HasChildWithoutLeader(ShardId shard) const;
+  void Seed(const v1::ShardDescriptor& piece);
+  void OnBegun(const v1::ShardDescriptor& child);
   Situation Now();
   // UNAVAILABLE for the first seconds of a term: what could be done is not known yet.
   Status CheckHeardOfAll() const;

@@ -389,6 +389,7 @@ void Placement::RecordNewer(const v1::HeartbeatRequest& request, v1::HeartbeatRe
   }
   for (const v1::ShardDescriptor& begun : request.begun_shards()) {
     if (!machine_.map().Newer(begun) || MUTANT("split-child-unknown-without-leader")) continue;
+    response->add_tell_again(begun.shard_id());
     if (machine_.map().Plausible(begun, machine_.next_shard_id(),
                                  machine_.Allows(Feature::kMerges))) {
       PROBE("placement: the child of a split is known before it has a leader");

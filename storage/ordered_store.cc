@@ -407,10 +407,13 @@ void OrderedStore::Rep::EraseEnds() {
   if (erasure.kind == Erasure::Kind::kDrop) {
     PROBE("storage: group dropped");
     active.Put(ErasingKey(group), std::nullopt);
-    erasures.erase(group);
     Changed();
-    reader.Flush([done = std::move(done)](const Status& status) mutable {
-      if (status.ok() && done) done();
+    // Until then it is being dropped: what `done` writes must not follow a successor's beginning.
+    reader.Flush([this, group, begun = std::weak_ptr<bool>(erasure.begun),
+                  done = std::move(done)](const Status& status) mutable {
+      if (!status.ok() || begun.expired()) return;
+      erasures.erase(group);
+      if (done) done();
     });
   } else if (done) {
     env.executor.Post(

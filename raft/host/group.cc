@@ -91,7 +91,7 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
   ++rt_.leaderless;
   replacing_ = rt_.store.Replacing(id_) != nullptr;
   // The store may be durable before the log: a state without any log is one that has lost it.
-  beginning_ = (recovered.record && recovered.fresh) || recovered.noted;
+  beginning_ = recovered.begins || recovered.noted;
   if (recovered.record) {
     log_.Append(std::move(*recovered.record),
                 [this, alive = std::weak_ptr<bool>(alive_), noted = recovered.noted] {

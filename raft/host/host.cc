@@ -290,7 +290,9 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   Stored stored = rep.TakeStored(group, wal.empty() ? nullptr : &wal.mapped());
   stored.state = machine.HasState();
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
-  recovered.lost_state = !recovered.fresh && rep.runtime.store.Damaged(group, machine.Spans()) &&
+  // Whoever has nothing yet does not know what will be its own, and has lost nothing of it.
+  const bool empty = recovered.fresh || (!machine.HasState() && recovered.applied_nothing());
+  recovered.lost_state = !empty && rep.runtime.store.Damaged(group, machine.Spans()) &&
                          !MUTANT("raft-lost-range-ignored");
   if (recovered.lost_state && recovered.quarantine.empty()) {
     PROBE("raft host: quarantine for damaged page");

@@ -73,6 +73,7 @@ storage::WalRecord NewRecord(GroupId group, uint64_t incarnation) {
 // The first start of a group on this node.
 void StartFresh(GroupId group, const std::optional<Configuration>& bootstrap,
                 const std::optional<Tombstone>& tombstone, Recovered* out) {
+  out->begins = true;
   if (tombstone) {
     // Learns everything from a leader, of a later term.
     out->initial.hard_state.term =

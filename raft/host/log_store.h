@@ -102,12 +102,18 @@ struct Recovered {
   uint64_t incarnation = kFirstIncarnation;
   storage::WalRecord::Mark mark;  // as the WAL has it
   bool fresh = false;
+  bool begins = false;  // the store may not have more of it than the log before `record` is durable
   // Must be appended before anything else: the first record, or the reset described above.
   std::optional<storage::WalRecord> record;
   // Not empty: why this replica must not vote or acknowledge before it has a leader's snapshot.
   std::string quarantine;
   bool lost_state = false;  // a part of its state was in a damaged page of the store
   bool noted = false;       // that it begins, in the store
+
+  // Neither log nor store have anything of a state.
+  bool applied_nothing() const {
+    return !initial.applied && !initial.snapshot.index && initial.entries.empty();
+  }
 };
 
 // What the three say of a group when the node starts.

@@ -236,7 +236,9 @@ v1::HeartbeatRequest Member::MakeHeartbeat() {
         return it == shards().end() ? ShardId() : it->first;
       },
       &heartbeat);
-  for (v1::ShardDescriptor& begun : replicas_.BegunWithoutLeader(limits::kBegunShardsMax)) {
+  begun_told_.clear();
+  for (v1::ShardDescriptor& begun : replicas_.Begun(limits::kBegunShardsMax)) {
+    begun_told_.insert(begun.shard_id());
     *heartbeat.add_begun_shards() = std::move(begun);
   }
   for (v1::OrderRefusal& refusal : std::exchange(refusals_, {})) {
@@ -256,6 +258,8 @@ Status Member::CarryOut(const v1::ShardOrder& order) {
   const ShardId id(order.shard_id());
   shard::Shard* shard = Find(id);
   raft::GroupHandle* group = FindGroup(GroupId(id.value()));
+  // It serves nobody meanwhile: the order was written before the freeze was known.
+  if (order.has_merge() && merges_.Busy(id)) return Status::Ok();
   if (shard == nullptr || group == nullptr || !shard->serving()) {
     return Status(Code::kNotLeader, "it is not led from here any more");
   }
@@ -336,6 +340,8 @@ Task<void> Member::Report() {
   const v1::RoutesResponse& map = result->heartbeat().map();
   if (map.cluster_id() != options_.cluster_id) co_return;
   reports_.Answered(result->heartbeat());
+  for (const uint64_t again : result->heartbeat().tell_again()) begun_told_.erase(again);
+  for (const uint64_t known : begun_told_) replicas_.BegunIsKnown(ShardId(known));
   map_position_ = result->heartbeat().map_position();
   deps_.view.Update(map);
   routes_.Update(map);

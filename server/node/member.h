@@ -140,10 +140,11 @@ class Member {
   ShardReports reports_;
   v1::MapPosition map_position_;  // of what view_ and routes_ were told
   std::set<ShardId> splitting_;
-  bool removed_ = false;    // from the cluster, says placement
-  bool ordered_ = false;    // something is under way: placement wants to know soon
-  bool reported_ = false;   // the placement leader has answered a heartbeat since the start
-  bool reporting_ = false;  // a heartbeat is under way
+  bool removed_ = false;           // from the cluster, says placement
+  bool ordered_ = false;           // something is under way: placement wants to know soon
+  bool reported_ = false;          // the placement leader has answered a heartbeat since the start
+  bool reporting_ = false;         // a heartbeat is under way,
+  std::set<uint64_t> begun_told_;  // and tells of these
   // As logged last.
   std::map<NodeId, v1::NodeState> node_states_;
   std::set<GroupId> unreported_;  // something happened there since the newest heartbeat

@@ -65,10 +65,7 @@ std::string NameOf(GroupId group) {
 }
 
 // A leader's first entry follows the one that all members begin with.
-bool NeverLed(const raft::GroupHandle& group) {
-  return group.applied_index() == raft::LogIndex(1) && !group.soft_state().leader &&
-         group.quarantine().empty();
-}
+bool NeverLed(const raft::GroupHandle& group) { return group.applied_index() <= raft::LogIndex(1); }
 
 }  // namespace
 
@@ -188,7 +185,9 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
   ASSIGN_OR_RETURN(group, host_.StartGroup(group_id, *shard, std::move(first)));
   shard->Attach(group);
   groups_[group_id] = group;
-  if (shard->HasState() && NeverLed(*group)) begun_.insert(id);
+  // Those of `init`, of version 1, are in every map.
+  const bool child = shard->HasState() && shard->descriptor().version() > 1;
+  if (child && NeverLed(*group)) begun_[id] = false;
   shards_[id] = std::move(shard);
   OnDescriptor(id);
   KeysChanged();
@@ -197,15 +196,25 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
 
 // ---- splits -------------------------------------------------------------------------------------
 
-std::vector<v1::ShardDescriptor> Replicas::BegunWithoutLeader(size_t max) {
+std::vector<v1::ShardDescriptor> Replicas::Begun(size_t max) {
   std::vector<v1::ShardDescriptor> begun;
-  std::erase_if(begun_, [&](ShardId id) {
-    const raft::GroupHandle* group = FindGroup(GroupId(id.value()));
-    if (group == nullptr || !NeverLed(*group)) return true;
-    if (begun.size() < max) begun.push_back(shards_.at(id)->descriptor());
-    return false;
+  std::erase_if(begun_, [this](const auto& each) {
+    const raft::GroupHandle* group = FindGroup(GroupId(each.first.value()));
+    if (group == nullptr || !shards_.at(each.first)->HasState()) return true;
+    // Its leader may be gone before it could tell, and whoever is left needs the others.
+    return each.second && (!NeverLed(*group) || group->soft_state().leader);
   });
+  for (const bool known : {false, true}) {
+    for (const auto& [id, is_known] : begun_) {
+      if (begun.size() == max) return begun;
+      if (is_known == known) begun.push_back(shards_.at(id)->descriptor());
+    }
+  }
   return begun;
+}
+
+void Replicas::BegunIsKnown(ShardId child) {
+  if (const auto it = begun_.find(child); it != begun_.end()) it->second = true;
 }
 
 bool Replicas::MayBegin(ShardId child) const {
@@ -430,6 +439,12 @@ bool Replicas::HeldByAnother(GroupId group) const {
   if (known == nullptr) return false;
   const Span wanted{known->from(), known->to()};
   if (ChildIn(wanted, id)) return true;
+  // Its log may have the split before us, and the state that it waits for be from before that.
+  for (const GroupId other : store_.Replacing()) {
+    if (other != group && storage::OrderedStore::Touch(*store_.Replacing(other), SpansOf(wanted))) {
+      return true;
+    }
+  }
   return std::any_of(shards_.begin(), shards_.end(), [&](const auto& entry) {
     const auto& [other, shard] = entry;
     return other != id && shard->HasState() && shard->span().Overlaps(wanted);

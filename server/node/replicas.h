@@ -91,8 +91,11 @@ class Replicas final : public coordinator::ShardDirectory {
   placement::Placement* placement() const { return placement_.get(); }
   const std::map<ShardId, std::unique_ptr<shard::Shard>>& shards() const { return shards_; }
   const std::map<GroupId, raft::GroupHandle*>& groups() const { return groups_; }
-  // Shards that begin here with members and a state, and had no leader yet: at most `max`.
-  std::vector<v1::ShardDescriptor> BegunWithoutLeader(size_t max);
+  // Children of splits that begin here, until the map of placement has them and they had a leader:
+  // at most `max`, first of all those that it has not.
+  std::vector<v1::ShardDescriptor> Begun(size_t max);
+  // Placement's map has it.
+  void BegunIsKnown(ShardId child);
 
  private:
   // What is left of a replica, for whoever still waits for it.
@@ -161,7 +164,7 @@ class Replicas final : public coordinator::ShardDirectory {
   std::map<GroupId, raft::GroupHandle*> groups_;
   std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
   std::map<ShardId, Span> children_;                            // wait for the store to be flushed
-  std::set<ShardId> begun_;                                     // and may have no leader yet
+  std::map<ShardId, bool> begun_;                               // whether placement knows it
   std::map<GroupId, Instant> absorbed_since_;                   // replicas that may go soon
   bool indexed_ = false;                                        // by_start_ is up to date
   uint64_t key_changes_ = 0;

@@ -1,0 +1,79 @@
+// The child of a split between nodes, where its other members are not there to elect its leader.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "shard/shard.h"
+#include "tests/server/cluster_fixture.h"
+
+namespace quorate::server {
+namespace {
+
+constexpr uint64_t kParent = 2;
+
+const shard::Shard* ReplicaAt(ClusterFixture* cluster, size_t node, uint64_t id) {
+  const auto shards = cluster->node(node).shards();
+  const auto is = [id](const shard::Shard* shard) { return shard->id().value() == id; };
+  const auto found = std::find_if(shards.begin(), shards.end(), is);
+  return found == shards.end() ? nullptr : *found;
+}
+
+size_t LeaderOf(ClusterFixture* cluster, uint64_t id) {
+  for (size_t node = 1; node <= cluster->size(); ++node) {
+    if (!cluster->at(node).up()) continue;
+    const shard::Shard* shard = ReplicaAt(cluster, node, id);
+    if (shard != nullptr && shard->serving()) return node;
+  }
+  return 0;
+}
+
+// Whoever begins at `at`, as placement's leader tells.
+v1::ShardRouteInfo RouteAt(ClusterFixture* cluster, const std::string& at) {
+  const size_t leader = cluster->PlacementLeader();
+  if (leader == 0) return {};
+  const v1::StatusResponse status = cluster->node(leader).Status();
+  for (const v1::ShardRouteInfo& route : status.map().routes()) {
+    if (route.shard().from() == at) return route;
+  }
+  return {};
+}
+
+// Without a restart, which would have brought the child back in another way.
+TEST(Split, PlacementHearsOfAChildThatNobodyLeads) {
+  ClusterFixture cluster(5);
+  cluster.StartAndInit(1);
+  const size_t leader = LeaderOf(&cluster, kParent);
+  ASSERT_NE(leader, 0u);
+  const v1::ShardDescriptor before = ReplicaAt(&cluster, leader, kParent)->descriptor();
+  v1::NodeRequest split;
+  split.mutable_placement()->mutable_split_shard()->set_shard_id(kParent);
+  split.mutable_placement()->mutable_split_shard()->set_at("m");
+  const Result<v1::NodeResponse> begun = cluster.Call(cluster.PlacementLeader(), split);
+  ASSERT_TRUE(begun.ok());
+  ASSERT_EQ(begun->placement().error().code(), v1::OK) << begun->placement().error().message();
+
+  ASSERT_TRUE(cluster.RunUntil(
+      [&] { return ReplicaAt(&cluster, leader, kParent)->descriptor().to() == "m"; }));
+  std::set<size_t> others;
+  for (const v1::Replica& replica : before.replicas()) {
+    if (replica.node_id() != leader) others.insert(replica.node_id());
+  }
+  ASSERT_EQ(others.size(), 2u);
+  for (const size_t other : others) cluster.at(other).PowerLoss();
+
+  ASSERT_TRUE(cluster.RunUntil([&] { return RouteAt(&cluster, "m").shard().shard_id() > kParent; }))
+      << "its members make no replica before the map has it";
+  const v1::ShardRouteInfo child = RouteAt(&cluster, "m");
+  EXPECT_EQ(child.leader_node_id(), 0u);
+  EXPECT_EQ(child.shard().replicas_size(), 3);
+  cluster.RunFor(10s);
+  EXPECT_EQ(LeaderOf(&cluster, child.shard().shard_id()), 0u);
+
+  for (const size_t other : others) ASSERT_TRUE(cluster.at(other).Start(cluster.addresses()).ok());
+  EXPECT_TRUE(cluster.RunUntil([&] { return LeaderOf(&cluster, child.shard().shard_id()) != 0; }));
+  EXPECT_TRUE(cluster.Put("z", "1").ok());
+}
+
+}  // namespace
+}  // namespace quorate::server
