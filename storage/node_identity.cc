@@ -99,13 +99,15 @@ Result<std::unique_ptr<DataDirectory>> DataDirectory::Open(Env& env, FileSystem&
                                                            std::string path) {
   RETURN_IF_ERROR(files.CreateDirectory(path));
   auto directory = std::unique_ptr<DataDirectory>(new DataDirectory(files, std::move(path)));
+  // Nothing is made or changed in what is somebody else's.
+  RETURN_IF_ERROR(directory->CheckOurs());
   ASSIGN_OR_RETURN(directory->lock_, files.Lock(directory->path_));
+  bool unclean = false;
+  ASSIGN_OR_RETURN(unclean, directory->Load(env.random));
   const Status made_private = files.MakePrivate(directory->path_);
   if (!made_private.ok()) {
     env.log.Warn("data: others may read {}: {}", directory->path_, made_private.ToString());
   }
-  bool unclean = false;
-  ASSIGN_OR_RETURN(unclean, directory->Load(env.random));
   // A crash leaves what this would write.
   if (unclean) return directory;
   if (directory->identity_.clean_stop) {
@@ -122,19 +124,26 @@ Result<std::unique_ptr<DataDirectory>> DataDirectory::Open(Env& env, FileSystem&
   return directory;
 }
 
+Status DataDirectory::CheckOurs() const {
+  ASSIGN_OR_RETURN(const bool exists, files_.Exists(fmt::format("{}/{}", path_, kFileName)));
+  if (exists) return Status::Ok();
+  ASSIGN_OR_RETURN(const auto names, files_.List(path_));
+  for (const std::string& name : names) {
+    // What a run that stopped before its first identity was durable may leave.
+    if (name == "LOCK" || name == kTemporary || name == "lost+found") continue;
+    return Status(Code::kFailedPrecondition,
+                  fmt::format("{} is not a quorate data directory (it holds {} but no {}); name "
+                              "an empty or new directory with --data",
+                              path_, name, kFileName));
+  }
+  return Status::Ok();
+}
+
 Result<bool> DataDirectory::Load(Random& random) {
   const std::string file_path = fmt::format("{}/{}", path_, kFileName);
   ASSIGN_OR_RETURN(const bool exists, files_.Exists(file_path));
   if (!exists) {
-    ASSIGN_OR_RETURN(const auto names, files_.List(path_));
-    for (const std::string& name : names) {
-      // What a run that stopped before its first identity was durable may leave.
-      if (name == "LOCK" || name == kTemporary || name == "lost+found") continue;
-      return Status(Code::kFailedPrecondition,
-                    fmt::format("{} is not a quorate data directory (it holds {} but no {}); name "
-                                "an empty or new directory with --data",
-                                path_, name, kFileName));
-    }
+    RETURN_IF_ERROR(CheckOurs());
     identity_.storage_id = NewId(random);
     return false;
   }

@@ -44,8 +44,8 @@ std::string NewId(Random& random);
 class DataDirectory {
  public:
   // Creates the directory if it is missing; takes others' rights to it away. FAILED_PRECONDITION:
-  // another process holds it, it was written by a newer version, or it holds something else than a
-  // node's data. CORRUPTION: the identity is damaged.
+  // it holds something else than a node's data, of which nothing is changed; another process holds
+  // it; or it was written by a newer version. CORRUPTION: the identity is damaged.
   static Result<std::unique_ptr<DataDirectory>> Open(Env& env, FileSystem& files, std::string path);
 
   const std::string& path() const { return path_; }
@@ -63,6 +63,8 @@ class DataDirectory {
 
  private:
   DataDirectory(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
+  // FAILED_PRECONDITION: there is something, and it is no node's.
+  Status CheckOurs() const;
   // Whether what the file says is what TryStore(false) would write.
   Result<bool> Load(Random& random);
   // Gives the reserve up if need be.

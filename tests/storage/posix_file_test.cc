@@ -7,9 +7,11 @@
 #include <filesystem>
 #include <future>
 
+#include "storage/node_identity.h"
 #include "storage/wal.h"
 #include "tests/storage/temp_directory.h"
 #include "tests/storage/thread_executor.h"
+#include "tests/support/test_env.h"
 
 namespace quorate::storage {
 namespace {
@@ -137,6 +139,21 @@ TEST_F(PosixFileTest, TakesRightsAwayFromWhatIsThere) {
       std::filesystem::status(directory_.path() + "/outside").permissions() & perms::others_read,
       perms::none)
       << "what a link points to is somebody else's business";
+}
+
+TEST_F(PosixFileTest, SomebodyElsesDirectoryIsLeftAsItIs) {
+  const std::string top = directory_.path() + "/d";
+  std::filesystem::create_directories(top + "/bin");
+  Open("d/bin/program");
+  const std::vector<std::string> all = {top, top + "/bin", top + "/bin/program"};
+  for (const std::string& each : all) ASSERT_EQ(::chmod(each.c_str(), 0755), 0);
+  TestEnv world;
+  const auto opened = DataDirectory::Open(world.env, files_, top);
+  EXPECT_EQ(opened.status().code(), Code::kFailedPrecondition);
+  for (const std::string& each : all) {
+    EXPECT_EQ(std::filesystem::status(each).permissions(), std::filesystem::perms(0755)) << each;
+  }
+  EXPECT_EQ(files_.List(top).value(), std::vector<std::string>{"bin"});
 }
 
 TEST_F(PosixFileTest, WhatItMayNotTouchDoesNotKeepItFromTheRest) {
