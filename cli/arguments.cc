@@ -131,7 +131,11 @@ Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
     if (option == nullptr) return NoSuchOption(*command, words[at]);
     options.push_back(words[at]);
     if (option->get_items_expected_max() == 0 || HoldsValue(words[at])) continue;
-    if (at + 1 < words.size()) options.push_back(words[++at]);
+    // CLI11 would take for it what is put behind the options.
+    if (at + 1 == words.size() || words[at + 1] == "--") {
+      return InvalidArgument(fmt::format("{}: its value is missing", name));
+    }
+    options.push_back(words[++at]);
     if (option->get_items_expected_max() == 1) continue;
     while (at + 1 < words.size() && !words[at + 1].starts_with("-")) {
       options.push_back(name);

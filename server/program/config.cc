@@ -26,12 +26,14 @@ std::string_view Trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
 }
 
+// Between two commas there may be nothing, which is for the caller to refuse.
 std::vector<std::string> SplitList(std::string_view text) {
   std::vector<std::string> items;
-  while (!text.empty()) {
-    const size_t comma = std::min(text.find(','), text.size());
-    if (const auto item = Trim(text.substr(0, comma)); !item.empty()) items.emplace_back(item);
-    text.remove_prefix(std::min(comma + 1, text.size()));
+  if (Trim(text).empty()) return items;
+  for (size_t comma = 0; comma != std::string_view::npos; text.remove_prefix(comma + 1)) {
+    comma = text.find(',');
+    items.emplace_back(Trim(text.substr(0, comma)));
+    if (comma == std::string_view::npos) break;
   }
   return items;
 }

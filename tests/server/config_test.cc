@@ -111,10 +111,11 @@ TEST(Config, EachRefusalNamesTheSettingAndIsAnInvalidArgument) {
   const Settings good = {{"data", "/d"}, {"listen", "h:1"}};
   ASSERT_TRUE(MakeConfig(good, {}).ok());
   const std::pair<const char*, const char*> bad[] = {
-      {"data", ""},         {"listen", ""},         {"listen", "h"},         {"listen", "h:0"},
-      {"listen", "[::]:1"}, {"advertise", "h:x"},   {"http", "nowhere"},     {"http", "h:1"},
-      {"join", "a:1,b"},    {"locality", "zone"},   {"locality", "a=1,a=2"}, {"min-free", "1T"},
-      {"min-free", "-1"},   {"read-mode", "cheap"}, {"log-level", "loud"},   {"locality", "a=\x1b"},
+      {"data", ""},           {"listen", ""},          {"listen", "h"},        {"listen", "h:0"},
+      {"listen", "[::]:1"},   {"advertise", "h:x"},    {"http", "nowhere"},    {"http", "h:1"},
+      {"join", "a:1,b"},      {"join", ","},           {"join", "a:1,,b:2"},   {"join", "a:1,"},
+      {"locality", "zone"},   {"locality", "a=1,a=2"}, {"min-free", "1T"},     {"min-free", "-1"},
+      {"read-mode", "cheap"}, {"log-level", "loud"},   {"locality", "a=\x1b"},
   };
   for (const auto& [key, value] : bad) {
     Settings flags = good;
