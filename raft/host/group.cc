@@ -373,6 +373,8 @@ bool Group::HandOver() {
     if (peer.id == rt_.options.self || peer.learner || !peer.active || peer.needs_snapshot)
       continue;
     if (low && rt_.RoomOf(peer.id) != Runtime::Room::kSpare) continue;
+    const auto heard = rt_.peers.find(peer.id);
+    if (heard != rt_.peers.end() && heard->second.stops) continue;
     if (best == nullptr || peer.applied > best->applied) best = &peer;
   }
   if (best == nullptr) return false;
@@ -511,7 +513,7 @@ void Group::Send(std::vector<Message> messages) {
     }
     rt_.metrics.sent.Add();
     const ReplicaId to = message.to;
-    rt_.transport.Send(to, {id_, std::move(message), rt_.space.low || rt_.space.full});
+    rt_.transport.Send(to, {id_, std::move(message), rt_.space.low || rt_.space.full, rt_.stops});
   }
 }
 

@@ -126,9 +126,11 @@ struct Runtime {
   int64_t leaderless = 0;  // groups here that know no leader
   int64_t quarantined = 0;
   Host::Space space;
+  bool stops = false;  // RefuseLeaderships
   struct Peer {
     Instant heard_at;
     bool low_space = false;
+    bool stops = false;
     int silent_ticks = 0;     // nothing was heard of it
     int alives_missed = 0;    // what it says of groups that are awake is no word of the others
     int asked = 0;            // words that it is still to be told

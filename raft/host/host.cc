@@ -96,9 +96,10 @@ struct Host::Rep {
     }
   }
 
-  void Heard(NodeId node, Runtime::Peer* peer, bool low_space) {
+  void Heard(NodeId node, Runtime::Peer* peer, bool low_space, bool stops) {
     peer->heard_at = runtime.env.Now();
     peer->low_space = low_space;
+    peer->stops = stops;
     if (std::exchange(peer->silent_ticks, 0) < limits::kGoneTicks) return;
     std::erase(runtime.gone, node);
     if (!std::exchange(peer->missed, false)) return;
@@ -114,7 +115,7 @@ struct Host::Rep {
       const bool watches = asleep && peer.watched;
       if (!watches && peer.asked == 0) continue;
       const bool low = runtime.space.low || runtime.space.full;
-      runtime.transport.SendAlive(node, {runtime.generation, low, watches});
+      runtime.transport.SendAlive(node, {runtime.generation, low, watches, runtime.stops});
       peer.asked = std::max(0, peer.asked - 1);
       if (!watches || ++peer.alives_missed <= limits::kAlivesMissedMax) continue;
       PROBE("raft host: a watched node is silent");
@@ -369,6 +370,8 @@ std::vector<GroupId> Host::TakeUnknownGroups() {
   return {unknown.begin(), unknown.end()};
 }
 
+void Host::RefuseLeaderships() { rep_->runtime.stops = true; }
+
 Task<void> Host::HandOver(Duration timeout) {
   Rep* rep = rep_.get();
   Env& env = rep->runtime.env;
@@ -404,7 +407,7 @@ void Host::OnAlive(NodeId from, Alive alive) {
   const auto known = rep_->runtime.peers.find(from);
   if (known == rep_->runtime.peers.end()) return;
   Runtime::Peer& peer = known->second;
-  rep_->Heard(from, &peer, alive.low_space);
+  rep_->Heard(from, &peer, alive.low_space, alive.stops);
   peer.alives_missed = 0;
   if (alive.asks) peer.asked = limits::kAlivesMissedMax;
   if (std::exchange(peer.generation, alive.generation) == alive.generation) return;
@@ -432,7 +435,14 @@ void Host::OnMessages(std::vector<GroupMessage> messages) {
     if (peer == runtime.peers.end() && group->HasMember(from)) {
       peer = runtime.peers.try_emplace(from).first;
     }
-    if (peer != runtime.peers.end()) rep_->Heard(from, &peer->second, message.low_space);
+    if (peer != runtime.peers.end()) {
+      rep_->Heard(from, &peer->second, message.low_space, message.stops);
+    }
+    if (runtime.stops && std::holds_alternative<TimeoutNow>(message.message.body)) {
+      PROBE("raft host: a leadership comes to a node that stops");
+      runtime.metrics.refused.Add();
+      continue;
+    }
     const auto* append = std::get_if<AppendEntries>(&message.message.body);
     if (runtime.space.full && append != nullptr && !append->entries.empty()) {
       PROBE("raft host: append dropped on full disk");

@@ -202,7 +202,11 @@ class Host : public TransportReceiver {
   // empty replica is begun again when its leader calls.
   std::vector<GroupId> StoredGroups() const;
 
-  // Hands over every leadership it can; resolves when none is left or after `timeout`.
+  // For good: it is about to stop, and says so to its peers. Nodes that stop together would hand each
+  // other what they lead, one term after the other.
+  void RefuseLeaderships();
+  // Hands over every leadership it can; resolves when none is left that somebody takes, or after
+  // `timeout`.
   Task<void> HandOver(Duration timeout);
   // Starts ticking. Groups may be started before and after.
   void Start();

@@ -18,6 +18,7 @@ struct GroupMessage {
   GroupId group;
   Message message;
   bool low_space = false;  // of the sender's disk
+  bool stops = false;      // the sender takes no leadership (Host::RefuseLeaderships)
 };
 
 // What a node says in place of the heartbeats of groups that are quiescent (host.h).
@@ -26,6 +27,7 @@ struct Alive {
   uint64_t generation = 0;
   bool low_space = false;  // of the sender's disk
   bool asks = false;       // the sender misses it if the receiver does not say so too
+  bool stops = false;      // as in a GroupMessage
 };
 
 // One piece of a snapshot on the bulk lane.

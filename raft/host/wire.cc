@@ -188,6 +188,7 @@ bool DecodeMessage(v1::RaftMessage* m, NodeId from, NodeId to, GroupMessage* out
   out->message.to = to;
   out->message.term = Term(m->term());
   out->low_space = m->low_space();
+  out->stops = m->stops();
   return DecodeBody(m, out->message.term, &out->message.body);
 }
 
@@ -223,8 +224,8 @@ bool DecodeAll(v1::PeerBatch* batch, PeerParts* parts) {
   parts->from = from;
   parts->incarnation = {batch->incarnation(), batch->incarnation_nonce()};
   if (batch->has_alive()) {
-    parts->alive =
-        Alive{batch->alive().generation(), batch->alive().low_space(), batch->alive().asks()};
+    const v1::PeerAlive& alive = batch->alive();
+    parts->alive = Alive{alive.generation(), alive.low_space(), alive.asks(), alive.stops()};
   }
   parts->messages.resize(batch->messages_size());
   parts->chunks.resize(batch->chunks_size());
@@ -257,6 +258,7 @@ void AddMessage(GroupMessage message, v1::PeerBatch* batch) {
   out->set_group(message.group.value());
   out->set_term(message.message.term.value());
   out->set_low_space(message.low_space);
+  out->set_stops(message.stops);
   std::visit(BodyEncoder{out}, message.message.body);
 }
 
@@ -264,6 +266,7 @@ void AddAlive(const Alive& alive, v1::PeerBatch* batch) {
   batch->mutable_alive()->set_generation(alive.generation);
   batch->mutable_alive()->set_low_space(alive.low_space);
   batch->mutable_alive()->set_asks(alive.asks);
+  batch->mutable_alive()->set_stops(alive.stops);
 }
 
 void AddChunk(SnapshotChunk chunk, v1::PeerBatch* batch) {

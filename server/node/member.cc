@@ -145,7 +145,7 @@ NodeId Member::LocalLeader(GroupId group) const {
   return handle == nullptr ? NodeId() : handle->soft_state().leader;
 }
 
-bool Member::ready() const { return reported_ && !removed_ && host_.leaderless() == 0; }
+bool Member::ready() const { return reported_ && excluded_.empty() && host_.leaderless() == 0; }
 
 // ---- heartbeats to placement --------------------------------------------------------------------
 
@@ -331,8 +331,9 @@ Task<void> Member::Report() {
   const Status status =
       result.ok() ? StatusFromError(result->heartbeat().error()) : result.status();
   LogPlacement(status);
-  removed_ = status.code() == Code::kWrongNode;
-  if (removed_ && result.ok()) incarnations_.Judge(result->heartbeat().remembered());
+  const bool excluded = status.code() == Code::kWrongNode;
+  excluded_ = excluded ? status.message() : std::string();
+  if (excluded && result.ok()) incarnations_.Judge(result->heartbeat().remembered());
   if (!status.ok()) {
     reports_.Lost();
     co_return;

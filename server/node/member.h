@@ -96,6 +96,9 @@ class Member {
 
   // Every local replica knows a leader, and the placement group can be reached.
   bool ready() const;
+  // Why this node is none of the cluster any more, as placement says; empty: it is, as far as
+  // known.
+  const std::string& excluded() const { return excluded_; }
 
  private:
   std::unique_ptr<shard::Shard> MakeShard(const v1::ShardDescriptor& descriptor,
@@ -140,7 +143,7 @@ class Member {
   ShardReports reports_;
   v1::MapPosition map_position_;  // of what view_ and routes_ were told
   std::set<ShardId> splitting_;
-  bool removed_ = false;           // from the cluster, says placement
+  std::string excluded_;           // from the cluster, and why, says placement
   bool ordered_ = false;           // something is under way: placement wants to know soon
   bool reported_ = false;          // the placement leader has answered a heartbeat since the start
   bool reporting_ = false;         // a heartbeat is under way,

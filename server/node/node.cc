@@ -254,6 +254,9 @@ std::optional<v1::NodeResponse> Node::Rep::Refuse(const std::string& cluster_id,
   if (closed || (stopping && KindOf(request).begins)) {
     return Refusal(Code::kNotLeader, "this node is stopping; ask another one");
   }
+  if (member != nullptr && !member->excluded().empty() && KindOf(request).begins) {
+    return Refusal(Code::kNotLeader, member->excluded());
+  }
   const storage::NodeIdentity& identity = directory->identity();
   if (!identity.cluster_id.empty()) {
     if (cluster_id != identity.cluster_id && !(cluster_id.empty() && KindOf(request).strangers)) {
@@ -326,7 +329,10 @@ Task<void> Node::Stop(Duration timeout) {
   rep->stopping = true;
   rep->membership->Stop();
   // Participants of others' transactions are served until their shards are led elsewhere.
-  if (rep->member != nullptr && !rep->failed) co_await rep->member->host().HandOver(timeout / 2);
+  if (rep->member != nullptr && !rep->failed) {
+    rep->member->host().RefuseLeaderships();
+    co_await rep->member->host().HandOver(timeout / 2);
+  }
   env.log.Info("node: leaderships handed over, {} requests in flight", rep->in_flight);
   rep->closed = true;
   while (rep->in_flight > 0 && env.Now() < deadline) co_await Sleep(env.executor, kPoll);
@@ -439,6 +445,11 @@ bool Node::ready() const {
 }
 
 bool Node::stopping() const { return rep_->stopping; }
+
+std::string Node::excluded() const {
+  return rep_->member == nullptr ? std::string() : rep_->member->excluded();
+}
+
 std::string Node::cluster_id() const { return rep_->directory->identity().cluster_id; }
 NodeId Node::id() const { return rep_->directory->identity().node_id; }
 v1::StatusResponse Node::Status() const { return rep_->Status(); }

@@ -100,6 +100,8 @@ class Node {
   // Serves reads and writes: registered, and every local replica knows a leader.
   bool ready() const;
   bool stopping() const;
+  // Member::excluded.
+  std::string excluded() const;
   std::string cluster_id() const;  // empty: none yet
   NodeId id() const;               // 0: none yet
   v1::StatusResponse Status() const;

@@ -177,6 +177,8 @@ bool PublicApi::Enter(const Request& request, PublicCall* call, Response* respon
   quorate::Status status;
   if (begins && node_.stopping()) {
     status = quorate::Status(Code::kOverloaded, "this node is stopping; ask another one");
+  } else if (begins && !node_.excluded().empty()) {
+    status = quorate::Status(Code::kWrongNode, node_.excluded());
   } else if (call->timeout <= Duration(0)) {
     status = DeadlineExceeded("the deadline had passed before anything was done");
   } else {

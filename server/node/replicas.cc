@@ -482,7 +482,7 @@ Replicas::Membership Replicas::InMap(GroupId group) const {
     return membership;
   }
   const v1::ShardDescriptor* known = view_.FindShard(ShardId(group.value()));
-  if (known == nullptr) return membership;
+  if (known == nullptr || known->replicas().empty()) return membership;
   membership.index = known->membership_version();
   membership.self =
       std::any_of(known->replicas().begin(), known->replicas().end(),

@@ -254,9 +254,11 @@ HttpServer::Health HealthOf(const Process& process) {
   HttpServer::Health health;
   health.alive = !node.stopping();
   health.ready = node.ready() && !node.stopping() && !deaf;
+  const std::string excluded = node.excluded();
   health.detail = node.stopping()             ? "stopping"
                   : deaf                      ? "no connection can be taken: out of descriptors"
                   : node.cluster_id().empty() ? "not part of a cluster yet: run `quorate init`"
+                  : !excluded.empty()         ? excluded
                                               : "a local replica knows no leader yet";
   return health;
 }

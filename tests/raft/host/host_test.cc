@@ -357,6 +357,33 @@ TEST(Host, HandsOverAllItsLeaderships) {
   EXPECT_EQ(cluster.metrics(node).GetGauge("quorate_raft_leader_groups", "").Value(), 0);
 }
 
+TEST(Host, NodesThatStopTogetherHandNothingToEachOther) {
+  MiniCluster::Options options;
+  options.groups = 6;
+  MiniCluster cluster(options);
+  std::vector<Term> terms;
+  for (int g = 1; g <= 6; ++g) {
+    const int leader = cluster.WaitForLeader(GroupId(g));
+    ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(GroupId(g)); }));
+    terms.push_back(cluster.group(leader, GroupId(g))->soft_state().term);
+  }
+  std::vector<std::unique_ptr<TaskScope>> scopes;
+  bool done[3] = {};
+  for (int node = 1; node <= 3; ++node) {
+    scopes.push_back(std::make_unique<TaskScope>(cluster.process(node)));
+    cluster.host(node).RefuseLeaderships();
+    scopes.back()->Spawn(HandOver(&cluster.host(node), 5s, &done[node - 1]));
+  }
+  const Instant begun = cluster.world().now();
+  ASSERT_TRUE(cluster.RunUntil([&] { return done[0] && done[1] && done[2]; }));
+  EXPECT_LT(cluster.world().now() - begun, limits::kTick * 4) << "nobody is waited for";
+  for (int g = 1; g <= 6; ++g) {
+    for (int node = 1; node <= 3; ++node) {
+      EXPECT_EQ(cluster.group(node, GroupId(g))->soft_state().term, terms[g - 1]) << g;
+    }
+  }
+}
+
 TEST(Host, HandOverOfAGroupWithoutPeersEndsAtOnce) {
   MiniCluster::Options options;
   options.nodes = 1;

@@ -82,14 +82,19 @@ TEST(Wire, CarriesEveryMessage) {
   EXPECT_GT(ApproximateBytes(sent[2]), ApproximateBytes(sent[4]));
 }
 
-TEST(Wire, CarriesHowTheSendersDiskIs) {
+TEST(Wire, CarriesHowTheSenderIs) {
   v1::PeerBatch batch = Batch();
   AddMessage({GroupId(17), Message{kFrom, kTo, Term(6), Heartbeat{}}, true}, &batch);
-  AddMessage({GroupId(18), Message{kFrom, kTo, Term(6), Heartbeat{}}}, &batch);
+  AddMessage({GroupId(18), Message{kFrom, kTo, Term(6), Heartbeat{}}, false, true}, &batch);
+  AddAlive({.generation = 1, .stops = true}, &batch);
   PeerParts parts;
   ASSERT_EQ(TakeParts("c", kTo, &batch, &parts), BatchCheck::kOk);
   EXPECT_TRUE(parts.messages[0].low_space);
+  EXPECT_FALSE(parts.messages[0].stops);
   EXPECT_FALSE(parts.messages[1].low_space);
+  EXPECT_TRUE(parts.messages[1].stops);
+  ASSERT_TRUE(parts.alive);
+  EXPECT_TRUE(parts.alive->stops);
 }
 
 TEST(Wire, CarriesChunksAndAcks) {
