@@ -230,6 +230,11 @@ int Move(Context& context, const ShardFlags& flags) {
 
 int Split(Context& context, ShardFlags flags) {
   if (Status at = DecodeArgument(flags.hex, "--at", &flags.at); !at.ok()) return Fail(context, at);
+  if (flags.at.empty()) {
+    return Fail(
+        context,
+        InvalidArgument("--at: an empty key begins no second half: name one inside the shard"));
+  }
   v1::PlacementRequest ask;
   ask.mutable_split_shard()->set_shard_id(flags.shard);
   ask.mutable_split_shard()->set_at(flags.at);
@@ -327,14 +332,21 @@ int GetSettings(Context& context, const std::string& name) {
   return kExitDone;
 }
 
-int SetSetting(Context& context, const std::string& name, const std::string& value) {
+int SetSetting(Context& context, const std::string& name, const std::string& value, bool dry_run) {
   v1::PlacementRequest ask;
   ask.mutable_change_setting()->set_name(name);
   ask.mutable_change_setting()->set_value(value);
+  ask.mutable_change_setting()->set_dry_run(dry_run);
   const auto response = Ask(context, std::move(ask));
   if (!response.ok()) return Fail(context, response.status());
   if (context.json) {
-    PrintJson({{name, value}});
+    const std::vector<std::string> lines(response->lines().begin(), response->lines().end());
+    PrintJson({{name, value}, {"dry_run", dry_run}, {"lines", lines}});
+    return kExitDone;
+  }
+  for (const std::string& line : response->lines()) Say("{}\n", line);
+  if (dry_run) {
+    Say("nothing was changed\n");
   } else {
     Say("{} is {}\n", name, value);
   }
@@ -448,6 +460,7 @@ void RegisterPlacement(CLI::App& app, Context& context) {
   struct Setting {
     std::string name;
     std::string value;
+    bool dry_run = false;
   };
   auto setting = std::make_shared<Setting>();
   CLI::App* settings = app.add_subcommand("settings", "Read and change the cluster's settings.");
@@ -461,10 +474,12 @@ void RegisterPlacement(CLI::App& app, Context& context) {
       *settings, context, "set", "Change a setting; it holds at once, and over restarts.",
       "  quorate settings set placement.down_after 5m\n"
       "  quorate settings set placement.pause balance-replicas",
-      CommonOptions::kCluster,
-      [&context, setting] { return SetSetting(context, setting->name, setting->value); });
+      CommonOptions::kCluster, [&context, setting] {
+        return SetSetting(context, setting->name, setting->value, setting->dry_run);
+      });
   set->add_option("NAME", setting->name, "the setting")->required();
   set->add_option("VALUE", setting->value, "its value")->required();
+  set->add_flag("--dry-run", setting->dry_run, "only say what it would change, or why not");
 }
 
 }  // namespace quorate::cli

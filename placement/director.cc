@@ -418,10 +418,29 @@ Status Director::CheckRemovalOf(NodeId node, bool lost) {
   return Status::Ok();
 }
 
-Status Director::CheckSetting(const std::string& name, const std::string& value) {
+Status Director::CheckSetting(const std::string& name, const std::string& value,
+                              v1::PlacementResponse* response) {
   FollowSettings();
   Settings changed = settings_;
-  return changed.Set(name, value);
+  RETURN_IF_ERROR(changed.Set(name, value));
+  if (changed.replication_factor == settings_.replication_factor) return Status::Ok();
+  // It moves replicas at once, as a rule for all keys that are under none does.
+  if (changed.replication_factor % 2 == 0) {
+    return InvalidArgument(fmt::format("{}: {} is none of 1, 3, 5, 7", name, value));
+  }
+  RETURN_IF_ERROR(CheckHeardOfAll());
+  (void)Now();
+  Rule rule;
+  rule.replicas = changed.replication_factor;
+  std::vector<ShardId> shards;
+  for (const auto& [id, shard] : view_.shards()) {
+    const Rule* now = view_.RuleOf(shard);
+    if (id != kSelf && (now == nullptr || now->replicas == 0)) shards.push_back(id);
+  }
+  std::vector<std::string> lines;
+  ASSIGN_OR_RETURN(lines, ProveRule(view_, settings_, env_.Now(), rule, shards));
+  for (std::string& line : lines) response->add_lines(std::move(line));
+  return Status::Ok();
 }
 
 Status Director::Begin(Result<Operator> planned, bool dry_run, v1::PlacementResponse* response) {

@@ -53,7 +53,8 @@ class Director {
   // While a shard has not been reported in this term, where its replicas are is not certain.
   Status CheckRemovalOf(NodeId node, bool lost);
   // Checks name and value: as they are to be kept.
-  Status CheckSetting(const std::string& name, const std::string& value);
+  Status CheckSetting(const std::string& name, const std::string& value,
+                      v1::PlacementResponse* response);
   // Begins one operator, or (dry_run) says what it would be.
   Status Move(const v1::MoveReplica& ask, v1::PlacementResponse* response);
   Status Transfer(const v1::TransferLeadership& ask, v1::PlacementResponse* response);

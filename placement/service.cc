@@ -5,6 +5,7 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/deadline.h"
@@ -47,6 +48,8 @@ Placement::Placement(Env& env, storage::OrderedStore& store, NodeId self,
       machine_(store, seed),
       director_(env, machine_, heartbeats_),
       slots_(env.metrics.GetCounter("quorate_tso_slots_total", "Timestamp slots issued.")),
+      unfounded_(env.metrics.GetCounter("quorate_placement_reports_refused_total",
+                                        "Reports of shards whose members cannot be.")),
       wall_refused_(env.metrics.GetCounter("quorate_tso_wall_refused_total",
                                            "Readings of a wall clock that were too far ahead.")),
       scope_(env.executor) {
@@ -340,6 +343,7 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
     return response;
   }
   response.clear_remembered();
+  DropUnfounded(&request);
   if (!heartbeats_.Continues(request, leading_.value())) {
     PROBE("placement: a heartbeat goes on from what is not known");
     response.set_report_all(true);
@@ -362,6 +366,33 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
   *response.mutable_map() = MapSince(request.known_map());
   *response.mutable_map_position() = feed_.position();
   return response;
+}
+
+// Replicas are made and destroyed by the map: members that cannot be are not let into it.
+void Placement::DropUnfounded(v1::HeartbeatRequest* request) {
+  const NodeId sender(request->node().node_id());
+  const auto unfounded = [this, sender](const v1::ShardDescriptor& shard) {
+    std::set<uint64_t> named;
+    size_t voters = 0;
+    for (const v1::Replica& replica : shard.replicas()) {
+      const NodeId id(replica.node_id());
+      const bool known = machine_.nodes().Find(id) != nullptr || machine_.WasRemoved(id);
+      if (!known || !named.insert(replica.node_id()).second) return true;
+      voters += replica.role() == v1::VOTER ? 1 : 0;
+    }
+    return voters == 0 || !named.contains(sender.value());
+  };
+  const int led = request->led_shards_size(), begun = request->begun_shards_size();
+  auto& reports = *request->mutable_led_shards();
+  reports.erase(std::remove_if(reports.begin(), reports.end(),
+                               [&](const auto& report) { return unfounded(report.shard()); }),
+                reports.end());
+  auto& children = *request->mutable_begun_shards();
+  children.erase(std::remove_if(children.begin(), children.end(), unfounded), children.end());
+  const int dropped = led - request->led_shards_size() + begun - request->begun_shards_size();
+  if (dropped == 0) return;
+  PROBE("placement: a report names members that cannot be");
+  unfounded_.Add(static_cast<uint64_t>(dropped));
 }
 
 void Placement::MaybeTrustWall() {
@@ -437,7 +468,7 @@ Task<Status> Placement::Carry(const v1::PlacementRequest& request,
     case v1::PlacementRequest::kRemoveNode: {
       const NodeId node(request.remove_node().node_id());
       CO_RETURN_IF_ERROR(director_.CheckRemovalOf(node, request.remove_node().lost()));
-      if (request.remove_node().dry_run()) co_return Status::Ok();
+      if (request.remove_node().dry_run()) co_return machine_.CheckRemoval(node);
       co_return (co_await frontend_.RemoveNode(node)).status();
     }
     case v1::PlacementRequest::kMoveReplica:
@@ -450,7 +481,8 @@ Task<Status> Placement::Carry(const v1::PlacementRequest& request,
       co_return director_.Merge(request.merge_shards(), response);
     case v1::PlacementRequest::kChangeSetting: {
       const v1::ChangeSetting& change = request.change_setting();
-      CO_RETURN_IF_ERROR(director_.CheckSetting(change.name(), change.value()));
+      CO_RETURN_IF_ERROR(director_.CheckSetting(change.name(), change.value(), response));
+      if (change.dry_run()) co_return Status::Ok();
       co_return (co_await frontend_.PutSetting(change.name(), change.value())).status();
     }
     case v1::PlacementRequest::kListSettings:

@@ -92,6 +92,7 @@ class Placement final : private StateMachine::Observer {
   // Once another node's clock says the same.
   void MaybeTrustWall();
   // Proposes what the reports have and the map has not.
+  void DropUnfounded(v1::HeartbeatRequest* request);
   void RecordNewer(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response);
   void MaybeRenew(int64_t now_ms);
   bool LeaseHolds() const;
@@ -107,6 +108,7 @@ class Placement final : private StateMachine::Observer {
   Oracle oracle_;
   WallGuard guard_;
   Counter& slots_;
+  Counter& unfounded_;
   Counter& wall_refused_;
   raft::GroupHandle* group_ = nullptr;
   raft::Term leading_;         // 0: not leader

@@ -274,19 +274,25 @@ raft::ApplyResult StateMachine::ApplyDraining(const v1::SetDraining& command,
 raft::ApplyResult StateMachine::ApplyRemoval(const v1::RemoveNode& command,
                                              storage::WriteBatch* batch) {
   const NodeId id(command.node_id());
-  if (nodes_.Find(id) == nullptr) {
-    return Refused(NotFound(fmt::format("there is no node {}", id)));
-  }
-  // Its own group could not be told who its members are.
-  for (const auto* ids : {&root_.placement_nodes(), &root_.placement_learners()}) {
-    if (std::find(ids->begin(), ids->end(), id.value()) == ids->end()) continue;
-    return Refused(Status(Code::kFailedPrecondition,
-                          fmt::format("node {} has a replica of the placement group", id)));
-  }
+  if (Status removable = CheckRemoval(id); !removable.ok()) return Refused(std::move(removable));
   nodes_.Remove(id);
   batch->Delete(NodeKey(id.value()));
   if (observer_ != nullptr) observer_->OnMapChanged();
   return Done(v1::PlacementApplyResult());
+}
+
+Status StateMachine::CheckRemoval(NodeId id) const {
+  if (nodes_.Find(id) == nullptr) return NotFound(fmt::format("there is no node {}", id));
+  // Its own group could not be told who its members are.
+  for (const auto* ids : {&root_.placement_nodes(), &root_.placement_learners()}) {
+    if (std::find(ids->begin(), ids->end(), id.value()) == ids->end()) continue;
+    return {Code::kFailedPrecondition,
+            fmt::format("node {} has a replica of the placement group: another node takes its "
+                        "place some time after it went down; if there is none, start one with "
+                        "--join, and repeat this",
+                        id)};
+  }
+  return Status::Ok();
 }
 
 void StateMachine::PutSetting(const std::string& name, const std::string& value) {

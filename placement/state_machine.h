@@ -82,6 +82,8 @@ class StateMachine final : public raft::StateMachine {
   void OnSnapshotInstalled(raft::LogIndex index) override;
 
   // Whether the node was a member of the cluster, and is none any more.
+  // Whether RemoveNode would do it now. NOT_FOUND; FAILED_PRECONDITION: it is of placement's group.
+  Status CheckRemoval(NodeId node) const;
   bool WasRemoved(NodeId node) const {
     return node.value() < node_ids_.next() && nodes_.Find(node) == nullptr;
   }

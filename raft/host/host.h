@@ -202,8 +202,8 @@ class Host : public TransportReceiver {
   // empty replica is begun again when its leader calls.
   std::vector<GroupId> StoredGroups() const;
 
-  // For good: it is about to stop, and says so to its peers. Nodes that stop together would hand each
-  // other what they lead, one term after the other.
+  // For good: it is about to stop, and says so to its peers. Nodes that stop together would hand
+  // each other what they lead, one term after the other.
   void RefuseLeaderships();
   // Hands over every leadership it can; resolves when none is left that somebody takes, or after
   // `timeout`.

@@ -184,9 +184,8 @@ class Director : public ::testing::Test {
     v1::HeartbeatRequest heartbeat;
     *heartbeat.mutable_node() = MakeNode(4);
     const v1::RoutesResponse map = cluster_.Beat(1, heartbeat).map();
-    return std::any_of(map.routes().begin(), map.routes().end(), [shard](const auto& route) {
-      return route.shard().shard_id() == shard;
-    });
+    return std::any_of(map.routes().begin(), map.routes().end(),
+                       [shard](const auto& route) { return route.shard().shard_id() == shard; });
   }
   v1::PlacementResponse Remove(uint64_t node) {
     v1::PlacementRequest remove;
@@ -334,6 +333,19 @@ TEST_F(Director, SettingsAreJudgedAndKept) {
   EXPECT_THAT(refused.error().message(), HasSubstr("placement.down_after"));
   EXPECT_EQ(TrySet("placement.nonsense", "1").error().code(), v1::INVALID_ARGUMENT);
   Set("placement.down_after", "5m");
+  reporting_.Run(7, 3);
+  EXPECT_THAT(TrySet("placement.replication_factor", "2").error().message(),
+              HasSubstr("2 is none of 1, 3, 5, 7"));
+  EXPECT_THAT(TrySet("placement.replication_factor", "5").error().message(),
+              HasSubstr("5 replicas need 5 nodes"));
+  v1::PlacementRequest less;
+  less.mutable_change_setting()->set_name("placement.replication_factor");
+  less.mutable_change_setting()->set_value("1");
+  less.mutable_change_setting()->set_dry_run(true);
+  const v1::PlacementResponse proved = cluster_.Ask(1, less);
+  EXPECT_EQ(proved.error().code(), v1::OK) << proved.error().message();
+  ASSERT_EQ(proved.lines_size(), 2);
+  EXPECT_THAT(proved.lines(1), HasSubstr("4 to remove"));
   cluster_.Elect(2);
   cluster_.executor().RunFor(1s);
   v1::PlacementRequest list;

@@ -217,6 +217,9 @@ TEST(Placement, HeartbeatsBringTheMapUpToDate) {
   report->mutable_shard()->set_from("m");
   report->mutable_shard()->set_version(1);
   report->mutable_shard()->set_membership_version(2);
+  for (const uint64_t node : {1, 2, 3}) {
+    report->mutable_shard()->add_replicas()->set_node_id(node);
+  }
   EXPECT_EQ(cluster.Beat(2, heartbeat).error().code(), kNotLeader);
   cluster.Beat(1, heartbeat);
   cluster.executor().RunFor(100ms);
@@ -227,6 +230,40 @@ TEST(Placement, HeartbeatsBringTheMapUpToDate) {
   ASSERT_EQ(map.nodes_size(), 3);
   EXPECT_EQ(map.nodes(1).address(), "moved:7400");
   EXPECT_EQ(map.placement_leader(), 1u);
+}
+
+// Replicas are destroyed by what the map says.
+TEST(Placement, MembersThatCannotBeAreNotLetIntoTheMap) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  const auto report = [&cluster](const std::vector<uint64_t>& voters, v1::ReplicaRole role) {
+    v1::HeartbeatRequest heartbeat;
+    *heartbeat.mutable_node() = MakeNode(2);
+    for (const bool begun : {false, true}) {
+      v1::ShardDescriptor* shard =
+          begun ? heartbeat.add_begun_shards() : heartbeat.add_led_shards()->mutable_shard();
+      shard->set_shard_id(3);
+      shard->set_from("m");
+      shard->set_version(1);
+      shard->set_membership_version(1'000'000);
+      for (const uint64_t node : voters) {
+        shard->add_replicas()->set_node_id(node);
+        shard->mutable_replicas()->rbegin()->set_role(role);
+      }
+    }
+    EXPECT_EQ(cluster.Beat(1, heartbeat).error().code(), v1::OK);
+    cluster.executor().RunFor(200ms);
+    v1::HeartbeatRequest asks;
+    *asks.mutable_node() = MakeNode(2);
+    return cluster.Beat(1, asks).map().routes(1).shard().membership_version();
+  };
+  const uint64_t before = report({}, v1::VOTER);
+  EXPECT_LT(before, 1'000'000u) << "no members";
+  EXPECT_EQ(report({1, 2, 3}, v1::LEARNER), before) << "no voter";
+  EXPECT_EQ(report({2, 2, 3}, v1::VOTER), before) << "one twice";
+  EXPECT_EQ(report({1, 2, 99}, v1::VOTER), before) << "a node that never was";
+  EXPECT_EQ(report({1, 3}, v1::VOTER), before) << "not whoever says so";
+  EXPECT_EQ(report({1, 2}, v1::VOTER), 1'000'000u);
 }
 
 // What a node is labelled with is a map, whose entries come in any order.
