@@ -309,8 +309,9 @@ Task<v1::RegisterNodeResponse> Handlers::Register(v1::RegisterNodeRequest reques
   forward.mutable_register_node()->set_cluster_id(deps_.membership.Hello().cluster_id());
   Result<v1::NodeResponse> result =
       co_await deps_.member->caller().CallPlacement(std::move(forward), deadline);
-  if (result.ok()) co_return std::move(*result->mutable_register_node());
-  StatusToError(result.status(), response.mutable_error());
+  const Status status = result.ok() ? StatusFromError(result->error()) : result.status();
+  if (status.ok()) co_return std::move(*result->mutable_register_node());
+  StatusToError(status, response.mutable_error());
   co_return response;
 }
 
@@ -330,8 +331,9 @@ Task<v1::PlacementResponse> Handlers::AskPlacement(v1::PlacementRequest request,
   forward.mutable_placement()->set_forwarded(true);
   Result<v1::NodeResponse> result =
       co_await deps_.member->caller().CallPlacement(std::move(forward), deadline);
-  if (result.ok()) co_return std::move(*result->mutable_placement());
-  StatusToError(result.status(), response.mutable_error());
+  const Status status = result.ok() ? StatusFromError(result->error()) : result.status();
+  if (status.ok()) co_return std::move(*result->mutable_placement());
+  StatusToError(status, response.mutable_error());
   co_return response;
 }
 

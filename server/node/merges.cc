@@ -132,7 +132,8 @@ Task<Status> Merges::Settle(ShardId id, Instant until) {
       deps_.routes.Update(by);
       co_return Status::Ok();
     }
-    if (!abandons || shard == nullptr) continue;
+    // An answer that says nothing, whosever it is, is none of them.
+    if (!abandons || !answer->abandoned() || shard == nullptr) continue;
     PROBE("server: a frozen shard is thawed");
     deps_.env.log.Info("node: shard {} is not merged, and thawed: {}", id, why);
     CO_RETURN_IF_ERROR(co_await shard->Thaw());
@@ -177,6 +178,7 @@ Task<Result<v1::MergeResponse>> Merges::AskLeft(std::string from, v1::MergeReque
   for (int moved = 0;; ++moved) {
     auto answer = co_await deps_.caller.CallShard(key, fill, deadline);
     if (!answer.ok()) co_return answer.status();
+    if (answer->error().code() != v1::OK) co_return StatusFromError(answer->error());
     // What it says of its range is known by now.
     const bool again = answer->merge().error().code() == v1::STALE_EPOCH && moved < kMovedMax &&
                        deps_.env.Now() < deadline;
@@ -222,6 +224,8 @@ Task<v1::MergeResponse> Merges::OnRequest(v1::MergeRequest request, Instant dead
     StatusToError(status, response.mutable_error());
   } else if (request.has_absorb()) {
     StatusToError(Unavailable("it was not absorbed"), response.mutable_error());
+  } else {
+    response.set_abandoned(left != nullptr && right);
   }
   co_return response;
 }
