@@ -63,6 +63,8 @@ class ReplicaBalancer {
 };
 
 bool ReplicaBalancer::Movable(const ShardView& shard, const Place& from, const Place& to) const {
+  // Small wherever it is, and what it has under way is forgotten when its leader changes.
+  if (shard.id == kPlacementShard) return false;
   if (board_.under_way().Has(shard.id) || shard.joint || !shard.learners.empty()) return false;
   if (!shard.Voter(from.id) || shard.Has(to.id) || !shard.leader) return false;
   if (shard.voters.size() != board_.view().ReplicationFactorOf(shard)) return false;

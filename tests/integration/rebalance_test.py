@@ -101,8 +101,10 @@ def test(cluster, keys):
         address = {node["node_id"]: node["address"] for node in ask(cluster, "nodes")["nodes"]}
         removed = say(cluster, "node", "remove", "2")
         assert removed.returncode == harness.DONE, removed.stderr
-        # It knows nothing of the cluster from now on.
-        cluster.stop(cluster.addresses.index(address[2]))
+        # It knows nothing of the cluster from now on, and says so.
+        gone = cluster.addresses.index(address[2])
+        wait_for(cluster, "the removed node to say so", lambda: "was removed" in cluster.get_http(gone, "/readyz")[1])
+        cluster.stop(gone)
 
         again = say(cluster, "settings", "set", "placement.down_after", "6s")
         assert again.returncode == harness.DONE, again.stderr

@@ -230,6 +230,7 @@ TEST(ScheduleBalance, FillsANewNodeAndThenStops) {
   EXPECT_EQ(proposals.operators.size(), 9u);  // 36 replicas on 4 nodes
   for (const Operator& op : proposals.operators) {
     EXPECT_EQ(op.to, NodeId(4));
+    EXPECT_NE(op.shard, kPlacementShard) << "what is under way would be forgotten";
     c.under_way.Put(c.view, *c.view.Find(op.shard), op);
   }
   EXPECT_THAT(BalanceReplicas(c.Now()).operators, IsEmpty());
