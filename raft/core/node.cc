@@ -404,6 +404,7 @@ void Node::Compact(LogIndex index) { impl_->Compact(index); }
 void Node::PeerUnreachable(ReplicaId peer) { impl_->PeerUnreachable(peer); }
 void Node::Rouse() { impl_->Rouse(); }
 void Node::LookAgain() { impl_->LookAgain(); }
+void Node::RestSoon() { impl_->RestSoon(); }
 void Node::PeerGone(ReplicaId peer) { impl_->PeerGone(peer); }
 bool Node::quiescent() const { return impl_->quiescent(); }
 bool Node::HasReady() const { return impl_->HasReady(); }

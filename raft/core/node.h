@@ -108,6 +108,8 @@ class Node {
   void Rouse();
   // As Rouse, only to find out whether all are there: if so it is quiescent again at once.
   void LookAgain();
+  // It is quiescent as soon as nothing is under way, however short the time since something was.
+  void RestSoon();
   // The peer's node has been silent for long. The group may fall silent without it, until it
   // answers: the host wakes it when it hears that node.
   void PeerGone(ReplicaId peer);

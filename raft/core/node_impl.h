@@ -41,6 +41,7 @@ class Node::Impl {
   void PeerUnreachable(ReplicaId peer);
   void Rouse();
   void LookAgain();
+  void RestSoon();
   void PeerGone(ReplicaId peer);
   bool quiescent() const { return quiescent_; }
   bool HasReady() const;

@@ -85,7 +85,11 @@ void Node::Impl::Rouse() {
 
 void Node::Impl::LookAgain() {
   Rouse();
-  idle_heartbeats_ = config_.quiesce_ticks / config_.heartbeat_ticks;
+  RestSoon();
+}
+
+void Node::Impl::RestSoon() {
+  idle_heartbeats_ = std::max(idle_heartbeats_, config_.quiesce_ticks / config_.heartbeat_ticks);
 }
 
 void Node::Impl::PeerGone(ReplicaId peer) {

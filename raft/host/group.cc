@@ -336,6 +336,10 @@ void Group::LookAgain(Instant now) {
   rt_.MarkDirty(this);
 }
 
+void Group::RestSoon() {
+  if (!quarantined()) node_->RestSoon();
+}
+
 void Group::Step(Message message) {
   if (quarantined()) return StepQuarantined(message);
   const Instant now = rt_.env.Now();

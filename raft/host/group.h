@@ -196,6 +196,8 @@ class Group final : public GroupHandle {
   void WakeFor(NodeId node);
   // Once in a long while.
   void LookAgain(Instant now);
+  // There are too many groups awake.
+  void RestSoon();
   // Whom to watch while it is quiescent: a follower its leader, a leader all others.
   std::vector<NodeId> Watched() const;
   bool HasMember(NodeId node) const;

@@ -52,8 +52,10 @@ struct Host::Rep {
 
   void Tick(Instant now) {
     if (runtime.failed) return;
+    const bool crowded = runtime.awake.size() > runtime.options.awake_max;
     for (size_t i = 0; i < runtime.awake.size();) {
       Group* group = runtime.awake[i];
+      if (crowded) group->RestSoon();
       group->Tick(now);
       if (group->Quiescent()) {
         LetSleep(i);
@@ -177,12 +179,27 @@ struct Host::Rep {
           return true;
         });
     if (!status.ok()) return Fail("store", status);
+    RestoreTombstones();
     for (const auto& [group, tombstone] : tombstones) {
       const auto wal = wal_groups.find(group);
       if (wal == wal_groups.end() || wal->second.incarnation > tombstone.incarnation) continue;
       PROBE("raft host: the log of a destroyed replica was left over");
       EndLog(group, [] {});
       wal_groups.erase(wal);
+    }
+  }
+
+  // The page with it was lost; but what the replica had is still being deleted, and its log is
+  // there.
+  void RestoreTombstones() {
+    for (const auto& [group, wal] : wal_groups) {
+      if (!runtime.store.Dropping(group) || tombstones.contains(group)) continue;
+      PROBE("raft host: a lost tombstone is set again");
+      const Tombstone tombstone{wal.incarnation, Term(wal.hard_state.term) + kForgottenTermsMax};
+      tombstones[group] = tombstone;
+      storage::WriteBatch batch;
+      batch.Put(TombstoneKey(group), tombstone.Encode());
+      runtime.store.Put(std::move(batch));
     }
   }
 
@@ -413,6 +430,13 @@ void Host::OnAlive(NodeId from, Alive alive) {
   if (std::exchange(peer.generation, alive.generation) == alive.generation) return;
   PROBE("raft host: a node's generation is another one");
   rep_->WakeFor(from);
+}
+
+void Host::Call(NodeId node) {
+  if (rep_->runtime.failed) return;
+  const Runtime& runtime = rep_->runtime;
+  const bool low = runtime.space.low || runtime.space.full;
+  runtime.transport.SendAlive(node, {runtime.generation, low, false, runtime.stops});
 }
 
 int64_t Host::leaderless() const { return rep_->runtime.leaderless; }

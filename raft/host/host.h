@@ -139,6 +139,9 @@ class Host : public TransportReceiver {
     ReadMode read_mode = ReadMode::kLease;
     Duration tick = limits::kTick;
     int quiesce_ticks = limits::kQuiesceTicks;  // 0: groups never fall silent
+    // With more groups awake than this, each falls silent as soon as nothing is under way in it:
+    // their heartbeats alone would take all of the processor.
+    size_t awake_max = 1000;
     // Applied entries kept in memory for followers that are a little behind; beyond, a snapshot.
     size_t log_keep_entries = 65536;
     size_t log_keep_bytes = 8 << 20;
@@ -208,6 +211,10 @@ class Host : public TransportReceiver {
   // Hands over every leadership it can; resolves when none is left that somebody takes, or after
   // `timeout`.
   Task<void> HandOver(Duration timeout);
+  // Says that this node is there to one that may lead a group of which the replica here is
+  // quarantined and knows no leader: the group may have fallen silent while this node was gone, and
+  // nobody would come to it for minutes.
+  void Call(NodeId node);
   // Starts ticking. Groups may be started before and after.
   void Start();
   // How this node's disk is, told whenever it may have changed. While it is low the host says so to

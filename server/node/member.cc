@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "client/route/answer.h"
 #include "placement/heartbeats.h"
 #include "placement/orders.h"
 #include "quorate/v1/shard.pb.h"
@@ -328,8 +329,7 @@ Task<void> Member::Report() {
   const Result<v1::NodeResponse> result =
       co_await caller_.CallPlacement(std::move(request), deps_.env.Now() + kHeartbeatTimeout);
   reporting_ = false;
-  const Status status =
-      result.ok() ? StatusFromError(result->heartbeat().error()) : result.status();
+  const Status status = result.ok() ? StatusFromError(client::ErrorOf(*result)) : result.status();
   LogPlacement(status);
   const bool excluded = status.code() == Code::kWrongNode;
   excluded_ = excluded ? status.message() : std::string();
@@ -352,10 +352,23 @@ Task<void> Member::Report() {
   LogNodes(map);
   CarryOut(result->heartbeat());
   replicas_.FollowMap();
+  if (host_.leaderless() > 0) CallForLeaders();
   reported_ = true;
   // Names are made and judged by the oracle's clock, also on a node that leads nothing and asks for
   // no slots otherwise.
   if (!slots_.NewestWithin(kHeartbeatInterval)) (void)co_await slots_.Fetch(kHeartbeatTimeout);
+}
+
+void Member::CallForLeaders() {
+  std::set<NodeId> members;
+  for (const auto& [group, handle] : groups()) {
+    if (handle->quarantine().empty() || handle->soft_state().leader) continue;
+    const v1::ShardDescriptor* shard = deps_.view.FindShard(ShardId(group.value()));
+    if (shard == nullptr) continue;
+    for (const v1::Replica& replica : shard->replicas()) members.insert(NodeId(replica.node_id()));
+  }
+  members.erase(self_);
+  for (const NodeId node : members) host_.Call(node);
 }
 
 // ---- the log ------------------------------------------------------------------------------------

@@ -108,6 +108,8 @@ class Member {
   void LearnNodes();
   Task<void> ReportLoop();
   Task<void> Report();
+  // Of replicas here that wait for one to send them their state.
+  void CallForLeaders();
   v1::HeartbeatRequest MakeHeartbeat();
   // nullopt: the shard is not served from here.
   std::optional<v1::ShardReport> ReportOf(ShardId shard) const;

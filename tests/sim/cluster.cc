@@ -157,6 +157,7 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.raft.snapshot_turn_bytes = options_.snapshot_turn_bytes;
   options.raft.snapshot_bytes_per_second = options_.snapshot_bytes_per_second;
   options.raft.append_bytes_max = options_.append_bytes_max;
+  options.raft.awake_max = options_.awake_max;
   options.raft.quiesce_ticks = static_cast<int>(options_.quiesce_ticks);
   options.part_bytes_max = options_.part_bytes_max;
   if (options_.zones > 0) {

@@ -44,6 +44,7 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("snapshot_turn_bytes", o.snapshot_turn_bytes);
   visit("snapshot_bytes_per_second", o.snapshot_bytes_per_second);
   visit("quiesce_ticks", o.quiesce_ticks);
+  visit("awake_max", o.awake_max);
   visit("append_bytes_max", o.append_bytes_max);
   visit("step_versions", o.step_versions);
   visit("client_bytes_max", o.client_bytes_max);
@@ -105,6 +106,8 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   if (parts.Chance(0.3)) o.part_bytes_max = parts.Chance(0.5) ? 1 : 24;
   Random idle = Random(seed).Fork("idle");
   if (idle.Chance(0.6)) o.quiesce_ticks = static_cast<uint64_t>(idle.Between(2, 30));
+  Random awake = Random(seed).Fork("awake");
+  if (awake.Chance(0.3)) o.awake_max = static_cast<uint64_t>(awake.Between(0, 6));
   Random load = Random(seed).Fork("load");
   if (o.moves && load.Chance(0.4)) o.split_requests = static_cast<uint64_t>(load.Between(2, 10));
   Random zones = Random(seed).Fork("zones");

@@ -45,7 +45,8 @@ struct Options {
   uint64_t wal_keep_entries = 4096;
   uint64_t snapshot_turn_bytes = 1 << 20;
   uint64_t snapshot_bytes_per_second = 64 << 20;
-  uint64_t quiesce_ticks = 60;          // without work, until a group falls silent
+  uint64_t quiesce_ticks = 60;          // without work, until a group falls silent,
+  uint64_t awake_max = 1000;            // if no more are awake on its node
   uint64_t append_bytes_max = 1 << 20;  // 1: every entry in a message of its own
   uint64_t step_versions = 4'000;
   uint64_t client_bytes_max = 128 << 20;  // held by a node for thin clients

@@ -50,6 +50,26 @@ TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
 }
 
 // The child of a split whose node fails between the flush of its state and its first record.
+// It has nothing to say by itself: it neither leads nor follows, nor knows who the members are.
+TEST(HostDamage, AQuarantinedReplicaCallsForALeaderThatFellSilentWithoutIt) {
+  MiniCluster::Options options;
+  options.host.quiesce_ticks = 8;
+  MiniCluster cluster(options);
+  const int victim = Other(cluster.WaitForLeader());
+  Write(&cluster, 60, "k", 500);
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  cluster.Crash(victim, MiniCluster::Loss::kPower);
+  cluster.RunFor(15s);
+  DamageLog(&cluster, victim);
+  cluster.Start(victim);
+  cluster.RunFor(30s);
+  ASSERT_EQ(Quarantined(&cluster, victim), 1) << "nobody comes to it";
+  for (int node = 1; node <= 3; ++node) {
+    if (node != victim) cluster.host(victim).Call(NodeId(static_cast<uint64_t>(node)));
+  }
+  EXPECT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }, 10s));
+}
+
 TEST(HostDamage, ANotedBeginningNeedsNoRecordInALogThatLostSome) {
   MiniCluster cluster({});
   const int victim = Other(cluster.WaitForLeader());

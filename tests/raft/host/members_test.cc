@@ -215,6 +215,9 @@ TEST(Members, ADestructionGoesOnAfterACrashAtAnyMoment) {
     cluster.Destroy(gone);
     cluster.RunFor(std::chrono::microseconds(seed * 150));
     cluster.Crash(gone, MiniCluster::Loss::kPower);
+    // A page may be damaged as well: the one with the tombstone.
+    const std::string tombstone = TombstoneKey(MiniCluster::kGroup);
+    if (seed % 3 == 0) cluster.LoseRange(gone, tombstone, tombstone + '\0');
     cluster.Start(gone);
     if (cluster.stored_at_start(gone).empty()) ++half;
     ASSERT_TRUE(

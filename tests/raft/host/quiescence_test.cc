@@ -55,6 +55,15 @@ int LeaderOfMost(MiniCluster& cluster) {
   return std::max_element(led.begin(), led.end(), fewer)->first;
 }
 
+TEST(Quiescence, WhereTooManyAreAwakeNoneWaitsToFallSilent) {
+  MiniCluster::Options options = Quiescing();
+  options.host.quiesce_ticks = 1'000'000;
+  options.host.awake_max = 0;
+  MiniCluster cluster(options);
+  WriteAndFallSilent(cluster);
+  EXPECT_TRUE(AllLed(cluster));
+}
+
 TEST(Quiescence, GroupsInWhichNothingHappensSendNothing) {
   MiniCluster cluster(Quiescing());
   WriteAndFallSilent(cluster);
