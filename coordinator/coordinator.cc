@@ -22,6 +22,15 @@ constexpr Duration kPauseMax = 500ms;
 constexpr Duration kDecidePause = 50ms;
 using Action = CommitMachine::Action;
 
+Counter& AbortsOf(Metrics& metrics, Code code) {
+  std::string reason(CodeName(code));
+  std::transform(reason.begin(), reason.end(), reason.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return metrics.GetCounter("quorate_txn_aborts_total",
+                            "Commits answered with an error, by reason.",
+                            fmt::format("reason=\"{}\"", reason));
+}
+
 }  // namespace
 
 Coordinator::Coordinator(Deps deps)
@@ -43,7 +52,14 @@ Coordinator::Coordinator(Deps deps)
           "shards=\"many\"")),
       latency_(deps.env.metrics.GetHistogram("quorate_commit_latency_seconds",
                                              "From a Commit's arrival to its answer.")),
-      scope_(deps.env.executor) {}
+      scope_(deps.env.executor) {
+  // What alerts are to watch is shown from the start.
+  for (const Code code :
+       {Code::kReadConflict, Code::kLockConflict, Code::kTooOld, Code::kAborted, Code::kOverloaded,
+        Code::kUnavailable, Code::kDeadlineExceeded, Code::kUnknownOutcome, Code::kNoSpace}) {
+    aborts_[static_cast<size_t>(code)] = &AbortsOf(env_.metrics, code);
+  }
+}
 
 Coordinator::~Coordinator() = default;
 
@@ -256,18 +272,11 @@ void Coordinator::Count(const v1::CommitResponse& response) {
   const Code code = StatusFromError(response.error()).code();
   if (code == Code::kOk) {
     (response.shards() > 1 ? commits_many_ : commits_one_).Add();
-    return;
+  } else {
+    Counter*& counter = aborts_[static_cast<size_t>(code)];
+    if (counter == nullptr) counter = &AbortsOf(env_.metrics, code);
+    counter->Add();
   }
-  Counter*& counter = aborts_[static_cast<size_t>(code)];
-  if (counter == nullptr) {
-    std::string reason(CodeName(code));
-    std::transform(reason.begin(), reason.end(), reason.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    counter = &env_.metrics.GetCounter("quorate_txn_aborts_total",
-                                       "Commits answered with an error, by reason.",
-                                       fmt::format("reason=\"{}\"", reason));
-  }
-  counter->Add();
 }
 
 }  // namespace quorate::coordinator

@@ -121,6 +121,11 @@ class Connections(unittest.TestCase):
             explained = set(re.findall(r"`(\w+)`", file.read()))
         with Node() as node:
             node.init()
+            # What an alert or a rate is to watch must be there before it happens.
+            page = node.get("/metrics")[1]
+            from_the_start = set(re.findall(r"^# TYPE (\w+) ", page, re.M))
+            self.assertEqual({n for n in explained if re.match("quorate_|process_", n)} - from_the_start, set())
+            self.assertIn('quorate_txn_aborts_total{reason="read_conflict"} 0\n', page)
             self.assertEqual(node.quorate("put", "a", "1").returncode, DONE)
             shown = set(re.findall(r"^# TYPE (\w+) ", node.get("/metrics")[1], re.M))
             self.assertEqual(shown - explained, set())
