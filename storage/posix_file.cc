@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -338,13 +339,30 @@ Status PosixFileSystem::Remove(const std::string& path) {
 
 Status PosixFileSystem::SyncDirectory(const std::string& path) { return SyncNames(path); }
 
+namespace {
+
+// " (1234)": who holds the lock, as it has written there; empty if it has not.
+std::string HolderOf(int fd) {
+  char text[32];
+  const ssize_t n = ::pread(fd, text, sizeof text, 0);
+  uint64_t pid = 0;
+  if (n <= 0 || std::from_chars(text, text + n, pid).ec != std::errc()) return "";
+  return fmt::format(" ({})", pid);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<DirectoryLock>> PosixFileSystem::Lock(const std::string& directory) {
   ASSIGN_OR_RETURN(auto file, OpenDescriptor(directory + "/LOCK", O_RDWR | O_CREAT));
   if (::flock(file->fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return Failed("lock", directory, errno);
     return Status(Code::kFailedPrecondition,
-                  fmt::format("data directory {} is in use by another process", directory));
+                  fmt::format("data directory {} is in use by another process{}", directory,
+                              HolderOf(file->fd)));
   }
+  // For whoever is refused. On a disk that is full nobody is named.
+  const std::string pid = fmt::format("{}\n", ::getpid());
+  if (::ftruncate(file->fd, 0) == 0) (void)!::pwrite(file->fd, pid.data(), pid.size(), 0);
   return std::unique_ptr<DirectoryLock>(std::make_unique<PosixLock>(std::move(file)));
 }
 
