@@ -50,6 +50,13 @@ uint32_t MillisLeft(Duration left) {
   return static_cast<uint32_t>(std::max<int64_t>(1, ToMillis(left)));
 }
 
+// Whose leader is looked for: "shard 7"; without a key, placement.
+std::string NameOfLed(const RouteCache& routes, const std::optional<std::string>& key) {
+  if (!key.has_value()) return "placement";
+  const Route* route = routes.Find(*key);
+  return route == nullptr ? std::string("the key's shard") : fmt::format("shard {}", route->shard);
+}
+
 }  // namespace
 
 void SetRoute(const Route& route, v1::ShardRoute* out) {
@@ -255,9 +262,11 @@ Task<Result<v1::NodeResponse>> Caller::Run(std::shared_ptr<Walk> walk) {
       if (!walk->began_at.empty()) NoteNear(walk->began_at, env_.Now() - walk->started);
       const Code code = walk->maybe_done ? Code::kDeadlineExceeded : Code::kUnavailable;
       const std::string& cannot = walk->cannot.message();
-      co_return Status(
-          code, fmt::format("no leader answered in time, last: {}{}{}", walk->last.ToString(),
-                            cannot.empty() ? "" : "; ", cannot));
+      const bool more = !cannot.empty() && cannot != walk->last.message();
+      co_return Status(code, fmt::format("no leader of {} answered in time (`quorate doctor` tells "
+                                         "more), last: {}{}{}",
+                                         NameOfLed(routes_, walk->key), walk->last.ToString(),
+                                         more ? "; " : "", more ? cannot : ""));
     }
     const Duration part = (env_.Now() - walk->started) / kPausePart;
     const Duration pause = std::max(walk->pause.Next(env_.random),

@@ -55,6 +55,9 @@ std::string CauseOf(const std::string& message) {
   if (message.empty()) return "the connection ended";
   const size_t colon = message.rfind(": ");
   const std::string cause = colon == std::string::npos ? message : message.substr(colon + 2);
+  if (message.find("http1.x") != std::string::npos) {
+    return "it speaks HTTP/1 and not gRPC: is it a node's --http address?";
+  }
   if (!message.starts_with("DNS resolution failed")) return cause;
   return fmt::format("its name cannot be resolved ({})", cause);
 }
