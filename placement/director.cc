@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/mutant.h"
+#include "base/plural.h"
 #include "base/status_macros.h"
 #include "placement/orders.h"
 #include "placement/rules.h"
@@ -28,7 +29,7 @@ constexpr size_t kSpareIdsMax = 16;
 
 void Fill(const Operator& op, v1::OperatorInfo* out) {
   out->set_operator_id(op.id.value());
-  out->set_kind(std::string(KindName(op.kind)));
+  out->set_kind(std::string(KindName(op)));
   out->set_shard_id(op.shard.value());
   out->set_from_node_id(op.from.value());
   out->set_to_node_id(op.to.value());
@@ -371,12 +372,24 @@ bool Director::Round(raft::GroupHandle& group, NodeId self) {
   return report.more;
 }
 
+// As the next round will see it: a node that was just drained counts no more.
+void Director::FollowPlacementMembers() {
+  const ShardView* known = view_.Find(kSelf);
+  if (known == nullptr) return;
+  const uint32_t members = PlacementMembers(known->voters.size(), NodeId());
+  if (known->replication_factor == members) return;
+  ShardView placement = *known;
+  placement.replication_factor = members;
+  view_.Put(std::move(placement));
+}
+
 // ---- what operators ask -------------------------------------------------------------------------
 
 Situation Director::Now() {
   FollowSettings();
   FollowMap();
   FollowNodes();
+  FollowPlacementMembers();
   view_.Refresh(kRefreshMax);
   return {view_, settings_, env_.Now(), table_.effects(), ShardId()};
 }
@@ -407,6 +420,16 @@ Status Director::CheckRemovalOf(NodeId node, bool lost) {
   (void)Now();
   RETURN_IF_ERROR(CheckHeardOfAll());
   if (view_.Find(node) == nullptr) return NotFound(fmt::format("there is no node {}", node));
+  const ClusterView::Node& known = *view_.Find(node);
+  if (lost && known.view.liveness == Liveness::kUp && !known.shards.empty()) {
+    return Status(
+        Code::kFailedPrecondition,
+        fmt::format("node {} was heard of {:.1f} s ago and holds {}: drain it; if it was stopped, "
+                    "repeat this once it counts as down, after {} s of silence",
+                    node,
+                    static_cast<double>(ToMillis(env_.Now() - heartbeats_.LastHeard(node))) / 1000,
+                    Plural(known.shards.size(), "replica"), Heartbeats::kDownAfter / 1s));
+  }
   if (const Refusal refusal = CheckRemoveNode(view_, node, lost)) {
     return Status(Code::kFailedPrecondition, *refusal);
   }
@@ -445,18 +468,28 @@ Status Director::CheckSetting(const std::string& name, const std::string& value,
 
 Status Director::Begin(Result<Operator> planned, bool dry_run, v1::PlacementResponse* response) {
   if (!planned.ok()) return planned.status();
+  if (!dry_run) {
+    ASSIGN_OR_RETURN(planned->id, table_.Admit(view_, settings_, *planned, env_.Now()));
+    response->set_operator_id(planned->id.value());
+  }
   response->add_lines(ToString(*planned));
   for (const Step& step : planned->steps) response->add_lines("  " + placement::ToString(step));
-  if (dry_run) return Status::Ok();
-  OperatorId id;
-  ASSIGN_OR_RETURN(id, table_.Admit(view_, settings_, *std::move(planned), env_.Now()));
-  response->set_operator_id(id.value());
   return Status::Ok();
+}
+
+Status Director::CheckFree(ShardId shard) const {
+  const Operator* under_way = table_.FindUnderWay(shard);
+  if (under_way == nullptr) return Status::Ok();
+  return Status(Code::kFailedPrecondition,
+                fmt::format("{} has an operator under way: {}; `quorate explain operator {}` tells "
+                            "how far it is",
+                            NameOf(shard), ToString(*under_way), under_way->id));
 }
 
 Status Director::Move(const v1::MoveReplica& ask, v1::PlacementResponse* response) {
   const Situation situation = Now();
   RETURN_IF_ERROR(CheckHeardOfAll());
+  RETURN_IF_ERROR(CheckFree(ShardId(ask.shard_id())));
   return Begin(PlanMove(situation, ShardId(ask.shard_id()), NodeId(ask.from_node_id()),
                         NodeId(ask.to_node_id())),
                ask.dry_run(), response);
@@ -465,6 +498,7 @@ Status Director::Move(const v1::MoveReplica& ask, v1::PlacementResponse* respons
 Status Director::Transfer(const v1::TransferLeadership& ask, v1::PlacementResponse* response) {
   const Situation situation = Now();
   RETURN_IF_ERROR(CheckHeardOfAll());
+  RETURN_IF_ERROR(CheckFree(ShardId(ask.shard_id())));
   return Begin(PlanTransfer(situation, ShardId(ask.shard_id()), NodeId(ask.to_node_id())),
                ask.dry_run(), response);
 }
@@ -473,6 +507,7 @@ Status Director::Split(const v1::SplitShard& ask, v1::PlacementResponse* respons
   const ShardId shard(ask.shard_id());
   if (shard == kSelf) return InvalidArgument("the placement group is not split");
   const Situation situation = Now();
+  RETURN_IF_ERROR(CheckFree(shard));
   if (!ask.at().empty()) {
     RETURN_IF_ERROR(CheckKey(ask.at()));
     const v1::ShardDescriptor* piece = machine_.map().Find(ask.at());
@@ -498,6 +533,8 @@ Status Director::Merge(const v1::MergeShards& ask, v1::PlacementResponse* respon
   }
   const Situation situation = Now();
   RETURN_IF_ERROR(CheckHeardOfAll());
+  RETURN_IF_ERROR(CheckFree(shard));
+  RETURN_IF_ERROR(CheckFree(with));
   return Begin(PlanMerge(situation, shard, with), ask.dry_run(), response);
 }
 

@@ -104,6 +104,9 @@ class Director {
   void Seed(const v1::ShardDescriptor& piece);
   void OnBegun(const v1::ShardDescriptor& child);
   Situation Now();
+  void FollowPlacementMembers();
+  // FAILED_PRECONDITION names the operator that the shard has a part in.
+  Status CheckFree(ShardId shard) const;
   // UNAVAILABLE for the first seconds of a term: what could be done is not known yet.
   Status CheckHeardOfAll() const;
   Status Begin(Result<Operator> planned, bool dry_run, v1::PlacementResponse* response);

@@ -462,6 +462,12 @@ Task<Status> Placement::Carry(const v1::PlacementRequest& request,
       const NodeId node(request.drain_node().node_id());
       const bool draining = request.drain_node().draining();
       if (draining) CO_RETURN_IF_ERROR(director_.CheckDrainOf(node));
+      const v1::NodeInfo* known = machine_.nodes().Find(node);
+      if (!draining && known != nullptr && !known->draining()) {
+        response->add_lines(
+            fmt::format("node {} was not being drained: nothing is to be taken back", node));
+        co_return Status::Ok();
+      }
       if (request.drain_node().dry_run()) co_return Status::Ok();
       co_return (co_await frontend_.SetDraining(node, draining)).status();
     }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/mutant.h"
+#include "base/plural.h"
 #include "placement/schedule/board.h"
 #include "placement/schedule/schedulers.h"
 
@@ -133,9 +134,9 @@ void LeaderBalancer::Pull(NodeId to) {
       continue;
     if (!Prefers(shard, to)) continue;
     if (!Apart(leader->leaders(), At(to).leaders())) continue;
-    HandOver({&shard, to},
-             fmt::format("node {} leads {} shards, node {} leads {}; {:.1f} are the mean", to,
-                         At(to).leaders(), leader->id, leader->leaders(), board_.mean().leaders));
+    HandOver({&shard, to}, fmt::format("node {} leads {}, node {} leads {}; {:.1f} is the mean", to,
+                                       Plural(At(to).leaders(), "shard"), leader->id,
+                                       leader->leaders(), board_.mean().leaders));
   }
 }
 
@@ -146,8 +147,8 @@ void LeaderBalancer::Push(NodeId from, double below) {
     if (board_.full() || AtLimit(from) || more <= board_.mean().leaders) return false;
     if (!Free(shard) || less >= below || !Apart(more, less)) return true;
     HandOver({&shard, to},
-             fmt::format("node {} leads {} shards, node {} leads {}; {:.1f} are the mean", from,
-                         more, to, less, board_.mean().leaders));
+             fmt::format("node {} leads {}, node {} leads {}; {:.1f} is the mean", from,
+                         Plural(more, "shard"), to, less, board_.mean().leaders));
     return true;
   });
 }
@@ -179,8 +180,9 @@ bool LeaderBalancer::PushOver(NodeId from) {
   }
   if (!RoomFor(path.size(), {})) return false;
   const std::string why =
-      fmt::format("node {} leads {} shards, node {} leads {}; over {} handovers they come closer",
-                  from, At(from).leaders(), found, At(found).leaders(), path.size());
+      fmt::format("node {} leads {}, node {} leads {}; over {} they come closer", from,
+                  Plural(At(from).leaders(), "shard"), found, At(found).leaders(),
+                  Plural(path.size(), "handover"));
   for (const Handover& handover : path) {
     if (!HandOver(handover, why)) return false;
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/mutant.h"
+#include "base/plural.h"
 #include "placement/schedule/board.h"
 #include "placement/schedule/safety.h"
 #include "placement/schedule/schedulers.h"
@@ -126,10 +127,11 @@ bool ReplicaBalancer::Move(NodeId from_id, NodeId to_id, By by) {
   op.explanation.why =
       by == By::kNumber
           ? fmt::format(
-                "node {} holds {} replicas, node {} holds {}, with those on their way; for their "
-                "disks {:.1f} are the mean",
-                from_id, from.node->load.replicas + from.under_way.load.replicas, to_id,
-                to.node->load.replicas + to.under_way.load.replicas, board_.mean().replicas)
+                "node {} holds {}, node {} holds {}, with those on their way; a disk of average "
+                "size "
+                "holds {:.1f}",
+                from_id, Plural(from.node->load.replicas + from.under_way.load.replicas, "replica"),
+                to_id, to.node->load.replicas + to.under_way.load.replicas, board_.mean().replicas)
           : fmt::format("node {} holds {} MiB, node {} holds {} MiB, with those on their way",
                         from_id, (from.node->load.bytes + from.under_way.load.bytes) >> 20, to_id,
                         (to.node->load.bytes + to.under_way.load.bytes) >> 20);

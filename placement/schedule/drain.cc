@@ -93,6 +93,8 @@ DrainState DrainStateOf(const Situation& situation, NodeId id) {
   state.leaders = node->led.size();
   for (ShardId shard : node->shards) state.under_way += situation.under_way.Has(shard);
   if (state.done() || state.under_way > 0) return state;
+  // Who is up, and what has room, is not known in the first seconds of a placement leader's term.
+  if (!situation.view.AllHeardOf()) return state;
   if (!node->view.draining) {
     state.standing_still = fmt::format("node {} is not being drained", id);
   } else if (situation.settings.Paused(Scheduler::kDrain)) {

@@ -71,6 +71,11 @@ std::string_view KindName(OperatorKind kind) {
   return "unknown";
 }
 
+std::string_view KindName(const Operator& op) {
+  const bool hands_over = op.kind == OperatorKind::kMove && op.to && !op.copies();
+  return hands_over ? "transfer-leader" : KindName(op.kind);
+}
+
 bool Operator::copies() const {
   return std::any_of(steps.begin(), steps.end(),
                      [](const Step& s) { return std::holds_alternative<AddLearner>(s); });
@@ -100,7 +105,8 @@ std::string ToString(const Operator& op) {
   } else {
     what = fmt::format("remove the replica of {} on node {}", NameOf(op.shard), op.from);
   }
-  return fmt::format("operator {} ({}): {}", op.id, KindName(op.kind), what);
+  if (!op.id) return fmt::format("{}: {}", KindName(op), what);
+  return fmt::format("operator {} ({}): {}", op.id, KindName(op), what);
 }
 
 Members MembersOf(const ShardView& shard) {

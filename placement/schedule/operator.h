@@ -117,7 +117,10 @@ struct Operator {
   ShardId into() const;
 };
 
-// "operator 12 (drain): move shard 7 from node 1 to node 4".
+// As KindName; a handover that a person asked for is "transfer-leader", as the command is.
+std::string_view KindName(const Operator& op);
+// "operator 12 (drain): move a replica of shard 7 from node 1 to node 4"; without an id, of one
+// that was only planned, "drain: move ...".
 std::string ToString(const Operator& op);
 
 // ---- members, step by step ----------------------------------------------------------------------

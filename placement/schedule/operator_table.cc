@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/mutant.h"
+#include "base/plural.h"
 #include "placement/schedule/rule_check.h"
 #include "placement/schedule/safety.h"
 
@@ -131,6 +133,13 @@ Result<OperatorId> OperatorTable::Admit(const ClusterView& view, const Settings&
   const OperatorId id = status.op.id;
   operators_.emplace(status.op.shard, std::move(status));
   return id;
+}
+
+const Operator* OperatorTable::FindUnderWay(ShardId shard) const {
+  for (const auto& [id, status] : operators_) {
+    if (id == shard || status.op.into() == shard) return &status.op;
+  }
+  return nullptr;
 }
 
 OperatorTable::Operators::iterator OperatorTable::End(Operators::iterator it, Outcome outcome,
@@ -288,8 +297,8 @@ void ExplainOperator(const Operator& op, std::vector<std::string>* lines) {
                                  candidate.node, candidate.load, candidate.verdict));
   }
   for (const auto& [rule, nodes] : op.explanation.vetoes) {
-    lines->push_back(fmt::format("ruled out: {} node{}, because it {}", nodes,
-                                 nodes == 1 ? "" : "s",
+    lines->push_back(fmt::format("ruled out: {}, because {} {}", Plural(nodes, "node"),
+                                 nodes == 1 ? "it" : "each",
                                  rule.starts_with("its ") ? "has too little room: " + rule : rule));
   }
 }
@@ -310,6 +319,22 @@ void ExplainProgress(const OperatorStatus& status, Instant now, std::vector<std:
 std::string Line(const EndedOperator& ended, Instant now) {
   return fmt::format("{} ago: {}: {}", Ago(now - ended.ended), ToString(ended.op),
                      ended.outcome == Outcome::kDone ? "done" : ended.reason);
+}
+
+// Where nobody said in which zone or rack nodes are, all of them share both: that tells nothing.
+std::string StandingText(const ClusterView& view, const ShardView& shard,
+                         const Standing& standing) {
+  std::set<uint32_t> hosts;
+  for (const Replica& voter : shard.voters) {
+    const ClusterView::Node* node = view.Find(voter.node);
+    if (node == nullptr) continue;
+    hosts.insert(node->domains.host);
+    const Locality& locality = node->view.locality;
+    if (locality.contains("zone") || locality.contains("rack")) return ToString(standing);
+  }
+  if (standing.outside + standing.unpreferred > 0) return ToString(standing);
+  return fmt::format("no zone or rack is given; {} on {}", Plural(shard.voters.size(), "replica"),
+                     Plural(hosts.size(), "host"));
 }
 
 void ExplainStanding(const ClusterView& view, const Settings& settings, const ShardView& shard,
@@ -345,11 +370,10 @@ void ExplainStanding(const ClusterView& view, const Settings& settings, const Sh
         learner.caught_up ? "a learner that has caught up" : "a learner that is catching up"));
   }
   const auto survives = FailuresSurvived(view, shard);
-  lines->push_back(survives ? fmt::format("it survives {} further failure{}", *survives,
-                                          *survives == 1 ? "" : "s")
+  lines->push_back(survives ? fmt::format("it survives {}", Plural(*survives, "further failure"))
                             : "it has no quorum: nothing can be written or changed");
   const Standing standing = view.StandingOf(shard);
-  lines->push_back(fmt::format("{}{}", ToString(standing),
+  lines->push_back(fmt::format("{}{}", StandingText(view, shard, standing),
                                standing <= view.LeastStanding(shard)
                                    ? ", which is as well as nodes allow"
                                    : ": nodes allow better"));
@@ -401,6 +425,13 @@ Result<std::vector<std::string>> OperatorTable::Explain(OperatorId id, Instant n
     ExplainOperator(ended.op, &lines);
     lines.push_back(Line(ended, now));
     return lines;
+  }
+  if (const uint64_t term = id.value() / kIdsPerTerm; term != last_id_ / kIdsPerTerm) {
+    return NotFound(
+        fmt::format("operator {} was begun by another placement leader, of term {}, and what "
+                    "became of it ended "
+                    "with that term (now: {}); its log tells",
+                    id, term, last_id_ / kIdsPerTerm));
   }
   return NotFound(fmt::format("operator {} is neither under way nor among the last {} that ended",
                               id, kEndedMax));

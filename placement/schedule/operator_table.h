@@ -100,6 +100,8 @@ class OperatorTable {
   Status Cancel(OperatorId id, std::string reason, Instant now);
 
   const absl::btree_map<ShardId, OperatorStatus>& under_way() const { return operators_; }
+  // The one that the shard has a part in: its own, or one that is to merge another into it.
+  const Operator* FindUnderWay(ShardId shard) const;
   const UnderWay& effects() const { return effects_; }
   // Oldest first.
   const std::deque<EndedOperator>& ended() const { return ended_; }
@@ -119,6 +121,7 @@ class OperatorTable {
   // lately. NOT_FOUND.
   Result<std::vector<std::string>> Explain(const ClusterView& view, const Settings& settings,
                                            ShardId shard, Instant now) const;
+  // NOT_FOUND tells an operator of another term, whose fate nobody here knows, from one of this.
   Result<std::vector<std::string>> Explain(OperatorId id, Instant now) const;
 
  private:

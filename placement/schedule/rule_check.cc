@@ -134,10 +134,13 @@ std::vector<std::string> Breaches(const ClusterView& view, const Settings& setti
                                 ToString(rule->require)));
   }
   if (kept != wanted) {
-    found.push_back(fmt::format("{} replicas that are not lost, {} are wanted", kept, wanted));
+    found.push_back(
+        fmt::format("{} not lost, {} {} wanted",
+                    kept == 1 ? "1 replica that is" : fmt::format("{} replicas that are", kept),
+                    wanted, wanted == 1 ? "is" : "are"));
   }
   if (const Standing standing = view.StandingOf(shard);
-      standing.host > 0 && view.HostsSuffice(shard)) {
+      standing.host > 0 && kept <= wanted && view.HostsSuffice(shard)) {
     found.push_back("two replicas share a host, although there are enough hosts");
   }
   if (view.LedElsewhere(shard)) {

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/mutant.h"
+#include "base/plural.h"
 
 namespace quorate::placement {
 
@@ -231,12 +232,14 @@ Refusal CheckRemoveNode(const ClusterView& view, NodeId id, bool lost) {
   if (node == nullptr) return fmt::format("node {} does not belong to the cluster", id);
   if (node->shards.empty()) return std::nullopt;
   if (!lost) {
-    return fmt::format("node {} holds {} replicas: drain it first, or say that it is lost", id,
-                       node->shards.size());
+    return fmt::format(
+        "node {} holds {}: `quorate node drain {} --wait` first; or --lost if it will not come "
+        "back",
+        id, Plural(node->shards.size(), "replica"), id);
   }
   if (node->view.liveness == Liveness::kUp) {
-    return fmt::format("node {} is up and holds {} replicas: drain it, or stop it first", id,
-                       node->shards.size());
+    return fmt::format("node {} is up and holds {}: drain it, or stop it first", id,
+                       Plural(node->shards.size(), "replica"));
   }
   for (ShardId shard_id : node->shards) {
     const ShardView& shard = *view.Find(shard_id);

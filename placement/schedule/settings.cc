@@ -154,6 +154,22 @@ std::string Format(Unit unit, uint64_t value) {
   return "";
 }
 
+// That a bare number was most likely meant in; empty: it needs none.
+std::string_view UnitOf(Unit unit) {
+  switch (unit) {
+    case Unit::kDuration:
+      return "s";
+    case Unit::kBytes:
+      return "MiB";
+    case Unit::kPercent:
+      return "%";
+    case Unit::kCount:
+    case Unit::kSchedulers:
+      return "";
+  }
+  return "";
+}
+
 std::string RangeOf(const Row& row) {
   if (row.unit == Unit::kSchedulers) {
     return fmt::format("none, or a list of {}", fmt::join(kNames, ","));
@@ -182,6 +198,11 @@ Status Settings::Set(std::string_view name, std::string_view value) {
   const Row* row = FindRow(name);
   if (row == nullptr) return NoSuch(name);
   const std::optional<uint64_t> parsed = Parse(row->unit, value);
+  if (!parsed && ParseNumber(value) && UnitOf(row->unit) != "") {
+    return InvalidArgument(fmt::format("{}: '{}' has no unit: write {}{}, if that is meant ({})",
+                                       name, value.substr(0, 64), value.substr(0, 64),
+                                       UnitOf(row->unit), RangeOf(*row)));
+  }
   if (!parsed || *parsed < row->least || *parsed > row->most) {
     return InvalidArgument(
         fmt::format("{}: '{}' is not in its range: {}", name, value.substr(0, 64), RangeOf(*row)));

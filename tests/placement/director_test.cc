@@ -1,5 +1,6 @@
 // What the placement leader makes of reports: orders, and answers to operators. The schedulers
 // themselves: tests/placement/schedule.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -263,6 +264,60 @@ TEST_F(Director, ADrainedNodeEndsEmptyAndCanBeRemoved) {
   EXPECT_EQ(listed.drains(0).leaders(), 0u);
 }
 
+TEST_F(Director, ADrainThatWasJustBegunIsNotSaidToStandStill) {
+  cluster_.SetVoters({NodeId(1), NodeId(2), NodeId(3)});
+  reporting_.Run(3, 3);
+  Set("placement.replication_factor", "1");
+  reporting_.Run(20, 3);
+  v1::PlacementRequest drain;
+  drain.mutable_drain_node()->set_node_id(3);
+  drain.mutable_drain_node()->set_draining(true);
+  ASSERT_EQ(cluster_.Ask(1, drain).error().code(), v1::OK);
+  const v1::PlacementResponse listed = ListOperators();
+  ASSERT_EQ(listed.drains_size(), 1);
+  EXPECT_GT(listed.drains(0).replicas(), 0u) << "one of placement's three";
+  EXPECT_EQ(listed.drains(0).standing_still(), "") << "there was room a moment ago";
+}
+
+TEST_F(Director, WhatWasNotDrainedIsNotTakenBack) {
+  v1::PlacementRequest undrain;
+  undrain.mutable_drain_node()->set_node_id(2);
+  const v1::PlacementResponse answer = cluster_.Ask(1, undrain);
+  EXPECT_EQ(answer.error().code(), v1::OK);
+  ASSERT_EQ(answer.lines_size(), 1);
+  EXPECT_THAT(answer.lines(0), HasSubstr("node 2 was not being drained"));
+}
+
+TEST_F(Director, WhatIsBegunAndWhatIsInTheWayIsToldWithItsId) {
+  AddNode();
+  reporting_.Run(3, 4);
+  v1::PlacementRequest split;
+  split.mutable_split_shard()->set_shard_id(2);
+  split.mutable_split_shard()->set_at("g");
+  split.mutable_split_shard()->set_dry_run(true);
+  EXPECT_EQ(cluster_.Ask(1, split).lines(0), "split: split shard 2");
+  split.mutable_split_shard()->set_dry_run(false);
+  const v1::PlacementResponse begun = cluster_.Ask(1, split);
+  ASSERT_EQ(begun.error().code(), v1::OK);
+  EXPECT_EQ(begun.lines(0), fmt::format("operator {} (split): split shard 2", begun.operator_id()));
+  const v1::PlacementResponse again = cluster_.Ask(1, split);
+  EXPECT_EQ(again.error().code(), v1::FAILED_PRECONDITION);
+  EXPECT_THAT(again.error().message(),
+              HasSubstr(fmt::format("`quorate explain operator {}`", begun.operator_id())));
+}
+
+TEST_F(Director, WhyALostNodeIsNotRemovedYetIsTold) {
+  AddNode();
+  reporting_.Run(3, 4);
+  v1::PlacementRequest remove;
+  remove.mutable_remove_node()->set_node_id(3);
+  remove.mutable_remove_node()->set_lost(true);
+  const std::string told = cluster_.Ask(1, remove).error().message();
+  EXPECT_THAT(told, HasSubstr("node 3 was heard of"));
+  EXPECT_THAT(told, HasSubstr("s ago and holds 2 replicas"));
+  EXPECT_THAT(told, HasSubstr("after 5 s of silence"));
+}
+
 TEST_F(Director, MembersStayUntilTheChildOfASplitHasALeader) {
   AddNode();
   reporting_.Run(3, 4);
@@ -392,7 +447,7 @@ TEST_F(Director, ShardsComeToStandAsTheirRuleSaysAndGoBackWithoutIt) {
   EXPECT_EQ(rules.other_keys().below(), 0u);
   ASSERT_EQ(rules.breaches_size(), 1);
   EXPECT_EQ(rules.breaches(0).shard_id(), 3u);
-  EXPECT_THAT(rules.breaches(0).what(0), HasSubstr("3 replicas that are not lost, 1 are wanted"));
+  EXPECT_THAT(rules.breaches(0).what(0), HasSubstr("3 replicas that are not lost, 1 is wanted"));
   reporting_.Run(10, 3);
   EXPECT_EQ(reporting_.Voters(3).size(), 1u);
   EXPECT_EQ(reporting_.Voters(2).size(), 3u);

@@ -59,6 +59,9 @@ class FakeCluster {
     replicas_[static_cast<size_t>(node) - 1]->clock.offset_ms = ms;
   }
 
+  // Who the group says its voters are; nobody, unless told. They do not change.
+  void SetVoters(std::vector<raft::ReplicaId> voters) { members_.voters = std::move(voters); }
+
   // `node` wins an election. The old leader hears of it, unless it is `deaf`.
   void Elect(int node, int deaf = 0) {
     ++term_;
@@ -135,8 +138,8 @@ class FakeCluster {
     bool leader_ready() const override { return state.role == raft::Role::kLeader; }
     Instant lease_until() const override { return lease; }
     raft::LogIndex applied_index() const override { return raft::LogIndex(cluster.index_); }
-    raft::Configuration configuration() const override { return {}; }
-    bool CaughtUp(const raft::ProgressView&) const override { return false; }
+    raft::Configuration configuration() const override { return cluster.members_; }
+    bool CaughtUp(const raft::ProgressView&) const override { return true; }
     raft::LogIndex configuration_index() const override { return {}; }
     Status ChangeMembers(const std::vector<raft::ReplicaId>&,
                          const std::vector<raft::ReplicaId>&) override {
@@ -144,7 +147,13 @@ class FakeCluster {
     }
     Status TransferLeadership(raft::ReplicaId) override { return Status::Ok(); }
     void Campaign() override {}
-    std::vector<raft::ProgressView> progress() const override { return {}; }
+    std::vector<raft::ProgressView> progress() const override {
+      std::vector<raft::ProgressView> peers;
+      for (const raft::ReplicaId id : cluster.members_.voters) {
+        if (id != self) peers.emplace_back().id = id;
+      }
+      return peers;
+    }
     Status CheckRoom(raft::Growth) const override { return Status::Ok(); }
 
     FakeCluster& cluster;
@@ -219,6 +228,7 @@ class FakeCluster {
 
   TestEnv world_;
   std::vector<std::unique_ptr<Replica>> replicas_;
+  raft::Configuration members_;
   NodeId leader_;
   uint64_t term_ = 0;
   uint64_t index_ = 0;

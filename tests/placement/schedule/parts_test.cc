@@ -65,6 +65,9 @@ TEST(ScheduleSettings, RefuseWhatIsOutOfRangeAndChangeNothing) {
   }
   EXPECT_THAT(settings.Set("placement.down_after=1s").message(),
               HasSubstr("placement.down_after: '1s' is not in its range: 5s to 24h"));
+  EXPECT_THAT(settings.Set("placement.down_after=60").message(),
+              HasSubstr("placement.down_after: '60' has no unit: write 60s"));
+  EXPECT_THAT(settings.Set("placement.balance_tolerance=5").message(), HasSubstr("write 5%"));
   EXPECT_THAT(settings.Get("placement.nothing").status().message(),
               HasSubstr("placement.down_after"));
 }
@@ -287,7 +290,8 @@ TEST(ScheduleSafety, ANodeLeavesWhenItHoldsNothingOrIsLostWithoutHarm) {
   SmallCluster c(4);
   c.view.Put(MakeShard(7, {1, 2, 3}));
   EXPECT_FALSE(CheckRemoveNode(c.view, NodeId(4), false));
-  EXPECT_THAT(*CheckRemoveNode(c.view, NodeId(3), false), HasSubstr("drain it first"));
+  EXPECT_THAT(*CheckRemoveNode(c.view, NodeId(3), false),
+              HasSubstr("`quorate node drain 3 --wait` first"));
   EXPECT_THAT(*CheckRemoveNode(c.view, NodeId(3), true), HasSubstr("node 3 is up"));
   c.view.Put(DownNode(3, 0));
   EXPECT_FALSE(CheckRemoveNode(c.view, NodeId(3), true));

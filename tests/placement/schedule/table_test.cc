@@ -13,6 +13,7 @@ using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::StartsWith;
 
 std::vector<std::string> StepsOf(const Operator& op) {
   std::vector<std::string> steps;
@@ -204,6 +205,23 @@ TEST(ScheduleDrain, LeadersFirstThenReplicas) {
   EXPECT_THAT(state.standing_still, HasSubstr("without node 1 there are 2 nodes"));
   c.settings.paused = 1 << static_cast<int>(Scheduler::kDrain);
   EXPECT_THAT(DrainStateOf(c.Now(), NodeId(1)).standing_still, HasSubstr("paused"));
+}
+
+TEST(ScheduleDrain, NothingIsSaidOfWhoIsUpBeforeAllWereHeardOf) {
+  SmallCluster c(3);
+  c.view.Put(MakeShard(7, {1, 2, 3}));
+  NodeView node = UpNode(1);
+  node.draining = true;
+  c.view.Put(node);
+  for (const uint64_t id : {2, 3}) {
+    node = UpNode(id);
+    node.liveness = Liveness::kNone;
+    c.view.Put(node);
+  }
+  EXPECT_EQ(DrainStateOf(c.Now(), NodeId(1)).standing_still, "");
+  c.view.Put(UpNode(2));
+  c.view.Put(DownNode(3, 0));
+  EXPECT_THAT(DrainStateOf(c.Now(), NodeId(1)).standing_still, HasSubstr("without node 1"));
 }
 
 TEST(ScheduleDrain, AnOnlyReplicaMovesBesideAVoterThatTakesOver) {
@@ -549,7 +567,26 @@ TEST_F(ScheduleTable, ExplainsAShardAndAnOperator) {
   EXPECT_TRUE(table_.Cancel(id, "called off", c_.now).ok());
   EXPECT_EQ(table_.Cancel(id, "called off", c_.now).code(), Code::kNotFound);
   EXPECT_THAT(table_.Explain(id, c_.now)->back(), HasSubstr("called off"));
-  EXPECT_EQ(table_.Explain(OperatorId(5), c_.now).status().code(), Code::kNotFound);
+  EXPECT_THAT(*lines, Contains(HasSubstr("no zone or rack is given; 3 replicas on 3 hosts")));
+  const Status unknown = table_.Explain(OperatorId(id.value() + 5), c_.now).status();
+  EXPECT_EQ(unknown.code(), Code::kNotFound);
+  EXPECT_THAT(unknown.message(), HasSubstr("neither under way nor among"));
+  const Status earlier = table_.Explain(OperatorId(id.value() + 3'000'000), c_.now).status();
+  EXPECT_EQ(earlier.code(), Code::kNotFound);
+  EXPECT_THAT(earlier.message(), HasSubstr("another placement leader"));
+}
+
+TEST_F(ScheduleTable, NamesAnOperatorAsItsCommandDoesAndOneThatIsOnlyPlannedWithoutAnId) {
+  Operator op;
+  op.shard = ShardId(7);
+  op.from = NodeId(1);
+  op.to = NodeId(2);
+  op.steps = {TransferLeader{NodeId(2)}};
+  EXPECT_EQ(ToString(op), "transfer-leader: hand the leadership of shard 7 from node 1 to node 2");
+  op.id = OperatorId(12);
+  EXPECT_THAT(ToString(op), StartsWith("operator 12 (transfer-leader): "));
+  op.kind = OperatorKind::kDrain;
+  EXPECT_THAT(ToString(op), StartsWith("operator 12 (drain): "));
 }
 
 TEST_F(ScheduleTable, RemembersABoundedNumberOfEndedOperators) {
