@@ -71,7 +71,11 @@ Result<std::map<std::string, std::string>> ParseLocality(const std::string& text
   std::map<std::string, std::string> locality;
   for (const auto& item : SplitList(text)) {
     const size_t equals = item.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == item.size() ||
+    if (equals != std::string::npos && equals + 1 == item.size()) {
+      return InvalidArgument(fmt::format(
+          "locality: the value of '{}' is empty; leave it out, or write for example zone=a", item));
+    }
+    if (equals == std::string::npos || equals == 0 ||
         !locality.emplace(item.substr(0, equals), item.substr(equals + 1)).second) {
       return InvalidArgument(fmt::format(
           "locality: '{}' is not key=value with a key of its own, e.g. zone=a,rack=3", item));

@@ -83,7 +83,12 @@ class Examiner {
     }
     auto directory = storage::DataDirectory::Open(env_, dry_, path_);
     if (directory.ok()) return true;
-    NotUsable(directory.status());
+    if (file.ok()) {
+      NotUsable(directory.status());
+    } else {  // what a node is advised then is not what somebody who looks needs
+      const std::string& message = directory.status().message();
+      Find(true, message.substr(0, message.rfind("; ")), "name the directory of a node's --data");
+    }
     return false;
   }
 
