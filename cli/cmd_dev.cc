@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/plural.h"
 #include "base/real_clock.h"
 #include "cli/arguments.h"
 #include "cli/command.h"
@@ -21,9 +22,11 @@ struct DevFlags {
 };
 
 void PrintHowTo(const LocalCluster& cluster, const DevFlags& flags, bool created) {
-  Say("{} with {} nodes on ports {} to {}, data and logs in {}\n",
-      created ? "A new cluster" : "The cluster goes on:", flags.nodes, flags.port,
-      flags.port + flags.nodes - 1, flags.data);
+  Say("{} with {} on port{}, data and logs in {}\n",
+      created ? "A new cluster" : "The cluster goes on:", Plural(flags.nodes, "node"),
+      flags.nodes == 1 ? fmt::format(" {}", flags.port)
+                       : fmt::format("s {} to {}", flags.port, flags.port + flags.nodes - 1),
+      flags.data);
   if (flags.nodes > 1) Say("all of it is on this machine: nothing here outlives its loss\n");
   Say("\n  export QUORATE_CLUSTER={}\n", fmt::join(cluster.addresses(), ","));
   Say("  quorate put greeting hello\n"
@@ -62,9 +65,7 @@ int Dev(Context& context, const DevFlags& flags) {
   }
   PrintHowTo(cluster, flags, created);
   const int dead = WaitForEnd(cluster, signals);
-  Say("{}stopping\n", dead
-                          ? fmt::format("node {} has ended, see {}; ", dead, cluster.log_path(dead))
-                          : std::string("\n"));
+  Say("{}stopping\n", dead ? cluster.WhyEnded(dead) + "; " : std::string("\n"));
   const bool clean = cluster.Stop(15s);
   return clean && dead == 0 ? kExitDone : kExitFailed;
 }

@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -22,6 +25,8 @@ namespace {
 constexpr Duration kPoll = 50ms;
 constexpr Duration kStartTimeout = 60s;
 constexpr Duration kHealthyTimeout = 60s;
+// Nodes of a `dev` that was killed just now end with it, but a moment later.
+constexpr Duration kDyingTimeout = 1s;
 
 // Calls `ready` until it is true or the time is over.
 template <class F>
@@ -34,13 +39,35 @@ bool Poll(Duration timeout, F ready) {
   return true;
 }
 
-std::string LastLine(const std::string& path) {
+// What a node that has ended said of it, or its last line if it said nothing.
+std::string LastWords(const std::string& path, int64_t begin) {
+  constexpr std::string_view kSays = "quorate node: ";
   std::ifstream file(path);
-  std::string last;
+  file.seekg(begin);
+  std::string last, words;
   for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(kSays)) words = line.substr(kSays.size());
     if (!line.empty()) last = line;
   }
-  return last;
+  return words.empty() ? last : words;
+}
+
+// Whether a node could listen there.
+Status CheckPort(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return Status::Ok();  // the node will tell
+  const int on = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const bool taken = bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
+                     errno == EADDRINUSE;
+  close(fd);
+  if (!taken) return Status::Ok();
+  return InvalidArgument(
+      fmt::format("port {} is in use (by another `quorate dev`?): choose another --port", port));
 }
 
 // In the child, between fork and exec: system calls only.
@@ -67,12 +94,13 @@ std::string LastLine(const std::string& path) {
 LocalCluster::LocalCluster(Options options)
     : options_(std::move(options)),
       program_(std::filesystem::read_symlink("/proc/self/exe")),
-      pids_(static_cast<size_t>(options_.nodes)) {}
+      processes_(static_cast<size_t>(options_.nodes)) {}
 
 LocalCluster::~LocalCluster() {
   for (int node = 1; node <= size(); ++node) {
     if (running(node)) Kill(node);
   }
+  if (lock_ >= 0) close(lock_);
 }
 
 std::string LocalCluster::address(int node) const {
@@ -100,20 +128,20 @@ std::string LocalCluster::log_path(int node) const {
   return fmt::format("{}/node-{}.log", options_.directory, node);
 }
 
-Status LocalCluster::Died(int node) const {
-  return Status(Code::kFailedPrecondition, fmt::format("node {} has ended: {} (see {})", node,
-                                                       LastLine(log_path(node)), log_path(node)));
+std::string LocalCluster::WhyEnded(int node) const {
+  const Process& process = processes_[static_cast<size_t>(node - 1)];
+  return fmt::format("node {} {}: {} (see {})", node,
+                     process.killed_by == 0
+                         ? std::string("has ended")
+                         : fmt::format("was ended by signal {}", process.killed_by),
+                     LastWords(log_path(node), process.log_begin), log_path(node));
 }
 
 Status LocalCluster::StartNode(int node) {
-  std::error_code error;
-  std::filesystem::create_directories(options_.directory, error);
-  if (error) {
-    return InvalidArgument(
-        fmt::format("--data: cannot create '{}': {}", options_.directory, error.message()));
-  }
   const int log = open(log_path(node).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) return InvalidArgument(fmt::format("--data: cannot write '{}'", log_path(node)));
+  Process& process = processes_[static_cast<size_t>(node - 1)];
+  process = {.pid = 0, .log_begin = lseek(log, 0, SEEK_END), .killed_by = 0};
   std::vector<std::string> words = {program_,   "node",        "--data", DataPath(node),
                                     "--listen", address(node), "--http", http_address(node)};
   std::string join;
@@ -129,7 +157,7 @@ Status LocalCluster::StartNode(int node) {
   if (pid == 0) BecomeNode(argv.data(), log, parent);
   close(log);
   if (pid < 0) return Status(Code::kUnavailable, "cannot start a process");
-  pids_[static_cast<size_t>(node - 1)] = pid;
+  process.pid = pid;
   return Status::Ok();
 }
 
@@ -141,7 +169,7 @@ Status LocalCluster::WaitAnswer(Admin& admin, int node) {
     dead = FindDead();
     return dead != 0 || admin.Call(address(node), hello, 1s).ok();
   });
-  if (dead != 0) return Died(dead);
+  if (dead != 0) return Status(Code::kFailedPrecondition, WhyEnded(dead));
   if (!up)
     return Unavailable(fmt::format("node {} does not answer (see {})", node, log_path(node)));
   return Status::Ok();
@@ -158,8 +186,44 @@ Status LocalCluster::CheckSize() const {
       options_.directory, made_for, made_for));
 }
 
+Status LocalCluster::CheckPorts() const {
+  Status status;
+  const auto all_free = [&] {
+    for (int i = 0; i < 2 * size(); ++i) {
+      status = CheckPort(options_.port + i / 2 + (i % 2 == 0 ? 0 : 1000));
+      if (!status.ok()) return false;
+    }
+    return true;
+  };
+  (void)Poll(kDyingTimeout, all_free);
+  return status;
+}
+
+Status LocalCluster::LockDirectory() {
+  std::error_code error;
+  std::filesystem::create_directories(options_.directory, error);
+  if (error) {
+    return InvalidArgument(
+        fmt::format("--data: cannot create '{}': {}", options_.directory, error.message()));
+  }
+  const std::string path = options_.directory + "/dev.lock";
+  lock_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (lock_ < 0) return InvalidArgument(fmt::format("--data: cannot write '{}'", path));
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(lock_, F_SETLK, &lock) == 0) return Status::Ok();
+  const bool known = fcntl(lock_, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_pid > 0;
+  return InvalidArgument(fmt::format(
+      "--data: nodes of another `quorate dev`{} run on '{}': stop it, or choose another "
+      "--data",
+      known ? fmt::format(" (process {})", lock.l_pid) : "", options_.directory));
+}
+
 Status LocalCluster::Start() {
+  RETURN_IF_ERROR(LockDirectory());
   RETURN_IF_ERROR(CheckSize());
+  RETURN_IF_ERROR(CheckPorts());
   for (int node = 1; node <= size(); ++node) RETURN_IF_ERROR(StartNode(node));
   return Status::Ok();
 }
@@ -187,7 +251,7 @@ Status LocalCluster::WaitHealthy(Admin& admin, Duration timeout) {
     auto view = ViewCluster(admin, addresses(), 2s);
     return view.ok() && view->healthy();
   });
-  if (dead != 0) return Died(dead);
+  if (dead != 0) return Status(Code::kFailedPrecondition, WhyEnded(dead));
   if (!healthy) {
     return Unavailable(fmt::format("the cluster does not become healthy (see {})", log_path(1)));
   }
@@ -195,7 +259,7 @@ Status LocalCluster::WaitHealthy(Admin& admin, Duration timeout) {
 }
 
 void LocalCluster::Kill(int node) {
-  pid_t& pid = pids_[static_cast<size_t>(node - 1)];
+  pid_t& pid = processes_[static_cast<size_t>(node - 1)].pid;
   kill(pid, SIGKILL);
   waitpid(pid, nullptr, 0);
   pid = 0;
@@ -203,14 +267,14 @@ void LocalCluster::Kill(int node) {
 
 Result<int> LocalCluster::AddNode(Admin& admin) {
   ++options_.nodes;
-  pids_.push_back(0);
+  processes_.emplace_back();
   RETURN_IF_ERROR(StartNode(size()));
   RETURN_IF_ERROR(WaitAnswer(admin, size()));
   return size();
 }
 
 bool LocalCluster::WaitEnd(int node, Instant end) {
-  pid_t& pid = pids_[static_cast<size_t>(node - 1)];
+  pid_t& pid = processes_[static_cast<size_t>(node - 1)].pid;
   int status = 0;
   const Duration left = std::max<Duration>(end - RealClock::BootNow(), Duration(0));
   if (!Poll(left, [&] { return waitpid(pid, &status, WNOHANG) == pid; })) {
@@ -222,14 +286,14 @@ bool LocalCluster::WaitEnd(int node, Instant end) {
 }
 
 bool LocalCluster::StopNode(int node, Duration timeout) {
-  kill(pids_[static_cast<size_t>(node - 1)], SIGTERM);
+  kill(processes_[static_cast<size_t>(node - 1)].pid, SIGTERM);
   return WaitEnd(node, RealClock::BootNow() + timeout);
 }
 
 bool LocalCluster::Stop(Duration timeout) {
   bool clean = true;
-  for (const pid_t pid : pids_) {
-    if (pid > 0) kill(pid, SIGTERM);
+  for (const Process& process : processes_) {
+    if (process.pid > 0) kill(process.pid, SIGTERM);
   }
   const Instant end = RealClock::BootNow() + timeout;
   for (int node = 1; node <= size(); ++node) {
@@ -240,9 +304,11 @@ bool LocalCluster::Stop(Duration timeout) {
 
 int LocalCluster::FindDead() {
   for (int node = 1; node <= size(); ++node) {
-    pid_t& pid = pids_[static_cast<size_t>(node - 1)];
-    if (pid > 0 && waitpid(pid, nullptr, WNOHANG) == pid) {
-      pid = 0;
+    Process& process = processes_[static_cast<size_t>(node - 1)];
+    int status = 0;
+    if (process.pid > 0 && waitpid(process.pid, &status, WNOHANG) == process.pid) {
+      process.pid = 0;
+      process.killed_by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
       return node;
     }
   }
