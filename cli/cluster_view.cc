@@ -33,16 +33,38 @@ size_t ClusterView::answering() const {
       nodes.begin(), nodes.end(), [](const auto& node) { return node.second.has_value(); }));
 }
 
+size_t ClusterView::served() const {
+  return static_cast<size_t>(std::count_if(
+      map.routes().begin(), map.routes().end(),
+      [this](const auto& route) { return leader_of.contains(route.shard().shard_id()); }));
+}
+
+size_t ClusterView::Holds(uint64_t node) const {
+  const auto is_there = [node](const auto& ids) {
+    return std::find(ids.begin(), ids.end(), node) != ids.end();
+  };
+  size_t replicas = is_there(map.placement_nodes()) || is_there(map.placement_learners());
+  for (const auto& route : map.routes()) replicas += is_there(ReplicaNodes(route.shard()));
+  return replicas;
+}
+
+std::string_view ClusterView::StateOf(const v1::NodeInfo& node) const {
+  const auto& status = nodes.at(node.node_id());
+  if (!status) return "silent";
+  if (node.draining()) return Holds(node.node_id()) == 0 ? "drained" : "draining";
+  return status->accepts_writes() ? "up" : "full";
+}
+
 bool ClusterView::healthy() const {
   return answering() == nodes.size() && !nodes.empty() && placement_leader != 0 &&
-         leader_of.size() == static_cast<size_t>(map.routes_size());
+         served() == static_cast<size_t>(map.routes_size());
 }
 
 std::string ClusterView::WhyNoWrites() const {
   const size_t shards = static_cast<size_t>(map.routes_size());
   if (shards == 0) return "there are no shards";
-  if (leader_of.size() < shards) {
-    return fmt::format("{} of {} shards have no serving leader", shards - leader_of.size(), shards);
+  if (served() < shards) {
+    return fmt::format("{} of {} shards have no serving leader", shards - served(), shards);
   }
   if (placement_leader == 0) return "placement has no leader, so nobody issues timestamps";
   return "";

@@ -25,6 +25,14 @@ struct ClusterView {
   uint64_t placement_leader = 0;
 
   size_t answering() const;
+  // Shards of the map that have a serving leader; one that has just begun may lead, and be in no
+  // map yet.
+  size_t served() const;
+  // Replicas on it as the map has them, those of placement counted.
+  size_t Holds(uint64_t node) const;
+  // "silent": it does not answer. Of one that is to hold nothing "draining" and, once the map has
+  // nothing there, "drained". "full": it takes no writes. Else "up".
+  std::string_view StateOf(const v1::NodeInfo& node) const;
   // Every node answers and every shard has a serving leader.
   bool healthy() const;
   // Why nobody would take a write somewhere: what leads is missing. Empty: leaders are there, who

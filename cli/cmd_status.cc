@@ -3,10 +3,11 @@
 
 #include <set>
 
-#include "base/bytes.h"
+#include "base/plural.h"
 #include "cli/cluster_view.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/table.h"
 #include "cli/watch.h"
 
 namespace quorate::cli {
@@ -30,7 +31,28 @@ std::string VersionsText(const ClusterView& view) {
 std::string SurvivesText(int failures) {
   if (failures < 0) return "nothing: some group of replicas has lost its majority";
   if (failures == 0) return "no further loss of a node";
-  return fmt::format("the loss of {} node{}, whichever", failures, failures == 1 ? "" : "s");
+  return fmt::format("the loss of {}, whichever", Plural(failures, "node"));
+}
+
+// What is being emptied, or is empty by now; an empty text: nothing.
+std::string DrainedText(const ClusterView& view) {
+  std::string text;
+  for (const auto& node : view.map.nodes()) {
+    if (!node.draining()) continue;
+    const size_t left = view.Holds(node.node_id());
+    text +=
+        fmt::format("{}node {} ({})", text.empty() ? "" : ", ", node.node_id(),
+                    left == 0 ? std::string("holds nothing") : Plural(left, "replica") + " left");
+  }
+  return text;
+}
+
+std::vector<uint64_t> Draining(const ClusterView& view) {
+  std::vector<uint64_t> nodes;
+  for (const auto& node : view.map.nodes()) {
+    if (node.draining()) nodes.push_back(node.node_id());
+  }
+  return nodes;
 }
 
 int PrintStatus(const Context& context, const ClusterView& view) {
@@ -53,10 +75,11 @@ int PrintStatus(const Context& context, const ClusterView& view) {
                {"healthy", view.healthy()},
                {"nodes", view.nodes.size()},
                {"nodes_answering", view.answering()},
+               {"nodes_draining", Draining(view)},
                {"versions", Versions(view)},
                {"cluster_version", view.map.cluster_version()},
                {"shards", shards},
-               {"shards_serving", view.leader_of.size()},
+               {"shards_serving", view.served()},
                {"placement_leader", view.placement_leader},
                {"live_transactions", coordinators},
                {"accepts_writes", refusing == 0 && why_no_writes.empty()},
@@ -66,8 +89,14 @@ int PrintStatus(const Context& context, const ClusterView& view) {
   } else {
     Say("cluster      {}\n", view.map.cluster_id());
     Say("nodes        {} of {} answer\n", view.answering(), view.nodes.size());
-    Say("version      {}; of the cluster: {}\n", VersionsText(view), view.map.cluster_version());
-    Say("shards       {} of {} have a serving leader\n", view.leader_of.size(), shards);
+    if (const std::string drained = DrainedText(view); !drained.empty()) {
+      Say("drained      {}\n", drained);
+    }
+    // No cluster has version 0 for longer than its first placement leader needs to hear of all.
+    Say("version      {}; cluster version {}\n", VersionsText(view),
+        view.map.cluster_version() == 0 ? "not known yet"
+                                        : std::to_string(view.map.cluster_version()));
+    Say("shards       {} of {} have a serving leader\n", view.served(), shards);
     Say("placement    {}\n", view.placement_leader
                                  ? fmt::format("led by node {}", view.placement_leader)
                                  : "without a leader");
@@ -92,6 +121,8 @@ Json NodeJson(const v1::NodeInfo& node, const ClusterView& view) {
                {"version", status ? status->node().version() : node.version()},
                {"feature_level", status ? status->node().feature_level() : node.feature_level()},
                {"answers", status.has_value()},
+               {"state", view.StateOf(node)},
+               {"draining", node.draining()},
                {"leads", view.led.at(node.node_id())},
                {"placement_leader", view.placement_leader == node.node_id()}};
   if (status) {
@@ -115,6 +146,20 @@ Json NodeJson(const v1::NodeInfo& node, const ClusterView& view) {
   return json;
 }
 
+std::string InUnits(uint64_t bytes, uint64_t unit) {
+  return fmt::format("{:.1f}", static_cast<double>(bytes) / static_cast<double>(unit));
+}
+
+// What somebody gave it; the host that is filled in by itself tells a person nothing.
+std::string LocalityText(const v1::NodeInfo& node) {
+  std::string text;
+  for (const auto& [key, value] : std::map(node.locality().begin(), node.locality().end())) {
+    if (key == "host" && value.starts_with("boot-")) continue;
+    text += fmt::format("{}{}={}", text.empty() ? "" : ",", key, value);
+  }
+  return text;
+}
+
 int PrintNodes(const Context& context, const ClusterView& view) {
   if (context.json) {
     Json nodes = Json::array();
@@ -122,30 +167,40 @@ int PrintNodes(const Context& context, const ClusterView& view) {
     PrintJson({{"nodes", nodes}});
     return kExitDone;
   }
-  Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9}  {:>8}  {:>10}  {:<8}  {}\n", "node", "address",
-      "state", "leads", "replicas", "store MiB", "reusable", "free GiB", "version", "http");
+  using enum Table::Align;
+  Table table({{"node"},
+               {"address", kLeft},
+               {"state", kLeft},
+               {"leads"},
+               {"replicas"},
+               {"store MiB"},
+               {"reusable"},
+               {"free GiB"},
+               {"version", kLeft},
+               {"http", kLeft},
+               {"locality", kLeft}});
   for (const auto& node : view.map.nodes()) {
     const auto& status = view.nodes.at(node.node_id());
-    if (!status) {
-      Say("{:>4}  {:<21}  silent\n", node.node_id(), node.address());
-      continue;
+    std::vector<std::string> row = {std::to_string(node.node_id()), node.address(),
+                                    std::string(view.StateOf(node))};
+    if (status) {
+      row.insert(row.end(),
+                 {std::to_string(view.led.at(node.node_id())),
+                  std::to_string(status->replicas_size()), InUnits(status->store_bytes(), 1 << 20),
+                  InUnits(status->store_reusable_bytes(), 1 << 20),
+                  InUnits(status->disk_free_bytes(), 1 << 30), status->node().version(),
+                  node.http_address(), LocalityText(node)});
     }
-    Say("{:>4}  {:<21}  {:<8}  {:>5}  {:>8}  {:>9.1f}  {:>8.1f}  {:>10.1f}  {:<8}  {}\n",
-        node.node_id(), node.address(), status->accepts_writes() ? "up" : "full",
-        view.led.at(node.node_id()), status->replicas_size(),
-        static_cast<double>(status->store_bytes()) / (1 << 20),
-        static_cast<double>(status->store_reusable_bytes()) / (1 << 20),
-        static_cast<double>(status->disk_free_bytes()) / (1 << 30), status->node().version(),
-        node.http_address());
+    table.Add(std::move(row));
   }
+  Say("{}", table.Text(Out().columns()));
   return kExitDone;
 }
 
 int PrintShards(const Context& context, const ClusterView& view) {
   Json shards = Json::array();
-  if (!context.json) {
-    Say("{:>5}  {:>7}  {:>6}  {:<12}  {}\n", "shard", "version", "leader", "replicas", "range");
-  }
+  using enum Table::Align;
+  Table table({{"shard"}, {"version"}, {"leader"}, {"replicas", kLeft}, {"range", kLeft, true}});
   for (const auto& route : view.map.routes()) {
     const auto& shard = route.shard();
     auto leader = view.leader_of.find(shard.shard_id());
@@ -162,11 +217,15 @@ int PrintShards(const Context& context, const ClusterView& view) {
       shards.push_back(std::move(json));
       continue;
     }
-    Say("{:>5}  {:>7}  {:>6}  {:<12}  [{}, {})\n", shard.shard_id(), shard.version(),
-        leader_id ? std::to_string(leader_id) : "none", fmt::format("{}", fmt::join(replicas, " ")),
-        EscapeBytes(shard.from()), shard.to().empty() ? "end" : EscapeBytes(shard.to()));
+    table.Add({std::to_string(shard.shard_id()), std::to_string(shard.version()),
+               leader_id ? std::to_string(leader_id) : "none",
+               fmt::format("{}", fmt::join(replicas, " ")), RangeText(shard.from(), shard.to())});
   }
-  if (context.json) PrintJson({{"shards", shards}});
+  if (context.json) {
+    PrintJson({{"shards", shards}});
+  } else {
+    Say("{}", table.Text(Out().columns()));
+  }
   return kExitDone;
 }
 
@@ -185,8 +244,14 @@ void RegisterStatus(CLI::App& app, Context& context) {
              "Tell whether the cluster serves; exit 1 if some of it does not.",
              "  quorate status\n  quorate status --cluster 10.0.0.1:7400 --json",
              CommonOptions::kCluster, [&context] { return View(context, PrintStatus); });
-  AddCommand(app, context, "nodes", "List the nodes.", "  quorate nodes\n  quorate nodes --json",
-             CommonOptions::kCluster, [&context] { return View(context, PrintNodes); });
+  AddCommand(
+      app, context, "nodes", "List the nodes.",
+      "  quorate nodes\n  quorate nodes --json\n"
+      "States: up; full (takes no writes); silent (does not answer); draining, and then\n"
+      "drained (it holds nothing, and is given nothing). Of `replicas` that of placement is\n"
+      "counted, of `leads` it is not. On a narrow terminal the columns on the right are left "
+      "out.",
+      CommonOptions::kCluster, [&context] { return View(context, PrintNodes); });
   auto watch = std::make_shared<bool>(false);
   CLI::App* shards = AddCommand(
       app, context, "shards", "List the shards with their ranges and leaders.",

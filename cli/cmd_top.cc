@@ -4,7 +4,6 @@
 #include <optional>
 #include <thread>
 
-#include "base/bytes.h"
 #include "base/real_clock.h"
 #include "base/status_macros.h"
 #include "cli/arguments.h"
@@ -12,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/load.h"
 #include "cli/output.h"
+#include "cli/table.h"
 #include "cli/watch.h"
 
 namespace quorate::cli {
@@ -86,52 +86,74 @@ void PrintTopJson(const TopFlags& flags, const ClusterView& view, const Load& lo
              {"hottest_shards", std::move(shards)}});
 }
 
-void PrintNode(const v1::NodeInfo& node, const ClusterView& view, const Load& load) {
+std::string Rounded(double number) { return fmt::format("{:.0f}", number); }
+
+std::vector<std::string> NodeRow(const v1::NodeInfo& node, const ClusterView& view,
+                                 const Load& load) {
   const uint64_t id = node.node_id();
   const auto& status = view.nodes.at(id);
-  if (!status) {
-    Say("{:>4}  {:<21}  silent\n", id, node.address());
-    return;
-  }
+  std::vector<std::string> row = {std::to_string(id), node.address(),
+                                  std::string(view.StateOf(node))};
+  if (!status) return row;
   const auto found = load.nodes.find(id);
   const Load::Node now = found == load.nodes.end() ? Load::Node() : found->second;
-  Say("{:>4}  {:<21}  {:>5.0f}  {:>7.1f}  {:>8.0f}  {:>10.0f}  {:>5}  {:>8}  {:>9.1f}  "
-      "{:>8.1f}{}\n",
-      id, node.address(), 100 * now.cpu,
-      static_cast<double>(status->process().resident_bytes()) / (1 << 20), now.rates.reads,
-      now.rates.prepares, view.led.at(id), status->replicas_size(),
-      static_cast<double>(status->store_bytes()) / (1 << 20),
-      static_cast<double>(status->disk_free_bytes()) / (1 << 30),
-      status->accepts_writes() ? "" : "  full");
+  const auto in = [](uint64_t bytes, int shift) {
+    return fmt::format("{:.1f}", static_cast<double>(bytes) / static_cast<double>(1 << shift));
+  };
+  row.insert(row.end(), {Rounded(100 * now.cpu), in(status->process().resident_bytes(), 20),
+                         Rounded(now.rates.reads), Rounded(now.rates.prepares),
+                         std::to_string(view.led.at(id)), std::to_string(status->replicas_size()),
+                         in(status->store_bytes(), 20), in(status->disk_free_bytes(), 30)});
+  return row;
 }
 
-void PrintTop(const TopFlags& flags, const ClusterView& view, const Load& load, double seconds) {
-  Say("cluster {}, {} of {} nodes answer, {} of {} shards are led; load of the last {:.1f} s\n\n",
-      view.map.cluster_id(), view.answering(), view.nodes.size(), view.leader_of.size(),
-      view.map.routes_size(), seconds);
-  Say("{:>4}  {:<21}  {:>5}  {:>7}  {:>8}  {:>10}  {:>5}  {:>8}  {:>9}  {:>8}\n", "node", "address",
-      "cpu %", "mem MiB", "reads/s", "prepares/s", "leads", "replicas", "store MiB", "free GiB");
-  for (const auto& node : view.map.nodes()) PrintNode(node, view, load);
-  const auto hottest = load.Hottest(static_cast<size_t>(flags.shards));
+void PrintShards(const std::vector<uint64_t>& hottest, const ClusterView& view, const Load& load) {
+  using enum Table::Align;
   if (hottest.empty()) {
     Say("\nno shard had a request\n");
     return;
   }
-  Say("\n{:>6}  {:>6}  {:>8}  {:>10}  {}\n", "shard", "leader", "reads/s", "prepares/s", "range");
+  Table table({{"shard"}, {"leader"}, {"reads/s"}, {"prepares/s"}, {"range", kLeft, true}});
   for (const uint64_t id : hottest) {
     const auto* shard = FindShard(view, id);
     const auto leader = view.leader_of.find(id);
-    Say("{:>6}  {:>6}  {:>8.0f}  {:>10.0f}  {}\n", id,
-        leader == view.leader_of.end() ? "none" : std::to_string(leader->second),
-        load.shards.at(id).reads, load.shards.at(id).prepares,
-        shard == nullptr ? ""
-                         : fmt::format("[{}, {})", EscapeBytes(shard->from()),
-                                       shard->to().empty() ? "end" : EscapeBytes(shard->to())));
+    table.Add({std::to_string(id),
+               leader == view.leader_of.end() ? "none" : std::to_string(leader->second),
+               Rounded(load.shards.at(id).reads), Rounded(load.shards.at(id).prepares),
+               shard == nullptr ? "" : RangeText(shard->from(), shard->to())});
   }
+  Say("\n{}", table.Text(Out().columns()));
+}
+
+void PrintTop(const std::vector<uint64_t>& hottest, const ClusterView& view, const Load& load,
+              double seconds) {
+  using enum Table::Align;
+  const size_t width = Out().columns();
+  Say("{}\n", CutTo(fmt::format("cluster {}", view.map.cluster_id()), width));
+  Say("{}\n\n", CutTo(fmt::format("{} of {} nodes answer, {} of {} shards are led; load of the "
+                                  "last {:.1f} s",
+                                  view.answering(), view.nodes.size(), view.served(),
+                                  view.map.routes_size(), seconds),
+                      width));
+  Table table({{"node"},
+               {"address", kLeft},
+               {"state", kLeft},
+               {"cpu %"},
+               {"mem MiB"},
+               {"reads/s"},
+               {"prepares/s"},
+               {"leads"},
+               {"replicas"},
+               {"store MiB"},
+               {"free GiB"}});
+  for (const auto& node : view.map.nodes()) table.Add(NodeRow(node, view, load));
+  Say("{}", table.Text(width));
+  PrintShards(hottest, view, load);
 }
 
 int Top(Context& context, const TopFlags& flags) {
   std::optional<LoadSample> before;
+  std::vector<uint64_t> shown;  // shards, in this order
   return Watch(context, std::chrono::seconds(flags.interval_s), [&] {
     auto looked = LookAt(context);
     if (looked.ok() && !before) {
@@ -146,7 +168,8 @@ int Top(Context& context, const TopFlags& flags) {
     if (context.json) {
       PrintTopJson(flags, looked->view, load, seconds);
     } else {
-      PrintTop(flags, looked->view, load, seconds);
+      shown = load.Hottest(static_cast<size_t>(flags.shards), shown);
+      PrintTop(shown, looked->view, load, seconds);
     }
     before = std::move(looked->sample);
     return kExitDone;

@@ -64,4 +64,25 @@ std::vector<uint64_t> Load::Hottest(size_t count) const {
   return hottest;
 }
 
+std::vector<uint64_t> Load::Hottest(size_t count, const std::vector<uint64_t>& shown) const {
+  constexpr double kClearly = 1.25;
+  const auto rate = [this](uint64_t id) { return shards.at(id).both(); };
+  const std::vector<uint64_t> candidates = Hottest(count + shown.size());
+  std::vector<uint64_t> order;
+  const auto add = [&](uint64_t id) {
+    size_t at = order.size();
+    while (at > 0 && rate(id) > kClearly * rate(order[at - 1])) --at;
+    order.insert(order.begin() + static_cast<ptrdiff_t>(at), id);
+  };
+  for (const uint64_t id : shown) {
+    const auto found = shards.find(id);
+    if (found != shards.end() && found->second.both() > 0) add(id);
+  }
+  for (const uint64_t id : candidates) {
+    if (std::find(order.begin(), order.end(), id) == order.end()) add(id);
+  }
+  order.resize(std::min(order.size(), count));
+  return order;
+}
+
 }  // namespace quorate::cli

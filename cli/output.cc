@@ -2,19 +2,28 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
+#include "cli/arguments.h"
 #include "cli/command.h"
 
 namespace quorate::cli {
 namespace {
 
 constexpr size_t kBufferBytes = 64 << 10;
+constexpr size_t kColumnsMax = 100'000;
 bool pipe_signal_was_ignored = false;
+
+bool MovesCursor() {
+  const char* term = std::getenv("TERM");
+  return term == nullptr || std::string_view(term) != "dumb";
+}
 
 bool IsPlainAscii(char c) { return c >= 0x20 && c < 0x7f; }
 
@@ -88,9 +97,27 @@ void OpenIfClosed(int fd, int flags) {
 
 std::string EscapeBytes(std::string_view bytes) { return Escape(bytes, true); }
 
+std::string RangeText(std::string_view from, std::string_view to) {
+  const auto bound = [](std::string_view key, std::string_view if_empty) {
+    return key.empty() ? std::string(if_empty) : fmt::format("'{}'", EscapeBytes(key));
+  };
+  return fmt::format("[{}, {})", bound(from, "start"), bound(to, "end"));
+}
+
 std::string EscapeControls(std::string_view text) { return Escape(text, false); }
 
-Output::Output(int fd) : fd_(fd), is_terminal_(isatty(fd) == 1) {}
+Output::Output(int fd)
+    : fd_(fd), is_terminal_(isatty(fd) == 1), redraws_(is_terminal_ && MovesCursor()) {}
+
+size_t Output::columns() const {
+  if (!is_terminal_) return 0;
+  const char* told = std::getenv("COLUMNS");
+  if (const auto given = ParseNumber<size_t>(told == nullptr ? "" : told, 1, kColumnsMax)) {
+    return *given;
+  }
+  winsize size{};
+  return ioctl(fd_, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
 
 void Output::Text(std::string_view text) {
   const bool plain =

@@ -20,6 +20,8 @@ namespace quorate::cli {
 // Keys and values as people read them, in one line: printable UTF-8 as it is; backslash, line feed
 // and tab as \\ \n \t; every other byte as \xNN. `quorate txn` reads the same escapes in quotes.
 std::string EscapeBytes(std::string_view bytes);
+// A range of keys for people: "[start, 'm')", "['\xe0', end)".
+std::string RangeText(std::string_view from, std::string_view to);
 // Of a whole text: line feeds, tabs and backslashes stay.
 std::string EscapeControls(std::string_view text);
 
@@ -31,12 +33,17 @@ class Output {
   void Bytes(std::string_view bytes);
   void Flush();
   bool is_terminal() const { return is_terminal_; }
+  // A terminal on which what was printed can be printed over: not one that TERM calls dumb.
+  bool redraws() const { return redraws_; }
+  // Of a line of the terminal, as COLUMNS or the terminal itself says; 0: of any length.
+  size_t columns() const;
   // errno of the first write that failed; 0: none. What follows a failure is dropped.
   int error() const { return error_; }
 
  private:
   const int fd_;
   const bool is_terminal_;
+  const bool redraws_;
   int error_ = 0;
   std::string buffer_;
 };

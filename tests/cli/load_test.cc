@@ -64,5 +64,25 @@ TEST(Load, TheHottestComeFirstAndTheIdleNotAtAll) {
   EXPECT_EQ(load.Hottest(1), (std::vector<uint64_t>{4}));
 }
 
+TEST(Load, WhatIsWatchedKeepsItsOrderUnlessOneIsClearlyHotter) {
+  Load load;
+  load.shards[2] = {100, 0};
+  load.shards[3] = {110, 0};
+  load.shards[4] = {90, 0};
+  const std::vector<uint64_t> shown = {4, 2};
+  EXPECT_EQ(load.Hottest(3, {}), (std::vector<uint64_t>{3, 2, 4}));
+  EXPECT_EQ(load.Hottest(3, shown), (std::vector<uint64_t>{4, 2, 3}))
+      << "about as hot as each other";
+  load.shards[3] = {119, 0};
+  EXPECT_EQ(load.Hottest(3, shown), (std::vector<uint64_t>{4, 2, 3}))
+      << "not a quarter more than 2";
+  load.shards[3] = {126, 0};
+  EXPECT_EQ(load.Hottest(3, shown), (std::vector<uint64_t>{3, 4, 2}));
+  load.shards[4] = {0, 0};
+  EXPECT_EQ(load.Hottest(3, shown), (std::vector<uint64_t>{3, 2})) << "the idle are not shown";
+  EXPECT_EQ(load.Hottest(1, {2}), (std::vector<uint64_t>{3}));
+  EXPECT_EQ(load.Hottest(3, {7}), (std::vector<uint64_t>{3, 2})) << "one that is gone";
+}
+
 }  // namespace
 }  // namespace quorate::cli

@@ -30,6 +30,12 @@ TEST(EscapeBytes, KeepsPrintableTextAndEscapesTheRest) {
   EXPECT_EQ(EscapeBytes("\xe2\x80\xae"), "\\xe2\\x80\\xae");
 }
 
+TEST(RangeText, QuotesItsBounds) {
+  EXPECT_EQ(RangeText("", ""), "[start, end)");
+  EXPECT_EQ(RangeText("", " "), "[start, ' ')");
+  EXPECT_EQ(RangeText("m", "\xe0"), "['m', '\\xe0')");
+}
+
 TEST(EscapeBytes, TellsAnyTwoValuesApartAndLeavesOneLine) {
   Random random(7);
   std::map<std::string, std::string> by_text;
