@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <future>
+#include <optional>
 #include <thread>
 
 #include "base/env.h"
@@ -35,6 +36,17 @@ const v1::Error& ErrorOf(const v1::NodeResponse& response) {
   return response.error();
 }
 
+// What a node says of itself in it.
+Status SaidBy(const v1::NodeResponse& response) {
+  const v1::Error& error = ErrorOf(response);
+  return error.code() == v1::OK ? Status::Ok()
+                                : Status(static_cast<Code>(error.code()), error.message());
+}
+
+bool OfTheMoment(Code code) {
+  return code == Code::kUnavailable || code == Code::kDeadlineExceeded;
+}
+
 }  // namespace
 
 struct Admin::Rep {
@@ -60,35 +72,48 @@ void Admin::SetCluster(const std::string& cluster_id) {
   rep_->executor.Post([rep = rep_.get(), cluster_id] { rep->channel.SetClusterId(cluster_id); });
 }
 
-Result<v1::NodeResponse> Admin::Call(const std::string& address, v1::NodeRequest request,
+Result<v1::NodeResponse> Admin::Send(const std::string& address, v1::NodeRequest request,
                                      Duration timeout) {
   request.set_timeout_ms(static_cast<uint32_t>(ToMillis(timeout)));
+  // Who asks others in vain says so at the end of its time, and is to be heard.
+  const Duration patience = timeout + std::min<Duration>(timeout / 4, 500ms);
   std::promise<Answer> promise;
   auto future = promise.get_future();
-  rep_->executor.Post([this, address, request = std::move(request), timeout,
+  rep_->executor.Post([this, address, request = std::move(request), patience,
                        promise = std::move(promise)]() mutable {
     rep_->scope.Spawn(
-        CallTask(&rep_->channel, address, std::move(request), timeout, std::move(promise)));
+        CallTask(&rep_->channel, address, std::move(request), patience, std::move(promise)));
   });
-  Answer answer = future.get();
+  return future.get();
+}
+
+Result<v1::NodeResponse> Admin::Call(const std::string& address, v1::NodeRequest request,
+                                     Duration timeout) {
+  Answer answer = Send(address, std::move(request), timeout);
   if (!answer.ok()) return answer;
-  const v1::Error& error = ErrorOf(*answer);
-  if (error.code() == v1::OK) return answer;
-  return Status(static_cast<Code>(error.code()), error.message());
+  if (Status said = SaidBy(*answer); !said.ok()) return said;
+  return answer;
 }
 
 Result<v1::NodeResponse> Admin::CallAny(const std::vector<std::string>& addresses,
                                         const v1::NodeRequest& request, Duration timeout) {
-  std::optional<Status> answered;
+  std::optional<Status> said;
+  const auto take = [&said](Status status) {
+    if (!said || OfTheMoment(said->code()) || !OfTheMoment(status.code())) said = std::move(status);
+  };
   // The first silent node must not use up the time of the others.
   const Duration each = addresses.size() > 1 ? std::min<Duration>(timeout, 3s) : timeout;
   for (const auto& address : addresses) {
-    auto answer = Call(address, request, each);
-    if (answer.ok()) return answer;
-    const Code code = answer.status().code();
-    if (code != Code::kUnavailable && code != Code::kDeadlineExceeded) answered = answer.status();
+    Answer answer = Send(address, request, each);
+    if (!answer.ok()) {
+      if (!OfTheMoment(answer.status().code())) take(answer.status());
+      continue;
+    }
+    Status status = SaidBy(*answer);
+    if (status.ok()) return answer;
+    take(std::move(status));
   }
-  if (answered) return *answered;
+  if (said) return *said;
   return Unavailable(
       fmt::format("no node answers at {}; is it running there? (--cluster names others)",
                   fmt::join(addresses, ", ")));

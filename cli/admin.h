@@ -20,11 +20,13 @@ class Admin {
   Admin();
   ~Admin();
 
-  // The answer of the node at `address`. Its own error, or the body's, comes as the status.
+  // The answer of the node at `address`. Its own error, or the body's, comes as the status. The
+  // node has `timeout`, and a little more passes before it counts as silent.
   Result<v1::NodeResponse> Call(const std::string& address, v1::NodeRequest request,
                                 Duration timeout);
-  // Of the first of `addresses` that answers without error. If none does, the last error that was
-  // an answer, else UNAVAILABLE with all addresses.
+  // Of the first of `addresses` that answers without error. If none does, the last error that a
+  // node has answered, one that others may not meet before one that is of the moment; if no node
+  // answered, UNAVAILABLE with all addresses.
   Result<v1::NodeResponse> CallAny(const std::vector<std::string>& addresses,
                                    const v1::NodeRequest& request, Duration timeout);
   // From now on requests are for this cluster only: nodes want that of those that change something.
@@ -35,6 +37,10 @@ class Admin {
                                               const v1::NodeRequest& request, Duration timeout);
 
  private:
+  // Without looking into it: an error is of the way there.
+  Result<v1::NodeResponse> Send(const std::string& address, v1::NodeRequest request,
+                                Duration timeout);
+
   struct Rep;
   std::unique_ptr<Rep> rep_;
 };

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/limits.h"
+#include "base/plural.h"
 #include "base/real_clock.h"
 #include "cli/ask_placement.h"
 #include "cli/cluster_view.h"
@@ -28,6 +29,8 @@ constexpr Duration kStuckAfter = 3s;
 constexpr int64_t kClocksApartMs = 500;
 constexpr int kReplicasUsual = 3;
 constexpr uint64_t kFilesFew = 4096;
+constexpr std::string_view kRecover =
+    "`quorate recover` has a survivor go on alone (docs/operations.md, \"A majority is lost\")";
 
 int Print(const Context& context, const std::vector<std::string>& facts,
           const std::vector<Finding>& findings) {
@@ -60,13 +63,14 @@ class Visit {
     facts_.push_back(fmt::format("cluster    {}", view_.map.cluster_id()));
     facts_.push_back(
         fmt::format("nodes      {} of {} answer", view_.answering(), view_.nodes.size()));
-    facts_.push_back(fmt::format("shards     {} of {} have a serving leader",
-                                 view_.leader_of.size(), view_.map.routes_size()));
+    facts_.push_back(fmt::format("shards     {} of {} have a serving leader", view_.served(),
+                                 view_.map.routes_size()));
     Nodes();
     Versions();
     Clocks();
     Leaders();
     Replication();
+    Drains();
     Rules();
     Spread();
     Stuck();
@@ -94,21 +98,32 @@ class Visit {
     }
   }
 
+  // Without a leader of placement nobody is taken out: then a majority comes first.
+  std::string IfLost(const v1::NodeInfo& node) const {
+    if (view_.placement_leader == 0) return "";
+    return fmt::format(
+        "; if it will not come back, start a new node with --join, and take this one out: `quorate "
+        "node remove {} --lost`",
+        node.node_id());
+  }
+
   void NotThere(const v1::NodeInfo& node, const std::string& name) {
     v1::NodeRequest hello;
     hello.mutable_hello();
     const auto other = context_.admin().Call(node.address(), hello, 2s);
     if (!other.ok()) {
       return Find(true, fmt::format("{} does not answer ({})", name, other.status().message()),
-                  "start it, or look at its log and at the network");
+                  "start it, or look at its log and at the network" + IfLost(node));
     }
     Find(true,
          fmt::format(
              "{} does not answer; another node does at its address (node {} of {})", name,
              other->hello().node_id(),
              other->hello().cluster_id().empty() ? "no cluster" : other->hello().cluster_id()),
-         "start the old node with its data directory again; one with an empty directory is a new "
-         "node and takes over no replica");
+         fmt::format("start the old node with its data directory again; if that is lost, the one "
+                     "with an empty directory is a new node, and `quorate node remove {} --lost` "
+                     "takes the old one out",
+                     node.node_id()));
   }
 
   void Disk(const std::string& name, const v1::StatusResponse& status) {
@@ -189,13 +204,15 @@ class Visit {
   void Leaders() {
     if (view_.placement_leader == 0) {
       Find(true, "placement has no leader: no timestamps, so no transactions",
-           "start enough of its nodes: " + Members(view_.map.placement_nodes()));
+           fmt::format("start enough of its nodes: {}; if most of them are lost for good, {}",
+                       Members(view_.map.placement_nodes()), kRecover));
     }
     std::vector<uint64_t> without;
+    bool lost = false;
     for (const auto& route : view_.map.routes()) {
-      if (!view_.leader_of.contains(route.shard().shard_id())) {
-        without.push_back(route.shard().shard_id());
-      }
+      if (view_.leader_of.contains(route.shard().shard_id())) continue;
+      without.push_back(route.shard().shard_id());
+      lost |= view_.Survives(ReplicaNodes(route.shard())) < 0;
     }
     if (!without.empty()) {
       Find(true,
@@ -203,7 +220,11 @@ class Visit {
                "{} without a serving leader: shard {}",
                without.size() == 1 ? "one shard is" : fmt::format("{} shards are", without.size()),
                First(without)),
-           "start the nodes that hold their replicas (`quorate shards`), or wait for an election");
+           lost ? fmt::format("start the nodes that hold their replicas (`quorate shards`); if "
+                              "most of them are lost for good, {}",
+                              kRecover)
+                : std::string("wait for an election; if it stays so, see the logs of the nodes "
+                              "that hold their replicas (`quorate shards`)"));
     }
   }
 
@@ -224,26 +245,63 @@ class Visit {
     facts_.push_back(now < 0 ? std::string("survives   nothing: a majority is missing already")
                      : now == 0
                          ? std::string("survives   no loss of a node")
-                         : fmt::format("survives   the loss of {} node{}, whichever {}", now,
-                                       now == 1 ? "" : "s", now == 1 ? "it is" : "they are"));
+                         : fmt::format("survives   the loss of {}, whichever {}",
+                                       Plural(now, "node"), now == 1 ? "it is" : "they are"));
     if (!thin.empty()) {
       Find(false,
            fmt::format("{} of {} shards have no fault tolerance, with fewer than 3 replicas: shard "
                        "{}",
                        thin.size(), view_.map.routes_size(), First(thin)),
-           "a cluster that is to survive a node is made with 3 nodes and `init --replicas 3`");
+           "a cluster that is to survive a node has 3 nodes or more, and then: `quorate settings "
+           "set placement.replication_factor 3`");
     }
     if (!reduced.empty()) {
       Find(true,
            fmt::format("{} of {} shards miss a replica, and survive fewer failures than they were "
                        "made for: shard {}",
                        reduced.size(), view_.map.routes_size(), First(reduced)),
-           "start the nodes that do not answer, with their data directories");
+           "start the nodes that do not answer, with their data directories; what a lost one held "
+           "is replaced by itself (placement.down_after), if another node is there for it");
     }
-    for (const auto& [id, status] : view_.nodes) {
-      if (!status || status->replicas_size() > 0) continue;
-      Find(false, fmt::format("node {} holds no replica: it adds no redundancy", id),
-           "it serves requests only; replicas stay on the nodes that `init` gave them to");
+  }
+
+  // Nodes that hold nothing, and those that shall hold nothing.
+  void Drains() {
+    bool under_way = false;
+    for (const v1::NodeInfo& node : view_.map.nodes()) {
+      const uint64_t id = node.node_id();
+      const size_t left = view_.Holds(id);
+      if (node.draining() && left > 0) {
+        facts_.push_back(fmt::format("drain      node {}: {} left", id, Plural(left, "replica")));
+        under_way = true;
+      } else if (node.draining()) {
+        Find(false, fmt::format("node {} is drained: it holds nothing, and is given nothing", id),
+             fmt::format("`quorate node remove {}` takes it out of the cluster, `quorate node "
+                         "undrain {}` uses it again",
+                         id, id));
+      } else if (left == 0) {
+        Find(false, fmt::format("node {} holds no replica: it adds no redundancy yet", id),
+             "placement gives it some by itself: if it does not within a minute or two, `quorate "
+             "operators` and `quorate settings get placement.pause` tell why");
+      }
+    }
+    if (under_way) StandingStill();
+  }
+
+  void StandingStill() {
+    v1::PlacementRequest ask;
+    ask.mutable_list_operators();
+    const auto answer =
+        AskPlacement(context_.admin(), context_.addresses(), context_.timeout(), std::move(ask));
+    if (!answer.ok()) return;
+    for (const v1::DrainStatus& drain : answer->drains()) {
+      if (drain.standing_still().empty()) continue;
+      Find(false,
+           fmt::format("the drain of node {} stands still: {}", drain.node_id(),
+                       drain.standing_still()),
+           fmt::format("give the others room, or start more nodes; `quorate node undrain {}` takes "
+                       "it back",
+                       drain.node_id()));
     }
   }
 
@@ -256,26 +314,35 @@ class Visit {
     // Without a leader of placement, which is found above, or by an earlier version.
     if (!answer.ok()) return;
     facts_.push_back(fmt::format("rules      {}", answer->rules_size()));
-    constexpr int kNamed = 8;
-    for (int i = 0; i < std::min(answer->breaches_size(), kNamed); ++i) {
-      const v1::RuleBreach& breach = answer->breaches(i);
+    // Those of which the same is to be said, together.
+    std::map<std::string, std::vector<uint64_t>> alike;
+    for (const v1::RuleBreach& breach : answer->breaches()) {
+      alike[fmt::format("{}", fmt::join(breach.what(), "; "))].push_back(breach.shard_id());
+    }
+    constexpr size_t kNamed = 8;
+    size_t named = 0, left = 0;
+    for (const auto& [what, shards] : alike) {
+      if (named++ >= kNamed) {
+        left += shards.size();
+        continue;
+      }
       Find(false,
-           fmt::format("shard {} is not as its rule says: {}", breach.shard_id(),
-                       fmt::join(breach.what(), "; ")),
+           shards.size() == 1
+               ? fmt::format("shard {} is not as its rule says: {}", shards.front(), what)
+               : fmt::format("{} shards are not as their rules say: {}: shard {}", shards.size(),
+                             what, First(shards)),
            fmt::format("it may be on its way: `quorate explain shard {}` tells what placement does "
                        "about it",
-                       breach.shard_id()));
+                       shards.front()));
     }
-    if (answer->breaches_size() > kNamed) {
-      Find(false,
-           fmt::format("{} more shards are not as their rules say",
-                       answer->breaches_size() - kNamed),
+    if (left > 0) {
+      Find(false, fmt::format("{} more shards are not as their rules say", left),
            "`quorate rules get` lists them");
     }
   }
 
   void Spread() {
-    const size_t shards = view_.leader_of.size();
+    const size_t shards = view_.served();
     const size_t nodes = view_.answering();
     if (nodes < 2 || shards < 2 * nodes) return;
     for (const auto& [id, led] : view_.led) {
@@ -311,9 +378,10 @@ class Visit {
       const auto before = prepared.find(shard);
       if (before == prepared.end() || before->second != now) continue;
       Find(true,
-           fmt::format("{} transaction(s) in shard {} have been between prepare and outcome for {} "
-                       "s, and nothing moves there",
-                       now.second, shard, kStuckAfter / 1s),
+           fmt::format("{} in shard {} {} been between prepare and outcome for {} s, and nothing "
+                       "moves there",
+                       Plural(now.second, "transaction"), shard, now.second == 1 ? "has" : "have",
+                       kStuckAfter / 1s),
            "see whether all shards have leaders; whoever meets their locks asks for their outcome");
     }
   }
@@ -343,10 +411,13 @@ int Doctor(Context& context, const std::optional<std::string>& data) {
   }
   auto view = ViewCluster(context.admin(), context.addresses(), context.timeout());
   if (!view.ok()) {
-    return Print(context, {},
-                 {{true, view.status().message(),
-                   "start the nodes, or name one that runs with --cluster; a node that does not "
-                   "start is examined with --data"}});
+    const bool no_cluster = view.status().code() == Code::kUninitialized;
+    return Print(
+        context, {},
+        {{true, view.status().message(),
+          no_cluster ? "`quorate init` makes a cluster of the nodes that run, once"
+                     : "start the nodes, or name one that runs with --cluster; a node that does "
+                       "not start is examined with --data"}});
   }
   return Visit(context, std::move(*view)).Run();
 }

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import tempfile
 import unittest
 
 import harness
@@ -55,12 +57,28 @@ class Doctor(unittest.TestCase):
             text = cluster.quorate("doctor")
             self.assertEqual(text.returncode, FAILED)
             self.assertIn("PROBLEM", text.stdout)
+            gone = next(n["node_id"] for n in cluster.json("nodes")["nodes"] if not n["answers"])
+            self.assertIn(f"start a new node with --join, and take this one out: `quorate node remove {gone} --lost`", text.stdout)
 
     def test_one_replica_is_called_what_it_is(self):
         with harness.Cluster(nodes=1, shards=2) as cluster:
             found = cluster.quorate("doctor", "--json")
             self.assertEqual(found.returncode, FAILED, found)
             self.assertTrue(self.findings(found, "no fault tolerance"), found)
+
+    def test_a_node_of_no_cluster_yet(self):
+        port = harness.free_ports(1)[0]
+        with tempfile.TemporaryDirectory() as directory:
+            node = subprocess.Popen([harness.PROGRAM, "node", "--data", directory, "--listen", f"127.0.0.1:{port}"],
+                                    stderr=subprocess.DEVNULL, preexec_fn=harness.die_with_parent)
+            try:
+                def told():
+                    return harness.run("doctor", "--cluster", f"127.0.0.1:{port}", "--timeout", "2s").stdout
+                harness.wait_for("the node", lambda: "belongs to no cluster" in told())
+                self.assertIn("`quorate init` makes a cluster", told())
+            finally:
+                node.kill()
+                node.wait()
 
     def test_nobody_there(self):
         port = harness.free_ports(1)[0]
@@ -70,6 +88,13 @@ class Doctor(unittest.TestCase):
 
     def test_a_data_directory(self):
         self.assertEqual(harness.run("doctor", "--data", "/no/such").returncode, USAGE)
+        with tempfile.TemporaryDirectory() as foreign:
+            open(os.path.join(foreign, "letter"), "w").close()
+            told = harness.run("doctor", "--data", foreign)
+            self.assertEqual(told.returncode, FAILED, told)
+            self.assertIn("is not a quorate data directory", told.stdout)
+            self.assertIn("name the directory of a node's --data", told.stdout)
+            self.assertNotIn("empty or new", told.stdout)
         with harness.Cluster(shards=2) as cluster:
             self.assertEqual(cluster.quorate("put", "a", "1").returncode, DONE)
             data = cluster.data(0)
