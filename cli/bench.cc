@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <charconv>
+#include <functional>
 #include <future>
 
 #include "base/random.h"
@@ -116,21 +117,39 @@ Task<void> Client(Run* run, uint64_t seed) {
 
 }  // namespace
 
-Status LoadBench(client::Database& database, const BenchOptions& options) {
+namespace {
+
+// `write` for each key, some in each transaction.
+Status ForEachKey(client::Database& database, const BenchOptions& options,
+                  const std::function<Status(client::SyncTransaction&, std::string)>& write) {
   const auto table = TableOf(options.workload);
-  const std::string value = options.workload == Workload::kTransfer
-                                ? std::to_string(kInitialBalance)
-                                : std::string(options.value_bytes, 'v');
   for (uint64_t next = 0; next < options.keys; next += kLoadBatch) {
     auto result = database.Transact([&](client::SyncTransaction& txn) -> Status {
       for (uint64_t id = next; id < std::min(next + kLoadBatch, options.keys); ++id) {
-        RETURN_IF_ERROR(txn.Put(BenchKey(table, id), value));
+        RETURN_IF_ERROR(write(txn, BenchKey(table, id)));
       }
       return Status::Ok();
     });
     RETURN_IF_ERROR(result.status);
   }
   return Status::Ok();
+}
+
+}  // namespace
+
+Status LoadBench(client::Database& database, const BenchOptions& options) {
+  const std::string value = options.workload == Workload::kTransfer
+                                ? std::to_string(kInitialBalance)
+                                : std::string(options.value_bytes, 'v');
+  return ForEachKey(database, options, [&value](client::SyncTransaction& txn, std::string key) {
+    return txn.Put(std::move(key), value);
+  });
+}
+
+Status CleanBench(client::Database& database, const BenchOptions& options) {
+  return ForEachKey(database, options, [](client::SyncTransaction& txn, std::string key) {
+    return txn.Delete(std::move(key));
+  });
 }
 
 BenchResult RunBench(client::Database& database, const BenchOptions& options) {

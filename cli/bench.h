@@ -35,6 +35,8 @@ struct BenchResult {
 // Writes all keys that the workload uses.
 Status LoadBench(client::Database& database, const BenchOptions& options);
 BenchResult RunBench(client::Database& database, const BenchOptions& options);
+// Deletes them: those of `options.keys` ids.
+Status CleanBench(client::Database& database, const BenchOptions& options);
 // Whether transfers kept the sum of all balances: OK, or what is wrong.
 Status CheckBenchTotal(client::Database& database, const BenchOptions& options);
 
