@@ -37,7 +37,8 @@ std::optional<T> ParseNumber(std::string_view text, T min, T max) {
   return number;
 }
 
-// An option with a number in [min, max]; `*value` is its default. Exit 2 names option, text, range.
+// An option, or a word without --, with a number in [min, max]; `*value` is its default. Exit 2
+// names option, text, range.
 template <class T>
 CLI::Option* AddNumber(CLI::App* command, const std::string& name, T* value,
                        std::type_identity_t<T> min, std::type_identity_t<T> max,
@@ -46,7 +47,7 @@ CLI::Option* AddNumber(CLI::App* command, const std::string& name, T* value,
     const auto number = ParseNumber<T>(text, min, max);
     if (!number) {
       throw CLI::ValidationError(
-          name.substr(name.find("--")),
+          name.find("--") == std::string::npos ? name : name.substr(name.find("--")),
           fmt::format("'{}' is not a {}number in {}..{}", text,
                       std::is_floating_point_v<T> ? "" : "whole ", min, max));
     }

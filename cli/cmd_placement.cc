@@ -6,11 +6,14 @@
 #include <functional>
 #include <thread>
 
+#include "base/plural.h"
 #include "base/real_clock.h"
 #include "cli/arguments.h"
 #include "cli/ask_placement.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/table.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::cli {
 namespace {
@@ -63,13 +66,18 @@ const v1::DrainStatus* FindDrain(const v1::PlacementResponse& response, uint64_t
   return nullptr;
 }
 
-// One line that changes on a terminal; else a line whenever something changed.
+// One line that changes on a terminal, no longer than that; else a line whenever something changed.
 class Progress {
  public:
   void Show(std::string line) {
+    // The last place stays free: there some terminals begin the next line.
+    if (const size_t width = Out().columns(); Out().redraws() && width > 1) {
+      line = CutTo(line, width - 1);
+    }
     if (line == last_) return;
-    if (Out().is_terminal()) {
-      const size_t blanks = last_.size() > line.size() ? last_.size() - line.size() : 0;
+    if (Out().redraws()) {
+      const size_t before = CharactersOf(last_), now = CharactersOf(line);
+      const size_t blanks = before > now ? before - now : 0;
       Say("\r{}{}", line, std::string(blanks, ' '));
       Out().Flush();
     } else {
@@ -79,7 +87,7 @@ class Progress {
     last_ = std::move(line);
   }
   void End() {
-    if (!last_.empty() && Out().is_terminal()) Say("\n");
+    if (!last_.empty() && Out().redraws()) Say("\n");
   }
 
  private:
@@ -125,8 +133,8 @@ int WaitDrained(Context& context, uint64_t node) {
     if (left == 0) return std::string();
     most = std::max(most, left);
     return fmt::format(
-        "node {} [{}] {} leaders and {} replicas left{}{}", node, Bar(most - left, most),
-        drain->leaders(), drain->replicas(),
+        "node {} [{}] {} and {} left{}{}", node, Bar(most - left, most),
+        Plural(drain->leaders(), "leader"), Plural(drain->replicas(), "replica"),
         drain->standing_still().empty() ? "" : "; standing still: ", drain->standing_still());
   });
   if (ended != kExitDone) return ended;
@@ -148,6 +156,8 @@ int Drain(Context& context, const NodeFlags& flags, bool draining) {
   if (draining && flags.wait && !flags.dry_run) return WaitDrained(context, flags.node);
   if (context.json) {
     PrintJson({{"node_id", flags.node}, {"draining", draining}, {"dry_run", flags.dry_run}});
+  } else if (!response->lines().empty()) {
+    Say("{}\n", response->lines(0));
   } else if (flags.dry_run) {
     Say("node {} can be drained: the others have room for what it holds\n", flags.node);
   } else if (draining) {
@@ -182,14 +192,39 @@ struct ShardFlags {
   uint64_t from = 0;
   uint64_t to = 0;
   uint64_t with = 0;
-  std::string at;
+  std::string at;  // --at: decoded by Split
   bool hex = false;
   bool dry_run = false;
   bool wait = false;
 };
 
-// Until the operator ended: how.
-int WaitEnded(Context& context, uint64_t id) {
+// What became of the shard that was divided at `at`: both ranges, once a node has heard of them;
+// empty if that takes too long.
+std::string DividedText(Context& context, uint64_t shard, const std::string& at) {
+  constexpr Duration kPatience = std::chrono::seconds(5);
+  const Instant end = RealClock::BootNow() + kPatience;
+  v1::NodeRequest ask;
+  ask.mutable_routes();
+  do {
+    const auto answer = context.admin().CallAny(context.addresses(), ask, context.timeout());
+    const v1::ShardDescriptor *left = nullptr, *right = nullptr;
+    for (int i = 0; answer.ok() && i < answer->routes().routes_size(); ++i) {
+      const v1::ShardDescriptor& each = answer->routes().routes(i).shard();
+      if (each.shard_id() == shard && each.to() == at) left = &each;
+      if (each.from() == at) right = &each;
+    }
+    if (left != nullptr && right != nullptr) {
+      return fmt::format("shard {} is {}, shard {} is {}", shard,
+                         RangeText(left->from(), left->to()), right->shard_id(),
+                         RangeText(right->from(), right->to()));
+    }
+    std::this_thread::sleep_for(kPoll);
+  } while (RealClock::BootNow() < end);
+  return "";
+}
+
+// Until the operator ended: how. `done` gives what is said then.
+int WaitEnded(Context& context, uint64_t id, const std::function<std::string()>& done) {
   const int ended = Wait(context, [&](const auto& response) -> Result<std::string> {
     const auto op = std::find_if(response.operators().begin(), response.operators().end(),
                                  [id](const auto& each) { return each.operator_id() == id; });
@@ -207,15 +242,20 @@ int WaitEnded(Context& context, uint64_t id) {
     if (op->ended() == "done") return std::string();
     return Status(Code::kFailedPrecondition, op->ended());
   });
-  if (ended == kExitDone && !context.json) Say("done\n");
+  if (ended == kExitDone && !context.json) {
+    const std::string text = done();
+    Say("{}\n", text.empty() ? "done" : text);
+  }
   return ended;
 }
 
-int RunShard(Context& context, v1::PlacementRequest ask, const ShardFlags& flags) {
+int RunShard(
+    Context& context, v1::PlacementRequest ask, const ShardFlags& flags,
+    const std::function<std::string()>& done = [] { return std::string(); }) {
   const auto response = Ask(context, std::move(ask));
   if (!response.ok()) return Fail(context, response.status());
   if (flags.wait && response->operator_id() != 0)
-    return WaitEnded(context, response->operator_id());
+    return WaitEnded(context, response->operator_id(), done);
   return PrintLines(context, *response, {{"shard_id", flags.shard}, {"dry_run", flags.dry_run}});
 }
 
@@ -239,7 +279,8 @@ int Split(Context& context, ShardFlags flags) {
   ask.mutable_split_shard()->set_shard_id(flags.shard);
   ask.mutable_split_shard()->set_at(flags.at);
   ask.mutable_split_shard()->set_dry_run(flags.dry_run);
-  return RunShard(context, std::move(ask), flags);
+  return RunShard(context, std::move(ask), flags,
+                  [&] { return DividedText(context, flags.shard, flags.at); });
 }
 
 int Merge(Context& context, const ShardFlags& flags) {
@@ -353,8 +394,12 @@ int SetSetting(Context& context, const std::string& name, const std::string& val
   return kExitDone;
 }
 
-void AddId(CLI::App* command, const std::string& name, uint64_t* id, const std::string& help) {
-  command->add_option(name, *id, help)->required()->check(CLI::Range(uint64_t{1}, kIdMax));
+CLI::Option* AddId(CLI::App* command, const std::string& name, uint64_t* id,
+                   const std::string& help) {
+  return AddNumber(command, name, id, 1, kIdMax, help)
+      ->required()
+      ->default_str("")
+      ->type_name("ID");
 }
 
 void RegisterShard(CLI::App& app, Context& context) {
@@ -367,24 +412,21 @@ void RegisterShard(CLI::App& app, Context& context) {
       "  quorate shard move 7 --from 1 --to 4 --wait\n  quorate shard move 7 --from 1 --dry-run",
       CommonOptions::kCluster, [&context, flags] { return Move(context, *flags); });
   AddId(move, "SHARD", &flags->shard, "the shard's id");
-  move->add_option("--from", flags->from, "node that loses its replica")
-      ->required()
-      ->check(CLI::Range(uint64_t{1}, kIdMax));
-  move->add_option("--to", flags->to, "node that gains one; the best one if not given")
-      ->check(CLI::Range(uint64_t{1}, kIdMax));
+  AddId(move, "--from", &flags->from, "node that loses its replica");
+  AddId(move, "--to", &flags->to, "node that gains one; the best one if not given")
+      ->required(false);
   CLI::App* transfer =
       AddCommand(*shard, context, "transfer-leader", "Have another node lead a shard.",
                  "  quorate shard transfer-leader 7 --to 2", CommonOptions::kCluster,
                  [&context, flags] { return Transfer(context, *flags); });
   AddId(transfer, "SHARD", &flags->shard, "the shard's id");
-  transfer->add_option("--to", flags->to, "node of one of its replicas")
-      ->required()
-      ->check(CLI::Range(uint64_t{1}, kIdMax));
+  AddId(transfer, "--to", &flags->to, "node of one of its replicas");
   CLI::App* split = AddCommand(
       *shard, context, "split", "Divide a shard in two.",
       "  quorate shard split 7 --at m --wait\n  quorate shard split 7 --at m --dry-run\n"
-      "The new shard begins with the key of --at, on the same nodes. Shards that grow beyond\n"
-      "placement.split_bytes are divided without being asked.",
+      "The new shard begins with the key of --at, on the same nodes, and is not merged again\n"
+      "without being asked. Shards that grow beyond placement.split_bytes are divided without\n"
+      "being asked.",
       CommonOptions::kCluster, [&context, flags] { return Split(context, *flags); });
   AddId(split, "SHARD", &flags->shard, "the shard's id");
   split->add_option("--at", flags->at, "first key of the new shard")->required();
@@ -441,7 +483,8 @@ void RegisterPlacement(CLI::App& app, Context& context) {
       AddCommand(app, context, "operators", "List what placement is doing with shards, and why.",
                  "  quorate operators\n  quorate operators --all --json", CommonOptions::kCluster,
                  [&context, all] { return ListOperators(context, *all); });
-  operators->add_flag("--all", *all, "also those that ended lately");
+  operators->add_flag("--all", *all,
+                      "also those that ended lately, under this leader of placement");
 
   struct Asked {
     std::string what;

@@ -82,12 +82,21 @@ void PrintGroups(const server::Recovery& recovery, bool dry_run) {
   }
 }
 
+// Of those called lost, whom no group here has as a member: perhaps a slip.
+std::vector<NodeId> Strangers(const server::Recovery& recovery, std::set<NodeId> lost) {
+  for (const server::RecoveredGroup& group : recovery.groups) {
+    for (const NodeId member : group.members) lost.erase(member);
+  }
+  return {lost.begin(), lost.end()};
+}
+
 size_t Count(const server::Recovery& recovery, Fate fate) {
   const auto is = [fate](const server::RecoveredGroup& group) { return group.fate == fate; };
   return static_cast<size_t>(std::count_if(recovery.groups.begin(), recovery.groups.end(), is));
 }
 
-void PrintGroupsAsJson(const server::Recovery& recovery, bool dry_run) {
+void PrintGroupsAsJson(const server::Recovery& recovery, const std::vector<NodeId>& strangers,
+                       bool dry_run) {
   Json groups = Json::array();
   for (const server::RecoveredGroup& group : recovery.groups) {
     std::vector<uint64_t> members;
@@ -101,7 +110,12 @@ void PrintGroupsAsJson(const server::Recovery& recovery, bool dry_run) {
     if (!group.why.empty()) json["why"] = group.why;
     groups.push_back(std::move(json));
   }
-  PrintJson(Json{{"node_id", recovery.node.value()}, {"dry_run", dry_run}, {"groups", groups}});
+  std::vector<uint64_t> unknown;
+  for (const NodeId id : strangers) unknown.push_back(id.value());
+  PrintJson(Json{{"node_id", recovery.node.value()},
+                 {"dry_run", dry_run},
+                 {"groups", groups},
+                 {"lost_but_no_member", unknown}});
 }
 
 int Recover(const Context& context, const RecoverFlags& flags) {
@@ -118,14 +132,19 @@ int Recover(const Context& context, const RecoverFlags& flags) {
   const size_t alone = Count(*recovery, Fate::kAlone);
   const size_t stuck = Count(*recovery, Fate::kStuck);
   const int exit_code = stuck == 0 ? kExitDone : kExitFailed;
+  const std::vector<NodeId> strangers = Strangers(*recovery, *lost);
   if (context.json) {
-    PrintGroupsAsJson(*recovery, flags.dry_run);
+    PrintGroupsAsJson(*recovery, strangers, flags.dry_run);
     return exit_code;
   }
   PrintGroups(*recovery, flags.dry_run);
   Say("{} of {} groups {} alone on node {}, {} stay without a leader, {} have a majority left\n",
       alone, recovery->groups.size(), flags.dry_run ? "would go on" : "go on", recovery->node,
       stuck, Count(*recovery, Fate::kUntouched));
+  if (!strangers.empty()) {
+    Say("No group here has a replica on node {}: see whether --lost names the right nodes.\n",
+        Join(strangers));
+  }
   if (alone == 0) return exit_code;
   Say("What may be lost: writes of the last moments that only the lost nodes had, although they "
       "were answered;\ntransactions over several shards may be there in one and not in another.\n");

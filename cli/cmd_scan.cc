@@ -110,10 +110,11 @@ int Scan(Context& context, const ScanFlags& flags, bool has_prefix) {
     begun = true;
     return listing.Take(std::move(page));
   };
-  (void)context.UntilReached([&] {
+  const Status reached = context.UntilReached([&] {
     status = context.database().ScanAll(from, to, options, take);
     return begun ? Status::Ok() : status;  // what was printed is not printed again
   });
+  if (!begun) status = reached;
   if (Out().error() != 0) return kExitDone;  // FinishOutput tells
   if (!status.ok()) {
     return Fail(context, Status(status.code(),
@@ -140,6 +141,7 @@ void RegisterScan(CLI::App& app, Context& context) {
       "(\\n \\t \\\\ \\xNN). JSON has key_hex or value_hex in place of what is not UTF-8.",
       CommonOptions::kCluster,
       [&context, flags, prefix] { return Scan(context, *flags, (*prefix)->count() > 0); });
+  command->get_option("--json")->description("print one JSON object per row");
   auto* from = command->add_option("FROM", flags->from, "first key; the smallest without it");
   command->add_option("TO", flags->to, "end of the range, not in it; none without it");
   *prefix = command->add_option("--prefix", flags->prefix, "the keys that begin so")

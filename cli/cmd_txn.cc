@@ -1,11 +1,14 @@
 // txn and outcome.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/limits.h"
 #include "base/status_macros.h"
 #include "cli/command.h"
 #include "cli/input.h"
 #include "cli/output.h"
+#include "cli/table.h"
 #include "cli/txn_script.h"
 #include "txn/errors.h"
 
@@ -25,8 +28,20 @@ struct TxnOutput {
     std::vector<client::Row> rows;     // scan
   };
   std::vector<Read> reads;
-  std::vector<int> failed_lines;
+  std::vector<std::string> failed_checks;  // "line 2: check a == absent does not hold: a is 'b'"
 };
+
+// A value as an error quotes it: the front of it, printable.
+std::string Quoted(const std::optional<std::string>& value) {
+  constexpr size_t kShown = 80;
+  return value ? fmt::format("'{}'", CutTo(EscapeBytes(*value), kShown)) : std::string("absent");
+}
+
+std::string FailedCheck(const TxnStep& step, const std::optional<std::string>& found) {
+  const std::string key = CutTo(EscapeBytes(step.key), 80);
+  return fmt::format("line {}: check {} == {} does not hold: {} is {}", step.line, key,
+                     Quoted(step.value), key, Quoted(found));
+}
 
 Status RunChecks(client::SyncTransaction& txn, const std::vector<TxnStep>& steps,
                  TxnOutput* output) {
@@ -34,11 +49,16 @@ Status RunChecks(client::SyncTransaction& txn, const std::vector<TxnStep>& steps
     if (step.kind != Kind::kCheck) continue;
     auto value = txn.Get(step.key);
     if (!value.ok()) return value.status();
-    if (*value != step.value) output->failed_lines.push_back(step.line);
+    if (*value != step.value) output->failed_checks.push_back(FailedCheck(step, *value));
   }
-  if (output->failed_lines.empty()) return Status::Ok();
-  return Status(Code::kFailedPrecondition, fmt::format("the check in line {} does not hold",
-                                                       fmt::join(output->failed_lines, ", ")));
+  std::vector<std::string>& failed = output->failed_checks;
+  if (failed.empty()) return Status::Ok();
+  constexpr size_t kShown = 8;
+  const size_t more = failed.size() - std::min(failed.size(), kShown);
+  failed.resize(failed.size() - more);
+  return Status(Code::kFailedPrecondition,
+                fmt::format("{}{}", fmt::join(failed, "; "),
+                            more == 0 ? "" : fmt::format("; and {} more", more)));
 }
 
 Status RunStep(client::SyncTransaction& txn, const TxnStep& step, TxnOutput* output) {
@@ -207,7 +227,9 @@ void RegisterTxn(CLI::App& app, Context& context) {
       app, context, "outcome", "Tell what became of a transaction whose answer was lost.",
       "  quorate outcome TXN_ID           (as printed with exit code 3)\n"
       "  quorate outcome NAME --key KEY   (a name given to it, and any one key that it writes)\n"
-      "Prints committed or aborted, for good; exit 3: it cannot be known yet, or no longer.\n"
+      "Prints committed or aborted, for good; exit 3: it cannot be known yet, or no longer (and "
+      "the\n"
+      "id to ask with, which of a name is another text).\n"
       "A name of which nothing is known yet is closed by asking: it can then no longer commit.",
       CommonOptions::kCluster, [&context, flags] { return Outcome(context, *flags); });
   outcome->add_option("TXN_ID", flags->id, "the id, or the name: a UUIDv7")->required();

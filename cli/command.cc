@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "base/real_clock.h"
 #include "cli/output.h"
+#include "quorate/v1/node.pb.h"
 
 namespace quorate::cli {
 
@@ -113,6 +114,14 @@ bool Context::WaitForNode(const Status& status) {
   return true;
 }
 
+bool Context::NobodyThere(const Status& status) {
+  constexpr Duration kPatience = std::chrono::milliseconds(300);
+  if (status.code() != Code::kUnavailable) return false;
+  v1::NodeRequest hello;
+  hello.mutable_hello();
+  return admin().CallAny(addresses_, hello, kPatience).status().code() == Code::kUnavailable;
+}
+
 client::Database& Context::database() {
   if (!database_) {
     auto opened = client::Database::Open({.cluster = addresses_, .timeout = timeout_});
@@ -137,7 +146,9 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
         ->add_option("--cluster", context.cluster_text,
                      "addresses of some nodes, HOST:PORT,.. (or QUORATE_CLUSTER)")
         ->capture_default_str();
-    command->add_option("--timeout", context.timeout_text, "how long to try, e.g. 10s or 500ms")
+    command
+        ->add_option("--timeout", context.timeout_text,
+                     "how long to try, e.g. 10s or 500ms; a bare number is seconds")
         ->capture_default_str();
     command->add_flag("--json", context.json, "print one JSON object");
   }

@@ -11,6 +11,8 @@
 //   5  done, but standard output could not be written (cli/output.h)
 #pragma once
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
@@ -60,6 +62,11 @@ class Context {
       auto again = call();
       if (StatusOf(again).code() != Code::kUnavailable) result = std::move(again);
     }
+    if (NobodyThere(StatusOf(result))) {
+      SetStatus(&result,
+                Unavailable(fmt::format("{}; is it running there? (--cluster names others)",
+                                        StatusOf(result).message())));
+    }
     return result;
   }
 
@@ -73,6 +80,16 @@ class Context {
   static Status StatusOf(const client::CommitResult& result) {
     return result.unknown ? Status::Ok() : result.status;
   }
+  static void SetStatus(Status* result, Status status) { *result = std::move(status); }
+  template <class T>
+  static void SetStatus(Result<T>* result, Status status) {
+    *result = Result<T>(std::move(status));
+  }
+  static void SetStatus(client::CommitResult* result, Status status) {
+    result->status = std::move(status);
+  }
+  // Whether it failed since no node answers at all.
+  bool NobodyThere(const Status& status);
   // Whether to try again; if so, after a pause, with the time that is left.
   bool WaitForNode(const Status& status);
 
@@ -92,7 +109,8 @@ CLI::App* AddCommand(CLI::App& app, Context& context, const std::string& name,
                      const std::string& description, const std::string& examples,
                      CommonOptions common, std::function<int()> run);
 
-// "10", "10s", "500ms", "2m"; nullopt if it is none of these or not in 1 ms .. 1,000,000 s.
+// "10s", "500ms", "2m", and "10", which are seconds; nullopt if it is none of these or not in 1 ms
+// .. 1,000,000 s.
 std::optional<Duration> ParseDuration(std::string_view text);
 // --stale of a command that reads: how old its snapshot may be; 0 without it. Exit 2: no time from
 // 1 ms to 60 s.

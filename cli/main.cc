@@ -54,6 +54,11 @@ int Run(std::vector<std::string> words) {
   RegisterRecover(app, context);
   RegisterBench(app, context);
   RegisterDemo(app, context);
+  // As other programs have it: `quorate help`, `quorate help get`.
+  if (!words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
   if (!words.empty()) {
     auto arranged = ArrangeArguments(app, words);
     if (!arranged.ok()) return Refuse(arranged.status().message());

@@ -72,6 +72,11 @@ class Help(unittest.TestCase):
             result = harness.run(*command, "--cluster", address, "--timeout", "1s")
             self.assertEqual(result.returncode, FAILED, result)
             self.assertIn(address, result.stderr)
+            self.assertIn("is it running there? (--cluster names others)", result.stderr)
+
+    def test_help_is_a_word_too(self):
+        self.assertEqual(harness.run("help").stdout, harness.run("--help").stdout)
+        self.assertEqual(harness.run("help", "node", "drain").stdout, harness.run("node", "drain", "--help").stdout)
 
 
 class Commands(unittest.TestCase):
@@ -138,7 +143,7 @@ class Commands(unittest.TestCase):
         result = self.quorate("txn", "-", input=script)
         self.assertEqual(result.stdout, "h/1\ttwo words\na/1\t1\ncommitted\n")
         again = self.quorate("txn", "-", input=script, expect=FAILED)
-        self.assertIn("line 2", again.stderr)
+        self.assertIn("line 2: check txn/z == absent does not hold: txn/z is '4'", again.stderr)
         with tempfile.TemporaryDirectory() as directory:
             path = os.path.join(directory, "script")
             with open(path, "w") as file:
@@ -149,7 +154,7 @@ class Commands(unittest.TestCase):
         self.assertEqual(output["results"], [{"key": "a/1", "found": False}])
         self.assertEqual(output["shards"], 3)
         failed = self.quorate("txn", "-", input="check p/1 == 6\nput p/1 7\n", expect=FAILED)
-        self.assertIn("FAILED_PRECONDITION", failed.stderr)
+        self.assertIn("FAILED_PRECONDITION: line 1: check p/1 == '6' does not hold: p/1 is '5'", failed.stderr)
         self.assertEqual(self.quorate("get", "p/1").stdout, "5\n")
 
     def test_txn_bad_script(self):
@@ -169,6 +174,7 @@ class Commands(unittest.TestCase):
         self.assertIn("reusable", self.quorate("nodes").stdout.splitlines()[0])
         shards = self.cluster.json("shards")["shards"]
         self.assertEqual([s["from"] for s in shards], ["", "g", "n", "t"])
+        self.assertIn("[start, 'g')", self.quorate("shards").stdout)
         for command in ("status", "nodes", "shards", "top"):
             self.assertTrue(self.quorate(command).stdout)
 
@@ -205,6 +211,102 @@ class Commands(unittest.TestCase):
             self.assertEqual(figures["unknown"], 0)
             self.assertIn("server_cpu_us_per_op", figures)
             self.assertLessEqual(figures["p50_us"], figures["p999_us"])
+            self.assertEqual(figures.get("sum_kept"), True if workload == "transfer" else None)
+
+    def test_bench_takes_its_keys_away_if_asked(self):
+        def keys_of(table):
+            rows = self.quorate("scan", "--keys-only", "--hex").stdout.splitlines()
+            return [row for row in rows if table.encode().hex() in row]
+        bench = ["bench", "--workload", "transfer", "--seconds", "0.2", "--warmup", "0", "--keys", "450", "-c", "2"]
+        self.assertIn("of all balances is what it was", self.quorate(*bench).stdout)
+        self.assertGreaterEqual(len(keys_of("bench-account/")), 450)
+        self.quorate(*bench, "--clean")
+        self.assertEqual([k for k in keys_of("bench-account/") if int(bytes.fromhex(k)[-8:]) < 450], [])
+
+    def test_a_port_that_speaks_http_is_called_so(self):
+        for command in (["get", "a"], ["status"]):
+            result = harness.run(*command, "--cluster", self.cluster.http[0], "--timeout", "1s")
+            self.assertEqual(result.returncode, FAILED, result)
+        self.assertIn("is it a node's --http address?",
+                      harness.run("get", "a", "--cluster", self.cluster.http[0], "--timeout", "1s").stderr)
+
+    def test_what_was_never_drained_is_not_taken_back(self):
+        result = harness.run("--cluster", self.cluster.cluster, "node", "undrain", "1")
+        self.assertEqual((result.returncode, result.stdout), (DONE, "node 1 was not being drained: nothing is to be taken back\n"))
+
+
+class Operators(unittest.TestCase):
+    """What operators do to nodes and shards, as every command tells of it. Replicas move only when asked."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = harness.Cluster(nodes=4, split_at=["m"])
+        cls.cluster.__enter__()
+        cls.addClassCleanup(cls.cluster.__exit__)
+        pause = ["settings", "set", "placement.pause", "balance-replicas,balance-leaders"]
+        harness.wait_for("the pause", lambda: harness.run("--cluster", cls.cluster.cluster, *pause).returncode == DONE)
+        operators = ["--cluster", cls.cluster.cluster, "operators"]
+        harness.wait_for("nothing under way", lambda: "nothing is under way" in harness.run(*operators).stdout)
+
+    def say(self, *words, expect=DONE):
+        result = harness.run("--cluster", self.cluster.cluster, *words)
+        self.assertEqual(result.returncode, expect, result)
+        return result.stdout + result.stderr
+
+    def node(self, node):
+        return next(n for n in self.cluster.json("nodes")["nodes"] if n["node_id"] == node)
+
+    def test_a_drain_is_seen_everywhere(self):
+        harness.wait_for("the drain can be begun",
+                         lambda: harness.run("--cluster", self.cluster.cluster, "node", "drain", "4", "--dry-run").returncode == DONE)
+        self.assertEqual(self.node(4)["draining"], False)
+        told = self.say("node", "drain", "4", "--wait", "--timeout", "60s")
+        self.assertIn("node 4 holds nothing any more", told)
+        self.assertNotIn("standing still", told)
+        harness.wait_for("nodes hear of it", lambda: self.node(4)["state"] == "drained")
+        self.assertEqual(self.node(4)["draining"], True)
+        self.assertRegex(self.say("nodes"), r"(?m)^ +4 .* drained ")
+        self.assertRegex(self.say("top"), r"(?m)^ +4 .* drained ")
+        self.assertIn("drained      node 4 (holds nothing)\n", self.say("status"))
+        self.assertEqual(self.cluster.json("status")["nodes_draining"], [4])
+        found = self.say("doctor", expect=FAILED)
+        self.assertIn("node 4 is drained", found)
+        self.assertIn("`quorate node remove 4`", found)
+        self.assertNotIn("`init` gave them", found)
+        self.say("node", "undrain", "4")
+        harness.wait_for("nodes hear of that, too", lambda: self.node(4)["state"] == "up")
+
+    def test_a_split_says_what_became_of_the_shard(self):
+        shard = next(s["shard_id"] for s in self.cluster.json("shards")["shards"] if s["from"] == "")
+        self.assertIn("split: split shard", self.say("shard", "split", str(shard), "--at", "c", "--dry-run"))
+        told = self.say("shard", "split", str(shard), "--at", "c", "--wait", "--timeout", "30s")
+        self.assertRegex(told, rf"shard {shard} is \[start, 'c'\), shard \d+ is \['c', 'm'\)\n$")
+        self.assertIn("operator 7000001 was begun by another placement leader",
+                      self.say("explain", "operator", "7000001", expect=FAILED))
+
+    def test_settings_say_which_unit_is_missing(self):
+        self.assertIn("'60' has no unit: write 60s", self.say("settings", "set", "placement.down_after", "60", expect=USAGE))
+
+
+class NoMajority(unittest.TestCase):
+    def test_what_has_no_leader_is_told_from_what_does_not_answer(self):
+        with harness.Cluster(shards=2) as cluster:
+            cluster.wait_ready()
+            for node in (0, 1):
+                cluster.kill(node)
+            for words in (["operators"], ["settings", "get"], ["rules", "get"], ["explain", "shard", "2"]):
+                with self.subTest(words):
+                    told = harness.run("--cluster", cluster.cluster, "--timeout", "4s", *words)
+                    self.assertEqual(told.returncode, FAILED, told)
+                    self.assertIn("no leader of placement answered in time", told.stderr)
+                    self.assertIn("`quorate doctor`", told.stderr)
+                    self.assertNotIn("no node answers", told.stderr)
+            read = cluster.quorate("get", "a", "--timeout", "2s")
+            self.assertEqual(read.returncode, FAILED, read)
+            self.assertRegex(read.stderr, r"no leader of shard \d+ answered in time")
+            found = cluster.quorate("doctor", "--timeout", "2s").stdout
+            self.assertIn("`quorate recover`", found)
+            self.assertNotIn("`quorate node remove", found, "nobody is there to take a node out")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 import uuid
@@ -52,11 +53,12 @@ def without_output(*arguments, closed="1>&-", **options):
     return done.returncode, done.stderr.decode()
 
 
-def on_terminal(*arguments, input=b""):
-    """The exit code and what a terminal that is both outputs gets, without its own \\r."""
+def on_terminal(*arguments, input=b"", columns=0, env=None):
+    """The exit code and what a terminal that is both outputs gets, without its own \\r. Columns 0: it does not tell."""
     master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
     process = subprocess.Popen([harness.PROGRAM, *arguments], stdin=subprocess.PIPE, stdout=slave, stderr=slave,
-                               preexec_fn=harness.die_with_parent)
+                               env={**os.environ, **(env or {})}, preexec_fn=harness.die_with_parent)
     os.close(slave)
     process.stdin.write(input)
     process.stdin.close()
@@ -83,6 +85,7 @@ class OnDevCluster(unittest.TestCase):
     def setUpClass(cls):
         directory = tempfile.TemporaryDirectory(prefix="quorate-test-")
         cls.addClassCleanup(directory.cleanup)
+        cls.directory = directory.name
         port = dev_port()
         cls.dev = subprocess.Popen([harness.PROGRAM, "dev", "--data", directory.name, "--port", str(port)],
                                    stdout=subprocess.PIPE, text=True, preexec_fn=harness.die_with_parent)
@@ -145,6 +148,37 @@ def name_of_now():
     """A UUIDv7 that no transaction has."""
     bits = (int(time.time() * 1000) << 80) | (7 << 76) | (random.getrandbits(12) << 64) | (2 << 62) | random.getrandbits(62)
     return str(uuid.UUID(int=bits))
+
+
+class Dev(OnDevCluster):
+    """A second `dev` beside the one that runs: nobody is greeted by it, and its words tell why."""
+
+    def refused(self, *words):
+        done = subprocess.run([harness.PROGRAM, "dev", *words], capture_output=True, text=True, timeout=60,
+                              preexec_fn=harness.die_with_parent)
+        self.assertEqual((done.returncode, done.stdout), (USAGE, ""), done)
+        return done.stderr
+
+    def test_on_the_same_port(self):
+        port = self.cluster.rsplit(":", 1)[1]
+        with tempfile.TemporaryDirectory(prefix="quorate-test-") as directory:
+            for first in (int(port), int(port) - 2, int(port) - 1000):  # its own, a last node's, an HTTP port
+                self.assertRegex(self.refused("--data", directory, "--port", str(first)), r"port \d+ is in use.*choose another --port")
+            self.assertNotIn("node-1", os.listdir(directory))
+
+    def test_on_the_same_data(self):
+        told = self.refused("--data", self.directory, "--port", str(dev_port()), "--nodes", "5")
+        self.assertIn(f"another `quorate dev` (process {self.dev.pid}) run on '{self.directory}'", told)
+        self.assertNotIn("node-5", " ".join(os.listdir(self.directory)))
+
+    def test_a_node_that_cannot_start_is_quoted(self):
+        with tempfile.TemporaryDirectory(prefix="quorate-test-") as directory:
+            os.mkdir(os.path.join(directory, "node-2"))
+            with open(os.path.join(directory, "node-2", "letter"), "w") as letter:
+                letter.write("of somebody")
+            told = self.refused("--data", directory, "--port", str(dev_port()))
+            self.assertIn("node 2 has ended: ", told)
+            self.assertIn("is not a quorate data directory", told)
 
 
 class LostOutput(OnDevCluster):
@@ -276,6 +310,37 @@ class Bytes(OnDevCluster):
                 watching.kill()
                 watching.wait()
                 os.close(master)
+
+    def test_a_row_is_a_line_of_a_narrow_terminal(self):
+        self.expect(DONE, "put", "narrow", "1")
+        for words in (["nodes"], ["shards"]):
+            for columns in (20, 40, 80):
+                with self.subTest([*words, columns]):
+                    code, text = on_terminal(*words, columns=columns)
+                    self.assertEqual(code, DONE)
+                    self.assertLessEqual(max(map(len, text.splitlines())), columns, text)
+                    self.assertEqual(on_terminal(*words, env={"COLUMNS": str(columns)}), (code, text))
+        self.assertGreater(max(map(len, on_terminal("nodes")[1].splitlines())), 80)
+        self.assertEqual(on_terminal("nodes", columns=200)[1].count("\n"), 4)
+        # Cut, not wrapped: as many lines as a wide one has.
+        self.assertEqual(on_terminal("shards", columns=30)[1].count("\n"), on_terminal("shards")[1].count("\n"))
+        one_second = ["timeout", "--foreground", "-s", "INT", "5"]
+        for columns, env in ((40, {}), (40, {"TERM": "dumb"})):
+            master, slave = pty.openpty()
+            termios.tcsetwinsize(slave, (24, columns))
+            top = subprocess.run([*one_second, harness.PROGRAM, "top", "--interval", "1"], stdin=slave, stdout=slave,
+                                 stderr=slave, timeout=60, env={**os.environ, **env}, preexec_fn=harness.die_with_parent)
+            os.close(slave)
+            text = b""
+            with contextlib.suppress(OSError):
+                while chunk := os.read(master, 65536):
+                    text += chunk
+            os.close(master)
+            self.assertEqual(top.returncode, 124, text)
+            self.assertEqual(b"\x1b" in text, not env, text)
+            lines = text.replace(b"\x1b[H\x1b[2J", b"").replace(b"\r\n", b"\n").splitlines()
+            self.assertTrue(any(line.startswith(b"node") for line in lines), text)
+            self.assertLessEqual(max(map(len, lines)), columns, text)
 
     def test_no_control_byte_reaches_a_terminal(self):
         for value in NASTY:
@@ -424,7 +489,7 @@ class Words(OnDevCluster):
                 self.expect(DONE, "put", "--", key, "v")
                 self.assertEqual(self.expect(DONE, "get", "--", key)[0], b"v\n")
                 self.assertEqual(self.expect(DONE, "scan", "--", key, key + "0")[0].decode(), f"{key}\tv\n")
-                self.assertEqual(self.expect(DONE, "scan", "--prefix", key, "--limit", "1")[0].decode(), f"{key}\tv\n")
+                self.assertEqual(self.expect(DONE, "scan", f"--prefix={key}", "--limit", "1")[0].decode(), f"{key}\tv\n")
                 self.expect(DONE, "delete", "--", key)
                 self.expect(ABSENT, "get", "--", key)
         for command in ("get", "put", "delete", "scan"):

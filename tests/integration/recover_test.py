@@ -47,10 +47,15 @@ class Recover(unittest.TestCase):
             self.assertEqual(one.returncode, DONE)
             self.assertIn("0 of 9 groups go on alone", one.stdout)
 
+            slip = recover(cluster, 2, "--lost", f"{lost[0]},99", "--dry-run")
+            self.assertIn("No group here has a replica on node 99", slip.stdout)
+            self.assertEqual(json.loads(recover(cluster, 2, "--lost", "99", "--dry-run", "--json").stdout)["lost_but_no_member"], [99])
+
             for _ in range(2):  # which changes nothing
                 dry = recover(cluster, 2, "--lost", names, "--dry-run")
                 self.assertEqual(dry.returncode, DONE, dry.stderr)
                 self.assertIn("9 of 9 groups would go on alone", dry.stdout)
+                self.assertNotIn("No group here", dry.stdout)
             done = recover(cluster, 2, "--lost", names, ACCEPT)
             self.assertEqual(done.returncode, DONE, done.stderr)
             self.assertIn("9 of 9 groups go on alone", done.stdout)
