@@ -18,7 +18,7 @@ def commands():
     with open(os.path.join(harness.SOURCE, "README.md")) as readme:
         section = readme.read().split("## Five minutes with a cluster", 1)[1].split("\n## ", 1)[0]
     lines = [line[4:] for line in section.splitlines() if line.startswith("    ")]
-    return [re.sub(r"\s+#.*", "", line) for line in lines if not line.strip().startswith("cmake")]
+    return [re.sub(r"\s+#.*", "", line) for line in lines if "cmake" not in line]
 
 
 class Readme(unittest.TestCase):
