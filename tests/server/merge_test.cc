@@ -195,6 +195,35 @@ TEST(Merge, AFrozenShardIsNotThawedBeforeItsLeaderIsToldThatItWasAbandoned) {
   EXPECT_EQ(*cluster.Get("\xd0"), "right");
 }
 
+// It is not asked at all: a node that is too busy says so, and nothing of merges.
+TEST(Merge, ARefusalToLookAtTheQuestionIsNoAnswerToIt) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(2);
+  ASSERT_TRUE(cluster.Put("\xd0", "right").ok());
+  const uint64_t left = kFirstShardId, right = kFirstShardId + 1;
+  Lead(&cluster, left, 1);
+  Lead(&cluster, right, 2);
+  const std::string asks = cluster.at(2).address();
+  std::optional<sim::SimNetwork::RuleId> busy;
+  const auto tap = cluster.network().AddTap(
+      [&](const std::string& from, const std::string& to, const v1::NodeRequest& request) {
+        if (!busy && from == asks && request.merge().has_absorb()) {
+          busy = cluster.network().AddRule({.from = asks, .refuse_request = 1});
+        }
+        return Duration(0);
+      });
+  Merge(&cluster, right, left);
+  ASSERT_TRUE(cluster.RunUntil([&] { return busy.has_value(); }));
+  cluster.network().RemoveTap(tap);
+  EXPECT_FALSE(cluster.RunUntil([&] { return !ReplicaAt(&cluster, 2, right)->frozen_into(); }));
+  cluster.network().RemoveRule(*busy);
+  ASSERT_TRUE(cluster.RunUntil([&] {
+    const shard::Shard* replica = ReplicaAt(&cluster, 2, right);
+    return replica == nullptr || !replica->frozen_into();
+  }));
+  EXPECT_EQ(*cluster.Get("\xd0"), "right");
+}
+
 // Node 3 hears nothing of the left one, which absorbs the right one and is divided there again. The
 // child's replica comes to node 3 before the left one's has absorbed anything.
 TEST(Merge, WhatCameAfterIsNotWaitedFor) {
