@@ -67,7 +67,7 @@ TEST_F(Directory, FilesOfOthersAndForOthersAreFound) {
 }
 
 TEST_F(Directory, OfWhatIsNoNodesDirectoryOnlyThatIsSaid) {
-  for (const char* name : {"passwd", "IDENTITY"}) {
+  for (const std::string name : {"passwd", "IDENTITY"}) {
     Write(name, "of something else");
     ::chmod((path_ + "/" + name).c_str(), 0644);
     ::chmod(path_.c_str(), 0755);
@@ -75,7 +75,7 @@ TEST_F(Directory, OfWhatIsNoNodesDirectoryOnlyThatIsSaid) {
     ASSERT_EQ(found.size(), 1u);
     EXPECT_TRUE(found[0].serious);
     EXPECT_THAT(found[0].advice, testing::Not(HasSubstr("chmod")));
-    EXPECT_THAT(found[0].advice, HasSubstr("empty"));
+    EXPECT_THAT(found[0].advice, HasSubstr(name == "passwd" ? "a node's --data" : "empty"));
   }
 }
 
