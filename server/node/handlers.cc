@@ -319,8 +319,14 @@ Task<v1::RegisterNodeResponse> Handlers::Register(v1::RegisterNodeRequest reques
 Task<v1::PlacementResponse> Handlers::AskPlacement(v1::PlacementRequest request, Instant deadline) {
   v1::PlacementResponse response;
   placement::Placement* placement = deps_.member->placement();
-  if (placement != nullptr && (placement->leading() || request.forwarded())) {
+  if (placement != nullptr && request.forwarded()) {
     co_return co_await placement->Ask(std::move(request), deadline);
+  }
+  if (placement != nullptr && placement->leading()) {
+    response = co_await placement->Ask(request, deadline);
+    // Deposed meanwhile, and nothing was done: whoever leads next is looked for.
+    if (response.error().code() != v1::NOT_LEADER) co_return response;
+    response.Clear();
   }
   if (request.forwarded()) {
     NotPlacement(response.mutable_error());
