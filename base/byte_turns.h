@@ -9,6 +9,9 @@
 //
 // A turn ends by itself after a while: what takes so long waits for something else than bytes.
 //
+// While others ask for what is small, they are left room: after a turn nothing large begins for
+// some times as long as it took. How fast the machine is, and how busy, is in that time.
+//
 // Threads: executor's thread only.
 #pragma once
 
@@ -19,6 +22,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/env.h"
@@ -26,6 +30,21 @@
 #include "base/task.h"
 
 namespace quorate {
+
+// Who asked for something small of late. Two are enough to say whether somebody else did.
+class SmallAskers {
+ public:
+  void Saw(std::string_view client, Instant now);
+  bool OthersThan(std::string_view client, Instant now) const;
+
+ private:
+  struct Seen {
+    size_t client = 0;  // its hash
+    Instant at = Instant::min();
+  };
+  Seen last_;
+  Seen other_;  // the last that is not that one
+};
 
 class ByteTurns {
  public:
@@ -50,13 +69,18 @@ class ByteTurns {
     const Duration ends_after_;
     std::pair<uint64_t, uint64_t> place_;   // in the queue
     std::optional<Promise<bool>> granted_;  // while it waits
+    std::optional<size_t> brought_;
     bool held_ = false;
+    Instant since_;      // it is held
     TimerId timer_ = 0;  // while it is held
   };
 
-  // `env` outlives the object, which outlives its turns.
-  ByteTurns(Env& env, size_t bytes_max) : env_(env), bytes_max_(bytes_max) {}
+  // `env` outlives the object, which outlives its turns. `small`, which outlives it too: whom it
+  // leaves room; null: nobody.
+  ByteTurns(Env& env, size_t bytes_max, SmallAskers* small = nullptr)
+      : env_(env), bytes_max_(bytes_max), small_(small) {}
   ByteTurns(const ByteTurns&) = delete;
+  ~ByteTurns() { env_.executor.Cancel(pause_timer_); }
 
   // Waits for the turn to fetch something of at most `at_most` bytes for `client`. It ends by
   // itself after `ends_after`: soon, if what is fetched has to wait for a lock first.
@@ -82,12 +106,16 @@ class ByteTurns {
   Task<std::unique_ptr<Turn>> Wait(std::unique_ptr<Turn> turn);
   Client& Find(const std::string& client);
   void Grant();
+  void LeaveRoom(const Turn& turn);
 
   static constexpr size_t kSmallBytes = 64 << 10;
 
   Env& env_;
   const size_t bytes_max_;
+  SmallAskers* const small_;
   size_t held_bytes_ = 0;
+  Instant pause_ends_ = Instant::min();
+  TimerId pause_timer_ = 0;  // while somebody waits for that
   uint64_t now_ = 0;  // virtual
   uint64_t last_ = 0;
   std::map<std::pair<uint64_t, uint64_t>, Turn*> waiting_;  // by start in virtual time, then age

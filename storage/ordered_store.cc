@@ -20,7 +20,7 @@ constexpr Duration kEraseRetry = 1s;  // after a read that failed
 // Pairs that fill pages of their own share none, however long they wait, and what is written at
 // once is what every sync of the log has to wait behind.
 constexpr size_t kLargePairBytes = 4 << 10;
-constexpr size_t kLargePairsFlushBytes = 4 << 20;
+constexpr size_t kLargePairsFlushBytes = 1 << 20;
 
 std::string AppliedPrefix() { return std::string(1, kStorageTag) + "applied"; }
 

@@ -221,7 +221,7 @@ Task<v1::ExecuteResponse> Execute(Env& env, client::Database& database, PublicTu
     options.name = *GivenName::FromBytes(execution->request.txn_id());
     options.name_key = FirstWritten(execution->request);
   }
-  if (writes && !ByteTurns::NeedsNone(execution->request.ByteSizeLong())) {
+  if (writes) {
     result.status =
         co_await BreakOff(env, execution->call.gone, deadline, Promise<Status>(env.executor),
                           TakeTurn(&turns->writes, execution, &turn));

@@ -22,9 +22,10 @@ namespace quorate::server {
 // logs.
 struct PublicTurns {
   explicit PublicTurns(Env& env)
-      : reads(env, limits::kFetchBytesMax),
+      : reads(env, limits::kFetchBytesMax, &small),
         late_reads(env, 1),
-        writes(env, limits::kWriteBytesMax) {}
+        writes(env, limits::kWriteBytesMax, &small) {}
+  SmallAskers small;
   ByteTurns reads;
   // Of clients that have much to take already: one at a time, and not often. Others would have to
   // wait for what is read in vain.

@@ -473,7 +473,9 @@ Task<v1::SessionCommitResponse> PublicApi::Commit(v1::SessionCommitRequest reque
   const Use use(this, *session);
   const Instant deadline = env_.Now() + timeout;
   std::unique_ptr<ByteTurns::Turn> turn;
-  if (!ByteTurns::NeedsNone((*session)->memory.amount())) {
+  if (ByteTurns::NeedsNone((*session)->memory.amount() / kWriteCopies)) {
+    turns_.small.Saw(call.client, env_.Now());
+  } else {
     const quorate::Status waited = co_await BreakOff(
         env_, call.gone, deadline, *(*session)->interrupt, TakeTurn(session->get(), call, &turn));
     if (!waited.ok()) {

@@ -46,8 +46,16 @@ class ByteTurnsTest : public testing::Test {
         done.begin(), done.end(), [&](const Fetched& each) { return each.client == client; }));
   }
 
+  // Keeps asking for what is small for so long.
+  void AskForLittle(const std::string& client, Duration until) {
+    for (Duration at = 0ms; at < until; at += 20ms) {
+      env.executor.After(at, [this, client] { small.Saw(client, env.env.Now()); });
+    }
+  }
+
   TestEnv env;
-  ByteTurns turns{env.env, 4 * kMib};
+  SmallAskers small;
+  ByteTurns turns{env.env, 4 * kMib, &small};
   int running = 0;
   size_t most_held = 0;
   std::vector<Fetched> done;
@@ -111,6 +119,33 @@ TEST_F(ByteTurnsTest, WhatTakesLongIsInNobodysWay) {
   env.executor.RunFor(60s);
   EXPECT_EQ(done.size(), 5u);
   EXPECT_EQ(turns.held_bytes(), 0u);
+}
+
+TEST_F(ByteTurnsTest, WhatIsLargeLeavesRoomWhileOthersAskForLittle) {
+  for (int i = 0; i < 1000; ++i) Fetch("greedy", kMib);
+  AskForLittle("honest", 1s);
+  env.executor.RunFor(1s);
+  // Four at a time take 10 ms, and leave four times as long.
+  EXPECT_NEAR(static_cast<double>(done.size()), 80, 8);
+  // Of late nobody else did.
+  env.executor.RunFor(300ms);
+  const size_t before = done.size();
+  env.executor.RunFor(1s);
+  EXPECT_NEAR(static_cast<double>(done.size() - before), 400, 8);
+}
+
+TEST_F(ByteTurnsTest, WhoeverIsAloneLeavesRoomToNobody) {
+  for (int i = 0; i < 1000; ++i) Fetch("greedy", kMib);
+  AskForLittle("greedy", 1s);
+  env.executor.RunFor(1s);
+  EXPECT_NEAR(static_cast<double>(done.size()), 400, 8);
+}
+
+TEST_F(ByteTurnsTest, RoomIsLeftForWhatWasBroughtOnly) {
+  AskForLittle("honest", 2s);
+  for (int i = 0; i < 100; ++i) Fetch("new " + std::to_string(i), 100);
+  env.executor.RunFor(300ms);
+  EXPECT_EQ(done.size(), 100u);
 }
 
 TEST_F(ByteTurnsTest, WhatIsLargerThanTheBoundGoesAlone) {
