@@ -18,7 +18,7 @@ namespace {
 
 constexpr Duration kEraseRetry = 1s;  // after a read that failed
 // Pairs that fill pages of their own share none, however long they wait, and what is written at
-// once is what every sync of the log has to wait behind.
+// once is what every sync of the log has to wait behind: of all nodes that share a disk.
 constexpr size_t kLargePairBytes = 4 << 10;
 constexpr size_t kLargePairsFlushBytes = 1 << 20;
 
