@@ -51,7 +51,7 @@ class Help(unittest.TestCase):
 
     def test_a_command_waits_for_nodes_that_are_being_started(self):
         with tempfile.TemporaryDirectory() as directory:
-            port = harness.free_ports(1)[0]
+            port = harness.dev_port()
             early = subprocess.Popen([harness.PROGRAM, "put", "a", "1", "--cluster", f"127.0.0.1:{port}", "--timeout", "60s"],
                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                      preexec_fn=harness.die_with_parent)

@@ -8,7 +8,7 @@ import harness
 
 class Rebalance(unittest.TestCase):
     def test_nodes_come_go_and_are_lost(self):
-        port = harness.free_ports(1)[0]
+        port = harness.dev_port()
         done = harness.run("demo", "--rebalance", "--seconds", "10", "--accounts", "200", "--clients", "4",
                            "--port", str(port), "--json", timeout=280)
         self.assertEqual(done.returncode, harness.DONE, done.stdout + done.stderr)

@@ -5,6 +5,7 @@ process started here ends with the test, whatever becomes of it.
 """
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import random
@@ -29,20 +30,61 @@ def die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def free_ports(count):
-    """Ports below the range that the kernel hands out, so that a node can be restarted on its own."""
-    held = []
-    while len(held) < count:
-        s = socket.socket()
+def is_free(port):
+    with socket.socket() as s:
         try:
-            s.bind(("127.0.0.1", random.randrange(10000, 32000)))
-            held.append(s)
+            s.bind(("127.0.0.1", port))
+            return True
         except OSError:
-            s.close()
-    ports = [s.getsockname()[1] for s in held]
-    for s in held:
-        s.close()
-    return ports
+            return False
+
+
+class Ports:
+    """2000 ports of this process alone, below the range that the kernel hands out: a node can be
+    restarted on its own, and no test takes what another one's node has just left, or was about to
+    take. Who owns which is told by names of sockets, which go with the process. Given out is the
+    lower half, since `dev` and `demo` take the port 1000 above each of theirs for its pages."""
+
+    FIRST, COUNT, HALF = 10000, 11, 1000
+
+    def __init__(self):
+        owned = socket.socket(socket.AF_UNIX)
+        for number in random.sample(range(self.COUNT), self.COUNT):
+            try:
+                owned.bind(f"\0quorate-test-ports-{number}")
+                break
+            except OSError:
+                pass
+        else:
+            sys.exit(f"{self.COUNT} tests run here already: no ports are left for one more")
+        owned.detach()  # until the process ends
+        self._base = self.FIRST + number * 2 * self.HALF
+        self._next = random.randrange(self.HALF)
+
+    def take(self, nodes, pages=False):
+        """The first of so many in a row that nobody listens on, nor (pages) on those 1000 above."""
+        while True:
+            if self._next + nodes > self.HALF:
+                self._next = 0
+            first = self._base + self._next
+            self._next += nodes
+            if all(is_free(first + i) and (not pages or is_free(first + self.HALF + i))
+                   for i in range(nodes)):
+                return first
+
+
+@functools.cache
+def own_ports():
+    return Ports()
+
+
+def free_ports(count):
+    return [own_ports().take(1) for _ in range(count)]
+
+
+def dev_port():
+    """A port from which on `dev` and `demo` find all that they need, for six nodes at most."""
+    return own_ports().take(6, pages=True)
 
 
 def wait_for(what, condition, seconds=30):

@@ -107,7 +107,7 @@ class House(unittest.TestCase):
     def test_dev_goes_on_at_another_port(self):
         with tempfile.TemporaryDirectory(prefix="quorate-test-") as data:
             for words in (("put", "kept", "1"), ("get", "kept")):
-                port = harness.free_ports(1)[0]
+                port = harness.dev_port()
                 dev = subprocess.Popen([harness.PROGRAM, "dev", "--data", data, "--port", str(port)],
                                        stdout=subprocess.PIPE, text=True, preexec_fn=harness.die_with_parent)
                 try:

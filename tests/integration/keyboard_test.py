@@ -86,7 +86,7 @@ class OnDevCluster(unittest.TestCase):
         directory = tempfile.TemporaryDirectory(prefix="quorate-test-")
         cls.addClassCleanup(directory.cleanup)
         cls.directory = directory.name
-        port = dev_port()
+        port = harness.dev_port()
         cls.dev = subprocess.Popen([harness.PROGRAM, "dev", "--data", directory.name, "--port", str(port)],
                                    stdout=subprocess.PIPE, text=True, preexec_fn=harness.die_with_parent)
         cls.addClassCleanup(cls.stop)
@@ -107,17 +107,6 @@ class OnDevCluster(unittest.TestCase):
         result = run(*arguments, input=input)
         self.assertEqual(result[0], code, (arguments, result))
         return result[1], result[2]
-
-
-def dev_port():
-    """A port from which on `dev` finds its six."""
-    while True:
-        first = harness.free_ports(1)[0]
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in [first + i + j for i in range(3) for j in (0, 1000)]:
-                s = stack.enter_context(harness.socket.socket())
-                s.bind(("127.0.0.1", port))
-            return first
 
 
 def printing_commands():
@@ -167,7 +156,7 @@ class Dev(OnDevCluster):
             self.assertNotIn("node-1", os.listdir(directory))
 
     def test_on_the_same_data(self):
-        told = self.refused("--data", self.directory, "--port", str(dev_port()), "--nodes", "5")
+        told = self.refused("--data", self.directory, "--port", str(harness.dev_port()), "--nodes", "5")
         self.assertIn(f"another `quorate dev` (process {self.dev.pid}) run on '{self.directory}'", told)
         self.assertNotIn("node-5", " ".join(os.listdir(self.directory)))
 
@@ -176,7 +165,7 @@ class Dev(OnDevCluster):
             os.mkdir(os.path.join(directory, "node-2"))
             with open(os.path.join(directory, "node-2", "letter"), "w") as letter:
                 letter.write("of somebody")
-            told = self.refused("--data", directory, "--port", str(dev_port()))
+            told = self.refused("--data", directory, "--port", str(harness.dev_port()))
             self.assertIn("node 2 has ended: ", told)
             self.assertIn("is not a quorate data directory", told)
 
@@ -226,7 +215,7 @@ class LostOutput(OnDevCluster):
 
     def test_long_commands_go_on_and_tell_at_the_end(self):
         with tempfile.TemporaryDirectory(prefix="quorate-test-") as directory, open("/dev/full", "wb") as full:
-            dev = subprocess.Popen([harness.PROGRAM, "dev", "--data", directory, "--port", str(dev_port())],
+            dev = subprocess.Popen([harness.PROGRAM, "dev", "--data", directory, "--port", str(harness.dev_port())],
                                    stdout=full, stderr=subprocess.PIPE, preexec_fn=harness.die_with_parent)
             log = os.path.join(directory, "node-1.log")
             harness.wait_for("a node", lambda: os.path.exists(log) and "serving" in open(log).read())

@@ -26,7 +26,7 @@ class Readme(unittest.TestCase):
         lines = commands()
         self.assertGreaterEqual(len(lines), 5)
         self.assertIn(" dev ", lines[0])
-        port = harness.free_ports(1)[0]
+        port = harness.dev_port()
         with tempfile.TemporaryDirectory(prefix="quorate-test-") as directory:
             def shell(line):
                 line = line.replace("build/release/quorate", os.path.abspath(harness.PROGRAM))

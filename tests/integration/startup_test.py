@@ -189,13 +189,13 @@ class Life(unittest.TestCase):
             for node in (1, 2, 3):
                 os.makedirs(f"{directory}/node-{node}")
                 open(f"{directory}/node-{node}/IDENTITY", "w").close()
-            refused = harness.run("dev", "--nodes", "1", "--data", directory, "--port", str(harness.free_ports(1)[0]))
+            refused = harness.run("dev", "--nodes", "1", "--data", directory, "--port", str(harness.dev_port()))
             self.assertEqual(refused.returncode, USAGE, refused)
             self.assertIn("--nodes 3", refused.stderr)
 
     def test_dev_goes_on_with_its_data(self):
         with tempfile.TemporaryDirectory() as directory:
-            port = harness.free_ports(1)[0]
+            port = harness.dev_port()
             for start in ("A new cluster", "The cluster goes on"):
                 dev = subprocess.Popen(
                     [harness.PROGRAM, "dev", "--data", directory, "--port", str(port)],
