@@ -88,6 +88,8 @@ def main():
     options = parser.parse_args()
     keys = max(1, (options.mib << 20) // options.value_size)
     with harness.Cluster(nodes=3, shards=1) as cluster:
+        # It would not stay one group.
+        assert cluster.quorate("settings", "set", "placement.pause", "split").returncode == harness.DONE
         memory = Memory(cluster)
         memory.start()
 

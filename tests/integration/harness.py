@@ -139,6 +139,8 @@ class Cluster(contextlib.AbstractContextManager):
         self.flags = []  # more flags of every node that is started from now on
         self.join = None  # what they are to --join; None: all others
         self._init = ["--split-at", *split_at] if split_at else ["--shards", str(shards)]
+        if split_at and isinstance(split_at[0], bytes):
+            self._init = ["--hex", "--split-at", *(key.hex() for key in split_at)]
         self._init += ["--replicas", str(min(nodes, 3))]
 
     def __enter__(self):
