@@ -89,7 +89,8 @@ def main():
     keys = max(1, (options.mib << 20) // options.value_size)
     with harness.Cluster(nodes=3, shards=1) as cluster:
         # It would not stay one group.
-        assert cluster.quorate("settings", "set", "placement.pause", "split").returncode == harness.DONE
+        paused = harness.run("--cluster", cluster.cluster, "settings", "set", "placement.pause", "split")
+        assert paused.returncode == harness.DONE, paused.stderr
         memory = Memory(cluster)
         memory.start()
 
