@@ -76,6 +76,7 @@ void Placement::OnLeadership(const raft::SoftState& state) {
   env_.log.Info("placement: led by this node, in term {}", leading_);
   heartbeats_.Reset(env_.Now());
   feed_.BeginTerm(leading_);
+  strangers_.clear();
   director_.BeginTerm(leading_);
   scope_.Spawn(StartTerm(leading_));
   scope_.Spawn(DirectLoop(leading_));
@@ -331,7 +332,13 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
                   response.mutable_error());
     return response;
   }
-  if (known == nullptr || known->storage_id() != node.storage_id()) {
+  // A leader that was just elected may not have applied all that its predecessor has.
+  if (known == nullptr) {
+    StatusToError(NotFound(fmt::format("node {} is not registered here", node.node_id())),
+                  response.mutable_error());
+    return response;
+  }
+  if (known->storage_id() != node.storage_id()) {
     StatusToError(
         Status(Code::kWrongNode,
                fmt::format("node {} is not registered with this data directory", node.node_id())),
@@ -343,7 +350,7 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
     return response;
   }
   response.clear_remembered();
-  DropUnfounded(&request);
+  DropUnfounded(&request, &response);
   if (!heartbeats_.Continues(request, leading_.value())) {
     PROBE("placement: a heartbeat goes on from what is not known");
     response.set_report_all(true);
@@ -368,31 +375,55 @@ v1::HeartbeatResponse Placement::Heartbeat(v1::HeartbeatRequest request) {
   return response;
 }
 
-// Replicas are made and destroyed by the map: members that cannot be are not let into it.
-void Placement::DropUnfounded(v1::HeartbeatRequest* request) {
+Placement::Members Placement::Judge(const v1::ShardDescriptor& shard, NodeId sender) const {
+  std::set<uint64_t> named;
+  size_t voters = 0;
+  bool known = true;
+  for (const v1::Replica& replica : shard.replicas()) {
+    const NodeId id(replica.node_id());
+    if (!id || !named.insert(replica.node_id()).second) return Members::kCannotBe;
+    known &= machine_.nodes().Find(id) != nullptr || machine_.WasRemoved(id);
+    voters += replica.role() == v1::VOTER ? 1 : 0;
+  }
+  if (voters == 0 || !named.contains(sender.value())) return Members::kCannotBe;
+  return known ? Members::kKnown : Members::kNotAllKnown;
+}
+
+void Placement::DropUnfounded(v1::HeartbeatRequest* request, v1::HeartbeatResponse* response) {
   const NodeId sender(request->node().node_id());
-  const auto unfounded = [this, sender](const v1::ShardDescriptor& shard) {
-    std::set<uint64_t> named;
-    size_t voters = 0;
-    for (const v1::Replica& replica : shard.replicas()) {
-      const NodeId id(replica.node_id());
-      const bool known = machine_.nodes().Find(id) != nullptr || machine_.WasRemoved(id);
-      if (!known || !named.insert(replica.node_id()).second) return true;
-      voters += replica.role() == v1::VOTER ? 1 : 0;
-    }
-    return voters == 0 || !named.contains(sender.value());
+  const auto drop = [&](const v1::ShardDescriptor& shard, bool founded) {
+    if (founded) return false;
+    PROBE("placement: a report names members that cannot be");
+    unfounded_.Add();
+    response->add_tell_again(shard.shard_id());
+    return true;
   };
-  const int led = request->led_shards_size(), begun = request->begun_shards_size();
   auto& reports = *request->mutable_led_shards();
-  reports.erase(std::remove_if(reports.begin(), reports.end(),
-                               [&](const auto& report) { return unfounded(report.shard()); }),
-                reports.end());
+  const auto kept = std::remove_if(reports.begin(), reports.end(), [&](const auto& report) {
+    return drop(report.shard(), Judge(report.shard(), sender) != Members::kCannotBe);
+  });
+  reports.erase(kept, reports.end());
   auto& children = *request->mutable_begun_shards();
-  children.erase(std::remove_if(children.begin(), children.end(), unfounded), children.end());
-  const int dropped = led - request->led_shards_size() + begun - request->begun_shards_size();
-  if (dropped == 0) return;
-  PROBE("placement: a report names members that cannot be");
-  unfounded_.Add(static_cast<uint64_t>(dropped));
+  const auto begun = std::remove_if(children.begin(), children.end(), [&](const auto& child) {
+    return drop(child, Judge(child, sender) == Members::kKnown);
+  });
+  children.erase(begun, children.end());
+}
+
+bool Placement::MayEnterMap(const v1::ShardDescriptor& shard, NodeId sender) {
+  const bool known = Judge(shard, sender) == Members::kKnown;
+  const bool plausible = known && machine_.map().Plausible(shard, machine_.next_shard_id(),
+                                                           machine_.Allows(Feature::kMerges));
+  const v1::ShardDescriptor* piece = machine_.map().Find(shard.from());
+  const bool in_map = piece != nullptr && piece->shard_id() == shard.shard_id();
+  if (!known && in_map && strangers_.insert(ShardId(shard.shard_id())).second) {
+    PROBE("placement: a shard has a member that is not known");
+    env_.log.Warn(
+        "placement: shard {}, led by node {}, has a member that is not registered here: the map "
+        "keeps those that it knows of until that one is, or is replaced",
+        shard.shard_id(), sender);
+  }
+  return plausible;
 }
 
 void Placement::MaybeTrustWall() {
@@ -410,19 +441,16 @@ void Placement::MaybeTrustWall() {
 
 void Placement::RecordNewer(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response) {
   std::vector<v1::ShardDescriptor> newer;
+  const NodeId sender(request.node().node_id());
   for (const v1::ShardReport& report : request.led_shards()) {
     if (!machine_.map().Newer(report.shard())) continue;
     response->add_tell_again(report.shard().shard_id());
-    if (machine_.map().Plausible(report.shard(), machine_.next_shard_id(),
-                                 machine_.Allows(Feature::kMerges))) {
-      newer.push_back(report.shard());
-    }
+    if (MayEnterMap(report.shard(), sender)) newer.push_back(report.shard());
   }
   for (const v1::ShardDescriptor& begun : request.begun_shards()) {
     if (!machine_.map().Newer(begun) || MUTANT("split-child-unknown-without-leader")) continue;
     response->add_tell_again(begun.shard_id());
-    if (machine_.map().Plausible(begun, machine_.next_shard_id(),
-                                 machine_.Allows(Feature::kMerges))) {
+    if (MayEnterMap(begun, sender)) {
       PROBE("placement: the child of a split is known before it has a leader");
       newer.push_back(begun);
     }

@@ -91,8 +91,15 @@ class Placement final : private StateMachine::Observer {
   void JudgeWall();
   // Once another node's clock says the same.
   void MaybeTrustWall();
+  // Of a report. Replicas are made and destroyed by the map: only known ones enter it. The state of
+  // a new leader, or of a group that was recovered without a majority (decision 0023), may not have
+  // some that there are: who leads their shard is told to replace those that do not come.
+  enum class Members : uint8_t { kKnown, kNotAllKnown, kCannotBe };
+  Members Judge(const v1::ShardDescriptor& shard, NodeId sender) const;
+  // What is not to be used at all; it is to be told again.
+  void DropUnfounded(v1::HeartbeatRequest* request, v1::HeartbeatResponse* response);
+  bool MayEnterMap(const v1::ShardDescriptor& shard, NodeId sender);
   // Proposes what the reports have and the map has not.
-  void DropUnfounded(v1::HeartbeatRequest* request);
   void RecordNewer(const v1::HeartbeatRequest& request, v1::HeartbeatResponse* response);
   void MaybeRenew(int64_t now_ms);
   bool LeaseHolds() const;
@@ -116,6 +123,7 @@ class Placement final : private StateMachine::Observer {
   bool renewing_ = false;
   std::set<NodeId> recording_;  // nodes whose changes are being proposed
   bool recording_shards_ = false;
+  std::set<ShardId> strangers_;  // shards with a member that is not known, as logged in this term
   bool raising_version_ = false;
   size_t registering_ = 0;  // proposals that may become new nodes
   std::vector<Promise<bool>> waiters_;

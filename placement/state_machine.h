@@ -81,11 +81,11 @@ class StateMachine final : public raft::StateMachine {
   bool Understands(std::string_view key, std::string_view value) const override;
   void OnSnapshotInstalled(raft::LogIndex index) override;
 
-  // Whether the node was a member of the cluster, and is none any more.
   // Whether RemoveNode would do it now. NOT_FOUND; FAILED_PRECONDITION: it is of placement's group.
   Status CheckRemoval(NodeId node) const;
+  // Whether the node was a member of the cluster, and is none any more.
   bool WasRemoved(NodeId node) const {
-    return node.value() < node_ids_.next() && nodes_.Find(node) == nullptr;
+    return node && node.value() < node_ids_.next() && nodes_.Find(node) == nullptr;
   }
 
   // Digest of the replicated state over explicit fields, to compare replicas at equal index.

@@ -1,6 +1,7 @@
 // The service over a group whose leadership the test decides (fake_group.h). Over real Raft:
 // tests/server.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/limits.h"
@@ -10,6 +11,8 @@
 
 namespace quorate::placement {
 namespace {
+
+using ::testing::ElementsAre;
 
 constexpr v1::ErrorCode kNotLeader = v1::NOT_LEADER;
 
@@ -264,6 +267,61 @@ TEST(Placement, MembersThatCannotBeAreNotLetIntoTheMap) {
   EXPECT_EQ(report({1, 2, 99}, v1::VOTER), before) << "a node that never was";
   EXPECT_EQ(report({1, 3}, v1::VOTER), before) << "not whoever says so";
   EXPECT_EQ(report({1, 2}, v1::VOTER), 1'000'000u);
+}
+
+// The state of a placement group that was recovered from its one survivor is of the past: a member
+// was registered behind it. Its shard has a leader, who is to be told to replace it.
+TEST(Placement, AShardWithAMemberThatIsNotKnownHasALeaderAndKeepsItsMembersInTheMap) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  v1::HeartbeatRequest heartbeat;
+  *heartbeat.mutable_node() = MakeNode(2);
+  heartbeat.set_number(7);
+  v1::ShardReport* report = heartbeat.add_led_shards();
+  report->set_term(5);
+  v1::ShardDescriptor* shard = report->mutable_shard();
+  shard->set_shard_id(3);
+  shard->set_from("m");
+  shard->set_version(1);
+  shard->set_membership_version(9);
+  for (const uint64_t node : {1, 2, 4}) shard->add_replicas()->set_node_id(node);
+  const v1::HeartbeatResponse first = cluster.Beat(1, heartbeat);
+  EXPECT_EQ(first.map().routes(1).leader_node_id(), 2u);
+  EXPECT_THAT(first.tell_again(), ElementsAre(3)) << "it may be known soon";
+  cluster.executor().RunFor(200ms);
+  v1::NodeInfo newcomer = MakeNode(4);
+  newcomer.set_node_id(0);
+  ASSERT_EQ(cluster.Register(1, newcomer).node_id(), 4u);
+  const auto again = [&] {
+    heartbeat.set_base(heartbeat.number());
+    heartbeat.set_base_term(first.map_position().term());
+    heartbeat.set_number(heartbeat.number() + 1);
+    const v1::HeartbeatResponse response = cluster.Beat(1, heartbeat);
+    cluster.executor().RunFor(200ms);
+    EXPECT_FALSE(response.report_all());
+    return response.map().routes(1).shard().membership_version();
+  };
+  EXPECT_LT(again(), 9u) << "not before";
+  EXPECT_EQ(again(), 9u);
+}
+
+// Who is not believed would else take it for told.
+TEST(Placement, AReportThatIsNotUsedIsToBeToldAgain) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  v1::HeartbeatRequest heartbeat;
+  *heartbeat.mutable_node() = MakeNode(2);
+  for (const uint64_t shard : {2, 3}) {
+    v1::ShardDescriptor* told = heartbeat.add_led_shards()->mutable_shard();
+    told->set_shard_id(shard);
+    if (shard == 2) told->set_to("m");
+    if (shard == 3) told->set_from("m");
+    told->set_version(1);
+    told->set_membership_version(1);
+    for (const uint64_t node : {1, 2, 3}) told->add_replicas()->set_node_id(node);
+  }
+  heartbeat.mutable_led_shards(1)->mutable_shard()->mutable_replicas(1)->set_node_id(0);
+  EXPECT_THAT(cluster.Beat(1, heartbeat).tell_again(), ElementsAre(3));
 }
 
 // What a node is labelled with is a map, whose entries come in any order.
