@@ -10,7 +10,6 @@
 #include "base/plural.h"
 #include "base/status_macros.h"
 #include "placement/orders.h"
-#include "placement/rules.h"
 #include "placement/schedule/rule_check.h"
 #include "placement/schedule/safety.h"
 #include "placement/schedule/schedulers.h"
@@ -23,7 +22,6 @@ namespace {
 
 constexpr ShardId kSelf = kPlacementShard;
 constexpr size_t kRefreshMax = 5'000;  // shards, between two rounds
-constexpr size_t kListedMax = 1'000;   // operators in one answer
 constexpr size_t kWhyBytesMax = 512;
 constexpr size_t kSpareIdsMax = 16;
 
@@ -96,7 +94,7 @@ void Director::OnBegun(const v1::ShardDescriptor& child) {
     if (at == pieces.begin()) return;
     parent = &std::prev(at)->second;
   }
-  split_at_[ShardId(parent->shard_id())] = child.from();
+  split_at_[ShardId(parent->shard_id())].insert(child.from());
 }
 
 bool Director::IsUnmarked(ShardId shard) const {
@@ -262,9 +260,10 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
       ahead.insert(shard);
     }
     if (!view_.Put(Seen(report))) continue;
-    split_at_[shard] = report.shard().to();
-    if (!HasChildWithoutLeader(shard)) split_at_.erase(shard);
+    const std::string& at = report.shard().to();
+    if (!WhyMembersStay(shard, at).empty()) split_at_[shard].insert(at);
   }
+  ForgetLedChildren();
   // Of all that it leads, reported now or before.
   std::vector<ShardId> under_way;
   for (const auto& [shard, status] : table_.under_way()) under_way.push_back(shard);
@@ -277,7 +276,11 @@ void Director::OnHeartbeat(const v1::HeartbeatRequest& request, v1::HeartbeatRes
 
 void Director::AddOrder(ShardId shard, Instant now, v1::HeartbeatResponse* response) {
   auto order = OrderFor(shard, now);
-  if (!order || (!order->has_transfer_leader() && HasChildWithoutLeader(shard))) return;
+  if (!order) return;
+  const auto split = split_at_.find(shard);
+  if (split != split_at_.end() && !order->has_transfer_leader()) {
+    return table_.OrderHeld(shard, WhyMembersStay(shard, *split->second.begin()));
+  }
   *response->add_orders() = *std::move(order);
 }
 
@@ -309,13 +312,23 @@ std::optional<v1::ShardOrder> Director::OrderFor(ShardId shard, Instant now) {
 // Who elects the child's leader has a state of it, or gets one of that leader. Until then a member
 // that goes, or gets the parent's state as a snapshot, may be one of those that the child's first
 // majority needs, or have all that is left of its keys.
-bool Director::HasChildWithoutLeader(ShardId shard) const {
-  const auto split = split_at_.find(shard);
-  if (split == split_at_.end() || split->second.empty()) return false;
-  if (MUTANT("split-members-change-before-child")) return false;
-  const v1::ShardDescriptor* right = machine_.map().Find(split->second);
-  if (right == nullptr) return false;
-  return right->shard_id() == shard.value() || begun_.contains(ShardId(right->shard_id()));
+std::string Director::WhyMembersStay(ShardId shard, const std::string& at) const {
+  if (at.empty() || MUTANT("split-members-change-before-child")) return "";
+  const v1::ShardDescriptor* right = machine_.map().Find(at);
+  if (right == nullptr) return "";
+  if (right->shard_id() == shard.value()) {
+    return "the child of its split to be in the map: its members stay until that has a leader";
+  }
+  if (!begun_.contains(ShardId(right->shard_id()))) return "";
+  return fmt::format("shard {}, its child, to have a leader: its members stay until then",
+                     right->shard_id());
+}
+
+void Director::ForgetLedChildren() {
+  for (auto& [shard, ends] : split_at_) {
+    std::erase_if(ends, [&](const std::string& at) { return WhyMembersStay(shard, at).empty(); });
+  }
+  std::erase_if(split_at_, [](const auto& split) { return split.second.empty(); });
 }
 
 void Director::GiveShardId(ShardId id) {
@@ -562,98 +575,6 @@ void Director::ListSettings(v1::PlacementResponse* response) {
     out->set_default_value(info.default_value);
     out->set_range(info.range);
     out->set_help(info.help);
-  }
-}
-
-// ---- rules --------------------------------------------------------------------------------------
-
-Result<std::vector<std::string>> Director::ProveRuleHere(const Rule& rule) const {
-  RETURN_IF_ERROR(CheckHeardOfAll());
-  std::vector<ShardId> shards;
-  const Span range{rule.from, rule.to};
-  for (const auto& [from, piece] : machine_.map().pieces()) {
-    const ShardId id(piece.shard_id());
-    if (!range.Overlaps({piece.from(), piece.to()})) continue;
-    if (shards.empty() || shards.back() != id) shards.push_back(id);
-  }
-  return ProveRule(view_, settings_, env_.Now(), rule, shards);
-}
-
-namespace {
-
-void Add(std::vector<std::string> lines, v1::PlacementResponse* response) {
-  for (std::string& line : lines) response->add_lines(std::move(line));
-}
-
-// What is under no rule any more if `rule` takes the place of `old`, as a rule that says nothing.
-std::optional<Rule> GivenUp(const Rule& old, const Rule& rule) {
-  if (rule.to.empty() || (!old.to.empty() && old.to <= rule.to)) return std::nullopt;
-  Rule none;
-  none.from = rule.to;
-  none.to = old.to;
-  return none;
-}
-
-}  // namespace
-
-Status Director::CheckSetRule(const v1::PlacementRule& message, v1::PlacementResponse* response) {
-  const Rule rule = RuleOf(message);
-  RETURN_IF_ERROR(machine_.rules().CheckPut(rule));
-  if (!machine_.Allows(Feature::kRules)) {
-    return Status(
-        Code::kFailedPrecondition,
-        "a node of the cluster runs a version that does not know rules: upgrade it first");
-  }
-  (void)Now();
-  std::vector<std::string> lines;
-  ASSIGN_OR_RETURN(lines, ProveRuleHere(rule));
-  const Rule* old = machine_.rules().Find(rule.from);
-  if (const auto given_up = old == nullptr ? std::nullopt : GivenUp(*old, rule)) {
-    const auto more = ProveRuleHere(*given_up);
-    if (!more.ok()) {
-      return Status(more.status().code(), fmt::format("{} would be under no rule any more: {}",
-                                                      RangeOf(*given_up), more.status().message()));
-    }
-    lines.insert(lines.end(), more->begin(), more->end());
-  }
-  Add(std::move(lines), response);
-  return Status::Ok();
-}
-
-Status Director::CheckUnsetRule(const std::string& from, v1::PlacementResponse* response) {
-  const Rule* rule = machine_.rules().Find(from);
-  if (rule == nullptr) {
-    return NotFound(fmt::format("no rule begins at key '{}'", Printable(from)));
-  }
-  (void)Now();
-  Rule none;
-  none.from = rule->from;
-  none.to = rule->to;
-  std::vector<std::string> lines;
-  ASSIGN_OR_RETURN(lines, ProveRuleHere(none));
-  Add(std::move(lines), response);
-  return Status::Ok();
-}
-
-void Director::ListRules(v1::PlacementResponse* response) {
-  const Situation situation = Now();
-  for (const auto& [from, rule] : rules_.rules()) {
-    *response->add_rules()->mutable_rule() = ToProto(rule);
-  }
-  response->mutable_other_keys()->mutable_rule()->set_replicas(settings_.replication_factor);
-  for (const auto& [id, shard] : view_.shards()) {
-    if (id == kSelf) continue;
-    v1::RuleStatus* status = shard.rule == 0
-                                 ? response->mutable_other_keys()
-                                 : response->mutable_rules(static_cast<int>(shard.rule) - 1);
-    status->set_shards(status->shards() + 1);
-    const std::vector<std::string> breaches = Breaches(view_, settings_, situation.now, shard);
-    if (breaches.empty()) continue;
-    status->set_below(status->below() + 1);
-    if (static_cast<size_t>(response->breaches_size()) == kListedMax) continue;
-    v1::RuleBreach* breach = response->add_breaches();
-    breach->set_shard_id(id.value());
-    for (const std::string& what : breaches) breach->add_what(what);
   }
 }
 

@@ -13,6 +13,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,7 @@ namespace quorate::placement {
 class Director {
  public:
   static constexpr Duration kRoundInterval = 1s;
+  static constexpr size_t kListedMax = 1'000;  // of each kind in one answer
 
   // References outlive it.
   Director(Env& env, const StateMachine& machine, const Heartbeats& heartbeats);
@@ -99,8 +101,10 @@ class Director {
   uint32_t PlacementMembers(size_t now, NodeId without) const;
   // The order for a shard's leader; a split has its child's id, the same each time.
   std::optional<v1::ShardOrder> OrderFor(ShardId shard, Instant now);
-  // Whether it was split, and nobody has led the child: its members stay.
-  bool HasChildWithoutLeader(ShardId shard) const;
+  // What a shard that was split at `at` waits for (a sentence) if nobody has led the child; or
+  // empty.
+  std::string WhyMembersStay(ShardId shard, const std::string& at) const;
+  void ForgetLedChildren();
   void Seed(const v1::ShardDescriptor& piece);
   void OnBegun(const v1::ShardDescriptor& child);
   Situation Now();
@@ -121,8 +125,9 @@ class Director {
   ClusterView view_;
   OperatorTable table_;
   std::map<NodeId, Disk> disks_;
-  // Where shards end that were split and whose child had no leader when they were reported.
-  std::map<ShardId, std::string> split_at_;
+  // Where shards were split whose child has no leader yet, as their leader said or the child's
+  // holder: a leader that has not applied the split does not end what the latter said.
+  std::map<ShardId, std::set<std::string>> split_at_;
   std::set<ShardId> begun_;  // that the map has, and nobody has led yet
   std::map<ShardId, std::pair<OperatorId, ShardId>> children_;  // of splits under way, by parent
   std::vector<ShardId> spare_ids_;

@@ -219,6 +219,11 @@ std::optional<Order> OperatorTable::Next(const ClusterView& view, const Settings
   return Order{status.op.id, id, shard->epoch, ordered};
 }
 
+void OperatorTable::OrderHeld(ShardId shard, std::string waits_for) {
+  const auto it = operators_.find(shard);
+  if (it != operators_.end()) it->second.waits_for = std::move(waits_for);
+}
+
 void OperatorTable::OrderRefused(OperatorId id, std::string why, Instant now) {
   for (auto it = operators_.begin(); it != operators_.end(); ++it) {
     if (it->second.op.id != id) continue;
@@ -426,12 +431,12 @@ Result<std::vector<std::string>> OperatorTable::Explain(OperatorId id, Instant n
     lines.push_back(Line(ended, now));
     return lines;
   }
-  if (const uint64_t term = id.value() / kIdsPerTerm; term != last_id_ / kIdsPerTerm) {
+  const uint64_t term = id.value() / kIdsPerTerm, now_term = last_id_ / kIdsPerTerm;
+  if (term != 0 && term != now_term) {
     return NotFound(
-        fmt::format("operator {} was begun by another placement leader, of term {}, and what "
-                    "became of it ended "
-                    "with that term (now: {}); its log tells",
-                    id, term, last_id_ / kIdsPerTerm));
+        fmt::format("operator {} was begun by another placement leader, of term {}, and what is "
+                    "known of it ended with that term (now: {}); its log tells",
+                    id, term, now_term));
   }
   return NotFound(fmt::format("operator {} is neither under way nor among the last {} that ended",
                               id, kEndedMax));

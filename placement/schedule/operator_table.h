@@ -92,6 +92,8 @@ class OperatorTable {
   // members are not those of any of its steps.
   std::optional<Order> Next(const ClusterView& view, const Settings& settings, ShardId shard,
                             Instant now);
+  // What Next said is not ordered yet: it waits for something else.
+  void OrderHeld(ShardId shard, std::string waits_for);
   // The leader would not: it is asked again with its next reports, a few times, or, to merge, not.
   void OrderRefused(OperatorId id, std::string why, Instant now);
   // Ends what took too long, what is needed no more, and what cannot end well. Each round.

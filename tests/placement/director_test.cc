@@ -15,6 +15,7 @@
 namespace quorate::placement {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -56,6 +57,10 @@ class Reporting {
   // It has a leader, node 2.
   void ElectChild() {
     begun_ = false;
+    if (behind_) {
+      shards_[2].set_to(child_.from());
+      shards_[2].set_version(child_.version());
+    }
     shards_[child_.shard_id()] = child_;
     leaders_[child_.shard_id()] = 2;
   }
@@ -63,6 +68,8 @@ class Reporting {
   std::map<uint64_t, uint64_t>& leaders() { return leaders_; }
   // The leaders do not do what they are ordered, and say why.
   void Refuse(std::string why) { refusal_ = std::move(why); }
+  // Splits are committed, and whoever leads next has not applied them.
+  void StayBehind() { behind_ = true; }
   // What all nodes say that they understand.
   void SetLevel(uint32_t level) { level_ = level; }
   // Its process ended and runs again, before anybody missed a heartbeat.
@@ -102,16 +109,17 @@ class Reporting {
     for (const v1::ShardOrder& order : response.orders()) Obey(order);
   }
 
+  void Refuse(const v1::ShardOrder& order, const std::string& why) {
+    v1::OrderRefusal& refusal = refusals_.emplace_back();
+    refusal.set_operator_id(order.operator_id());
+    refusal.set_why(why);
+  }
+
   void Obey(const v1::ShardOrder& order) {
     ++orders_;
     v1::ShardDescriptor& shard = shards_.at(order.shard_id());
     ASSERT_EQ(order.membership_version(), shard.membership_version());
-    if (!refusal_.empty()) {
-      v1::OrderRefusal& refusal = refusals_.emplace_back();
-      refusal.set_operator_id(order.operator_id());
-      refusal.set_why(refusal_);
-      return;
-    }
+    if (!refusal_.empty()) return Refuse(order, refusal_);
     if (order.has_transfer_leader()) {
       leaders_[order.shard_id()] = order.transfer_leader();
       return;
@@ -121,8 +129,10 @@ class Reporting {
       child_.set_membership_version(1);
       child_.set_shard_id(order.split().child_shard_id());
       child_.set_from(order.split().at());
+      child_.set_version(shard.version() + 1);
+      if (behind_) return Refuse(order, "deposed");
       shard.set_to(order.split().at());
-      for (v1::ShardDescriptor* half : {&child_, &shard}) half->set_version(half->version() + 1);
+      shard.set_version(shard.version() + 1);
       return;
     }
     std::map<uint64_t, v1::ReplicaRole> roles;
@@ -149,6 +159,7 @@ class Reporting {
   std::map<uint64_t, uint64_t> restarts_;
   v1::ShardDescriptor child_;
   bool begun_ = false;
+  bool behind_ = false;
   std::vector<v1::OrderRefusal> refusals_;
   std::string refusal_;
   uint64_t term_ = 1;
@@ -346,6 +357,35 @@ TEST_F(Director, MembersStayUntilTheChildOfASplitHasALeader) {
   }
 }
 
+// Its next leader has not applied the split yet when it is told of the child.
+TEST_F(Director, MembersStayWhateverALeaderOfBeforeTheSplitReports) {
+  AddNode();
+  reporting_.Run(3, 4);
+  reporting_.StayBehind();
+  v1::PlacementRequest split;
+  split.mutable_split_shard()->set_shard_id(2);
+  split.mutable_split_shard()->set_at("g");
+  ASSERT_EQ(cluster_.Ask(1, split).error().code(), v1::OK);
+  reporting_.Run(10, 4);
+  ASSERT_GT(reporting_.child(), 3u);
+  reporting_.BeginChild();
+  reporting_.Run(3, 4);
+  v1::PlacementRequest drain;
+  drain.mutable_drain_node()->set_node_id(3);
+  drain.mutable_drain_node()->set_draining(true);
+  ASSERT_EQ(cluster_.Ask(1, drain).error().code(), v1::OK);
+  reporting_.Run(12, 4);
+  EXPECT_EQ(reporting_.Voters(2), (std::set<uint64_t>{1, 2, 3})) << "the child may need each";
+  v1::PlacementRequest explain;
+  explain.mutable_explain()->set_shard_id(2);
+  const v1::PlacementResponse told = cluster_.Ask(1, explain);
+  EXPECT_THAT(told.lines(), Contains(HasSubstr(fmt::format("shard {}", reporting_.child()))))
+      << "nobody else tells why nothing moves";
+  reporting_.ElectChild();
+  reporting_.Run(30, 4);
+  EXPECT_EQ(reporting_.Voters(reporting_.child()), (std::set<uint64_t>{1, 2, 4}));
+}
+
 TEST_F(Director, NoNodeIsRemovedWhileSomeShardHasNotReported) {
   AddNode();
   const v1::PlacementResponse early = Remove(4);
@@ -380,6 +420,10 @@ TEST_F(Director, ARemovedNodeIsToldSo) {
   const v1::HeartbeatResponse refused = cluster_.Beat(1, back);
   EXPECT_EQ(refused.error().code(), v1::WRONG_NODE);
   EXPECT_THAT(refused.error().message(), HasSubstr("removed"));
+  EXPECT_FALSE(refused.has_remembered()) << "it is for good";
+  *back.mutable_node() = MakeNode(5);
+  EXPECT_EQ(cluster_.Beat(1, back).error().code(), v1::NOT_FOUND)
+      << "it may be registered, and this leader not know it yet";
 }
 
 TEST_F(Director, SettingsAreJudgedAndKept) {
