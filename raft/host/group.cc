@@ -259,6 +259,11 @@ Status Group::ChangeMembers(const std::vector<ReplicaId>& voters,
 
 Status Group::TransferLeadership(ReplicaId target) {
   if (quarantined()) return Status(Code::kNotLeader, "the replica is quarantined");
+  const auto peer = rt_.peers.find(target);
+  if (node_->leader() && peer != rt_.peers.end() && peer->second.stops) {
+    return Status(Code::kFailedPrecondition,
+                  fmt::format("node {} is stopping and takes no leadership", target));
+  }
   Status status = node_->TransferLeadership(target);
   rt_.MarkDirty(this);
   return status;

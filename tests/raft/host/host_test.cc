@@ -384,6 +384,27 @@ TEST(Host, NodesThatStopTogetherHandNothingToEachOther) {
   }
 }
 
+// It would drop the word to take it, and the leader, who had given its lease away, end its term.
+TEST(Host, ALeadershipIsNotSentToANodeThatStops) {
+  MiniCluster cluster({});
+  const int leader = cluster.WaitForLeader();
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
+  const Term term = cluster.group(leader)->soft_state().term;
+  const int stops = Other(leader);
+  cluster.host(stops).RefuseLeaderships();
+  cluster.RunFor(2 * limits::kHeartbeatTicks * limits::kTick);
+  const Status refused =
+      cluster.group(leader)->TransferLeadership(NodeId(static_cast<uint64_t>(stops)));
+  EXPECT_EQ(refused.code(), Code::kFailedPrecondition) << refused.ToString();
+  const auto outcome = cluster.Propose(leader, "a=1");
+  EXPECT_TRUE(cluster.RunUntil([&] { return outcome->ok(); }, 100ms));
+  cluster.RunFor(2s);
+  EXPECT_EQ(cluster.group(leader)->soft_state().term, term);
+  const int other = 6 - leader - stops;
+  EXPECT_TRUE(cluster.group(leader)->TransferLeadership(NodeId(static_cast<uint64_t>(other))).ok());
+  EXPECT_TRUE(cluster.RunUntil([&] { return cluster.Leader() == other; }, 1s));
+}
+
 TEST(Host, HandOverOfAGroupWithoutPeersEndsAtOnce) {
   MiniCluster::Options options;
   options.nodes = 1;
