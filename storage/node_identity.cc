@@ -86,6 +86,33 @@ Parsed Decode(std::string_view text, NodeIdentity* identity) {
   return Parsed::kOk;
 }
 
+// What the file says, which is there. Nothing is changed.
+Result<NodeIdentity> ReadIdentity(FileSystem& files, const std::string& path) {
+  const std::string file_path = fmt::format("{}/{}", path, kFileName);
+  ASSIGN_OR_RETURN(const auto file, files.Open(file_path, OpenMode::kMustExist));
+  ASSIGN_OR_RETURN(const std::string text, file->Read(0, kFileBytesMax));
+  NodeIdentity identity;
+  switch (Decode(text, &identity)) {
+    case Parsed::kOk:
+      return identity;
+    case Parsed::kNewer:
+      return Status(
+          Code::kFailedPrecondition,
+          fmt::format("{} was written by a newer version of quorate; start that version", path));
+    case Parsed::kOlder:
+      return Status(Code::kFailedPrecondition,
+                    fmt::format("{} was written by an older version of quorate, whose files this "
+                                "one does not read; start that version",
+                                path));
+    case Parsed::kDamaged:
+      break;
+  }
+  return Corruption(
+      fmt::format("{} is damaged; restore it from a backup or start the node with an "
+                  "empty directory",
+                  file_path));
+}
+
 }  // namespace
 
 std::string NewId(Random& random) {
@@ -126,7 +153,8 @@ Result<std::unique_ptr<DataDirectory>> DataDirectory::Open(Env& env, FileSystem&
 
 Status DataDirectory::CheckOurs() const {
   ASSIGN_OR_RETURN(const bool exists, files_.Exists(fmt::format("{}/{}", path_, kFileName)));
-  if (exists) return Status::Ok();
+  // Other programs have files of that name, too.
+  if (exists) return ReadIdentity(files_, path_).status();
   ASSIGN_OR_RETURN(const auto names, files_.List(path_));
   for (const std::string& name : names) {
     // What a run that stopped before its first identity was durable may leave.
@@ -140,34 +168,13 @@ Status DataDirectory::CheckOurs() const {
 }
 
 Result<bool> DataDirectory::Load(Random& random) {
-  const std::string file_path = fmt::format("{}/{}", path_, kFileName);
-  ASSIGN_OR_RETURN(const bool exists, files_.Exists(file_path));
+  ASSIGN_OR_RETURN(const bool exists, files_.Exists(fmt::format("{}/{}", path_, kFileName)));
   if (!exists) {
-    RETURN_IF_ERROR(CheckOurs());
     identity_.storage_id = NewId(random);
     return false;
   }
-  ASSIGN_OR_RETURN(const auto file, files_.Open(file_path, OpenMode::kMustExist));
-  ASSIGN_OR_RETURN(const std::string text, file->Read(0, kFileBytesMax));
-  switch (Decode(text, &identity_)) {
-    case Parsed::kOk:
-      return !identity_.clean_stop;
-    case Parsed::kNewer:
-      return Status(
-          Code::kFailedPrecondition,
-          fmt::format("{} was written by a newer version of quorate; start that version", path_));
-    case Parsed::kOlder:
-      return Status(Code::kFailedPrecondition,
-                    fmt::format("{} was written by an older version of quorate, whose files this "
-                                "one does not read; start that version",
-                                path_));
-    case Parsed::kDamaged:
-      break;
-  }
-  return Corruption(
-      fmt::format("{} is damaged; restore it from a backup or start the node with an "
-                  "empty directory",
-                  file_path));
+  ASSIGN_OR_RETURN(identity_, ReadIdentity(files_, path_));
+  return !identity_.clean_stop;
 }
 
 Status DataDirectory::Store() {

@@ -70,6 +70,13 @@ TEST_F(NodeIdentityTest, RefusesForeignDirectories) {
   EXPECT_FALSE(files_.Exists(kFile).value());
 }
 
+// Another program's directory may have a file of this name and one to lock.
+TEST_F(NodeIdentityTest, LocksNothingBeforeItIsKnownToBeANodes) {
+  const auto locked = std::move(Open().value());
+  *disk_.Find(kFile) = "a1b2c3d4-0000-4000-8000-000000000000";
+  ExpectRefused(Code::kCorruption, "IDENTITY");
+}
+
 TEST_F(NodeIdentityTest, RefusesOtherFormats) {
   ASSERT_TRUE(Open().ok());
   std::string& text = *disk_.Find(kFile);
