@@ -22,6 +22,9 @@ constexpr Duration kPatienceInitial = 1s;
 constexpr Duration kPatienceAgain = 250ms;
 // Placement makes nobody wait for a lock, and a new leader of a shard cannot serve without a slot.
 constexpr Duration kPlacementPatience = 250ms;
+// What an operator asks is proved and logged before it is answered. Asked again it is judged by
+// what it did itself, so a slow disk is waited for.
+constexpr Duration kQuestionPatience = 5s;
 constexpr Duration kAvoidSilent = 2s;
 constexpr Duration kPatienceMax = 8s;
 // What is large takes longer to be moved, logged and applied by a majority, and to send it again
@@ -80,6 +83,7 @@ struct Caller::Walk {
   Instant deadline;
   Backoff pause{kPauseInitial, kPauseMax};
   Duration patience = kPatienceInitial;
+  Duration patience_min{0};
   std::vector<std::string> asked;  // addresses of this round
   // Did not answer in time: stopped, cut off, or waiting for a lock. From then on it is asked after
   // all others; and, until `avoid_until`, not at all in a round in which one of them said that
@@ -144,7 +148,9 @@ void Caller::NoteNear(const std::string& address, Duration took) {
 Task<Result<v1::NodeResponse>> Caller::CallPlacement(v1::NodeRequest request, Instant deadline) {
   auto shared = std::make_shared<const v1::NodeRequest>(std::move(request));
   Fill fill = [shared](const Route&) { return *shared; };
-  return Run(std::make_shared<Walk>(std::nullopt, std::move(fill), env_.Now(), deadline));
+  auto walk = std::make_shared<Walk>(std::nullopt, std::move(fill), env_.Now(), deadline);
+  if (shared->has_placement()) walk->patience = walk->patience_min = kQuestionPatience;
+  return Run(std::move(walk));
 }
 
 // The leader first, then the others; each address once per round.
@@ -294,6 +300,7 @@ std::optional<Result<v1::NodeResponse>> Caller::Judge(Walk& walk, const Stop& st
     if (code == Code::kDeadlineExceeded) {
       walk.patience =
           walk.silent.empty() ? kPatienceAgain : std::min(walk.patience * 3 / 2, kPatienceMax);
+      walk.patience = std::max(walk.patience, walk.patience_min);
       walk.silent = stop.address;
       map_.AskLast(stop.address);
       walk.avoid_until = env_.Now() + kAvoidSilent;

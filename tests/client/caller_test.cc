@@ -429,6 +429,29 @@ TEST_F(CallerTest, ASilentPlacementLeaderDelaysNobodyForLong) {
   EXPECT_LE(world_.env.Now() - begin, 300ms);
 }
 
+// A second answer would be of what the first one did: there is no such node.
+TEST_F(CallerTest, AnOperatorsQuestionIsPutOnceToASlowPlacementLeader) {
+  FakeChannel slow(world_.env, 400ms);
+  FakeCluster cluster(world_.env, slow, 3, {{10, "", "", 1}});
+  size_t asked = 0;
+  cluster.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_placement()) return std::nullopt;
+    ++asked;
+    v1::NodeResponse response;
+    response.mutable_placement();
+    return Answer(response);
+  };
+  routes_.SetPlacementLeader(NodeId(1));
+  Caller caller(world_.env, slow, routes_);
+  v1::NodeRequest remove;
+  remove.mutable_placement()->mutable_remove_node()->set_node_id(3);
+  scope_.Spawn(Store(caller.CallPlacement(remove, world_.env.Now() + 10s)));
+  EXPECT_TRUE(world_.executor.RunUntil([&] { return result_.has_value(); }));
+  EXPECT_TRUE(result_->ok());
+  EXPECT_EQ(asked, 1u);
+  EXPECT_EQ(slow.log.size(), 1u);
+}
+
 TEST_F(CallerTest, LeavesItsTimeoutToWhoSetsOne) {
   uint32_t seen = 0;
   cluster_.before = [&](uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
