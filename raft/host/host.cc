@@ -308,8 +308,9 @@ Result<GroupHandle*> Host::StartGroup(GroupId group, StateMachine& machine,
   Stored stored = rep.TakeStored(group, wal.empty() ? nullptr : &wal.mapped());
   stored.state = machine.HasState();
   Recovered recovered = Recover(group, std::move(stored), bootstrap);
-  // Whoever has nothing yet does not know what will be its own, and has lost nothing of it.
-  const bool empty = recovered.fresh || (!machine.HasState() && recovered.applied_nothing());
+  // Whoever has nothing yet does not know what will be its own, and has lost nothing of it. Who
+  // begins with a state has it in the store before any record of its own.
+  const bool empty = !machine.HasState() && recovered.applied_nothing();
   recovered.lost_state = !empty && rep.runtime.store.Damaged(group, machine.Spans()) &&
                          !MUTANT("raft-lost-range-ignored");
   if (recovered.lost_state && recovered.quarantine.empty()) {

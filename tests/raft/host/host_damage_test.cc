@@ -49,7 +49,6 @@ TEST(HostDamage, AReplicaWithADamagedLogIsFetchedAgain) {
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
 }
 
-// The child of a split whose node fails between the flush of its state and its first record.
 // It has nothing to say by itself: it neither leads nor follows, nor knows who the members are.
 TEST(HostDamage, AQuarantinedReplicaCallsForALeaderThatFellSilentWithoutIt) {
   MiniCluster::Options options;
@@ -70,6 +69,7 @@ TEST(HostDamage, AQuarantinedReplicaCallsForALeaderThatFellSilentWithoutIt) {
   EXPECT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }, 10s));
 }
 
+// The child of a split whose node fails between the flush of its state and its first record.
 TEST(HostDamage, ANotedBeginningNeedsNoRecordInALogThatLostSome) {
   MiniCluster cluster({});
   const int victim = Other(cluster.WaitForLeader());
@@ -126,6 +126,37 @@ TEST(HostDamage, OnlyReplicasWithKeysInALostRangeAreFetchedAgain) {
   cluster.Crash(victim, Loss::kPower);
   cluster.Start(victim);
   EXPECT_EQ(Quarantined(&cluster, victim), 0) << "and then no more";
+}
+
+// Likewise, and a page with its keys was lost. (The other group's loss keeps the store from
+// forgetting it before the test has begun this one.)
+TEST(HostDamage, AReplicaThatBeginsOverAHoleInItsStateWaitsForASnapshot) {
+  MiniCluster cluster({});
+  const int victim = Other(cluster.WaitForLeader());
+  const GroupId child(2);
+  for (int node = 1; node <= 3; ++node) {
+    const auto spans = KvMachine(child, cluster.store(node)).Spans();
+    storage::WriteBatch batch;
+    batch.Put(storage::MakeKey(std::string(storage::KeyBody(spans[0].first)) + "key"), "value");
+    cluster.store(node).Put(std::move(batch));
+    cluster.store(node).Flush([](const Status&) {});
+  }
+  cluster.RunFor(1s);
+  const auto own = cluster.machine(victim).Spans();
+  const auto lost = KvMachine(child, cluster.store(victim)).Spans();
+  cluster.Crash(victim, Loss::kPower);
+  cluster.LoseRange(victim, own[0].first, own[0].second);
+  cluster.LoseRange(victim, lost[0].first, lost[0].second);
+  cluster.Start(victim);
+  ASSERT_EQ(Quarantined(&cluster, victim), 1);
+  cluster.StartReplica(victim, child);
+  EXPECT_EQ(Quarantined(&cluster, victim), 2);
+  for (int node = 1; node <= 3; ++node) {
+    if (node != victim) cluster.StartReplica(node, child);
+  }
+  ASSERT_TRUE(cluster.RunUntil([&] { return Quarantined(&cluster, victim) == 0; }));
+  ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(child); }));
+  EXPECT_EQ(cluster.machine(victim, child).Dump().size(), 1u);
 }
 
 // A chunk takes longer than the replica waits before it asks again, or than a sender has patience.
