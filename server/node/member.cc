@@ -146,7 +146,7 @@ NodeId Member::LocalLeader(GroupId group) const {
   return handle == nullptr ? NodeId() : handle->soft_state().leader;
 }
 
-bool Member::ready() const { return reported_ && excluded_.empty() && host_.leaderless() == 0; }
+bool Member::ready() const { return reported_ && !doubted_ && host_.leaderless() == 0; }
 
 // ---- heartbeats to placement --------------------------------------------------------------------
 
@@ -331,9 +331,7 @@ Task<void> Member::Report() {
   reporting_ = false;
   const Status status = result.ok() ? StatusFromError(client::ErrorOf(*result)) : result.status();
   LogPlacement(status);
-  const bool excluded = status.code() == Code::kWrongNode;
-  excluded_ = excluded ? status.message() : std::string();
-  if (excluded && result.ok()) incarnations_.Judge(result->heartbeat().remembered());
+  if (result.ok()) LearnStanding(status, result->heartbeat());
   if (!status.ok()) {
     reports_.Lost();
     co_return;
@@ -357,6 +355,20 @@ Task<void> Member::Report() {
   // Names are made and judged by the oracle's clock, also on a node that leads nothing and asks for
   // no slots otherwise.
   if (!slots_.NewestWithin(kHeartbeatInterval)) (void)co_await slots_.Fetch(kHeartbeatTimeout);
+}
+
+// A removal is for good; that another start of this node is remembered is between the two of them,
+// and often over in a moment. Who gave no answer has not said anything else.
+void Member::LearnStanding(const Status& status, const v1::HeartbeatResponse& heartbeat) {
+  const bool wrong = status.code() == Code::kWrongNode;
+  if (!wrong && !status.ok()) return;
+  doubted_ = wrong;
+  if (status.ok()) {
+    excluded_.clear();
+  } else if (!heartbeat.has_remembered()) {
+    excluded_ = status.message();
+  }
+  if (wrong) incarnations_.Judge(heartbeat.remembered());
 }
 
 void Member::CallForLeaders() {

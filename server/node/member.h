@@ -96,8 +96,8 @@ class Member {
 
   // Every local replica knows a leader, and the placement group can be reached.
   bool ready() const;
-  // Why this node is none of the cluster any more, as placement says; empty: it is, as far as
-  // known.
+  // Why this node is none of the cluster any more, and never will be, as placement said last;
+  // empty: it is, as far as known.
   const std::string& excluded() const { return excluded_; }
 
  private:
@@ -108,6 +108,8 @@ class Member {
   void LearnNodes();
   Task<void> ReportLoop();
   Task<void> Report();
+  // Whether this is a node of the cluster, by what placement answered.
+  void LearnStanding(const Status& status, const v1::HeartbeatResponse& heartbeat);
   // Of replicas here that wait for one to send them their state.
   void CallForLeaders();
   v1::HeartbeatRequest MakeHeartbeat();
@@ -145,9 +147,10 @@ class Member {
   ShardReports reports_;
   v1::MapPosition map_position_;  // of what view_ and routes_ were told
   std::set<ShardId> splitting_;
-  std::string excluded_;           // from the cluster, and why, says placement
+  std::string excluded_;           // from the cluster for good, and why, says placement
   bool ordered_ = false;           // something is under way: placement wants to know soon
   bool reported_ = false;          // the placement leader has answered a heartbeat since the start
+  bool doubted_ = false;           // excluded, or this start is not taken for the node for now
   bool reporting_ = false;         // a heartbeat is under way,
   std::set<uint64_t> begun_told_;  // and tells of these
   // As logged last.

@@ -254,9 +254,6 @@ std::optional<v1::NodeResponse> Node::Rep::Refuse(const std::string& cluster_id,
   if (closed || (stopping && KindOf(request).begins)) {
     return Refusal(Code::kNotLeader, "this node is stopping; ask another one");
   }
-  if (member != nullptr && !member->excluded().empty() && KindOf(request).begins) {
-    return Refusal(Code::kNotLeader, member->excluded());
-  }
   const storage::NodeIdentity& identity = directory->identity();
   if (!identity.cluster_id.empty()) {
     if (cluster_id != identity.cluster_id && !(cluster_id.empty() && KindOf(request).strangers)) {
@@ -271,6 +268,9 @@ std::optional<v1::NodeResponse> Node::Rep::Refuse(const std::string& cluster_id,
       return Refusal(Code::kWrongNode, fmt::format("'{}' is node {}, the request is for node {}",
                                                    options.address, identity.node_id, to_node));
     }
+  }
+  if (member != nullptr && !member->excluded().empty() && KindOf(request).begins) {
+    return Refusal(Code::kNotLeader, member->excluded());
   }
   if (const quorate::Status valid = Check(request); !valid.ok()) {
     malformed.Add();

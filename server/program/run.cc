@@ -258,8 +258,10 @@ HttpServer::Health HealthOf(const Process& process) {
   health.detail = node.stopping()             ? "stopping"
                   : deaf                      ? "no connection can be taken: out of descriptors"
                   : node.cluster_id().empty() ? "not part of a cluster yet: run `quorate init`"
-                  : !excluded.empty()         ? excluded
-                                              : "a local replica knows no leader yet";
+                  : !excluded.empty()
+                      ? excluded
+                      : "a local replica knows no leader yet, or placement does not take "
+                        "this process for the node (yet)";
   return health;
 }
 

@@ -113,6 +113,55 @@ TEST(Node, WithoutAClusterItSaysWhatToDo) {
   EXPECT_EQ(Deliver(&cluster, 1, "", 0, hello).hello().address(), cluster.at(1).address());
 }
 
+// Nobody who is silent has taken it in again.
+TEST(Node, ARemovedNodeKnowsItThoughPlacementIsSilent) {
+  ClusterFixture cluster(4);
+  cluster.StartAndInit(1);
+  const v1::StatusResponse status = cluster.node(4).Status();
+  ASSERT_EQ(status.replicas_size(), 0) << "nothing has to be moved first";
+  v1::NodeRequest remove;
+  remove.mutable_placement()->mutable_remove_node()->set_node_id(4);
+  // It hears of all nodes and shards first.
+  v1::Error refused;
+  for (int i = 0; i < 300; ++i, cluster.RunFor(100ms)) {
+    const size_t leader = cluster.PlacementLeader();
+    if (leader == 0) continue;
+    const Result<v1::NodeResponse> answer = cluster.Call(leader, remove);
+    ASSERT_TRUE(answer.ok());
+    refused = answer->placement().error();
+    if (refused.code() == v1::OK) break;
+  }
+  ASSERT_EQ(refused.code(), v1::OK) << refused.message();
+  ASSERT_TRUE(cluster.RunUntil([&] { return !cluster.node(4).excluded().empty(); }));
+  const auto cut = cluster.network().AddRule({.from = cluster.at(4).address(), .block = true});
+  cluster.RunFor(10s);
+  EXPECT_NE(cluster.node(4).excluded(), "");
+  EXPECT_FALSE(cluster.node(4).ready());
+  cluster.network().RemoveRule(cut);
+  v1::NodeRequest commit;
+  commit.mutable_commit();
+  const std::string id = cluster.node(1).cluster_id();
+  EXPECT_EQ(Deliver(&cluster, 4, id, 0, commit).error().code(), v1::NOT_LEADER);
+  EXPECT_EQ(Deliver(&cluster, 4, std::string(32, '0'), 0, commit).error().code(), v1::WRONG_CLUSTER)
+      << "whose node it was is told before";
+}
+
+// It is not taken for moved at once, and goes on with what it leads meanwhile.
+TEST(Node, ANodeAtANewAddressIsNotExcluded) {
+  ClusterFixture cluster(3);
+  cluster.StartAndInit(1);
+  cluster.RunFor(3s);
+  cluster.at(2).Crash();
+  const auto moved = cluster.Machine(7);
+  moved->Restore(cluster.at(2).TakeImage());
+  ASSERT_TRUE(moved->Start(cluster.addresses()).ok());
+  cluster.RunFor(1s);
+  EXPECT_FALSE(moved->node()->ready());
+  const auto excluded = [&] { return !moved->node()->excluded().empty(); };
+  EXPECT_TRUE(cluster.RunUntil([&] { return moved->node()->ready() || excluded(); }));
+  EXPECT_FALSE(excluded()) << moved->node()->excluded();
+}
+
 TEST(Node, TooManyKeysInOneRequestAreRefused) {
   ClusterFixture cluster(1);
   cluster.StartAndInit(1);
