@@ -341,6 +341,7 @@ Task<void> Member::Report() {
   reports_.Answered(result->heartbeat());
   for (const uint64_t again : result->heartbeat().tell_again()) begun_told_.erase(again);
   for (const uint64_t known : begun_told_) replicas_.BegunIsKnown(ShardId(known));
+  if (!reported_) replicas_.OnFirstMap(map);
   map_position_ = result->heartbeat().map_position();
   deps_.view.Update(map);
   routes_.Update(map);

@@ -185,9 +185,10 @@ Status Replicas::StartShard(const v1::ShardDescriptor& descriptor, bool founding
   ASSIGN_OR_RETURN(group, host_.StartGroup(group_id, *shard, std::move(first)));
   shard->Attach(group);
   groups_[group_id] = group;
-  // Those of `init`, of version 1, are in every map.
-  const bool child = shard->HasState() && shard->descriptor().version() > 1;
-  if (child && NeverLed(*group)) begun_[id] = false;
+  // Those of `init`, of version 1, are in every map, and so is whoever's members changed.
+  const v1::ShardDescriptor& now = shard->descriptor();
+  const bool child = shard->HasState() && now.version() > 1 && now.membership_version() <= 1;
+  if (child) begun_[id] = NeverLed(*group) ? Known::kNo : Known::kNotSeen;
   shards_[id] = std::move(shard);
   OnDescriptor(id);
   KeysChanged();
@@ -202,19 +203,31 @@ std::vector<v1::ShardDescriptor> Replicas::Begun(size_t max) {
     const raft::GroupHandle* group = FindGroup(GroupId(each.first.value()));
     if (group == nullptr || !shards_.at(each.first)->HasState()) return true;
     // Its leader may be gone before it could tell, and whoever is left needs the others.
-    return each.second && (!NeverLed(*group) || group->soft_state().leader);
+    return each.second == Known::kYes && (!NeverLed(*group) || group->soft_state().leader);
   });
-  for (const bool known : {false, true}) {
-    for (const auto& [id, is_known] : begun_) {
+  for (const Known known : {Known::kNo, Known::kYes}) {
+    for (const auto& [id, is] : begun_) {
       if (begun.size() == max) return begun;
-      if (is_known == known) begun.push_back(shards_.at(id)->descriptor());
+      if (is == known) begun.push_back(shards_.at(id)->descriptor());
     }
   }
   return begun;
 }
 
+void Replicas::OnFirstMap(const v1::RoutesResponse& map) {
+  for (const v1::ShardRouteInfo& route : map.routes()) {
+    const auto it = begun_.find(ShardId(route.shard().shard_id()));
+    if (it != begun_.end() && it->second == Known::kNotSeen) begun_.erase(it);
+  }
+  for (auto& [child, known] : begun_) {
+    if (known != Known::kNotSeen) continue;
+    PROBE("server: the child of a split was led and is not in the map");
+    known = Known::kNo;
+  }
+}
+
 void Replicas::BegunIsKnown(ShardId child) {
-  if (const auto it = begun_.find(child); it != begun_.end()) it->second = true;
+  if (const auto it = begun_.find(child); it != begun_.end()) it->second = Known::kYes;
 }
 
 bool Replicas::MayBegin(ShardId child) const {

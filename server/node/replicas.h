@@ -96,6 +96,9 @@ class Replicas final : public coordinator::ShardDirectory {
   std::vector<v1::ShardDescriptor> Begun(size_t max);
   // Placement's map has it.
   void BegunIsKnown(ShardId child);
+  // The first one since this start, with all shards: a child that was led, and whose leader was
+  // gone before it could tell of it, may not be among them.
+  void OnFirstMap(const v1::RoutesResponse& map);
 
  private:
   // What is left of a replica, for whoever still waits for it.
@@ -106,6 +109,9 @@ class Replicas final : public coordinator::ShardDirectory {
     Instant since;
     bool deleted = false;
   };
+  // To the map, of a child of a split; kNotSeen: it was led before this start, which has seen no
+  // map yet.
+  enum class Known : uint8_t { kNotSeen, kNo, kYes };
   // Whether the map has this node among a group's members, and since which entry of its log.
   struct Membership {
     bool self = false;
@@ -164,7 +170,7 @@ class Replicas final : public coordinator::ShardDirectory {
   std::map<GroupId, raft::GroupHandle*> groups_;
   std::map<std::string, shard::Shard*, std::less<>> by_start_;  // of FindByKey
   std::map<ShardId, Span> children_;                            // wait for the store to be flushed
-  std::map<ShardId, bool> begun_;                               // whether placement knows it
+  std::map<ShardId, Known> begun_;                              // children of splits
   std::map<GroupId, Instant> absorbed_since_;                   // replicas that may go soon
   bool indexed_ = false;                                        // by_start_ is up to date
   uint64_t key_changes_ = 0;

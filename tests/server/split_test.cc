@@ -39,6 +39,23 @@ v1::ShardRouteInfo RouteAt(ClusterFixture* cluster, const std::string& at) {
   return {};
 }
 
+void BeginSplit(ClusterFixture* cluster, const std::string& at) {
+  v1::NodeRequest split;
+  split.mutable_placement()->mutable_split_shard()->set_shard_id(kParent);
+  split.mutable_placement()->mutable_split_shard()->set_at(at);
+  const Result<v1::NodeResponse> begun = cluster->Call(cluster->PlacementLeader(), split);
+  ASSERT_TRUE(begun.ok());
+  ASSERT_EQ(begun->placement().error().code(), v1::OK) << begun->placement().error().message();
+}
+
+std::set<size_t> MembersBut(const v1::ShardDescriptor& shard, size_t but) {
+  std::set<size_t> others;
+  for (const v1::Replica& replica : shard.replicas()) {
+    if (replica.node_id() != but) others.insert(replica.node_id());
+  }
+  return others;
+}
+
 // Without a restart, which would have brought the child back in another way.
 TEST(Split, PlacementHearsOfAChildThatNobodyLeads) {
   ClusterFixture cluster(5);
@@ -46,19 +63,10 @@ TEST(Split, PlacementHearsOfAChildThatNobodyLeads) {
   const size_t leader = LeaderOf(&cluster, kParent);
   ASSERT_NE(leader, 0u);
   const v1::ShardDescriptor before = ReplicaAt(&cluster, leader, kParent)->descriptor();
-  v1::NodeRequest split;
-  split.mutable_placement()->mutable_split_shard()->set_shard_id(kParent);
-  split.mutable_placement()->mutable_split_shard()->set_at("m");
-  const Result<v1::NodeResponse> begun = cluster.Call(cluster.PlacementLeader(), split);
-  ASSERT_TRUE(begun.ok());
-  ASSERT_EQ(begun->placement().error().code(), v1::OK) << begun->placement().error().message();
-
+  BeginSplit(&cluster, "m");
   ASSERT_TRUE(cluster.RunUntil(
       [&] { return ReplicaAt(&cluster, leader, kParent)->descriptor().to() == "m"; }));
-  std::set<size_t> others;
-  for (const v1::Replica& replica : before.replicas()) {
-    if (replica.node_id() != leader) others.insert(replica.node_id());
-  }
+  const std::set<size_t> others = MembersBut(before, leader);
   ASSERT_EQ(others.size(), 2u);
   for (const size_t other : others) cluster.at(other).PowerLoss();
 
@@ -73,6 +81,38 @@ TEST(Split, PlacementHearsOfAChildThatNobodyLeads) {
   for (const size_t other : others) ASSERT_TRUE(cluster.at(other).Start(cluster.addresses()).ok());
   EXPECT_TRUE(cluster.RunUntil([&] { return LeaderOf(&cluster, child.shard().shard_id()) != 0; }));
   EXPECT_TRUE(cluster.Put("z", "1").ok());
+}
+
+// It was led, and wrote; but no heartbeat came through before its leader was gone.
+TEST(Split, PlacementHearsOfAChildThatWasLedBeforeItsHolderWasStartedAnew) {
+  ClusterFixture cluster(5);
+  cluster.StartAndInit(1);
+  const size_t holder = LeaderOf(&cluster, kParent);
+  ASSERT_NE(holder, 0u);
+  const v1::ShardDescriptor before = ReplicaAt(&cluster, holder, kParent)->descriptor();
+  BeginSplit(&cluster, "m");
+  ASSERT_TRUE(cluster.RunUntil(
+      [&] { return ReplicaAt(&cluster, holder, kParent)->descriptor().to() == "m"; }));
+  const auto held = cluster.network().AddTap(
+      [](const std::string&, const std::string&, const v1::NodeRequest& request) {
+        return Duration(request.has_heartbeat() ? 3600s : 0s);
+      });
+  const uint64_t child = kParent + 1;
+  ASSERT_TRUE(cluster.RunUntil([&] { return LeaderOf(&cluster, child) != 0; }));
+  ASSERT_TRUE(cluster.Put("z", "1").ok());
+  cluster.RunFor(15s);  // what was applied is in the store
+  const std::set<size_t> others = MembersBut(before, holder);
+  ASSERT_EQ(others.size(), 2u);
+  for (const size_t other : others) cluster.at(other).PowerLoss();
+  cluster.at(holder).PowerLoss();
+  ASSERT_TRUE(cluster.at(holder).Start(cluster.addresses()).ok());
+  cluster.network().RemoveTap(held);
+  EXPECT_TRUE(
+      cluster.RunUntil([&] { return RouteAt(&cluster, "m").shard().shard_id() == child; }, 60s))
+      << "whoever comes back makes no replica before the map has it";
+  for (const size_t other : others) ASSERT_TRUE(cluster.at(other).Start(cluster.addresses()).ok());
+  EXPECT_TRUE(cluster.RunUntil([&] { return LeaderOf(&cluster, child) != 0; }));
+  EXPECT_EQ(*cluster.Get("z"), "1");
 }
 
 }  // namespace
