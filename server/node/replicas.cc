@@ -148,8 +148,9 @@ Status Replicas::StartChildren() {
   }));
   for (const v1::ShardDescriptor& child : found) {
     const GroupId group(child.shard_id());
-    // What a destroyed replica leaves is being deleted.
-    if (shards_.contains(ShardId(child.shard_id())) || host_.HadReplica(group)) continue;
+    // What a destroyed replica leaves is being deleted, whether or not its tombstone was lost.
+    const bool gone = host_.HadReplica(group) || store_.Dropping(group);
+    if (shards_.contains(ShardId(child.shard_id())) || gone) continue;
     PROBE("server: the child of a split was begun at the start");
     env_.log.Info("node: the replica of shard {} begins, of a split before this start", group);
     RETURN_IF_ERROR(StartShard(child, true));
