@@ -134,6 +134,8 @@ Task<Status> Merges::Settle(ShardId id, Instant until) {
     }
     // An answer that says nothing, whosever it is, is none of them.
     if (!abandons || !answer->abandoned() || shard == nullptr) continue;
+    // Nor is one of an earlier freeze: another leader may have thawed that, and frozen it again.
+    if (!shard->leads() || shard->descriptor().version() != frozen.version()) continue;
     PROBE("server: a frozen shard is thawed");
     deps_.env.log.Info("node: shard {} is not merged, and thawed: {}", id, why);
     CO_RETURN_IF_ERROR(co_await shard->Thaw());
