@@ -152,17 +152,18 @@ int Bench(Context& context, BenchFlags& flags) {
 
 void RegisterBench(CLI::App& app, Context& context) {
   auto flags = std::make_shared<BenchFlags>();
-  CLI::App* command =
-      AddCommand(app, context, "bench", "Measure throughput and latency, closed loop.",
-                 "  quorate bench --workload put -c 64 --seconds 10\n"
-                 "  quorate bench --workload transfer -c 64 --json\n"
-                 "put: one key durably on a majority. get: one key, strictly serializable. "
-                 "transfer: reads and\n"
-                 "writes two accounts; afterwards the sum of all balances is checked.\n"
-                 "Its keys (a byte, then bench/ or bench-account/ and a number) are all over the "
-                 "key space and\n"
-                 "stay there, for a next run with --no-load; --clean deletes them at the end.",
-                 CommonOptions::kCluster, [&context, flags] { return Bench(context, *flags); });
+  CLI::App* command = AddCommand(
+      app, context, "bench", "Measure throughput and latency, closed loop.",
+      "  quorate bench --workload put -c 64 --seconds 10\n"
+      "  quorate bench --workload transfer -c 64 --json\n"
+      "put: one key durably on a majority. get: one key, strictly serializable. "
+      "transfer: reads and\n"
+      "writes two accounts; afterwards the sum of all balances is checked.\n"
+      "Its keys (a byte, then bench/ or bench-account/ and a number) are all over the "
+      "key space and\n"
+      "stay there, for a next run with --no-load; --clean deletes them at the end, but not\n"
+      "while the sum is off or could not be read.",
+      CommonOptions::kCluster, [&context, flags] { return Bench(context, *flags); });
   auto& options = flags->options;
   command->add_option("--workload", flags->workload, "put, get or transfer")
       ->check(CLI::IsMember({"put", "get", "transfer"}))
