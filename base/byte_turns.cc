@@ -91,7 +91,7 @@ Task<std::unique_ptr<ByteTurns::Turn>> ByteTurns::Wait(std::unique_ptr<Turn> tur
 // Several turns at once each count for as much of their time as they had of the bound.
 void ByteTurns::LeaveRoom(const Turn& turn) {
   const Instant now = env_.Now();
-  if (small_ == nullptr || !small_->OthersThan(turn.client_, now)) return;
+  if (small_ == nullptr || turn.timed_out_ || !small_->OthersThan(turn.client_, now)) return;
   const size_t bytes = std::min(turn.brought_.value_or(turn.bytes_), bytes_max_);
   const Duration took = std::min<Duration>(now - turn.since_, kTurnTimeMax);
   pause_ends_ = std::max(pause_ends_, now) + kRoom * took * bytes / bytes_max_;
@@ -117,6 +117,7 @@ void ByteTurns::Grant() {
     turn->since_ = env_.Now();
     turn->timer_ = env_.executor.After(turn->ends_after_, [turn] {
       turn->timer_ = 0;
+      turn->timed_out_ = true;
       turn->End();
     });
     turn->granted_->Set(true);

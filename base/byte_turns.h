@@ -10,7 +10,8 @@
 // A turn ends by itself after a while: what takes so long waits for something else than bytes.
 //
 // While others ask for what is small, they are left room: after a turn nothing large begins for
-// some times as long as it took. How fast the machine is, and how busy, is in that time.
+// some times as long as it took. How fast the machine is, and how busy, is in that time; not in
+// that of a turn that ended by itself.
 //
 // Threads: executor's thread only.
 #pragma once
@@ -70,6 +71,7 @@ class ByteTurns {
     std::pair<uint64_t, uint64_t> place_;   // in the queue
     std::optional<Promise<bool>> granted_;  // while it waits
     std::optional<size_t> brought_;
+    bool timed_out_ = false;
     bool held_ = false;
     Instant since_;      // it is held
     TimerId timer_ = 0;  // while it is held

@@ -141,6 +141,15 @@ TEST_F(ByteTurnsTest, WhoeverIsAloneLeavesRoomToNobody) {
   EXPECT_NEAR(static_cast<double>(done.size()), 400, 8);
 }
 
+TEST_F(ByteTurnsTest, WhoWaitsForALockMakesNobodyWaitLonger) {
+  AskForLittle("honest", 3s);
+  for (int i = 0; i < 4; ++i) Fetch("waits for a lock " + std::to_string(i), kMib, 60s);
+  env.executor.RunFor(kPatience);
+  Fetch("new", kMib);
+  env.executor.RunFor(15ms);
+  EXPECT_EQ(DoneBy("new"), 1u);
+}
+
 TEST_F(ByteTurnsTest, RoomIsLeftForWhatWasBroughtOnly) {
   AskForLittle("honest", 2s);
   for (int i = 0; i < 100; ++i) Fetch("new " + std::to_string(i), 100);
