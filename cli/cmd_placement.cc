@@ -375,9 +375,9 @@ int GetSettings(Context& context, const std::string& name) {
 
 int SetSetting(Context& context, const std::string& name, const std::string& value, bool dry_run) {
   v1::PlacementRequest ask;
-  ask.mutable_change_setting()->set_name(name);
-  ask.mutable_change_setting()->set_value(value);
-  ask.mutable_change_setting()->set_dry_run(dry_run);
+  v1::ChangeSetting* change = dry_run ? ask.mutable_check_setting() : ask.mutable_change_setting();
+  change->set_name(name);
+  change->set_value(value);
   const auto response = Ask(context, std::move(ask));
   if (!response.ok()) return Fail(context, response.status());
   if (context.json) {

@@ -519,6 +519,9 @@ Task<Status> Placement::Carry(const v1::PlacementRequest& request,
       if (change.dry_run()) co_return Status::Ok();
       co_return (co_await frontend_.PutSetting(change.name(), change.value())).status();
     }
+    case v1::PlacementRequest::kCheckSetting:
+      co_return director_.CheckSetting(request.check_setting().name(),
+                                       request.check_setting().value(), response);
     case v1::PlacementRequest::kListSettings:
       director_.ListSettings(response);
       co_return Status::Ok();

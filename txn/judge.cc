@@ -225,11 +225,14 @@ Status Check(const v1::PlacementRequest& request) {
   if (!request.unset_rule().from().empty()) {
     RETURN_IF_ERROR(CheckKey(request.unset_rule().from(), "from"));
   }
-  RETURN_IF_ERROR(CheckText(request.change_setting().name(), "setting"));
+  for (const auto* setting : {&request.change_setting(), &request.check_setting()}) {
+    RETURN_IF_ERROR(CheckText(setting->name(), "setting"));
+    RETURN_IF_ERROR(CheckText(setting->value(), "value"));
+  }
   if (!request.split_shard().at().empty()) {
     RETURN_IF_ERROR(CheckKey(request.split_shard().at(), "at"));
   }
-  return CheckText(request.change_setting().value(), "value");
+  return Status::Ok();
 }
 
 Status Check(const v1::BootstrapRequest& request) {

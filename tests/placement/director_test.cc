@@ -438,9 +438,8 @@ TEST_F(Director, SettingsAreJudgedAndKept) {
   EXPECT_THAT(TrySet("placement.replication_factor", "5").error().message(),
               HasSubstr("5 replicas need 5 nodes"));
   v1::PlacementRequest less;
-  less.mutable_change_setting()->set_name("placement.replication_factor");
-  less.mutable_change_setting()->set_value("1");
-  less.mutable_change_setting()->set_dry_run(true);
+  less.mutable_check_setting()->set_name("placement.replication_factor");
+  less.mutable_check_setting()->set_value("1");
   const v1::PlacementResponse proved = cluster_.Ask(1, less);
   EXPECT_EQ(proved.error().code(), v1::OK) << proved.error().message();
   ASSERT_EQ(proved.lines_size(), 2);
