@@ -666,7 +666,7 @@ bool OrderedStore::Damaged(GroupId group, const Spans& spans) const {
 
 void OrderedStore::ForgetDamage() { rep_->store.ForgetDamage(); }
 
-bool OrderedStore::OverBound() const { return OverlayBytes() > limits::kOverlayBytesMax; }
+bool OrderedStore::OverBound() const { return OverlayBytes() > rep_->options.bytes_max; }
 
 size_t OrderedStore::OverlayBytes() const { return rep_->Bytes(); }
 

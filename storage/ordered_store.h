@@ -26,7 +26,8 @@
 // since the mark's end is in the overlay before anything that is put then. A replaced group has no
 // state (Replacing), and whoever runs it gets it one.
 //
-// Bounded: beyond limits::kOverlayBytesMax, OverBound() is true and admission refuses writers.
+// Bounded: beyond Options::bytes_max, OverBound() is true: whoever leads refuses writers, and
+// whoever follows takes no more entries (raft/host/host.h).
 // Threads: executor's thread only.
 #pragma once
 
@@ -39,6 +40,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/limits.h"
 #include "base/strong_type.h"
 #include "storage/kv_store.h"
 
@@ -50,6 +52,7 @@ class OrderedStore final : public KvReader {
     size_t flush_bytes = 32 << 20;  // flush when the active overlay is this large,
     Duration flush_interval = 10s;  // or this old: random keys share more pages, the later
     size_t index_step = 4'000;      // keys that PrepareScan orders: some milliseconds
+    size_t bytes_max = limits::kOverlayBytesMax;  // OverBound() beyond
     size_t bulk_bytes = 16 << 20;   // no Room() while the active overlay is this large
     size_t erase_bytes = 64 << 10;  // of keys, deleted in one turn
   };

@@ -55,12 +55,14 @@ void Log::Append(Entry entry) {
           entry.index);
     configurations_.emplace_back(entry.index, std::move(configuration));
   }
+  bytes_ += Bytes(entry);
   entries_.push_back(std::move(entry));
 }
 
 void Log::TruncateFrom(LogIndex from) {
   CHECK(from > mark_, "truncating at {} below the mark {}", from, mark_);
   if (from > last()) return;
+  for (LogIndex each = from; each <= last(); ++each) bytes_ -= Bytes(At(each));
   entries_.resize(entries_.size() - (last() - from) - 1);
   while (configurations_.back().first >= from) configurations_.pop_back();
   stable_ = std::min(stable_, from - 1);
@@ -92,6 +94,7 @@ void Log::ResetTo(const SnapshotMeta& snapshot) {
   } else {
     entries_.clear();
     head_ = 0;
+    bytes_ = 0;
     configurations_.clear();
     configurations_.emplace_back(snapshot.index, snapshot.configuration);
     mark_ = snapshot.index;
@@ -102,15 +105,18 @@ void Log::ResetTo(const SnapshotMeta& snapshot) {
 }
 
 void Log::DropFront(size_t count) {
-  for (size_t i = 0; i < count; ++i) entries_[head_ + i].payload = std::string();
+  for (size_t i = 0; i < count; ++i) {
+    bytes_ -= Bytes(entries_[head_ + i]);
+    entries_[head_ + i].payload = std::string();
+  }
   head_ += count;
   // Moving the rest is paid for by as many dropped entries.
   if (head_ >= entries_.size() - head_) {
     entries_.erase(entries_.begin(), entries_.begin() + head_);
     head_ = 0;
-    if (entries_.capacity() > 64 && entries_.size() < entries_.capacity() / 8) {
-      entries_.shrink_to_fit();
-    }
+    // Of many groups that are idle even little is much.
+    const bool far = entries_.capacity() > 64 && entries_.size() < entries_.capacity() / 8;
+    if (far || entries_.empty()) entries_.shrink_to_fit();
   }
 }
 

@@ -30,6 +30,8 @@ class Log {
   LogIndex stable() const { return stable_; }
   LogIndex written() const { return written_; }
   bool has_unwritten() const { return written_ < last(); }
+  // About how much memory the entries take.
+  size_t bytes() const { return bytes_; }
 
   // Of an index in [mark, last].
   std::optional<Term> TermAt(LogIndex index) const;
@@ -73,6 +75,7 @@ class Log {
   const Configuration& ConfigurationAt(LogIndex index) const;
 
  private:
+  static size_t Bytes(const Entry& entry) { return sizeof(Entry) + entry.payload.size(); }
   size_t size() const { return entries_.size() - head_; }
   void DropFront(size_t count);
 
@@ -81,6 +84,7 @@ class Log {
   LogIndex stable_;
   LogIndex written_;
   uint64_t truncations_ = 0;
+  size_t bytes_ = 0;
   // entries_[head_] has index mark_ + 1; what lies before head_ is dead and erased in bulk.
   size_t head_ = 0;
   std::vector<Entry> entries_;

@@ -402,6 +402,7 @@ void Node::SnapshotSent(ReplicaId to, bool ok, LogIndex index) {
 }
 void Node::Compact(LogIndex index) { impl_->Compact(index); }
 void Node::PeerUnreachable(ReplicaId peer) { impl_->PeerUnreachable(peer); }
+void Node::PeerSated(ReplicaId peer, bool sated) { impl_->PeerSated(peer, sated); }
 void Node::Rouse() { impl_->Rouse(); }
 void Node::LookAgain() { impl_->LookAgain(); }
 void Node::RestSoon() { impl_->RestSoon(); }
@@ -415,6 +416,8 @@ LogIndex Node::commit_index() const { return impl_->commit(); }
 LogIndex Node::applied_index() const { return impl_->applied(); }
 LogIndex Node::first_index() const { return impl_->log().first(); }
 LogIndex Node::last_index() const { return impl_->log().last(); }
+size_t Node::log_bytes() const { return impl_->log().bytes(); }
+size_t Node::unapplied_bytes() const { return leader() ? impl_->unapplied_bytes() : 0; }
 Result<Term> Node::TermAt(LogIndex index) const {
   if (std::optional<Term> term = impl_->log().TermAt(index)) return *term;
   return NotFound(fmt::format("no entry {} in the log", index));

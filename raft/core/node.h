@@ -103,6 +103,8 @@ class Node {
   void Compact(LogIndex index);
   // The peer cannot be reached: its pipeline falls back to probing.
   void PeerUnreachable(ReplicaId peer);
+  // Whether the peer would drop entries that it is sent: it is not sent any.
+  void PeerSated(ReplicaId peer, bool sated);
   // Something is going on that the core is not told of (a read by the lease), or a peer may be
   // gone: it is not quiescent, and will not be soon. A follower asks whether its leader is there.
   void Rouse();
@@ -128,6 +130,8 @@ class Node {
   LogIndex applied_index() const;
   LogIndex first_index() const;  // of the log in memory
   LogIndex last_index() const;
+  size_t log_bytes() const;        // of the entries in memory
+  size_t unapplied_bytes() const;  // of what a leader has that is not applied
   // kNotFound if compacted or beyond the end: never a made-up term (RC41).
   Result<Term> TermAt(LogIndex index) const;
   const Configuration& configuration() const;           // newest in the log,

@@ -39,6 +39,7 @@ class Node::Impl {
   void SnapshotSent(ReplicaId to, bool ok, LogIndex index);
   void Compact(LogIndex index);
   void PeerUnreachable(ReplicaId peer);
+  void PeerSated(ReplicaId peer, bool sated);
   void Rouse();
   void LookAgain();
   void RestSoon();
@@ -55,6 +56,7 @@ class Node::Impl {
   Term term() const { return term_; }
   LogIndex commit() const { return commit_; }
   LogIndex applied() const { return applied_; }
+  size_t unapplied_bytes() const { return unapplied_bytes_; }
   const Log& log() const { return log_; }
 
  private:

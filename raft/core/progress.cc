@@ -26,6 +26,7 @@ void Inflight::Clear() {
 }
 
 bool Progress::Paused(size_t inflight_max, size_t bytes_max) const {
+  if (sated) return true;
   switch (state) {
     case State::kProbe:
       return probe_sent;

@@ -7,7 +7,8 @@
 //                                      snapshot sent, failed, or no longer needed
 //
 // kProbe sends one append and waits for its answer; kReplicate sends ahead, up to a number of
-// unanswered appends and of bytes in them; kSnapshot sends nothing.
+// unanswered appends and of bytes in them; kSnapshot sends nothing. A follower that is sated is
+// sent no entries in any of them, until it says that it is not.
 #pragma once
 
 #include <algorithm>
@@ -86,6 +87,7 @@ struct Progress {
   LogIndex stall_match;              // match at the last heartbeat tick
   uint64_t heard_tick;               // leader's tick count when it last answered
   bool gone = false;                 // its node is silent, and it has not answered since
+  bool sated = false;                // it would drop entries
   uint64_t round_acked = 0;          // highest heartbeat round answered
   bool quiesced = false;             // it has said so in answer to the current round
   Instant contact = Instant::min();  // it heard this leader at this time or later

@@ -235,6 +235,13 @@ void Node::Impl::Handle(ReplicaId from, Term term, const HeartbeatResponse& resp
   MaybeQuiesce();
 }
 
+void Node::Impl::PeerSated(ReplicaId peer, bool sated) {
+  Progress* p = Find(peer);
+  if (p == nullptr || std::exchange(p->sated, sated) == sated) return;
+  PROBE("raft: a follower is sated, or no more");
+  appends_due_ = appends_due_ || !sated;
+}
+
 void Node::Impl::PeerUnreachable(ReplicaId peer) {
   Progress* p = Find(peer);
   // That the connection to a node that is gone could not be made once more is no news.

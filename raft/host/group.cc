@@ -18,6 +18,10 @@ static_assert(kPayloadBytesMax >= limits::kTxnBytesMax);
 constexpr int kLeaderDoubtTicks = 3 * limits::kHeartbeatTicks;
 static_assert(kLeaderDoubtTicks < limits::kElectionTicksMin);
 
+// While a node has all that it may have unapplied, groups that have little of it may go on: one
+// that has lost its majority is no burden to others.
+constexpr size_t kUnappliedShares = 16;
+
 // What a learner may lack, of what is committed, to become a voter: it has it in a moment.
 constexpr uint64_t kCaughtUpEntries = 1'000;
 
@@ -45,6 +49,7 @@ HostMetrics::HostMetrics(Metrics& m)
       leader_groups(m.GetGauge("quorate_raft_leader_groups", "Groups that this node leads")),
       quarantined_groups(m.GetGauge("quorate_raft_quarantined_groups",
                                     "Damaged replicas that wait for a snapshot")),
+      log_bytes(m.GetGauge("quorate_raft_log_bytes", "Log entries in memory, of all groups")),
       quiescent_groups(m.GetGauge("quorate_raft_quiescent_groups",
                                   "Groups on this node in which nothing happens")) {}
 
@@ -71,7 +76,9 @@ void Runtime::MarkDirty(Group* group) {
     const auto turn = std::exchange(dirty, {});
     for (Group* each : turn) {
       each->dirty = false;
-      if (!failed) each->Process();
+      if (failed) continue;
+      each->Process();
+      each->CountLog();
     }
   });
 }
@@ -112,9 +119,11 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
     return;
   }
   for (const Entry& entry : recovered.initial.entries) {
-    if (entry.index <= applied_) window_.Add(entry.index, entry.payload.size());
+    if (entry.index <= applied_) window_.Add(entry.index, entry.term, entry.payload.size());
   }
+  grew_at_ = rt_.env.Now();
   node_ = MakeNode(std::move(recovered.initial), recovered.fresh);
+  CountLog();
   if (replacing_) {
     PROBE("raft host: started without a state");
     rt_.env.log.Warn("raft group {}: a snapshot was being installed: its leader is asked for one",
@@ -125,7 +134,9 @@ Group::Group(Runtime& runtime, GroupId id, StateMachine& machine, Recovered reco
 
 Group::~Group() {
   EndPinning();
-  if (!ended_) rt_.machines.erase(id_);
+  if (ended_) return;
+  rt_.machines.erase(id_);
+  rt_.CountLog(&counted_, {});
 }
 
 std::unique_ptr<Node> Group::MakeNode(InitialState initial, bool fresh) const {
@@ -160,10 +171,16 @@ Status Group::TryEnter(Asked* asked) {
   if (rt_.store.OverBound()) {
     return Status(Code::kOverloaded, "too much applied state waits to be flushed");
   }
+  if (rt_.unapplied_bytes + asked->payload.size() > rt_.options.unapplied_bytes_max &&
+      node_->unapplied_bytes() > rt_.options.unapplied_bytes_max / kUnappliedShares) {
+    PROBE("raft host: too much is unapplied");
+    return Status(Code::kOverloaded, "too much is logged on this node that is not applied yet");
+  }
   Result<Entry> entry = node_->Propose(std::move(asked->payload));
   if (!entry.ok()) return entry.status();
   rt_.metrics.proposals.Add();
   proposals_.Add(entry->index, entry->term, std::move(asked->waiter));
+  CountLog();
   rt_.MarkDirty(this);
   return Status::Ok();
 }
@@ -345,7 +362,7 @@ void Group::RestSoon() {
   if (!quarantined()) node_->RestSoon();
 }
 
-void Group::Step(Message message) {
+void Group::Step(Message message, bool sated) {
   if (quarantined()) return StepQuarantined(message);
   const Instant now = rt_.env.Now();
   if (message.from == soft_.leader) HeardOfLeader(now);
@@ -360,6 +377,7 @@ void Group::Step(Message message) {
   const bool refused =
       std::holds_alternative<AppendEntriesResponse>(message.body) && message.term > node_->term();
   const bool led = node_->leader();
+  node_->PeerSated(message.from, sated);
   node_->Step(now, std::move(message));
   // One replica in a later term makes no other leader: whether there is one, the others tell, and
   // if not, nobody has to miss a leader for an election timeout.
@@ -416,6 +434,7 @@ Group::Remains Group::End() {
   const Status gone(Code::kNotLeader, quarantine_);
   for (Asked& asked : std::exchange(asked_, {})) rt_.answers.Give(std::move(asked.waiter), gone);
   --rt_.leaderless;  // DropCore has left it without one
+  CountLog();
   // It does not tick, and is not woken again. What it was is to be reported once more.
   std::erase(rt_.awake, this);
   awake = true;
@@ -425,29 +444,6 @@ Group::Remains Group::End() {
 
 void Runtime::ForgetDamage() {
   if (settled && lost_state == 0) store.ForgetDamage();
-}
-
-void Group::Compact() {
-  trim_due = false;
-  if (quarantined()) return;
-  const Host::Options& options = rt_.options;
-  const LogIndex flushed(rt_.store.FlushedIndex(id_));
-  trim_due = std::min(flushed, SnapshotPin()) < applied_;
-  const LogIndex mark =
-      std::min(flushed, window_.Excess(std::min(options.wal_keep_entries, options.log_keep_entries),
-                                       std::min(options.wal_keep_bytes, options.log_keep_bytes)));
-  // Terms are asked for before the core forgets them.
-  if (mark.value() > log_.mark().index) {
-    if (const Result<Term> term = node_->TermAt(mark); term.ok()) {
-      log_.Truncate({mark.value(), term->value()});
-    }
-  }
-  const LogIndex keep = std::min(
-      {flushed, SnapshotPin(), window_.Excess(options.log_keep_entries, options.log_keep_bytes)});
-  if (keep >= node_->first_index()) {
-    node_->Compact(keep);
-    window_.Drop(keep);
-  }
 }
 
 // ---- one Ready ---------------------------------------------------------------------------------
@@ -522,7 +518,11 @@ void Group::Send(std::vector<Message> messages) {
     }
     rt_.metrics.sent.Add();
     const ReplicaId to = message.to;
-    rt_.transport.Send(to, {id_, std::move(message), rt_.space.low || rt_.space.full, rt_.stops});
+    rt_.transport.Send(to, {.group = id_,
+                            .message = std::move(message),
+                            .low_space = rt_.space.low || rt_.space.full,
+                            .stops = rt_.stops,
+                            .sated = rt_.Sated()});
   }
 }
 
@@ -561,6 +561,7 @@ void Group::Apply(std::vector<Entry> entries) {
     Hold(std::move(entries));
   }
   rt_.metrics.applied.Add(applied_.value() - before.value());
+  grew_at_ = rt_.env.Now();
   trim_due = true;
   node_->Applied(applied_);
   ReleaseBarriers();
@@ -606,7 +607,7 @@ bool Group::ApplyOne(const Entry& entry) {
   if (meta_changed) batch.Put(GroupMetaKey(id_), meta_.Encode());
   rt_.store.Apply(id_, entry.index.value(), std::move(batch));
   applied_ = entry.index;
-  window_.Add(entry.index, entry.payload.size());
+  window_.Add(entry.index, entry.term, entry.payload.size());
   proposals_.Applied(entry.index, entry.term, std::move(result));
   return true;
 }

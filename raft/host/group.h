@@ -23,6 +23,14 @@
 // Nothing outside the old span and the snapshot's own is deleted, and a snapshot whose spans touch
 // another replica's is refused.
 //
+// The log. In memory it begins behind what is applied and this replica's own copy has durable,
+// wherever it likes: in the WAL is what a crash needs, up to where the store was flushed. What is
+// kept is for followers that are a little behind, and of each group at most a tail. All groups of
+// the node share a budget for it (log_budget.h), and another one for the same in the WAL. When
+// they keep too much, first that goes which no follower that is heard of lacks. A group that has
+// fallen silent keeps only what one of its members lacks. A follower whose next entry is not in
+// memory is sent a snapshot: what is in the WAL alone is not read back.
+//
 // Quarantine. The replica lost something it may have acknowledged or voted, or its machine cannot
 // apply the next entry (state_machine.h), so its core is neither fed nor asked: no tick, no vote,
 // no answer. It listens for its leader and asks it for a snapshot under a stream id of its own. The
@@ -79,6 +87,7 @@ struct HostMetrics {
   Counter& snapshot_bytes;
   Gauge& leader_groups;
   Gauge& quarantined_groups;
+  Gauge& log_bytes;
   Gauge& quiescent_groups;
 };
 
@@ -112,6 +121,15 @@ struct Runtime {
   Room RoomOf(NodeId node) const;
   // If nobody waits for what the store lost any more.
   void ForgetDamage();
+  // Of entries in memory, and of what leaders proposed and is not applied yet.
+  struct LogBytes {
+    size_t all = 0;
+    size_t unapplied = 0;
+  };
+  // A group's log has so many now; `counted` is what it had when last asked.
+  void CountLog(LogBytes* counted, LogBytes bytes);
+  // Whether this node takes no entries from its leaders: too much waits for its store.
+  bool Sated() const;
 
   Env& env;
   const Host::Options options;
@@ -122,6 +140,8 @@ struct Runtime {
   Gather gather;
   Answers answers;
   HostMetrics metrics;
+  size_t log_bytes = 0;  // of all groups
+  size_t unapplied_bytes = 0;
   int64_t leaders = 0;
   int64_t leaderless = 0;  // groups here that know no leader
   int64_t quarantined = 0;
@@ -186,7 +206,8 @@ class Group final : public GroupHandle {
 
   // ---- driven by the host ----------------------------------------------------------------------
   void Tick(Instant now);
-  void Step(Message message);
+  // `sated`: the sender takes no entries.
+  void Step(Message message, bool sated);
   void OnChunk(const SnapshotChunk& chunk);
   void OnAck(const SnapshotAck& ack);
   void OnUnreachable(NodeId node);
@@ -205,8 +226,26 @@ class Group final : public GroupHandle {
   void Process();
   // Whoever waits for a leader goes on without one.
   void WakeLeaderWaiters();
-  // The store was flushed: lets go of log that neither a crash nor a slow follower needs.
+  // The store was flushed, or the group has fallen silent: lets go of log that neither a crash nor
+  // a slow follower needs.
   void Compact();
+  // The node's logs have too many bytes in memory: of what nobody is known to need soon so many
+  // may stay here (kSoft), or also of what followers still lack, who are then sent snapshots
+  // (kHard). What snapshots under way need stays.
+  enum class Press : uint8_t { kSoft, kHard };
+  void TrimTo(size_t bytes, Press press);
+  // Likewise in the WAL, as far as the store was flushed.
+  void TrimWalTo(size_t bytes);
+  void CountLog();
+  // Of the log in memory: what TrimTo could let go of, and what snapshots under way keep.
+  size_t SpareBytes() const;
+  size_t PinnedBytes() const;
+  // Of the applied log in the WAL.
+  size_t WalBytes() const;
+  // Since when its log has not grown.
+  Instant grew_at() const { return grew_at_; }
+  // The receiver that keeps most of its log has to begin anew.
+  void LetPinGo();
   // Tries to give leadership away: whether there is still something to hand over.
   bool HandOver();
   // Hands leadership to a member with room, if a majority has some without this node.
@@ -264,6 +303,16 @@ class Group final : public GroupHandle {
   void ReleaseBarriers();
   void Barrier(BarrierDone done);
 
+  // ---- what may go (group_trim.cc) -------------------------------------------------------------
+  // Up to where all members have the log, or those that are heard of and go on from it.
+  LogIndex HeldByAll(bool those_that_hear) const;
+  // Up to where the log is to go if it need not go further than `most`: of a silent group what all
+  // have goes, and of one that is pressed nothing that a follower is about to be sent.
+  LogIndex Excess(LogIndex most, bool pressed) const;
+  void TrimWal(LogIndex excess);
+  void TrimMemory(LogIndex excess);
+  void DropPoints();
+
   // ---- snapshots and quarantine (group_snapshot.cc) --------------------------------------------
   void SendSnapshot(ReplicaId to, uint64_t stream_id);
   void PinState();
@@ -303,6 +352,8 @@ class Group final : public GroupHandle {
   GroupMeta meta_;  // as of applied_
   LogIndex applied_;
   LogWindow window_;
+  Runtime::LogBytes counted_;  // in the node's
+  Instant grew_at_{};
   Proposals proposals_;
   std::vector<Asked> asked_;
   SoftState soft_;  // as told to the machine

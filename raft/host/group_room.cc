@@ -1,4 +1,5 @@
-// Group: whether there is room on the members' disks for what is proposed.
+// Group: whether there is room on the members' disks for what is proposed, and on this node for
+// what is sent.
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -17,6 +18,8 @@ Runtime::Room Runtime::RoomOf(NodeId node) const {
   const bool low = peer->second.low_space && !MUTANT("space-of-followers-ignored");
   return low ? Room::kLow : Room::kSpare;
 }
+
+bool Runtime::Sated() const { return space.full || store.OverBound(); }
 
 std::vector<NodeId> Group::MembersInTheWay() const {
   const Configuration configuration = node_->configuration();

@@ -271,6 +271,17 @@ void Group::WatchReceivers() {
   for (const ReplicaId to : outpaced) OnOutpaced(to);
 }
 
+void Group::LetPinGo() {
+  const LogIndex pin = SnapshotPin();
+  if (pinning_ && pinning_from_ == pin) return AbortPinning();
+  for (const auto& [to, sender] : senders_) {
+    if (sender->meta().index == pin) return OnOutpaced(to);
+  }
+  for (const auto& [to, match] : catching_up_) {
+    if (match == pin) return OnOutpaced(to);
+  }
+}
+
 // No flush may come to a node that is idle by now. Not at once: whoever was sent the snapshot goes
 // on from the log behind it.
 void Group::TrimLater() {

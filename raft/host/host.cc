@@ -6,6 +6,7 @@
 #include "base/mutant.h"
 #include "base/probe.h"
 #include "raft/host/group.h"
+#include "raft/host/log_budget.h"
 #include "raft/host/ticker.h"
 
 namespace quorate::raft {
@@ -65,6 +66,7 @@ struct Host::Rep {
     }
     const auto asleep = static_cast<int64_t>(groups.size() - runtime.awake.size());
     runtime.metrics.quiescent_groups.Set(asleep);
+    BoundLogs();
     CountSilence();
     if (++ticks % limits::kAliveTicks == 0) {
       Beat(asleep > 0);
@@ -88,6 +90,7 @@ struct Host::Rep {
     group->awake = false;
     runtime.awake[at] = runtime.awake.back();
     runtime.awake.pop_back();
+    group->Compact();
   }
 
   void CountSilence() {
@@ -148,6 +151,77 @@ struct Host::Rep {
     for (auto& [id, group] : groups) {
       if (group->trim_due) group->Compact();
     }
+    ShrinkWal();
+  }
+
+  // Divides what is left of `budget` over those that have something to spare, and has those that
+  // have more do with it.
+  template <class Bytes, class Trim>
+  void Shrink(size_t budget, size_t most, Bytes bytes_of, Trim trim) {
+    const Instant now = runtime.env.Now();
+    std::vector<Group*> keepers;
+    std::vector<LogShare> shares;
+    for (auto& [id, group] : groups) {
+      const size_t bytes = bytes_of(*group);
+      if (bytes == 0) continue;
+      keepers.push_back(group.get());
+      shares.push_back({bytes, now - group->grew_at()});
+    }
+    const std::vector<size_t> allowed = DivideBudget(shares, budget, most);
+    for (size_t i = 0; i < keepers.size(); ++i) {
+      if (shares[i].bytes > allowed[i]) trim(keepers[i], allowed[i]);
+    }
+  }
+
+  // Not to the brim: or one tick after the other would have a little to do.
+  void ShrinkLogs(size_t bound, Group::Press press) {
+    size_t spare = 0;
+    size_t pinned = 0;
+    for (const auto& [id, group] : groups) {
+      spare += group->SpareBytes();
+      pinned += group->PinnedBytes();
+    }
+    if (runtime.log_bytes <= bound + pinned) return;
+    PROBE("raft host: logs over their budget");
+    const size_t rest = runtime.log_bytes - std::min(runtime.log_bytes, pinned + spare);
+    const size_t budget = bound - bound / 8;
+    Shrink(
+        budget - std::min(budget, rest), runtime.options.log_keep_bytes,
+        [](const Group& group) { return group.SpareBytes(); },
+        [press](Group* group, size_t bytes) { group->TrimTo(bytes, press); });
+  }
+
+  void BoundLogs() {
+    const Host::Options& options = runtime.options;
+    if (runtime.log_bytes <= options.log_bytes_max || MUTANT("raft-log-budget-ignored")) return;
+    ShrinkLogs(options.log_bytes_max, Group::Press::kSoft);
+    if (runtime.log_bytes <= options.log_lacking_bytes_max) return;
+    ShrinkLogs(options.log_lacking_bytes_max, Group::Press::kHard);
+    ShrinkPins();
+  }
+
+  // One a tick, if all together keep more than one may.
+  void ShrinkPins() {
+    size_t pinned = 0;
+    Group* most = nullptr;
+    for (const auto& [id, group] : groups) {
+      const size_t bytes = group->PinnedBytes();
+      pinned += bytes;
+      if (bytes > 0 && (most == nullptr || bytes > most->PinnedBytes())) most = group.get();
+    }
+    if (pinned > runtime.options.snapshot_log_bytes_max) most->LetPinGo();
+  }
+
+  void ShrinkWal() {
+    const Host::Options& options = runtime.options;
+    size_t kept = 0;
+    for (const auto& [id, group] : groups) kept += group->WalBytes();
+    if (kept <= options.wal_kept_bytes_max) return;
+    PROBE("raft host: wal over its budget");
+    Shrink(
+        options.wal_kept_bytes_max, options.wal_keep_bytes,
+        [](const Group& group) { return group.WalBytes(); },
+        [](Group* group, size_t bytes) { group->TrimWalTo(bytes); });
   }
 
   void Fail(std::string_view what, const Status& status) {
@@ -469,12 +543,12 @@ void Host::OnMessages(std::vector<GroupMessage> messages) {
       continue;
     }
     const auto* append = std::get_if<AppendEntries>(&message.message.body);
-    if (runtime.space.full && append != nullptr && !append->entries.empty()) {
-      PROBE("raft host: append dropped on full disk");
+    if (runtime.Sated() && append != nullptr && !append->entries.empty()) {
+      PROBE("raft host: append dropped, sated");
       runtime.metrics.refused.Add();
       continue;
     }
-    group->Step(std::move(message.message));
+    group->Step(std::move(message.message), message.sated);
   }
 }
 

@@ -148,6 +148,13 @@ class Host : public TransportReceiver {
     // Likewise in the WAL, behind what is flushed: what a restarted leader can still send.
     size_t wal_keep_entries = 4096;
     size_t wal_keep_bytes = 1 << 20;
+    // Of all groups together (group.h, The log): in memory, not counting what snapshots need; with
+    // what followers lack that are heard of; and in the WAL.
+    size_t log_bytes_max = 32 << 20;
+    size_t log_lacking_bytes_max = 64 << 20;
+    size_t wal_kept_bytes_max = 32 << 20;
+    // Of all groups that are led here: proposed, and not applied yet.
+    size_t unapplied_bytes_max = limits::kProposalBytesMax;
     // Of entries in one message; a single one may be larger.
     size_t append_bytes_max = limits::kAppendBytesMax;
     uint64_t snapshot_bytes_per_second = 64 << 20;
@@ -155,8 +162,8 @@ class Host : public TransportReceiver {
     size_t snapshot_turn_bytes = limits::kSnapshotChunkBytes;
     // States that are pinned in the store, to be sent; who needs another one waits.
     size_t snapshots_max = 4;
-    // Applied entries kept in memory for a follower that is sent a snapshot, or catches up behind
-    // it. At half of that the stream hurries; beyond, it begins anew.
+    // Applied entries kept in memory for followers that are sent a snapshot, or catch up behind it,
+    // of all groups. At half of that a group's stream hurries; beyond, it begins anew.
     size_t snapshot_log_bytes_max = 64 << 20;
   };
   // All references outlive the host. Recovers groups from `wal.recovered()`.
@@ -220,7 +227,9 @@ class Host : public TransportReceiver {
   // How this node's disk is, told whenever it may have changed. While it is low the host says so to
   // its peers and hands its leaderships to those that have room. While it takes nothing at all
   // (log or store wait for space), what peers send to be logged or stored is dropped like a lost
-  // message: there is no other bound on what waits in memory.
+  // message: there is no other bound on what waits in memory. So are entries while too much that
+  // is applied waits for a slow store (OrderedStore::OverBound). Both are told to whoever leads,
+  // and it sends no entries meanwhile: the others go on without this node.
   struct Space {
     bool low = false;
     bool full = false;

@@ -19,6 +19,7 @@ struct GroupMessage {
   Message message;
   bool low_space = false;  // of the sender's disk
   bool stops = false;      // the sender takes no leadership (Host::RefuseLeaderships)
+  bool sated = false;      // the sender takes no entries for now: too much waits for its store
 };
 
 // What a node says in place of the heartbeats of groups that are quiescent (host.h).

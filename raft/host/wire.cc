@@ -189,6 +189,7 @@ bool DecodeMessage(v1::RaftMessage* m, NodeId from, NodeId to, GroupMessage* out
   out->message.term = Term(m->term());
   out->low_space = m->low_space();
   out->stops = m->stops();
+  out->sated = m->sated();
   return DecodeBody(m, out->message.term, &out->message.body);
 }
 
@@ -259,6 +260,7 @@ void AddMessage(GroupMessage message, v1::PeerBatch* batch) {
   out->set_term(message.message.term.value());
   out->set_low_space(message.low_space);
   out->set_stops(message.stops);
+  out->set_sated(message.sated);
   std::visit(BodyEncoder{out}, message.message.body);
 }
 

@@ -148,6 +148,17 @@ TEST(Progress, WindowClosesAndOpens) {
   EXPECT_EQ(p.match, LogIndex(2));
 }
 
+TEST(Progress, WhoIsSatedIsSentNothing) {
+  Progress p = Replicating(0);
+  EXPECT_FALSE(p.Paused(3, 1000));
+  p.sated = true;
+  EXPECT_TRUE(p.Paused(3, 1000));
+  p.BecomeProbe();
+  EXPECT_TRUE(p.Paused(3, 1000));
+  p.sated = false;
+  EXPECT_FALSE(p.Paused(3, 1000));
+}
+
 TEST(Progress, RejectionMeansProbingFromWhatIsKnown) {
   Progress p = Replicating(5);
   p.Sent(At(1), LogIndex(8), true, 10);

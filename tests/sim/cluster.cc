@@ -154,6 +154,10 @@ server::NodeOptions SimNode::MakeNodeOptions(std::vector<std::string> join) cons
   options.store.flush_interval = options_.flush_interval;
   options.raft.log_keep_entries = options_.log_keep_entries;
   options.raft.wal_keep_entries = options_.wal_keep_entries;
+  options.raft.log_bytes_max = options_.node_log_bytes;
+  options.raft.log_lacking_bytes_max = 2 * options_.node_log_bytes;
+  options.raft.wal_kept_bytes_max = options_.node_log_bytes;
+  options.store.bytes_max = options_.overlay_bytes_max;
   options.raft.snapshot_turn_bytes = options_.snapshot_turn_bytes;
   options.raft.snapshot_bytes_per_second = options_.snapshot_bytes_per_second;
   options.raft.append_bytes_max = options_.append_bytes_max;

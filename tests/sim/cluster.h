@@ -56,6 +56,7 @@ class SimNode {
   // Asks the node to stop cleanly; `stopped` runs when it is down, unless it dies before.
   void Stop(Duration timeout, std::function<void()> stopped);
 
+  const Options& options() const { return options_; }
   int index() const { return index_; }
   // How often it was started.
   int incarnations() const { return incarnations_; }

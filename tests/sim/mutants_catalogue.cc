@@ -31,6 +31,7 @@ const std::vector<Mutant>& AllMutants() {
       {"raft-elected-by-minority", "one vote less than a majority elects"},
       {"raft-truncated-write-counts", "a write of entries that were replaced since counts"},
       {"raft-log-reset-before-flush", "the log is reset before a snapshot's state is durable"},
+      {"raft-log-budget-ignored", "the logs of a node's groups keep what they like in memory"},
       {"raft-quiescent-not-woken", "nobody wakes the quiescent groups of a node that is gone"},
       {"raft-quiescent-lease-holds", "the lease of a quiescent leader does not end"},
       {"raft-commit-before-quorum", "an entry is committed once it is durable on the leader"},

@@ -41,6 +41,8 @@ void Options::VisitFields(Self& o, Visitor visit) {
   visit("flush_interval", o.flush_interval);
   visit("log_keep_entries", o.log_keep_entries);
   visit("wal_keep_entries", o.wal_keep_entries);
+  visit("node_log_bytes", o.node_log_bytes);
+  visit("overlay_bytes_max", o.overlay_bytes_max);
   visit("snapshot_turn_bytes", o.snapshot_turn_bytes);
   visit("snapshot_bytes_per_second", o.snapshot_bytes_per_second);
   visit("quiesce_ticks", o.quiesce_ticks);
@@ -108,6 +110,12 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
   if (idle.Chance(0.6)) o.quiesce_ticks = static_cast<uint64_t>(idle.Between(2, 30));
   Random awake = Random(seed).Fork("awake");
   if (awake.Chance(0.3)) o.awake_max = static_cast<uint64_t>(awake.Between(0, 6));
+  Random logs = Random(seed).Fork("logs");
+  if (logs.Chance(0.5)) o.node_log_bytes = static_cast<uint64_t>(logs.Between(256, 64 << 10));
+  if (logs.Chance(0.2)) {
+    o.overlay_flush_bytes = static_cast<uint64_t>(logs.Between(4 << 10, 16 << 10));
+    o.overlay_bytes_max = 4 * o.overlay_flush_bytes;
+  }
   Random load = Random(seed).Fork("load");
   if (o.moves && load.Chance(0.4)) o.split_requests = static_cast<uint64_t>(load.Between(2, 10));
   Random zones = Random(seed).Fork("zones");
@@ -118,7 +126,10 @@ Options Options::Draw(uint64_t seed, Duration chaos) {
 void Options::DrawExtremes() {
   Random random = Random(seed).Fork("extremes");
   const auto extreme = [&] { return random.Chance(0.5); };
-  if (extreme()) overlay_flush_bytes = random.Chance(0.5) ? 4 << 10 : 64 << 10;
+  if (extreme()) {
+    overlay_flush_bytes = random.Chance(0.5) ? 4 << 10 : 64 << 10;
+    overlay_bytes_max = std::max(overlay_bytes_max, 4 * overlay_flush_bytes);
+  }
   if (extreme()) flush_interval = DrawDuration(random, 0.05, 10);
   if (extreme()) log_keep_entries = random.Chance(0.5) ? 1 : 20;
   if (extreme()) wal_keep_entries = random.Chance(0.5) ? 0 : 20;

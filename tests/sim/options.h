@@ -43,6 +43,8 @@ struct Options {
   Duration flush_interval = std::chrono::seconds(2);
   uint64_t log_keep_entries = 65536;  // in memory; a follower further behind needs a snapshot
   uint64_t wal_keep_entries = 4096;
+  uint64_t node_log_bytes = 32 << 20;      // of all groups of a node, in memory and in the WAL
+  uint64_t overlay_bytes_max = 256 << 20;  // then a node takes no more
   uint64_t snapshot_turn_bytes = 1 << 20;
   uint64_t snapshot_bytes_per_second = 64 << 20;
   uint64_t quiesce_ticks = 60;          // without work, until a group falls silent,

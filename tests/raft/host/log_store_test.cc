@@ -278,7 +278,7 @@ TEST(GroupMetaKey, LiesInItsSpanAndNamesItsGroup) {
 TEST(LogWindow, SaysWhatExceedsItsBounds) {
   LogWindow window;
   EXPECT_EQ(window.Excess(0, 0), LogIndex());
-  for (uint64_t i = 1; i <= 1000; ++i) window.Add(LogIndex(i), 100);
+  for (uint64_t i = 1; i <= 1000; ++i) window.Add(LogIndex(i), Term(1), 100);
   EXPECT_EQ(window.Excess(2000, 1 << 30), LogIndex());
   const LogIndex by_count = window.Excess(300, 1 << 30);
   EXPECT_GE(by_count, LogIndex(600));
@@ -286,10 +286,37 @@ TEST(LogWindow, SaysWhatExceedsItsBounds) {
   const LogIndex by_bytes = window.Excess(2000, 50 * 164);
   EXPECT_GE(by_bytes, LogIndex(850));
   EXPECT_LE(by_bytes, LogIndex(950));
+  for (size_t bytes = 0; bytes < 1000 * 164; bytes += 999) {
+    const LogIndex gone = window.Excess(bytes);
+    EXPECT_LE((1000 - gone.value()) * 164, bytes);
+    EXPECT_LT(bytes, (1000 - gone.value() + 17) * 164);
+  }
+  EXPECT_EQ(window.Excess(1000 * 164), LogIndex());
   window.Drop(by_count);
   EXPECT_EQ(window.Excess(1000, 1 << 30), LogIndex());
-  window.Add(LogIndex(5000), 1);
+  window.Add(LogIndex(5000), Term(1), 1);
   EXPECT_EQ(window.Excess(10, 1 << 30), LogIndex()) << "a jump forgets what was before";
+}
+
+TEST(LogWindow, KnowsTheTermsOfPlaces) {
+  LogWindow window;
+  EXPECT_FALSE(window.UpTo(LogIndex(7)));
+  for (uint64_t i = 10; i <= 200; ++i) window.Add(LogIndex(i), Term(i / 50), 100);
+  EXPECT_FALSE(window.UpTo(LogIndex(9)));
+  using Place = LogWindow::Place;
+  EXPECT_EQ(window.UpTo(LogIndex(10)), (Place{LogIndex(10), Term(0)}));
+  EXPECT_EQ(window.UpTo(LogIndex(200)), (Place{LogIndex(200), Term(4)}));
+  EXPECT_EQ(window.UpTo(LogIndex(999)), (Place{LogIndex(200), Term(4)}));
+  for (uint64_t i = 10; i <= 200; ++i) {
+    const auto place = window.UpTo(LogIndex(i));
+    ASSERT_TRUE(place);
+    EXPECT_LE(place->index, LogIndex(i));
+    EXPECT_GT(place->index + 16, LogIndex(i));
+    EXPECT_EQ(place->term, Term(place->index.value() / 50));
+  }
+  window.Drop(LogIndex(200));
+  EXPECT_EQ(window.UpTo(LogIndex(200)), (Place{LogIndex(200), Term(4)})) << "a log may be empty";
+  EXPECT_FALSE(window.UpTo(LogIndex(199)));
 }
 
 }  // namespace

@@ -161,7 +161,8 @@ void MiniCluster::Start(int id) {
   auto wal = storage::Wal::Open(env, *node.file_system, wal_options);
   CHECK(wal.ok(), "{}", wal.status().ToString());
   node.wal = std::move(*wal);
-  node.kv = std::make_unique<storage::MemoryStore>(env, node.store_disk, options_.kv);
+  node.kv = std::make_unique<storage::MemoryStore>(
+      env, node.store_disk, id == options_.slow ? options_.slow_kv : options_.kv);
   node.store = std::make_unique<storage::OrderedStore>(env, *node.kv, options_.store);
   node.transport = std::make_unique<MiniTransport>(*this, id);
   Host::Options host_options = options_.host;

@@ -81,6 +81,8 @@ class MiniCluster {
     Host::Options host = {};  // `self` is filled in
     storage::OrderedStore::Options store = {};
     storage::MemoryStore::Options kv = {};
+    int slow = 0;  // the node whose store has slow_kv instead
+    storage::MemoryStore::Options slow_kv = {};
     uint64_t wal_segment_bytes = 256 << 10;
   };
   explicit MiniCluster(Options options);

@@ -483,11 +483,16 @@ TEST_F(StreamTest, HurriesAtFourTimesTheRate) {
 TEST(LogWindowTest, KnowsWhatLiesAboveAnIndex) {
   LogWindow window;
   EXPECT_EQ(window.BytesAbove(LogIndex(0)), 0u);
-  for (uint64_t i = 1; i <= 1000; ++i) window.Add(LogIndex(i), 1000);
+  for (uint64_t i = 1; i <= 1000; ++i) window.Add(LogIndex(i), Term(1), 1000);
   EXPECT_EQ(window.BytesAbove(LogIndex(1000)), 0u);
   EXPECT_NEAR(static_cast<double>(window.BytesAbove(LogIndex(500))), 500e3, 60e3);
   window.Drop(LogIndex(600));
   EXPECT_NEAR(static_cast<double>(window.BytesAbove(LogIndex(900))), 100e3, 40e3);
+  EXPECT_NEAR(static_cast<double>(window.BytesAbove(LogIndex(600))), 400e3, 60e3);
+  window.Drop(LogIndex(1000));
+  EXPECT_EQ(window.BytesAbove(LogIndex(1)), 0u);
+  window.Add(LogIndex(1001), Term(1), 1000);
+  EXPECT_EQ(window.BytesAbove(LogIndex(1000)), 1064u);
 }
 
 }  // namespace

@@ -86,6 +86,9 @@ TEST(Wire, CarriesHowTheSenderIs) {
   v1::PeerBatch batch = Batch();
   AddMessage({GroupId(17), Message{kFrom, kTo, Term(6), Heartbeat{}}, true}, &batch);
   AddMessage({GroupId(18), Message{kFrom, kTo, Term(6), Heartbeat{}}, false, true}, &batch);
+  AddMessage(
+      {.group = GroupId(19), .message = Message{kFrom, kTo, Term(6), Heartbeat{}}, .sated = true},
+      &batch);
   AddAlive({.generation = 1, .stops = true}, &batch);
   PeerParts parts;
   ASSERT_EQ(TakeParts("c", kTo, &batch, &parts), BatchCheck::kOk);
@@ -93,6 +96,8 @@ TEST(Wire, CarriesHowTheSenderIs) {
   EXPECT_FALSE(parts.messages[0].stops);
   EXPECT_FALSE(parts.messages[1].low_space);
   EXPECT_TRUE(parts.messages[1].stops);
+  EXPECT_FALSE(parts.messages[1].sated);
+  EXPECT_TRUE(parts.messages[2].sated);
   ASSERT_TRUE(parts.alive);
   EXPECT_TRUE(parts.alive->stops);
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -21,6 +22,10 @@ std::vector<LeftOver> LeftOvers(SimNode& node) {
     left.push_back({fmt::format("waiters in shard {}", id), memory.waiting});
     left.push_back({fmt::format("pushes of shard {}", id), memory.pushes});
   }
+  const auto logs = static_cast<uint64_t>(
+      node.process()->metrics().GetGauge("quorate_raft_log_bytes", "").Value());
+  const uint64_t budget = node.options().node_log_bytes;
+  left.push_back({"bytes of log in memory over its budget", logs - std::min(logs, budget)});
   left.push_back({"live coordinators", member->coordinator().live()});
   left.push_back({"registered commits and recoveries", member->coordinator().registered()});
   return left;
