@@ -666,7 +666,9 @@ bool OrderedStore::Damaged(GroupId group, const Spans& spans) const {
 
 void OrderedStore::ForgetDamage() { rep_->store.ForgetDamage(); }
 
-bool OrderedStore::OverBound() const { return OverlayBytes() > rep_->options.bytes_max; }
+bool OrderedStore::OverBound() const { return OverlayBytes() > BytesMax(); }
+
+size_t OrderedStore::BytesMax() const { return rep_->options.bytes_max; }
 
 size_t OrderedStore::OverlayBytes() const { return rep_->Bytes(); }
 

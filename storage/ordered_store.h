@@ -131,6 +131,7 @@ class OrderedStore final : public KvReader {
   void ForgetDamage();
 
   bool OverBound() const;
+  size_t BytesMax() const;
   size_t OverlayBytes() const;
   // Starts a flush of what is applied now; `done` once it (and any before it) is durable.
   void Flush(CommitCallback done);

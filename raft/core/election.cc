@@ -203,6 +203,11 @@ Status Node::Impl::TransferLeadership(ReplicaId target) {
   if (!std::binary_search(voters.begin(), voters.end(), target)) {
     return Status(Code::kFailedPrecondition, fmt::format("{} is no voter", target));
   }
+  const Progress* progress = Find(target);
+  if (progress != nullptr && progress->sated) {
+    return Status(Code::kFailedPrecondition,
+                  fmt::format("{} takes no entries: too much waits for its store", target));
+  }
   transfer_target_ = target;
   transfer_ticks_ = 0;
   appends_due_ = commit_push_due_ = true;

@@ -354,7 +354,8 @@ std::vector<ProgressView> Node::Impl::ProgressViews() const {
          .applied = p.applied,
          .active = Active(p),
          .learner = !IsVoter(log_.configuration(), p.id),
-         .needs_snapshot = p.state == Progress::State::kSnapshot || p.next < log_.first()});
+         .needs_snapshot = p.state == Progress::State::kSnapshot || p.next < log_.first(),
+         .sated = p.sated});
   }
   return views;
 }

@@ -49,6 +49,7 @@ struct ProgressView {
   bool active = false;  // heard of within an election timeout
   bool learner = false;
   bool needs_snapshot = false;  // its next entry is no longer in the log
+  bool sated = false;           // it takes no entries for now
 };
 
 class Node {

@@ -108,6 +108,7 @@ void Node::Impl::Wake() {
   const uint64_t silent = 2 * static_cast<uint64_t>(config_.heartbeat_ticks) + 1;
   for (Progress& p : progress_) {
     if (tick_ > silent) p.heard_tick = std::min(p.heard_tick, tick_ - silent);
+    p.sated = false;  // that was long ago
   }
 }
 

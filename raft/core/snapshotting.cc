@@ -10,9 +10,10 @@ namespace quorate::raft {
 // ---- leader -------------------------------------------------------------------------------------
 
 void Node::Impl::SendSnapshot(Progress& p) {
-  // Not to one that cannot hear: the log stays pinned while a snapshot is under way. And a state
-  // that nothing was applied to cannot be told from none.
-  if (!Active(p) || !applied_) {
+  // Not to one that cannot hear: the log stays pinned while a snapshot is under way. Nor to one
+  // that has no room: it would give up the state it has. And a state that nothing was applied to
+  // cannot be told from none.
+  if (!Active(p) || p.sated || !applied_) {
     p.BecomeProbe();
     p.probe_sent = true;
     return;

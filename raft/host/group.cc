@@ -397,8 +397,8 @@ bool Group::HandOver() {
   const auto peers = node_->progress();
   const ProgressView* best = nullptr;
   for (const ProgressView& peer : peers) {
-    if (peer.id == rt_.options.self || peer.learner || !peer.active || peer.needs_snapshot)
-      continue;
+    const bool ready = peer.active && !peer.needs_snapshot && !peer.sated;
+    if (peer.id == rt_.options.self || peer.learner || !ready) continue;
     if (low && rt_.RoomOf(peer.id) != Runtime::Room::kSpare) continue;
     const auto heard = rt_.peers.find(peer.id);
     if (heard != rt_.peers.end() && heard->second.stops) continue;

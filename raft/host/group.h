@@ -25,11 +25,12 @@
 //
 // The log. In memory it begins behind what is applied and this replica's own copy has durable,
 // wherever it likes: in the WAL is what a crash needs, up to where the store was flushed. What is
-// kept is for followers that are a little behind, and of each group at most a tail. All groups of
-// the node share a budget for it (log_budget.h), and another one for the same in the WAL. When
-// they keep too much, first that goes which no follower that is heard of lacks. A group that has
-// fallen silent keeps only what one of its members lacks. A follower whose next entry is not in
-// memory is sent a snapshot: what is in the WAL alone is not read back.
+// kept is for followers that are behind: of each group a tail, and what one that is heard of lacks.
+// All groups of the node share a budget for it (log_budget.h), and another one for the same in the
+// WAL. When they keep too much, what no follower that is heard of lacks goes first, and what one
+// lacks only if all of that is too much. A group that has fallen silent keeps only what one of its
+// members lacks, as far as its leader knows. A follower whose next entry is not in memory is sent a
+// snapshot: what is in the WAL alone is not read back.
 //
 // Quarantine. The replica lost something it may have acknowledged or voted, or its machine cannot
 // apply the next entry (state_machine.h), so its core is neither fed nor asked: no tick, no vote,
@@ -307,8 +308,9 @@ class Group final : public GroupHandle {
   // Up to where all members have the log, or those that are heard of and go on from it.
   LogIndex HeldByAll(bool those_that_hear) const;
   // Up to where the log is to go if it need not go further than `most`: of a silent group what all
-  // have goes, and of one that is pressed nothing that a follower is about to be sent.
-  LogIndex Excess(LogIndex most, bool pressed) const;
+  // have goes. In memory nothing goes that a follower that is heard of lacks.
+  LogIndex Excess(LogIndex most) const;
+  LogIndex ExcessInMemory(LogIndex most) const;
   void TrimWal(LogIndex excess);
   void TrimMemory(LogIndex excess);
   void DropPoints();

@@ -19,7 +19,12 @@ Runtime::Room Runtime::RoomOf(NodeId node) const {
   return low ? Room::kLow : Room::kSpare;
 }
 
-bool Runtime::Sated() const { return space.full || store.OverBound(); }
+// Later than it would refuse what it leads: where the stores of all are as full, what is under way
+// commits before anybody drops it.
+bool Runtime::Sated() const {
+  const size_t bound = store.BytesMax();
+  return space.full || store.OverlayBytes() > bound + bound / 4;
+}
 
 std::vector<NodeId> Group::MembersInTheWay() const {
   const Configuration configuration = node_->configuration();

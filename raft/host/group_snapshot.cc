@@ -220,7 +220,7 @@ void Group::OnOutpaced(ReplicaId to) {
   rt_.env.log.Warn(
       "raft group {}: node {} is sent its state more slowly than the log grows: {} bytes of log "
       "were written meanwhile; it is sent anew, {}",
-      id_, to, rt_.options.snapshot_log_bytes_max,
+      id_, to, PinnedBytes(),
       again ? "faster" : "after a while: fewer writes, or a faster network or disk would help");
   if (!again) failed.outpaced = 0;
   catching_up_.erase(to);

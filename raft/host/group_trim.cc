@@ -24,16 +24,17 @@ LogIndex Group::HeldByAll(bool those_that_hear) const {
   return held;
 }
 
-LogIndex Group::Excess(LogIndex most, bool pressed) const {
-  const Host::Options& options = rt_.options;
-  // Nobody asks for what all have until one of them has lost it, or another one comes: that is
-  // worth some memory to those in use, while there is some.
-  if (!awake || Members(node_->configuration()).size() == 1) {
-    return std::max(most, HeldByAll(false));
-  }
-  if (!pressed) return most;
-  const LogIndex bound = window_.Excess(options.log_keep_entries, options.log_keep_bytes);
-  return std::max(bound, std::min(most, HeldByAll(true)));
+// Nobody asks for what all have until one of them has lost it, or another one comes: that is worth
+// some memory to those in use, while there is some.
+LogIndex Group::Excess(LogIndex most) const {
+  const bool asked = awake && Members(node_->configuration()).size() > 1;
+  return asked ? most : std::max(most, HeldByAll(false));
+}
+
+// A follower that answers may be behind for longer than a tail lasts: its store is slow, or it is
+// sated. A whole snapshot would be the last thing that it needs.
+LogIndex Group::ExcessInMemory(LogIndex most) const {
+  return Excess(std::min(most, HeldByAll(true)));
 }
 
 void Group::Compact() {
@@ -42,7 +43,7 @@ void Group::Compact() {
   if (quarantined()) return;
   TrimWal(window_.Excess(std::min(options.wal_keep_entries, options.log_keep_entries),
                          std::min(options.wal_keep_bytes, options.log_keep_bytes)));
-  TrimMemory(Excess(window_.Excess(options.log_keep_entries, options.log_keep_bytes), false));
+  TrimMemory(ExcessInMemory(window_.Excess(options.log_keep_entries, options.log_keep_bytes)));
 }
 
 void Group::TrimWalTo(size_t bytes) { TrimWal(window_.Excess(bytes)); }
@@ -51,7 +52,7 @@ void Group::TrimWal(LogIndex excess) {
   if (quarantined()) return;
   const LogIndex flushed(rt_.store.FlushedIndex(id_));
   if (std::min(flushed, SnapshotPin()) < applied_) trim_due = true;
-  const auto place = window_.UpTo(std::min(flushed, Excess(excess, false)));
+  const auto place = window_.UpTo(std::min(flushed, Excess(excess)));
   if (!place || place->index.value() <= log_.mark().index) return;
   log_.Truncate({place->index.value(), place->term.value()});
   DropPoints();
@@ -83,7 +84,7 @@ size_t Group::WalBytes() const { return window_.BytesAbove(LogIndex(log_.mark().
 void Group::TrimTo(size_t bytes, Press press) {
   if (quarantined()) return;
   const LogIndex excess = window_.Excess(bytes + PinnedBytes());
-  TrimMemory(press == Press::kHard ? excess : Excess(excess, true));
+  TrimMemory(press == Press::kHard ? excess : ExcessInMemory(excess));
 }
 
 void Group::CountLog() { rt_.CountLog(&counted_, {node_->log_bytes(), node_->unapplied_bytes()}); }

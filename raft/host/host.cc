@@ -173,20 +173,15 @@ struct Host::Rep {
     }
   }
 
-  // Not to the brim: or one tick after the other would have a little to do.
+  // What is not applied yet, or kept for snapshots, has bounds of its own: nobody's log is cut for
+  // it. Not to the brim: or one tick after the other would have a little to do.
   void ShrinkLogs(size_t bound, Group::Press press) {
     size_t spare = 0;
-    size_t pinned = 0;
-    for (const auto& [id, group] : groups) {
-      spare += group->SpareBytes();
-      pinned += group->PinnedBytes();
-    }
-    if (runtime.log_bytes <= bound + pinned) return;
+    for (const auto& [id, group] : groups) spare += group->SpareBytes();
+    if (spare <= bound) return;
     PROBE("raft host: logs over their budget");
-    const size_t rest = runtime.log_bytes - std::min(runtime.log_bytes, pinned + spare);
-    const size_t budget = bound - bound / 8;
     Shrink(
-        budget - std::min(budget, rest), runtime.options.log_keep_bytes,
+        bound - bound / 8, runtime.options.log_keep_bytes,
         [](const Group& group) { return group.SpareBytes(); },
         [press](Group* group, size_t bytes) { group->TrimTo(bytes, press); });
   }

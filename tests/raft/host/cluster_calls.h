@@ -43,7 +43,15 @@ inline void Write(MiniCluster* cluster, int count, const std::string& prefix,
   }
 }
 
-// A log that keeps little, so that who was away needs a snapshot.
+// A log that keeps little, so that who was away needs a snapshot: once it is not heard of any more,
+// as what it lacks is kept until then.
+inline constexpr Duration kUnheard = std::chrono::seconds(1);
+
+inline void LeaveBehind(MiniCluster* cluster, int node) {
+  cluster->Isolate(node);
+  cluster->RunFor(kUnheard);
+}
+
 inline MiniCluster::Options ShortLog(uint64_t seed = 1) {
   MiniCluster::Options options;
   options.seed = seed;

@@ -186,7 +186,7 @@ TEST(HostSnapshot, ReplacesWhatTheFollowerHadAndTheStateHasNoMore) {
   const int follower = Other(cluster.WaitForLeader());
   Write(&cluster, 5, "early");
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-  cluster.Isolate(follower);
+  LeaveBehind(&cluster, follower);
   storage::WriteBatch batch;
   const auto spans = cluster.machine(follower).Spans();
   batch.Put(storage::MakeKey(std::string(storage::KeyBody(spans[0].first)) + "stray"), "x");
@@ -203,7 +203,7 @@ TEST(HostSnapshot, ResumesOverALossyNetwork) {
   for (uint64_t seed = 1; seed <= 5; ++seed) {
     MiniCluster cluster(ShortLog(seed));
     const int follower = Other(cluster.WaitForLeader());
-    cluster.Isolate(follower);
+    LeaveBehind(&cluster, follower);
     Write(&cluster, 100, "k", 50000);
     cluster.Heal();
     cluster.set_loss(0.15);
@@ -218,7 +218,7 @@ TEST(HostSnapshot, KeepsToItsRate) {
   options.host.snapshot_bytes_per_second = 1 << 20;
   MiniCluster cluster(options);
   const int follower = Other(cluster.WaitForLeader());
-  cluster.Isolate(follower);
+  LeaveBehind(&cluster, follower);
   Write(&cluster, 100, "k", 50000);
   cluster.Heal();
   const Instant begun = cluster.world().now();
@@ -240,12 +240,12 @@ TEST(HostSnapshot, ASilentReceiverDoesNotKeepTheRateFromOthers) {
     }
     cluster.Crash(behind[0], Loss::kPower);
     cluster.Crash(behind[1], Loss::kPower);
+    cluster.RunFor(kUnheard);
     Write(&cluster, 100, "k", 10'000);
     for (const int node : behind) cluster.Start(node);
     cluster.RunFor(1s);
-    const int gone = behind[first ? 0 : 1];
     const int other = behind[first ? 1 : 0];
-    cluster.Crash(gone, Loss::kPower);
+    cluster.Crash(behind[first ? 0 : 1], Loss::kPower);
     EXPECT_TRUE(cluster.machine(other).installed.empty());
     EXPECT_TRUE(cluster.RunUntil([&] { return !cluster.machine(other).installed.empty(); }, 40s));
   }
@@ -328,6 +328,7 @@ TEST(HostSnapshot, OnlySoManyAreInMemoryAtOnce) {
   };
   write_all("early");
   cluster.Crash(3, Loss::kPower);
+  cluster.RunFor(3s);  // others lead what it led, and hear nothing of it
   write_all("late");
   cluster.Start(3);
   const uint64_t before = Hits("raft host: snapshot waits");
@@ -349,7 +350,7 @@ TEST(HostSnapshot, SurvivesACrashOfTheReceiverAtAnyMoment) {
     MiniCluster cluster(ShortLog(1 + moment));
     const int follower = Other(cluster.WaitForLeader());
     Write(&cluster, 10, "early");
-    cluster.Isolate(follower);
+    LeaveBehind(&cluster, follower);
     Write(&cluster, 40, "k", 30000);
     cluster.RunFor(2s);
     cluster.Heal();
@@ -382,7 +383,7 @@ TEST(HostSnapshot, SurvivesCrashesWhileTheStateIsReplaced) {
     const int follower = Other(cluster.WaitForLeader());
     Write(&cluster, 60, "early", 100);
     ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }));
-    cluster.Isolate(follower);
+    LeaveBehind(&cluster, follower);
     Write(&cluster, 90, "k", 600);
     cluster.RunFor(2s);
     cluster.Heal();
@@ -628,6 +629,7 @@ TEST(HostSnapshot, EndsTheProposalsThatItJumpedOverAsUnknown) {
   const auto outcome = cluster.Propose(old_leader, "covered=1");
   ASSERT_TRUE(
       cluster.RunUntil([&] { return cluster.Leader() != 0 && cluster.Leader() != old_leader; }));
+  cluster.RunFor(kUnheard);
   Write(&cluster, 100, "k");
   cluster.RunFor(500ms);
   cluster.Heal();
@@ -641,9 +643,9 @@ TEST(HostLog, IsTruncatedBehindTheFlushAndBounded) {
   MiniCluster::Options options = ShortLog();
   options.wal_segment_bytes = 64 << 10;
   MiniCluster cluster(options);
-  const int leader = cluster.WaitForLeader();
   Write(&cluster, 600, "k", 1000);
   cluster.RunFor(1s);
+  const int leader = cluster.WaitForLeader();
   EXPECT_LT(cluster.wal(leader).LiveBytes(), 300u * 1000) << "600 entries were written";
   EXPECT_LE(cluster.wal(leader).SegmentCount(), 8u);
   for (int node = 1; node <= 3; ++node) cluster.Crash(node, Loss::kPower);
@@ -693,8 +695,6 @@ TEST(HostLog, IsNeverTruncatedBeyondWhatIsFlushed) {
     }
   }
 }
-
-// ---- damage -------------------------------------------------------------------------------------
 
 }  // namespace
 }  // namespace quorate::raft

@@ -50,17 +50,18 @@ TEST(DivideBudget, StaysWithinItAndGivesNearlyAllOfIt) {
     const std::vector<size_t> allowed = DivideBudget(shares, budget, most);
     ASSERT_EQ(allowed.size(), shares.size());
     ASSERT_LE(Kept(shares, allowed), budget);
-    // The naive way: one byte more for whoever is in use, and so for the others, is too much.
-    const auto newest = std::min_element(shares.begin(), shares.end(),
-                                         [](auto& a, auto& b) { return a.unused < b.unused; });
-    if (newest == shares.end() || newest->unused != Duration{}) continue;
-    const size_t equal = allowed[newest - shares.begin()];
-    std::vector<size_t> more;
-    for (const LogShare& share : shares) {
-      more.push_back((equal + 1) >> (share.unused / kLogHalfLife));
-    }
-    ASSERT_TRUE(equal == most || Kept(shares, more) > budget);
+    // All of it is used, but for the byte that each could have more if there were one for all.
+    size_t wanted = 0;
+    for (const LogShare& share : shares) wanted += std::min(most, share.bytes);
+    ASSERT_GE(Kept(shares, allowed) + shares.size(), std::min(budget, wanted));
   }
+}
+
+TEST(DivideBudget, WhatNobodyNeedsIsLeftToThoseThatWereUsedLongAgo) {
+  constexpr size_t kMiB = 1 << 20;
+  std::vector<LogShare> shares;
+  for (int i = 0; i < 1000; ++i) shares.push_back({33 << 10, std::chrono::seconds(i * 60 / 1000)});
+  EXPECT_GE(Kept(shares, DivideBudget(shares, 28 * kMiB, 8 * kMiB)), 27 * kMiB);
 }
 
 // ---- hosts --------------------------------------------------------------------------------------
@@ -129,7 +130,8 @@ TEST(LogBudget, IsOneForAllGroupsWhateverTheStoreHasFlushed) {
 
 TEST(LogBudget, AFollowerThatIsHeardOfIsNotMadeToTakeASnapshot) {
   MiniCluster::Options options = Tight();
-  options.host.log_keep_bytes = 4 * kBudget;
+  options.host.log_keep_entries = 16;  // it is behind by more than this tail
+  options.store.flush_interval = 100ms;
   options.host.log_lacking_bytes_max = 4 * kBudget;
   options.host.append_bytes_max = kEntry;
   options.loss = 0.2;  // some of them are behind now and then
@@ -142,6 +144,28 @@ TEST(LogBudget, AFollowerThatIsHeardOfIsNotMadeToTakeASnapshot) {
   EXPECT_EQ(Installed(cluster), 0u);
   cluster.RunFor(1s);
   for (int node = 1; node <= 3; ++node) EXPECT_LE(LogBytes(cluster, node), kBudget);
+}
+
+// What is not applied has a bound of its own: others' followers are not cut off for it.
+TEST(LogBudget, WhatIsNotAppliedTakesNothingFromOthers) {
+  MiniCluster::Options options = Tight();
+  options.host.unapplied_bytes_max = 8 * kBudget;
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader(Id(1));
+  Write(cluster, 1, 60);
+  ASSERT_TRUE(cluster.RunUntil([&] { return AgreeAll(cluster); }));
+  cluster.Isolate(leader);
+  for (int i = 0; i < 900; ++i) {
+    (void)cluster.Propose(leader, "k=" + std::string(kEntry, 'x'), Id(1));
+  }
+  cluster.RunFor(1ms);
+  const size_t before = LogBytes(cluster, leader);
+  EXPECT_GT(before, 3 * kBudget);
+  cluster.RunFor(200ms);  // some ticks, and it does not know yet that it leads nobody
+  EXPECT_GE(LogBytes(cluster, leader), before);
+  cluster.Heal();
+  ASSERT_TRUE(cluster.RunUntil([&] { return AgreeAll(cluster); }));
+  EXPECT_EQ(Installed(cluster), 0u);
 }
 
 TEST(LogBudget, OneThatIsNotHeardOfTakesOneInTheEnd) {
@@ -219,6 +243,7 @@ TEST(LogBudget, AFollowerWithASlowStoreTakesNoMoreThanItHasRoomFor) {
   options.store.flush_bytes = 16 << 10;
   options.store.bytes_max = kBudget;
   options.host.append_bytes_max = kEntry;  // little is under way
+  options.host.log_keep_entries = 16;
   MiniCluster cluster(options);
   cluster.WaitForLeader();
   ASSERT_TRUE(cluster.RunUntil([&] {
@@ -230,9 +255,32 @@ TEST(LogBudget, AFollowerWithASlowStoreTakesNoMoreThanItHasRoomFor) {
     Write(cluster, 1, 30);
     most = std::max(most, cluster.store(3).OverlayBytes());
   }
-  EXPECT_GT(most, kBudget);
-  EXPECT_LT(most, kBudget + 32 * kEntry);
+  EXPECT_GT(most, kBudget + kBudget / 4);
+  EXPECT_LT(most, kBudget + kBudget / 4 + 32 * kEntry);
+  const int leader = cluster.WaitForLeader();
+  EXPECT_EQ(cluster.group(leader)->TransferLeadership(NodeId(3)).code(), Code::kFailedPrecondition);
   ASSERT_TRUE(cluster.RunUntil([&] { return cluster.Agree(); }, 120s));
+  EXPECT_EQ(Installed(cluster), 0u);
+}
+
+TEST(LogBudget, AFollowerWithAFullDiskIsSentNoSnapshot) {
+  MiniCluster::Options options = Tight();
+  MiniCluster cluster(options);
+  const int leader = cluster.WaitForLeader();
+  const int full = leader == 3 ? 2 : 3;
+  cluster.RunFor(1s);
+  cluster.host(full).SetSpace({.low = true, .full = true});
+  cluster.RunFor(1s);
+  for (int group = 1; group <= kGroups; ++group) Write(cluster, group, 400);  // beyond all bounds
+  cluster.RunFor(30s);
+  for (int node = 1; node <= 3; ++node) {
+    EXPECT_EQ(cluster.Count(node, "quorate_raft_snapshots_failed_total"), 0u);
+    EXPECT_LE(LogBytes(cluster, node), 2 * kBudget);
+  }
+  EXPECT_EQ(Installed(cluster), 0u);
+  cluster.host(full).SetSpace({});
+  ASSERT_TRUE(cluster.RunUntil([&] { return AgreeAll(cluster); }, 120s));
+  EXPECT_GT(Installed(cluster), 0u);
 }
 
 TEST(LogBudget, WhatIsProposedAndNotAppliedIsBoundedForAllGroups) {
