@@ -25,7 +25,7 @@ SECTION = re.compile(r"\b[Ss]ection (\d+)")
 ENDINGS = r"(?:h|cc|md|py|proto|cmake|sim)"
 # A path with a folder or an ending; {h,cc} and * stand for several.
 PATH = re.compile(r"(?<![\w/.<:$-])((?:[\w.-]+/)*[\w.*-]*[\w*](?:\.\{[\w,]+\}|\." + ENDINGS + r"\b))(?![\w/])")
-FOLDERED = re.compile(r"(?<![\w/.<:$~-])((?:base|cli|client|coordinator|deploy|docs|placement|proto|raft|server|shard|"
+FOLDERED = re.compile(r"(?<![\w/.<:$~-])((?:base|cli|client|coordinator|deploy|docs|placement|proto|raft|schema|server|shard|"
                       r"storage|tests|txn)/[\w./*-]*[\w*/])(?![\w(:])")
 # Pages that say which test, fault, mutant or workload holds what.
 HELD_BY = ("docs/edges.md", "docs/incidents.md")

@@ -14,6 +14,7 @@ LAYERS = {
     "base": [],
     "proto": [],
     "txn": ["base", "proto"],
+    "schema": ["txn", "proto", "base"],
     "storage": ["base"],
     "raft/core": ["base"],
     "raft/host": ["raft/core", "storage", "proto", "base"],
