@@ -33,7 +33,7 @@ inline constexpr size_t kLiteralBytesMax = 1'024;
 
 // ---- of one row ---------------------------------------------------------------------------------
 inline constexpr size_t kRowBytesMax = limits::kValueBytesMax;
-inline constexpr size_t kRowNestingMax = 100;  // of messages and groups in bytes, as protobuf's own
+inline constexpr size_t kRowNestingMax = 100;  // of groups, as protobuf's own
 inline constexpr size_t kElementsMax = 10'000;  // of one repeated field that an index or check reads
 inline constexpr size_t kEntriesMax = 1'000;   // distinct entries of one row in one index
 

@@ -181,13 +181,25 @@ class RowCodec {
                    std::string_view key_tuple) const;
   std::string TextOf(std::string_view primary_key_tuple) const;
 
-  OrViolation<Row> Read(std::string_view row) const;
+  OrViolation<Row> Read(std::string_view row,
+                        RowReader::Judge judge = RowReader::Judge::kValues) const;
   OrViolation<std::string> PrimaryKey(const Row& row) const;  // the tuple
   OrViolation<std::vector<Entry>> EntriesOf(const Index& index, const Row& row,
                                             std::string_view primary_key) const;
   std::optional<Violation> CheckOne(const Constraint& constraint, const Row& row,
                                     std::string_view primary_key) const;
   std::optional<Violation> CheckAll(const Row& row, std::string_view primary_key) const;
+  // A row on its way in: slices of `row` borrow from `bytes`.
+  struct WrittenRow {
+    std::string bytes;
+    Row row;
+    std::string primary_key;
+  };
+  // Brings it into the form in which it may be written, or says why there is none.
+  std::optional<Violation> Bring(const Row* before, WrittenRow* after) const;
+  std::optional<Violation> ChangeIndex(const Index& index, const Row* before, const Row* after,
+                                       std::string_view primary_key,
+                                       std::vector<EntryChange>* changes) const;
 
   std::string name_;
   uint32_t table_id_ = 0;

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -41,8 +42,6 @@ class RowReader {
     std::vector<Values> columns;  // by column, as they were added
     // Bytes of top-level fields that were asked for, tags among them, in the row's order.
     std::vector<std::pair<uint32_t, std::string_view>> stored;
-    // By column: how many elements the repeated field has, for columns that count only.
-    std::vector<uint64_t> counts;
   };
 
   RowReader();
@@ -58,9 +57,13 @@ class RowReader {
   Status AddStored(const v1::StoredField& field);
 
   // INVALID_ARGUMENT, with what is wrong and where: bytes that no message has, a string in a column
-  // that is not UTF-8, a timestamp or duration out of its range, messages nested deeper than
+  // that is not UTF-8, a timestamp or duration out of its range, groups nested deeper than
   // kRowNestingMax, more than kElementsMax elements in a column. Nothing else is looked at.
-  Result<Row> Read(std::string_view row) const;
+  //
+  // kForm: strings, timestamps and durations are taken as they are. For rows that are there: they may
+  // be older than the column, and nobody looked then.
+  enum class Judge : bool { kForm, kValues };
+  Result<Row> Read(std::string_view row, Judge judge) const;
 
  private:
   struct Node;
@@ -69,7 +72,8 @@ class RowReader {
 
   std::unique_ptr<Node> root_;
   std::vector<Leaf> leaves_;
-  std::map<uint32_t, std::vector<uint32_t>> stored_;  // number -> other members of its oneof
+  std::set<uint32_t> stored_;
+  std::map<uint32_t, std::vector<uint32_t>> stored_ends_;  // as the member of a oneof ends others
 };
 
 }  // namespace quorate::schema

@@ -31,6 +31,8 @@ enum class Kind : uint8_t {
 
 // What kind a column's values are of; kNull for a number that is no type.
 Kind KindOf(v1::ColumnType type);
+// Whether it is a number of 32 bits.
+bool IsNarrow(v1::ColumnType type);
 
 class Value {
  public:
