@@ -94,6 +94,8 @@ class TableCompiler {
       v1::RowField* field = spec_.table.add_fields();
       field->set_number(static_cast<uint32_t>(message_.field(i)->number()));
       field->set_name(message_.field(i)->name());
+      const v1::Column column = ColumnOf(*message_.field(i));
+      if (column.has_default_value()) field->set_default_value(column.default_value());
     }
     std::ranges::sort(*spec_.table.mutable_fields(), {}, &v1::RowField::number);
   }

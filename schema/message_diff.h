@@ -9,11 +9,11 @@
 //   that is gone: sooner or later somebody uses the number again;
 // - a field that goes into or out of a oneof, or a oneof that joins fields: a binary of before would
 //   keep both, one of after drops one. A new oneof around one field with presence is harmless;
-// - `required` that comes or goes: the other side's binaries cannot parse what is written;
-// - presence that comes or goes where a column depends on it (schema/plan.h asks, by `affected`).
+// - `required` that comes or goes: the other side's binaries cannot parse what is written.
+// Presence and defaults that come or go are changes here; where a column depends on them, schema/plan.h
+// refuses them.
 #pragma once
 
-#include <set>
 #include <string>
 #include <vector>
 
@@ -28,19 +28,11 @@ namespace quorate::schema {
 struct MessageDiff {
   std::vector<std::string> changes;     // a line each: "add field shop.Account.nickname = 5"
   std::vector<v1::Refusal> refusals;    // without `table`
-  // Paths of numbers ("4", "4.1") whose value in a row of before changes without the row changing,
-  // and what does that: presence or default. Refused where a column has such a path.
-  struct Affected {
-    std::string numbers;
-    std::string what;
-  };
-  std::vector<Affected> affected;
 };
 
-// At most kDiffLinesMax changes and as many refusals; a line says that there are more. `paths`: the
-// numbers of paths that somebody asks about; `affected` has no others.
+// At most kDiffLinesMax changes and as many refusals; the last line says that there are more.
 inline constexpr size_t kDiffLinesMax = 500;
 MessageDiff Diff(const google::protobuf::Descriptor& before,
-                 const google::protobuf::Descriptor& after, const std::set<std::string>& paths);
+                 const google::protobuf::Descriptor& after);
 
 }  // namespace quorate::schema
