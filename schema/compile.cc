@@ -81,10 +81,11 @@ void CheckTogether(Compiled* compiled) {
 }  // namespace
 
 std::string Problem::ToString() const {
-  std::string where = file;
-  const std::string element = field.empty() ? message : message.empty() ? field : message + "." + field;
-  if (!element.empty()) where += (where.empty() ? "" : ": ") + element;
-  return fmt::format("{}{}{}; {}", where, where.empty() ? "" : ": ", reason, fix);
+  std::string text;
+  for (const std::string* part : {&file, &message, &field}) {
+    if (!part->empty()) text += *part + ": ";
+  }
+  return text + reason + "; " + fix;
 }
 
 Compiled Compile(std::string_view file_descriptor_set) {

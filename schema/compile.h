@@ -9,7 +9,8 @@
 //   wrappers (Int64Value ..)  yes, as the nullable scalar that they are: short for "field.value"
 //   fields of messages        yes, by path; null if a message on the way is absent
 //   members of oneofs         yes; null while another member is set
-//   repeated fields           yes in indexes, one per index: an entry per distinct element
+//   repeated fields           yes in indexes, one per index, or several fields of one repeated
+//                             message: an entry per distinct element
 //   maps                      no, but their size can be checked, and entries can store them
 //   messages, Any, Struct     no, but for not_null, and entries can store them
 //   groups (proto2)           as messages; no path leads through one

@@ -79,9 +79,9 @@ class TableCompiler {
       if (inner == &message_ || inner->options().HasExtension(quorate::table)) continue;
       for (int i = 0; i < inner->field_count(); ++i) {
         if (!inner->field(i)->options().HasExtension(quorate::field)) continue;
-        Add(inner->full_name() + "." + inner->field(i)->name(),
-            "has (quorate.field), and is inside of a row: nobody would keep to it",
-            "put constraints on fields of the table's own message");
+        problems_->Add({inner->file()->name(), inner->full_name(), inner->field(i)->name(),
+                        "has (quorate.field), and is inside of a row: nobody would keep to it",
+                        "put constraints on fields of the table's own message"});
       }
     }
     spec_.table.set_files(ReducedFiles(reached));
@@ -108,8 +108,7 @@ class TableCompiler {
       return Add(where, fmt::format("names {} fields, {} at most", texts.size(), kKeyColumnsMax),
                  "leave some out");
     }
-    std::set<std::string> seen;
-    int repeated = 0;
+    std::set<std::string> seen, repeated;
     for (const std::string& text : texts) {
       auto column = ResolveKeyColumn(message_, text, use);
       if (!column.ok()) {
@@ -120,12 +119,12 @@ class TableCompiler {
       if (!seen.insert(NumbersOf(column->column())).second) {
         Add(where, fmt::format("\"{}\" is named twice", Printable(text, 200)), "name it once");
       }
-      repeated += std::ranges::any_of(column->column().steps(), [](const auto& step) {
-        return step.repeated();
-      });
+      if (std::string through = RepeatedPart(column->column()); !through.empty()) {
+        repeated.insert(std::move(through));
+      }
       *columns->Add() = std::move(column).value();
     }
-    if (repeated > 1) {
+    if (repeated.size() > 1) {
       Add(where, "has two repeated fields: a row would have an entry for each pair",
           "make two indexes");
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/stubs/logging.h>
 
 #include <map>
 #include <set>
@@ -272,6 +273,8 @@ std::unique_ptr<Descriptors> Descriptors::Build(std::string_view file_descriptor
                               kFileSetBytesMax),
                   "leave out what the tables do not use");
   }
+  // What is wrong is told in `problems`; what protobuf logs beside that, anybody could write.
+  const pb::LogSilencer silencer;
   pb::FileDescriptorSet set;
   if (!set.ParseFromArray(file_descriptor_set.data(), static_cast<int>(file_descriptor_set.size()))) {
     return refuse("it is no FileDescriptorSet", "make one with protoc --descriptor_set_out");

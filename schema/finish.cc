@@ -44,6 +44,12 @@ void AddConstraint(v1::ConstraintDescriptor constraint, v1::TableDescriptor* tab
   *table->add_constraints() = std::move(constraint);
 }
 
+void AddFill(v1::FillDescriptor fill, v1::TableDescriptor* table) {
+  fill.set_fill_id(TakeId(table));
+  fill.set_state(v1::FILL_PUBLIC);
+  *table->add_fills() = std::move(fill);
+}
+
 void Create(const v1::Step& step, v1::Catalog* catalog) {
   if (catalog->next_table_id() == 0) catalog->set_next_table_id(1);
   v1::TableDescriptor* table = catalog->add_tables();
@@ -53,10 +59,12 @@ void Create(const v1::Step& step, v1::Catalog* catalog) {
   table->set_version(1);
   table->clear_indexes();
   table->clear_constraints();
+  table->clear_fills();
   for (const v1::IndexDescriptor& index : step.created().indexes()) AddIndex(index, table);
   for (const v1::ConstraintDescriptor& constraint : step.created().constraints()) {
     AddConstraint(constraint, table);
   }
+  for (const v1::FillDescriptor& fill : step.created().fills()) AddFill(fill, table);
 }
 
 // Nothing to be taken back any more: what is hidden is gone.
@@ -118,13 +126,7 @@ Status FinishStep(const v1::Step& step, v1::TableDescriptor* table) {
       return Status::Ok();
     case v1::STEP_ADD_INDEX: AddIndex(step.index(), table); return Status::Ok();
     case v1::STEP_ADD_CONSTRAINT: AddConstraint(step.constraint(), table); return Status::Ok();
-    case v1::STEP_ADD_FILL: {
-      v1::FillDescriptor* fill = table->add_fills();
-      *fill = step.fill();
-      fill->set_fill_id(TakeId(table));
-      fill->set_state(v1::FILL_PUBLIC);
-      return Status::Ok();
-    }
+    case v1::STEP_ADD_FILL: AddFill(step.fill(), table); return Status::Ok();
     default: return Missing(step);
   }
 }

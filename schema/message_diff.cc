@@ -100,6 +100,7 @@ std::string TextOf(const std::pair<int64_t, int64_t>& range) {
 class Differ {
  public:
   MessageDiff Run(const pb::Descriptor& before, const pb::Descriptor& after) {
+    root_ = &before;
     Queue(before, after);
     for (; !messages_.empty(); messages_.pop_front()) {
       Messages(*messages_.front().first, *messages_.front().second);
@@ -145,7 +146,14 @@ class Differ {
     for (int i = 0; i < before.field_count(); ++i) {
       const pb::FieldDescriptor& field = *before.field(i);
       const pb::FieldDescriptor* now = after.FindFieldByNumber(field.number());
-      if (now != nullptr) {
+      const pb::FieldDescriptor* named = after.FindFieldByName(field.name());
+      if (named != nullptr && named->number() != field.number()) {
+        Refuse("field " + NameOf(field),
+               fmt::format("its number is {} now, and rows have it under {}", named->number(),
+                           field.number()),
+               fmt::format("give it number {} again, or give the new field another name",
+                           field.number()));
+      } else if (now != nullptr) {
         Fields(field, *now);
       } else {
         Gone(field, after);
@@ -172,13 +180,6 @@ class Differ {
 
   void Gone(const pb::FieldDescriptor& field, const pb::Descriptor& after) {
     const std::string element = "field " + NameOf(field);
-    if (const pb::FieldDescriptor* moved = after.FindFieldByName(field.name())) {
-      return Refuse(element,
-                    fmt::format("its number is {} now, and rows have it under {}", moved->number(),
-                                field.number()),
-                    fmt::format("give it number {} again, or give the new field another name",
-                                field.number()));
-    }
     if (!Has(ReservedOf(after), field.number())) {
       return Refuse(element, "it is gone, and its number can be used again",
                     fmt::format("write `reserved {};` in message {}", field.number(),
@@ -250,7 +251,9 @@ class Differ {
         before.is_map() == after.is_map()) {
       return true;
     }
-    const bool fillable = !before.is_repeated() && !after.is_repeated() &&
+    // Fills are of the row's own fields.
+    const bool fillable = before.containing_type() == root_ && !before.is_repeated() &&
+                          !after.is_repeated() && before.real_containing_oneof() == nullptr &&
                           Convertible(static_cast<v1::ColumnType>(before.type()),
                                       static_cast<v1::ColumnType>(after.type()));
     Refuse("field " + NameOf(before),
@@ -334,6 +337,7 @@ class Differ {
 
   MessageDiff diff_;
   bool full_ = false;
+  const pb::Descriptor* root_ = nullptr;
   std::set<std::pair<const void*, const void*>> pairs_, enums_;
   std::deque<std::pair<const pb::Descriptor*, const pb::Descriptor*>> messages_;
 };

@@ -212,6 +212,15 @@ Result<std::string> CanonicalLiteral(const pb::FieldDescriptor& field, std::stri
   return InvalidArgument(fmt::format("a literal of bytes has {} bytes at most", kLiteralBytesMax / 4));
 }
 
+std::string RepeatedPart(const v1::Column& column) {
+  std::string numbers;
+  for (int i = 0; i < column.steps_size(); ++i) {
+    numbers += fmt::format("{}{}", i == 0 ? "" : ".", column.steps(i).number());
+    if (column.steps(i).repeated()) return numbers + (i + 1 == column.steps_size() ? "!" : "");
+  }
+  return "";
+}
+
 std::string NumbersOf(const v1::Column& column) {
   std::string numbers;
   for (const v1::PathStep& step : column.steps()) {

@@ -107,11 +107,6 @@ class Planner {
     const std::string& name = spec.table.name();
     if (matched_.contains(name) || refused_.contains(name)) return;
     ++created_;
-    if (spec.table.fills_size() > 0) {
-      return Refuse(name, "field " + spec.table.fills(0).to().path(),
-                    "it takes over from another one, and the table is new",
-                    "take fill_from away, and the older field");
-    }
     v1::Step* step = Add(v1::STEP_CREATE_TABLE, v1::EFFECT_INSTANT, name, 0,
                          fmt::format("create table of {}, primary key {}", spec.table.message(),
                                      Describe(spec.table.primary_key())));
@@ -120,6 +115,9 @@ class Planner {
     }
     for (const v1::ConstraintDescriptor& constraint : spec.table.constraints()) {
       step->add_details("constraint " + Describe(constraint));
+    }
+    for (const v1::FillDescriptor& fill : spec.table.fills()) {
+      step->add_details(fmt::format("{} takes over from {}", fill.to().path(), fill.from().path()));
     }
     *step->mutable_created() = spec.table;
   }

@@ -16,7 +16,7 @@ struct Problem {
   std::string reason;
   std::string fix;      // what to write instead
 
-  // "shop/account.proto: shop.Account.owner: REASON; FIX".
+  // "shop/account.proto: shop.Account: owner: REASON; FIX".
   std::string ToString() const;
 };
 

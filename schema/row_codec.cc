@@ -185,10 +185,10 @@ Result<Span> RowCodec::SpanOf(uint32_t index_id, const std::vector<Value>& first
 
 OrViolation<std::vector<Entry>> RowCodec::EntriesOf(const Index& index, const Row& row,
                                                     std::string_view primary_key) const {
-  static const Values kOnce(1);
-  const Values* elements = &kOnce;
+  // Repeated columns of one index are of one repeated field: they have as many values.
+  size_t elements = 1;
   for (const KeyColumn& column : index.columns) {
-    if (column.repeated) elements = &row.columns[column.column];
+    if (!column.repeated.empty()) elements = row.columns[column.column].size();
   }
   std::string stored;
   for (const auto& [number, bytes] : row.stored) {
@@ -196,11 +196,13 @@ OrViolation<std::vector<Entry>> RowCodec::EntriesOf(const Index& index, const Ro
   }
   const std::string element = "index " + index.name;
   std::map<std::string, std::string> entries;
-  for (const Value& each : *elements) {
+  for (size_t i = 0; i < elements; ++i) {
     std::string key = IndexPrefix(table_id_, index.id);
     bool null = false;
     for (const KeyColumn& column : index.columns) {
-      const Value& value = column.repeated ? each : row.columns[column.column].front();
+      const Values& values = row.columns[column.column];
+      CHECK(column.repeated.empty() || values.size() == elements, "elements of two fields");
+      const Value& value = values[column.repeated.empty() ? 0 : i];
       null |= value.null();
       PutValue(&key, value, column.expected.order);
     }

@@ -19,6 +19,10 @@
 // Unique indexes. The key of an entry does not name its row, so two rows can claim one key. Put and
 // Delete therefore say `row`: the writer reads the key first; with an entry of another row, a Put is
 // a violation (UniqueViolation), and a Delete is left out: the entry is not this row's.
+//
+// Who fills a unique index from a snapshot cannot take every newer deletion for a reason to leave an
+// entry out: it may be of a former row that had the values too. Whether the row has the entry now
+// decides. In other indexes an entry is of one row alone, and whoever deletes it keeps that row up.
 #pragma once
 
 #include <cstdint>
@@ -148,7 +152,7 @@ class RowCodec {
     size_t column = 0;  // of the reader
     Expected expected;
     std::string path;
-    bool repeated = false;
+    std::string repeated;  // RepeatedPart of its column
   };
   struct Index {
     uint32_t id = 0;

@@ -2,9 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/status_macros.h"
+#include "schema/path.h"
 #include "schema/row_codec.h"
 
 namespace quorate::schema {
@@ -75,7 +77,7 @@ Result<RowCodec> RowCodec::Make(const v1::TableDescriptor& table) {
   RETURN_IF_ERROR(InTable(table, CheckCounts(table)));
   for (const v1::KeyColumn& column : table.primary_key()) {
     RETURN_IF_ERROR(InTable(table, codec.AddKeyColumn(column, &codec.primary_key_)));
-    if (codec.primary_key_.back().repeated) {
+    if (!codec.primary_key_.back().repeated.empty()) {
       return InTable(table, InvalidArgument("its primary key has a repeated column"));
     }
   }
@@ -110,7 +112,7 @@ Status RowCodec::AddKeyColumn(const v1::KeyColumn& column, std::vector<KeyColumn
                       {KindOf(type), IsNarrow(type),
                        column.descending() ? Order::kDescending : Order::kAscending},
                       column.column().path(),
-                      IsRepeated(column.column())});
+                      RepeatedPart(column.column())});
   return Status::Ok();
 }
 
@@ -135,9 +137,11 @@ Status RowCodec::AddIndex(const v1::IndexDescriptor& descriptor) {
       return wrong(status.message());
     }
   }
-  if (std::ranges::count_if(index.columns, &KeyColumn::repeated) > 1) {
-    return wrong("has two repeated columns");
+  std::set<std::string> repeated;
+  for (const KeyColumn& column : index.columns) {
+    if (!column.repeated.empty()) repeated.insert(column.repeated);
   }
+  if (repeated.size() > 1) return wrong("has two repeated columns");
   for (const v1::StoredField& field : descriptor.storing()) {
     if (Status status = reader_.AddStored(field); !status.ok()) return wrong(status.message());
     index.storing.push_back(field.number());
@@ -161,6 +165,7 @@ Status RowCodec::AddConstraint(const v1::ConstraintDescriptor& descriptor) {
   constraint.repeated = IsRepeated(descriptor.column());
   if (constraint.id == 0) return wrong("has no id");
   if (descriptor.not_null() == descriptor.has_check()) return wrong("is not one of both kinds");
+  if (constraint.not_null && constraint.repeated) return wrong("a repeated column is never null");
   auto place = reader_.AddColumn(descriptor.column());
   if (!place.ok()) return wrong(place.status().message());
   constraint.column = *place;

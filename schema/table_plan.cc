@@ -195,7 +195,13 @@ class TablePlanner {
       auto at = were.find(element.name());
       if (at == were.end()) {
         const auto former = renamed_from.find(element.name());
-        if (former == renamed_from.end()) continue;
+        if (former == renamed_from.end()) {
+          const Element* same = SameUnnamed(before, element, are);
+          if (same == nullptr) continue;
+          matching.of[element.name()] = same;
+          matching.matched.insert(IdOf(*same));
+          continue;
+        }
         at = were.find(former->second);
         if (at == were.end()) continue;
         if (are.contains(former->second)) {
@@ -209,6 +215,23 @@ class TablePlanner {
       matching.matched.insert(IdOf(*at->second));
     }
     return matching;
+  }
+  // Nobody gave a not-null constraint its name: it is the one of its field.
+  static const v1::ConstraintDescriptor* SameUnnamed(
+      const google::protobuf::RepeatedPtrField<v1::ConstraintDescriptor>& before,
+      const v1::ConstraintDescriptor& element, const std::set<std::string>& are) {
+    if (!element.not_null()) return nullptr;
+    for (const v1::ConstraintDescriptor& was : before) {
+      if (was.not_null() && !are.contains(was.name()) && SameValue(was.column(), element.column())) {
+        return &was;
+      }
+    }
+    return nullptr;
+  }
+  static const v1::IndexDescriptor* SameUnnamed(
+      const google::protobuf::RepeatedPtrField<v1::IndexDescriptor>&, const v1::IndexDescriptor&,
+      const std::set<std::string>&) {
+    return nullptr;
   }
   static bool IsRetired(const v1::IndexDescriptor& index) {
     return index.state() == v1::INDEX_RETIRED;
@@ -281,14 +304,6 @@ class TablePlanner {
         Refuse("field " + fill.to().path(),
                "it was there before, so rows may have both fields, and not the same in both",
                "let a new field take over");
-        continue;
-      }
-      if (fill.from().steps_size() == 1 &&
-          std::ranges::none_of(table_.fields(), [&](const auto& field) {
-            return field.number() == fill.from().steps(0).number();
-          })) {
-        Refuse("field " + fill.to().path(), "the field that it takes over from is new itself",
-               "take fill_from away");
         continue;
       }
       *Add(v1::STEP_ADD_FILL, v1::EFFECT_BACKFILL,

@@ -84,9 +84,8 @@ class World {
       ASSERT_TRUE(entry.ok());
       ASSERT_TRUE(stored_.contains(entry->row_key)) << when;
       bool has = false;
-      for (const Entry& of : *codecs_[v1::INDEX_PUBLIC].EntriesOf(id_, stored_[entry->row_key])) {
-        has |= of.key == key && of.value == *version.value;
-      }
+      const auto entries = codecs_[v1::INDEX_PUBLIC].EntriesOf(id_, stored_[entry->row_key]);
+      for (const Entry& of : *entries) has |= of.key == key && of.value == *version.value;
       ASSERT_TRUE(has) << when;
     }
   }

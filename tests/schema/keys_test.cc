@@ -19,11 +19,12 @@ TEST(TableKeys, SortByTableThenByIndex) {
     const std::string a = IndexPrefix(table, index), b = IndexPrefix(other_table, other_index);
     ASSERT_EQ(a < b, std::pair(table, index) < std::pair(other_table, other_index));
     TableKey parsed;
-    ASSERT_TRUE(ParseTableKey(a + "xyz", &parsed));
+    const std::string longer = a + "xyz";
+    ASSERT_TRUE(ParseTableKey(longer, &parsed));
     ASSERT_EQ(parsed.table_id, table);
     ASSERT_EQ(parsed.index_id, index);
     ASSERT_EQ(parsed.tuple, "xyz");
-    ASSERT_TRUE(IndexSpan(table, index).Contains(a + "xyz"));
+    ASSERT_TRUE(IndexSpan(table, index).Contains(longer));
     ASSERT_TRUE(TableSpan(table).Contains(IndexSpan(table, index)));
     ASSERT_TRUE(TablesSpan().Contains(TableSpan(table)));
     if (a != b) {

@@ -1,69 +1,58 @@
 #include "tests/schema/protos.h"
 
-#include <google/protobuf/compiler/parser.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
-#include <google/protobuf/descriptor_database.h>
 #include <google/protobuf/dynamic_message.h>
-#include <google/protobuf/io/tokenizer.h>
-#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
 
-#include <set>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
 
 #include "base/check.h"
-#include "quorate/options.pb.h"
 #include "schema/plan.h"
 
 namespace quorate::schema {
 namespace {
 
 namespace pb = google::protobuf;
+namespace fs = std::filesystem;
 
-class Errors : public pb::io::ErrorCollector, public pb::DescriptorPool::ErrorCollector {
- public:
-  void AddError(int line, int column, const std::string& message) override {
-    text += fmt::format("{}:{}: {}\n", line + 1, column + 1, message);
-  }
-  void AddError(const std::string& file, const std::string& element, const pb::Message*,
-                ErrorLocation, const std::string& message) override {
-    text += fmt::format("{}: {}: {}\n", file, element, message);
-  }
-  std::string text;
-};
+// One per process, gone with it.
+const fs::path& Folder() {
+  static const struct Made {
+    Made() {
+      std::string name = (fs::temp_directory_path() / "quorate_protos_XXXXXX").string();
+      CHECK(mkdtemp(name.data()) != nullptr);
+      path = name;
+    }
+    ~Made() { fs::remove_all(path); }
+    fs::path path;
+  } made;
+  return made.path;
+}
 
-void Add(const pb::FileDescriptor& file, std::set<std::string>* seen, pb::FileDescriptorSet* set) {
-  if (!seen->insert(file.name()).second) return;
-  for (int i = 0; i < file.dependency_count(); ++i) Add(*file.dependency(i), seen, set);
-  file.CopyTo(set->add_file());
-  file.CopyJsonNameTo(set->mutable_file(set->file_size() - 1));
+std::string ReadAll(const fs::path& path) {
+  std::stringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
 }
 
 }  // namespace
 
 std::string FileSetOf(std::string_view proto_text, const std::string& file) {
-  // Linked in, so that the pool of the program has its descriptor.
-  CHECK(quorate::TableOptions::descriptor() != nullptr);
-  Errors errors;
-  pb::io::ArrayInputStream input(proto_text.data(), static_cast<int>(proto_text.size()));
-  pb::io::Tokenizer tokens(&input, &errors);
-  pb::compiler::Parser parser;
-  parser.RecordErrorsTo(&errors);
-  pb::FileDescriptorProto proto;
-  const bool parsed = parser.Parse(&tokens, &proto);
-  CHECK(parsed && errors.text.empty(), "{}", errors.text);
-  proto.set_name(file);
-  pb::SimpleDescriptorDatabase own;
-  own.Add(proto);
-  pb::DescriptorPoolDatabase ours(*pb::DescriptorPool::generated_pool());
-  pb::MergedDescriptorDatabase both(&own, &ours);
-  pb::DescriptorPool pool(&both, &errors);
-  const pb::FileDescriptor* built = pool.FindFileByName(file);
-  CHECK(built != nullptr, "{}", errors.text);
-  pb::FileDescriptorSet set;
-  std::set<std::string> seen;
-  Add(*built, &seen, &set);
-  return set.SerializeAsString();
+  static std::map<std::pair<std::string, std::string>, std::string> known;
+  const auto [at, is_new] = known.try_emplace({std::string(proto_text), file});
+  if (!is_new) return at->second;
+  std::ofstream(Folder() / file, std::ios::binary) << proto_text;
+  const std::string command = fmt::format(
+      "{0} -I{1} -I{2} --include_imports --descriptor_set_out={1}/set {1}/{3} 2>{1}/errors",
+      QUORATE_PROTOC, Folder().string(), QUORATE_PROTO_DIR, file);
+  const int code = std::system(command.c_str());
+  CHECK(code == 0, "{}\n{}", ReadAll(Folder() / "errors"), proto_text);
+  return at->second = ReadAll(Folder() / "set");
 }
 
 std::string Proto3(std::string_view body) {

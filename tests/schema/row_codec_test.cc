@@ -144,6 +144,29 @@ TEST_F(RowCodecTest, ARepeatedFieldHasAnEntryPerDistinctElement) {
   EXPECT_THAT(refused.violation.ToStatus().message(), HasSubstr("by_tag"));
 }
 
+TEST_F(RowCodecTest, FieldsOfOneRepeatedMessageAreIndexedTogether) {
+  const auto table = TableOf(Proto3(R"(
+    message Label { string name = 1; optional string value = 2; }
+    message Row {
+      option (quorate.table) = {
+        name: "rows" primary_key: "id" index { name: "i" fields: ["labels.name", "labels.value", "id"] } };
+      int32 id = 1; repeated Label labels = 2;
+    })"));
+  const RowCodec codec = CodecOf(table);
+  const uint32_t id = table.indexes(0).index_id();
+  const auto entries = codec.EntriesOf(
+      id, Rows(table).Bytes("id: 1 labels { name: \"a\" value: \"x\" } labels { value: \"y\" } "
+                            "labels { name: \"a\" } labels { name: \"a\" value: \"x\" }"));
+  ASSERT_TRUE(entries.ok());
+  std::string text;
+  for (const Entry& entry : *entries) {
+    const auto decoded = codec.DecodeEntry(id, entry.key, entry.value);
+    ASSERT_TRUE(decoded.ok());
+    text += Format(decoded->columns[0]) + "=" + Format(decoded->columns[1]) + " ";
+  }
+  EXPECT_EQ(text, "\"\"=\"y\" \"a\"=null \"a\"=\"x\" ");
+}
+
 TEST_F(RowCodecTest, EntriesOfOthersAreNotTaken) {
   const auto entry = codec_.EntriesOf(IdOf("by_email"), rows_.Bytes(kRow))->front();
   EXPECT_FALSE(codec_.DecodeEntry(IdOf("by_tag"), entry.key, entry.value).ok());
@@ -340,6 +363,7 @@ TEST_F(RowCodecTest, DescriptorsThatMakeNoSenseAreRefused) {
   }), HasSubstr("repeated column"));
   EXPECT_THAT(said([](auto* t) {
     *t->mutable_indexes(2)->add_columns() = t->indexes(2).columns(0);
+    t->mutable_indexes(2)->mutable_columns(1)->mutable_column()->mutable_steps(0)->set_number(9);
   }), HasSubstr("two repeated columns"));
   EXPECT_THAT(said([](auto* t) { t->mutable_constraints(1)->set_not_null(true); }),
               HasSubstr("not one of both kinds"));
