@@ -1,8 +1,8 @@
 // From a service's files to the tables that they describe: reads the options of
 // quorate/options.proto and judges all that can be judged without knowing the catalog.
 //
-// What messages may have. Everything that protobuf has may be in a row and is kept in it. As columns
-// of keys, indexes and checks:
+// What messages may have. Everything that protobuf has may be in a row and is kept in it. As
+// columns of keys, indexes and checks:
 //
 //   scalars, enums            yes; enums by number, also of numbers that the file does not name
 //   Timestamp, Duration       yes, by time; those outside of protobuf's own range are refused

@@ -46,8 +46,9 @@ class TableCompiler {
     Indexes(options);
     for (int i = 0; i < message_.field_count(); ++i) Field(*message_.field(i));
     if (static_cast<size_t>(spec_.table.constraints_size()) > kConstraintsMax) {
-      Add("", fmt::format("{} constraints, {} at most", spec_.table.constraints_size(),
-                          kConstraintsMax),
+      Add("",
+          fmt::format("{} constraints, {} at most", spec_.table.constraints_size(),
+                      kConstraintsMax),
           "check some of it in the service");
     }
     if (problems_->found() == before) CheckWhole();
@@ -56,8 +57,8 @@ class TableCompiler {
 
  private:
   void Add(std::string field, std::string reason, std::string fix) {
-    problems_->Add({spec_.file, message_.full_name(), std::move(field), std::move(reason),
-                    std::move(fix)});
+    problems_->Add(
+        {spec_.file, message_.full_name(), std::move(field), std::move(reason), std::move(fix)});
   }
   void Unknown(std::string where) {
     Add(std::move(where), "has options that this version does not know", "upgrade quorate");
@@ -86,8 +87,9 @@ class TableCompiler {
     }
     spec_.table.set_files(ReducedFiles(reached));
     if (spec_.table.files().size() > kTableFilesBytesMax) {
-      Add("", fmt::format("its descriptors have {} bytes, {} at most", spec_.table.files().size(),
-                          kTableFilesBytesMax),
+      Add("",
+          fmt::format("its descriptors have {} bytes, {} at most", spec_.table.files().size(),
+                      kTableFilesBytesMax),
           "keep what is seldom needed as bytes");
     }
     for (int i = 0; i < message_.field_count(); ++i) {
@@ -137,8 +139,8 @@ class TableCompiler {
 
   void Storing(const IndexOptions& options, const std::string& where, v1::IndexDescriptor* index) {
     if (static_cast<size_t>(options.storing_size()) > kStoringMax) {
-      return Add(where, fmt::format("stores {} fields, {} at most", options.storing_size(),
-                                    kStoringMax),
+      return Add(where,
+                 fmt::format("stores {} fields, {} at most", options.storing_size(), kStoringMax),
                  "leave some out");
     }
     std::set<uint32_t> seen;
@@ -205,7 +207,8 @@ class TableCompiler {
     if (!options.fill_from().empty()) FillFrom(field, options);
   }
 
-  v1::ConstraintDescriptor* AddConstraint(const pb::FieldDescriptor& field, const std::string& name) {
+  v1::ConstraintDescriptor* AddConstraint(const pb::FieldDescriptor& field,
+                                          const std::string& name) {
     if (!constraint_names_.insert(name).second) {
       Add(field.name(), fmt::format("there are two constraints {}", Printable(name)),
           "give one of both another name");
@@ -224,7 +227,8 @@ class TableCompiler {
       return;
     }
     if (ColumnOf(field).has_default_value()) {
-      Add(field.name(), "is not_null, and cannot be null: it has a default", "take one of both away");
+      Add(field.name(), "is not_null, and cannot be null: it has a default",
+          "take one of both away");
       return;
     }
     AddConstraint(field, field.name() + "_not_null")->set_not_null(true);
@@ -252,8 +256,8 @@ class TableCompiler {
                  "compare the value with at_least and at_most");
     }
     if (static_cast<size_t>(options.one_of_size()) > kOneOfMax) {
-      return Add(where, fmt::format("{} values in one_of, {} at most", options.one_of_size(),
-                                    kOneOfMax),
+      return Add(where,
+                 fmt::format("{} values in one_of, {} at most", options.one_of_size(), kOneOfMax),
                  "make it an enum");
     }
     if (options.has_size_at_least() && options.has_size_at_most() &&
@@ -355,9 +359,9 @@ class TableCompiler {
     *fill.mutable_from() = ColumnOf(*from);
     *fill.mutable_to() = ColumnOf(field);
     if (!Convertible(fill.from().type(), fill.to().type())) {
-      return wrong(fmt::format("a {} cannot be made a {} and back", from->type_name(),
-                               field.type_name()),
-                   "fill it in the service");
+      return wrong(
+          fmt::format("a {} cannot be made a {} and back", from->type_name(), field.type_name()),
+          "fill it in the service");
     }
     *spec_.table.add_fills() = std::move(fill);
     if (spec_.table.fills_size() > static_cast<int>(kFillsMax)) {
@@ -394,9 +398,8 @@ class TableCompiler {
 bool IsName(std::string_view name) {
   const auto letter = [](char c) { return c >= 'a' && c <= 'z'; };
   return !name.empty() && name.size() <= kNameBytesMax && letter(name.front()) &&
-         std::ranges::all_of(name, [&](char c) {
-           return letter(c) || (c >= '0' && c <= '9') || c == '_';
-         });
+         std::ranges::all_of(
+             name, [&](char c) { return letter(c) || (c >= '0' && c <= '9') || c == '_'; });
 }
 
 bool HasUnknownOptions(const pb::Message& options) {

@@ -111,7 +111,8 @@ class Ordering {
         }
       }
       if (still.size() == waiting.size()) {
-        problems_->Add({Printable(still.front()->name(), 200), "", "", "it imports itself, by a detour",
+        problems_->Add({Printable(still.front()->name(), 200), "", "",
+                        "it imports itself, by a detour",
                         "files import each other in one direction"});
         return {};
       }
@@ -276,7 +277,8 @@ std::unique_ptr<Descriptors> Descriptors::Build(std::string_view file_descriptor
   // What is wrong is told in `problems`; what protobuf logs beside that, anybody could write.
   const pb::LogSilencer silencer;
   pb::FileDescriptorSet set;
-  if (!set.ParseFromArray(file_descriptor_set.data(), static_cast<int>(file_descriptor_set.size()))) {
+  if (!set.ParseFromArray(file_descriptor_set.data(),
+                          static_cast<int>(file_descriptor_set.size()))) {
     return refuse("it is no FileDescriptorSet", "make one with protoc --descriptor_set_out");
   }
   if (static_cast<size_t>(set.file_size()) > kFilesMax) {

@@ -1,5 +1,6 @@
-// Descriptors that somebody else made, in a pool of their own. What is judged before protobuf builds
-// anything: numbers and sizes of everything that is declared (schema/limits.h), and the syntax.
+// Descriptors that somebody else made, in a pool of their own. What is judged before protobuf
+// builds anything: numbers and sizes of everything that is declared (schema/limits.h), and the
+// syntax.
 //
 // The pool shares nothing with the program's own: a file of a service may have the name of one of
 // ours. Files of protobuf itself (google/protobuf/...) and quorate/options.proto may be left out of

@@ -18,13 +18,20 @@ bool IsText(Kind kind) { return kind == Kind::kString || kind == Kind::kBytes; }
 
 Value ZeroOf(v1::ColumnType type) {
   switch (KindOf(type)) {
-    case Kind::kBool: return Value::Bool(false);
-    case Kind::kInt: return Value::Int(0);
-    case Kind::kUint: return Value::Uint(0);
-    case Kind::kFloat: return Value::Float(0);
-    case Kind::kDouble: return Value::Double(0);
-    case Kind::kString: return Value::String("");
-    default: return Value::Bytes("");
+    case Kind::kBool:
+      return Value::Bool(false);
+    case Kind::kInt:
+      return Value::Int(0);
+    case Kind::kUint:
+      return Value::Uint(0);
+    case Kind::kFloat:
+      return Value::Float(0);
+    case Kind::kDouble:
+      return Value::Double(0);
+    case Kind::kString:
+      return Value::String("");
+    default:
+      return Value::Bytes("");
   }
 }
 
@@ -60,19 +67,24 @@ Result<Value> ConvertDecimal(const Value& text, v1::ColumnType to) {
 
 void Append(std::string* out, const FillSide& side, const Value& value) {
   switch (side.type) {
-    case v1::COLUMN_DOUBLE: return AppendFixed64Field(out, side.number, value.natural());
+    case v1::COLUMN_DOUBLE:
+      return AppendFixed64Field(out, side.number, value.natural());
     case v1::COLUMN_FIXED64:
-    case v1::COLUMN_SFIXED64: return AppendFixed64Field(out, side.number, value.natural());
+    case v1::COLUMN_SFIXED64:
+      return AppendFixed64Field(out, side.number, value.natural());
     case v1::COLUMN_FLOAT:
     case v1::COLUMN_FIXED32:
     case v1::COLUMN_SFIXED32:
       return AppendFixed32Field(out, side.number, static_cast<uint32_t>(value.natural()));
     case v1::COLUMN_STRING:
-    case v1::COLUMN_BYTES: return AppendBytesField(out, side.number, value.text());
+    case v1::COLUMN_BYTES:
+      return AppendBytesField(out, side.number, value.text());
     case v1::COLUMN_SINT32:  // in 32 bits, as parsers read it
       return AppendVarintField(out, side.number, static_cast<uint32_t>(ZigZag(value.integer())));
-    case v1::COLUMN_SINT64: return AppendVarintField(out, side.number, ZigZag(value.integer()));
-    default: return AppendVarintField(out, side.number, value.natural());
+    case v1::COLUMN_SINT64:
+      return AppendVarintField(out, side.number, ZigZag(value.integer()));
+    default:
+      return AppendVarintField(out, side.number, value.natural());
   }
 }
 

@@ -47,9 +47,9 @@ bool Convertible(v1::ColumnType from, v1::ColumnType to);
 // not UTF-8, not the same number as a float).
 Result<Value> Convert(const Value& value, v1::ColumnType to);
 
-// The row's bytes with both fields in step. `before` is the row that is replaced, or null. `row` and
-// `before` are what the reader found in the bytes. INVALID_ARGUMENT: names both fields and the value
-// that has no counterpart.
+// The row's bytes with both fields in step. `before` is the row that is replaced, or null. `row`
+// and `before` are what the reader found in the bytes. INVALID_ARGUMENT: names both fields and the
+// value that has no counterpart.
 Result<std::string> KeepInStep(const Fill& fill, const RowReader::Row* before,
                                const RowReader::Row& row, std::string_view bytes);
 

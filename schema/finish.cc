@@ -11,8 +11,8 @@ namespace quorate::schema {
 namespace {
 
 Status Missing(const v1::Step& step) {
-  return InvalidArgument(fmt::format("a step of table {} names what is not there: {}", step.table(),
-                                     step.what()));
+  return InvalidArgument(
+      fmt::format("a step of table {} names what is not there: {}", step.table(), step.what()));
 }
 
 template <class Elements, class Id>
@@ -79,13 +79,18 @@ Status FinishIndex(const v1::Step& step, v1::TableDescriptor* table) {
   const auto at = Find(indexes, step.element_id(), IndexId);
   if (at == indexes->end()) return Missing(step);
   switch (step.kind()) {
-    case v1::STEP_RENAME_INDEX: at->set_name(step.name()); break;
-    case v1::STEP_RESTORE_INDEX: at->set_state(v1::INDEX_PUBLIC); break;
+    case v1::STEP_RENAME_INDEX:
+      at->set_name(step.name());
+      break;
+    case v1::STEP_RESTORE_INDEX:
+      at->set_state(v1::INDEX_PUBLIC);
+      break;
     case v1::STEP_REPLACE_INDEX:
       indexes->erase(at);
       AddIndex(step.index(), table);
       break;
-    default: indexes->erase(at);
+    default:
+      indexes->erase(at);
   }
   return Status::Ok();
 }
@@ -105,14 +110,18 @@ Status FinishConstraint(const v1::Step& step, v1::TableDescriptor* table) {
 
 Status FinishStep(const v1::Step& step, v1::TableDescriptor* table) {
   switch (step.kind()) {
-    case v1::STEP_RENAME_TABLE: table->set_name(step.name()); return Status::Ok();
+    case v1::STEP_RENAME_TABLE:
+      table->set_name(step.name());
+      return Status::Ok();
     case v1::STEP_RENAME_INDEX:
     case v1::STEP_RESTORE_INDEX:
     case v1::STEP_REPLACE_INDEX:
-    case v1::STEP_DROP_INDEX: return FinishIndex(step, table);
+    case v1::STEP_DROP_INDEX:
+      return FinishIndex(step, table);
     case v1::STEP_RENAME_CONSTRAINT:
     case v1::STEP_REPLACE_CONSTRAINT:
-    case v1::STEP_DROP_CONSTRAINT: return FinishConstraint(step, table);
+    case v1::STEP_DROP_CONSTRAINT:
+      return FinishConstraint(step, table);
     case v1::STEP_DROP_FILL: {
       auto* fills = table->mutable_fills();
       const auto at = Find(fills, step.element_id(), FillId);
@@ -124,10 +133,17 @@ Status FinishStep(const v1::Step& step, v1::TableDescriptor* table) {
       ApplyMessage(step.changed(), table);
       CompleteFields(table);
       return Status::Ok();
-    case v1::STEP_ADD_INDEX: AddIndex(step.index(), table); return Status::Ok();
-    case v1::STEP_ADD_CONSTRAINT: AddConstraint(step.constraint(), table); return Status::Ok();
-    case v1::STEP_ADD_FILL: AddFill(step.fill(), table); return Status::Ok();
-    default: return Missing(step);
+    case v1::STEP_ADD_INDEX:
+      AddIndex(step.index(), table);
+      return Status::Ok();
+    case v1::STEP_ADD_CONSTRAINT:
+      AddConstraint(step.constraint(), table);
+      return Status::Ok();
+    case v1::STEP_ADD_FILL:
+      AddFill(step.fill(), table);
+      return Status::Ok();
+    default:
+      return Missing(step);
   }
 }
 

@@ -3,7 +3,8 @@
 //   ff 't' 'b' 'l' | table id | 0        | primary key                      a row
 //   ff 't' 'b' 'l' | table id | index id | index columns | primary key      an entry
 //   ff 't' 'b' 'l' | table id | index id | index columns                    an entry of a unique
-//                                                                           index, none of them null
+//                                                                           index, none of them
+//                                                                           null
 // Ids are a length (1 byte) and as few bytes as can be, big-endian: they sort by number. A table is
 // one range, rows first, then index by index. Columns are tuples (schema/tuple.h).
 //
@@ -34,8 +35,8 @@ std::string IndexPrefix(uint32_t table_id, uint32_t index_id);
 Span TableSpan(uint32_t table_id);
 Span IndexSpan(uint32_t table_id, uint32_t index_id);
 
-// What a key says of itself; `tuple` borrows from it. False: it is no key of a table, or not as this
-// version writes them.
+// What a key says of itself; `tuple` borrows from it. False: it is no key of a table, or not as
+// this version writes them.
 struct TableKey {
   uint32_t table_id = 0;
   uint32_t index_id = 0;

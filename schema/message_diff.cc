@@ -73,9 +73,8 @@ Ranges ExtensionsOf(const pb::Descriptor& message) {
 }
 
 bool Has(const Ranges& ranges, int64_t number) {
-  return std::ranges::any_of(ranges, [&](const auto& range) {
-    return number >= range.first && number < range.second;
-  });
+  return std::ranges::any_of(
+      ranges, [&](const auto& range) { return number >= range.first && number < range.second; });
 }
 
 // What of `before` is not in `after`.
@@ -181,9 +180,9 @@ class Differ {
   void Gone(const pb::FieldDescriptor& field, const pb::Descriptor& after) {
     const std::string element = "field " + NameOf(field);
     if (!Has(ReservedOf(after), field.number())) {
-      return Refuse(element, "it is gone, and its number can be used again",
-                    fmt::format("write `reserved {};` in message {}", field.number(),
-                                after.full_name()));
+      return Refuse(
+          element, "it is gone, and its number can be used again",
+          fmt::format("write `reserved {};` in message {}", field.number(), after.full_name()));
     }
     if (field.is_required()) {
       return Refuse(element, "it is required, so binaries of before can read no row without it",
@@ -196,14 +195,16 @@ class Differ {
             const Ranges& extensions) {
     const std::string element = "field " + NameOf(field);
     if (Has(reserved, field.number())) {
-      return Refuse(element, fmt::format("number {} is reserved: rows may have another field there",
-                                         field.number()),
-                    "give it a number that was never used");
+      return Refuse(
+          element,
+          fmt::format("number {} is reserved: rows may have another field there", field.number()),
+          "give it a number that was never used");
     }
     if (Has(extensions, field.number())) {
-      return Refuse(element, fmt::format("number {} was free for extensions: rows may have one there",
-                                         field.number()),
-                    "give it a number that was never used");
+      return Refuse(
+          element,
+          fmt::format("number {} was free for extensions: rows may have one there", field.number()),
+          "give it a number that was never used");
     }
     if (field.is_required()) {
       return Refuse(element, "it is required, and neither rows nor binaries of before have it",
@@ -295,16 +296,19 @@ class Differ {
     const Ranges reserved = ReservedOf(after), were_reserved = ReservedOf(before);
     for (int i = 0; i < before.value_count(); ++i) {
       const pb::EnumValueDescriptor& value = *before.value(i);
-      const std::string element = fmt::format("enum value {} = {}", value.full_name(), value.number());
+      const std::string element =
+          fmt::format("enum value {} = {}", value.full_name(), value.number());
       const pb::EnumValueDescriptor* named = after.FindValueByName(value.name());
       if (named != nullptr && named->number() != value.number()) {
-        Refuse(element, fmt::format("its number is {} now, and rows have {}", named->number(),
-                                    value.number()),
-               fmt::format("give it number {} again, or give the new value another name",
-                           value.number()));
+        Refuse(
+            element,
+            fmt::format("its number is {} now, and rows have {}", named->number(), value.number()),
+            fmt::format("give it number {} again, or give the new value another name",
+                        value.number()));
       } else if (named == nullptr && after.FindValueByNumber(value.number()) != nullptr) {
         if (&value == before.FindValueByNumber(value.number())) {  // not one of its aliases
-          Change(fmt::format("rename {} to {}", element, after.FindValueByNumber(value.number())->name()));
+          Change(fmt::format("rename {} to {}", element,
+                             after.FindValueByNumber(value.number())->name()));
         }
       } else if (named == nullptr && !Has(reserved, value.number())) {
         Refuse(element, "it is gone, and its number can be used again",
@@ -315,11 +319,13 @@ class Differ {
     }
     for (int i = 0; i < after.value_count(); ++i) {
       const pb::EnumValueDescriptor& value = *after.value(i);
-      const std::string element = fmt::format("enum value {} = {}", value.full_name(), value.number());
+      const std::string element =
+          fmt::format("enum value {} = {}", value.full_name(), value.number());
       if (Has(were_reserved, value.number())) {
-        Refuse(element, fmt::format("number {} is reserved: rows may have another value there",
-                                    value.number()),
-               "give it a number that was never used");
+        Refuse(
+            element,
+            fmt::format("number {} is reserved: rows may have another value there", value.number()),
+            "give it a number that was never used");
       } else if (before.FindValueByNumber(value.number()) == nullptr &&
                  before.FindValueByName(value.name()) == nullptr) {
         Change("add " + element);

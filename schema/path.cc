@@ -28,7 +28,8 @@ bool IsWrapper(const pb::Descriptor& message) {
 
 v1::ColumnType TypeOf(const pb::FieldDescriptor& field) {
   if (field.type() == pb::FieldDescriptor::TYPE_MESSAGE) {
-    if (field.message_type()->full_name() == "google.protobuf.Timestamp") return v1::COLUMN_TIMESTAMP;
+    if (field.message_type()->full_name() == "google.protobuf.Timestamp")
+      return v1::COLUMN_TIMESTAMP;
     if (field.message_type()->full_name() == "google.protobuf.Duration") return v1::COLUMN_DURATION;
   }
   return static_cast<v1::ColumnType>(field.type());
@@ -43,21 +44,28 @@ std::string EscapeBytes(std::string_view bytes) {
 // [default = ...] of proto2, as a literal.
 std::string DeclaredDefault(const pb::FieldDescriptor& field) {
   switch (field.cpp_type()) {
-    case pb::FieldDescriptor::CPPTYPE_INT32: return fmt::format("{}", field.default_value_int32());
-    case pb::FieldDescriptor::CPPTYPE_INT64: return fmt::format("{}", field.default_value_int64());
-    case pb::FieldDescriptor::CPPTYPE_UINT32: return fmt::format("{}", field.default_value_uint32());
-    case pb::FieldDescriptor::CPPTYPE_UINT64: return fmt::format("{}", field.default_value_uint64());
-    case pb::FieldDescriptor::CPPTYPE_FLOAT: return Format(Value::Float(field.default_value_float()));
+    case pb::FieldDescriptor::CPPTYPE_INT32:
+      return fmt::format("{}", field.default_value_int32());
+    case pb::FieldDescriptor::CPPTYPE_INT64:
+      return fmt::format("{}", field.default_value_int64());
+    case pb::FieldDescriptor::CPPTYPE_UINT32:
+      return fmt::format("{}", field.default_value_uint32());
+    case pb::FieldDescriptor::CPPTYPE_UINT64:
+      return fmt::format("{}", field.default_value_uint64());
+    case pb::FieldDescriptor::CPPTYPE_FLOAT:
+      return Format(Value::Float(field.default_value_float()));
     case pb::FieldDescriptor::CPPTYPE_DOUBLE:
       return Format(Value::Double(field.default_value_double()));
-    case pb::FieldDescriptor::CPPTYPE_BOOL: return field.default_value_bool() ? "true" : "false";
+    case pb::FieldDescriptor::CPPTYPE_BOOL:
+      return field.default_value_bool() ? "true" : "false";
     case pb::FieldDescriptor::CPPTYPE_ENUM:
       return fmt::format("{}", field.default_value_enum()->number());
     case pb::FieldDescriptor::CPPTYPE_STRING:
       return field.type() == pb::FieldDescriptor::TYPE_BYTES
                  ? EscapeBytes(field.default_value_string())
                  : field.default_value_string();
-    case pb::FieldDescriptor::CPPTYPE_MESSAGE: return "";
+    case pb::FieldDescriptor::CPPTYPE_MESSAGE:
+      return "";
   }
   return "";
 }
@@ -88,7 +96,8 @@ Status CheckWay(const pb::FieldDescriptor& field, bool through_repeated) {
   if (field.message_type() == nullptr) {
     return InvalidArgument(fmt::format("{} is no message, so nothing is inside it", name));
   }
-  if (field.is_map()) return InvalidArgument(fmt::format("{} is a map: no path leads into it", name));
+  if (field.is_map())
+    return InvalidArgument(fmt::format("{} is a map: no path leads into it", name));
   if (field.type() == pb::FieldDescriptor::TYPE_GROUP) {
     return InvalidArgument(fmt::format("{} is a group: no path leads into it", name));
   }
@@ -139,7 +148,8 @@ v1::Column ColumnOf(const pb::FieldDescriptor& field) {
   return column;
 }
 
-Result<v1::Column> ResolvePath(const pb::Descriptor& message, std::string_view path, ColumnUse use) {
+Result<v1::Column> ResolvePath(const pb::Descriptor& message, std::string_view path,
+                               ColumnUse use) {
   v1::Column column;
   const pb::Descriptor* in = &message;
   const pb::FieldDescriptor* field = nullptr;
@@ -199,8 +209,8 @@ Result<std::string> CanonicalLiteral(const pb::FieldDescriptor& field, std::stri
     if (const auto* value = field.enum_type()->FindValueByName(text)) {
       text = fmt::format("{}", value->number());
     } else if (text.empty() || text.find_first_not_of("-0123456789") != std::string::npos) {
-      return InvalidArgument(fmt::format("{} has no value \"{}\"", field.enum_type()->full_name(),
-                                         Printable(text)));
+      return InvalidArgument(
+          fmt::format("{} has no value \"{}\"", field.enum_type()->full_name(), Printable(text)));
     }
   }
   auto value = ParseLiteral(TypeOf(field), text);
@@ -209,7 +219,8 @@ Result<std::string> CanonicalLiteral(const pb::FieldDescriptor& field, std::stri
     text = value->kind() == Kind::kBytes ? EscapeBytes(value->text()) : Format(*value);
   }
   if (text.size() <= kLiteralBytesMax) return text;
-  return InvalidArgument(fmt::format("a literal of bytes has {} bytes at most", kLiteralBytesMax / 4));
+  return InvalidArgument(
+      fmt::format("a literal of bytes has {} bytes at most", kLiteralBytesMax / 4));
 }
 
 std::string RepeatedPart(const v1::Column& column) {

@@ -41,8 +41,9 @@ Result<std::string> CanonicalLiteral(const google::protobuf::FieldDescriptor& fi
 
 // "1.4.2": what a path is when names do not count.
 std::string NumbersOf(const v1::Column& column);
-// The same up to its repeated step; empty if there is none. Columns with one such part have a value per
-// element of the same repeated field, unless it is the last step: then "5!", to be told from the others.
+// The same up to its repeated step; empty if there is none. Columns with one such part have a value
+// per element of the same repeated field, unless it is the last step: then "5!", to be told from
+// the others.
 std::string RepeatedPart(const v1::Column& column);
 
 }  // namespace quorate::schema

@@ -133,11 +133,16 @@ class Planner {
 
 std::string_view TextOf(v1::StepEffect effect) {
   switch (effect) {
-    case v1::EFFECT_INSTANT: return "instant";
-    case v1::EFFECT_READS_ROWS: return "reads every row";
-    case v1::EFFECT_BACKFILL: return "backfill: reads every row, and writes";
-    case v1::EFFECT_DELETES_LATER: return "instant; deletes in the background";
-    default: return "";
+    case v1::EFFECT_INSTANT:
+      return "instant";
+    case v1::EFFECT_READS_ROWS:
+      return "reads every row";
+    case v1::EFFECT_BACKFILL:
+      return "backfill: reads every row, and writes";
+    case v1::EFFECT_DELETES_LATER:
+      return "instant; deletes in the background";
+    default:
+      return "";
   }
 }
 

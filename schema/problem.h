@@ -10,13 +10,13 @@
 namespace quorate::schema {
 
 struct Problem {
-  std::string file;     // "shop/account.proto"; empty: it concerns no single one
+  std::string file;     // "FILE"; empty: it concerns no single one
   std::string message;  // full name; empty: as above
   std::string field;    // its name, or the option that is wrong; empty: the message as a whole
   std::string reason;
-  std::string fix;      // what to write instead
+  std::string fix;  // what to write instead
 
-  // "shop/account.proto: shop.Account: owner: REASON; FIX".
+  // "FILE: shop.Account: owner: REASON; FIX".
   std::string ToString() const;
 };
 

@@ -15,9 +15,8 @@ namespace {
 
 bool InRange(const Value& value, const Expected& expected) {
   if (!expected.narrow || value.null()) return true;
-  return value.kind() == Kind::kInt
-             ? value.integer() >= INT32_MIN && value.integer() <= INT32_MAX
-             : value.natural() <= UINT32_MAX;
+  return value.kind() == Kind::kInt ? value.integer() >= INT32_MIN && value.integer() <= INT32_MAX
+                                    : value.natural() <= UINT32_MAX;
 }
 
 // Values by hand come from anywhere; those of rows were judged when they were read.
@@ -54,11 +53,14 @@ Code CodeOf(Violation::Kind kind) {
   switch (kind) {
     case Violation::Kind::kNotNull:
     case Violation::Kind::kCheck:
-    case Violation::Kind::kFill: return Code::kFailedPrecondition;
-    case Violation::Kind::kUnique: return Code::kAlreadyExists;
+    case Violation::Kind::kFill:
+      return Code::kFailedPrecondition;
+    case Violation::Kind::kUnique:
+      return Code::kAlreadyExists;
     case Violation::Kind::kRow:
     case Violation::Kind::kKeyTooLong:
-    case Violation::Kind::kTooManyEntries: return Code::kInvalidArgument;
+    case Violation::Kind::kTooManyEntries:
+      return Code::kInvalidArgument;
   }
   return Code::kInternal;
 }
@@ -89,8 +91,8 @@ std::string RowCodec::TextOf(std::string_view primary_key_tuple) const {
 
 Violation RowCodec::Broken(Violation::Kind kind, std::string element, std::string field,
                            std::string reason, std::string_view key_tuple) const {
-  return {kind, name_, std::move(element), std::move(field), TextOf(key_tuple), "",
-          std::move(reason)};
+  return {
+      kind, name_, std::move(element), std::move(field), TextOf(key_tuple), "", std::move(reason)};
 }
 
 // ---- keys ---------------------------------------------------------------------------------------
@@ -218,10 +220,10 @@ OrViolation<std::vector<Entry>> RowCodec::EntriesOf(const Index& index, const Ro
     PutLengthPrefixed(&value, named_by_value ? primary_key : "");
     value.append(stored);
     if (value.size() > limits::kValueBytesMax) {
-      return Broken(Violation::Kind::kRow, element, "",
-                    fmt::format("its entry has {} bytes, {} at most", value.size(),
-                                limits::kValueBytesMax),
-                    primary_key);
+      return Broken(
+          Violation::Kind::kRow, element, "",
+          fmt::format("its entry has {} bytes, {} at most", value.size(), limits::kValueBytesMax),
+          primary_key);
     }
     entries.emplace(std::move(key), std::move(value));
     if (entries.size() > kEntriesMax) {
@@ -265,8 +267,7 @@ Result<DecodedEntry> RowCodec::DecodeEntry(uint32_t index_id, std::string_view k
       !GetLengthPrefixed(&value, &row)) {
     return malformed();
   }
-  const bool named_by_value =
-      index->unique && std::ranges::none_of(entry.columns, &Value::null);
+  const bool named_by_value = index->unique && std::ranges::none_of(entry.columns, &Value::null);
   if (named_by_value ? !parsed.tuple.empty() : !row.empty()) return malformed();
   std::string_view tuple = named_by_value ? row : parsed.tuple;
   entry.row_key = IndexPrefix(table_id_, kRowsId).append(tuple);
@@ -321,8 +322,8 @@ std::optional<Violation> RowCodec::CheckOne(const Constraint& constraint, const 
   }
   const auto check_size = [&](size_t size, const char* unit) -> std::optional<Violation> {
     if (constraint.size_at_least.has_value() && size < *constraint.size_at_least) {
-      return broken(Violation::Kind::kCheck, fmt::format("has {} {}, {} at least", size, unit,
-                                                         *constraint.size_at_least));
+      return broken(Violation::Kind::kCheck,
+                    fmt::format("has {} {}, {} at least", size, unit, *constraint.size_at_least));
     }
     if (constraint.size_at_most.has_value() && size > *constraint.size_at_most) {
       return broken(Violation::Kind::kCheck,
@@ -339,16 +340,17 @@ std::optional<Violation> RowCodec::CheckOne(const Constraint& constraint, const 
       if (auto violation = check_size(value.text().size(), "bytes")) return violation;
     }
     if (constraint.at_least.has_value() && Compare(value, *constraint.at_least) < 0) {
-      return broken(Violation::Kind::kCheck, fmt::format("{} is less than {}", Format(value),
-                                                         Format(*constraint.at_least)));
+      return broken(Violation::Kind::kCheck,
+                    fmt::format("{} is less than {}", Format(value), Format(*constraint.at_least)));
     }
     if (constraint.at_most.has_value() && Compare(value, *constraint.at_most) > 0) {
-      return broken(Violation::Kind::kCheck, fmt::format("{} is more than {}", Format(value),
-                                                         Format(*constraint.at_most)));
+      return broken(Violation::Kind::kCheck,
+                    fmt::format("{} is more than {}", Format(value), Format(*constraint.at_most)));
     }
     if (!constraint.one_of.empty() &&
-        !std::ranges::binary_search(constraint.one_of, value,
-                                    [](const Value& a, const Value& b) { return Compare(a, b) < 0; })) {
+        !std::ranges::binary_search(constraint.one_of, value, [](const Value& a, const Value& b) {
+          return Compare(a, b) < 0;
+        })) {
       return broken(Violation::Kind::kCheck,
                     fmt::format("{} is none of the {} values that it may have", Format(value),
                                 constraint.one_of.size()));
@@ -419,8 +421,8 @@ std::optional<Violation> RowCodec::ChangeIndex(const Index& index, const Row* be
     GetLengthPrefixed(&value, &row);
     std::string named(index.unique ? row : "");
     if (kind == EntryChange::Kind::kDelete) entry.value.clear();
-    changes->push_back({kind, index.id, std::move(entry.key), std::move(entry.value),
-                        std::move(named)});
+    changes->push_back(
+        {kind, index.id, std::move(entry.key), std::move(entry.value), std::move(named)});
   };
   auto old = had.begin();
   auto now = has.begin();

@@ -1,5 +1,6 @@
-// What a row is in the key space, by the catalog alone: its key, its entries in each index, and what
-// a transaction that changes it has to check, put and delete. Pure: who uses it reads and writes.
+// What a row is in the key space, by the catalog alone: its key, its entries in each index, and
+// what a transaction that changes it has to check, put and delete. Pure: who uses it reads and
+// writes.
 //
 // By the catalog, not by what was compiled into a program: a binary that was built before an index
 // keeps it up as soon as its catalog names it.
@@ -12,17 +13,18 @@
 //   others               keys that the new row does not have    what changes, in key or in value
 //
 // Invariants, with at most two adjacent states in use at a time: an entry is never there for a row
-// that does not have it (whoever puts is met by others that take away), and once nobody writes under
-// DELETE_ONLY, every row written since has all of its entries. What is taken away is deleted also
-// where it is not there: the deletion tells a backfill that somebody was here.
+// that does not have it (whoever puts is met by others that take away), and once nobody writes
+// under DELETE_ONLY, every row written since has all of its entries. What is taken away is deleted
+// also where it is not there: the deletion tells a backfill that somebody was here.
 //
 // Unique indexes. The key of an entry does not name its row, so two rows can claim one key. Put and
-// Delete therefore say `row`: the writer reads the key first; with an entry of another row, a Put is
-// a violation (UniqueViolation), and a Delete is left out: the entry is not this row's.
+// Delete therefore say `row`: the writer reads the key first; with an entry of another row, a Put
+// is a violation (UniqueViolation), and a Delete is left out: the entry is not this row's.
 //
-// Who fills a unique index from a snapshot cannot take every newer deletion for a reason to leave an
-// entry out: it may be of a former row that had the values too. Whether the row has the entry now
-// decides. In other indexes an entry is of one row alone, and whoever deletes it keeps that row up.
+// Who fills a unique index from a snapshot cannot take every newer deletion for a reason to leave
+// an entry out: it may be of a former row that had the values too. Whether the row has the entry
+// now decides. In other indexes an entry is of one row alone, and whoever deletes it keeps that row
+// up.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +46,15 @@ namespace quorate::schema {
 
 // Why a row cannot be written. Nothing happened.
 struct Violation {
-  enum class Kind : uint8_t { kNotNull, kCheck, kUnique, kRow, kKeyTooLong, kTooManyEntries, kFill };
+  enum class Kind : uint8_t {
+    kNotNull,
+    kCheck,
+    kUnique,
+    kRow,
+    kKeyTooLong,
+    kTooManyEntries,
+    kFill
+  };
   Kind kind = Kind::kRow;
   std::string table;
   std::string element;    // the constraint, index or fill; empty for kRow
@@ -63,8 +73,8 @@ struct OrViolation {
   std::optional<T> value;
   Violation violation;  // if there is no value
 
-  OrViolation(T v) : value(std::move(v)) {}                        // NOLINT: implicit by design
-  OrViolation(Violation v) : violation(std::move(v)) {}            // NOLINT: implicit by design
+  OrViolation(T v) : value(std::move(v)) {}              // NOLINT: implicit by design
+  OrViolation(Violation v) : violation(std::move(v)) {}  // NOLINT: implicit by design
   bool ok() const { return value.has_value(); }
   T& operator*() { return *value; }
   const T& operator*() const { return *value; }
@@ -140,8 +150,8 @@ class RowCodec {
   // Takes the row at one key from `before` to `after` (nullopt: it is not there); at least one is.
   // `after` is checked against every constraint that is enforced, its fields are kept in step
   // (schema/fill.h), and it has the primary key of `before`. Bytes that nobody knows stay.
-  // The former row is not checked; one whose bytes are malformed has no entries that could be found,
-  // and is a violation (kRow): it was not written through here.
+  // The former row is not checked; one whose bytes are malformed has no entries that could be
+  // found, and is a violation (kRow): it was not written through here.
   OrViolation<Change> MakeChange(std::optional<std::string_view> before,
                                  std::optional<std::string_view> after) const;
   // The first constraint that the row breaks, by id; `constraint_id` 0: of all that are enforced.
@@ -210,7 +220,7 @@ class RowCodec {
   uint64_t version_ = 0;
   RowReader reader_;
   std::vector<KeyColumn> primary_key_;
-  std::vector<Index> indexes_;          // by id
+  std::vector<Index> indexes_;           // by id
   std::vector<Constraint> constraints_;  // by id
   std::vector<Fill> fills_;
 };

@@ -108,11 +108,11 @@ Status RowCodec::AddKeyColumn(const v1::KeyColumn& column, std::vector<KeyColumn
     return InvalidArgument(
         fmt::format("column {}: a message is in no key", Printable(column.column().path())));
   }
-  columns->push_back({place,
-                      {KindOf(type), IsNarrow(type),
-                       column.descending() ? Order::kDescending : Order::kAscending},
-                      column.column().path(),
-                      RepeatedPart(column.column())});
+  columns->push_back(
+      {place,
+       {KindOf(type), IsNarrow(type), column.descending() ? Order::kDescending : Order::kAscending},
+       column.column().path(),
+       RepeatedPart(column.column())});
   return Status::Ok();
 }
 
@@ -185,7 +185,8 @@ Status RowCodec::AddConstraint(const v1::ConstraintDescriptor& descriptor) {
     constraint.one_of.push_back(literal(text).value_or(Value()));
   }
   if (!unreadable.empty()) return wrong(unreadable);
-  std::ranges::sort(constraint.one_of, [](const Value& a, const Value& b) { return Compare(a, b) < 0; });
+  std::ranges::sort(constraint.one_of,
+                    [](const Value& a, const Value& b) { return Compare(a, b) < 0; });
   if (check.has_size_at_least()) constraint.size_at_least = check.size_at_least();
   if (check.has_size_at_most()) constraint.size_at_most = check.size_at_most();
   constraints_.push_back(std::move(constraint));

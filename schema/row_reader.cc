@@ -24,17 +24,22 @@ WireType WireTypeOf(v1::ColumnType type) {
   switch (type) {
     case v1::COLUMN_DOUBLE:
     case v1::COLUMN_FIXED64:
-    case v1::COLUMN_SFIXED64: return WireType::kFixed64;
+    case v1::COLUMN_SFIXED64:
+      return WireType::kFixed64;
     case v1::COLUMN_FLOAT:
     case v1::COLUMN_FIXED32:
-    case v1::COLUMN_SFIXED32: return WireType::kFixed32;
-    case v1::COLUMN_GROUP: return WireType::kStartGroup;
+    case v1::COLUMN_SFIXED32:
+      return WireType::kFixed32;
+    case v1::COLUMN_GROUP:
+      return WireType::kStartGroup;
     case v1::COLUMN_STRING:
     case v1::COLUMN_BYTES:
     case v1::COLUMN_MESSAGE:
     case v1::COLUMN_TIMESTAMP:
-    case v1::COLUMN_DURATION: return WireType::kLengthDelimited;
-    default: return WireType::kVarint;
+    case v1::COLUMN_DURATION:
+      return WireType::kLengthDelimited;
+    default:
+      return WireType::kVarint;
   }
 }
 
@@ -42,29 +47,42 @@ WireType WireTypeOf(v1::ColumnType type) {
 Value FromBits(v1::ColumnType type, uint64_t bits) {
   const auto narrow = static_cast<uint32_t>(bits);
   switch (type) {
-    case v1::COLUMN_DOUBLE: return Value::Double(std::bit_cast<double>(bits));
-    case v1::COLUMN_FLOAT: return Value::Float(std::bit_cast<float>(narrow));
+    case v1::COLUMN_DOUBLE:
+      return Value::Double(std::bit_cast<double>(bits));
+    case v1::COLUMN_FLOAT:
+      return Value::Float(std::bit_cast<float>(narrow));
     case v1::COLUMN_INT64:
-    case v1::COLUMN_SFIXED64: return Value::Int(static_cast<int64_t>(bits));
+    case v1::COLUMN_SFIXED64:
+      return Value::Int(static_cast<int64_t>(bits));
     case v1::COLUMN_UINT64:
-    case v1::COLUMN_FIXED64: return Value::Uint(bits);
+    case v1::COLUMN_FIXED64:
+      return Value::Uint(bits);
     case v1::COLUMN_INT32:
     case v1::COLUMN_ENUM:
-    case v1::COLUMN_SFIXED32: return Value::Int(static_cast<int32_t>(narrow));
+    case v1::COLUMN_SFIXED32:
+      return Value::Int(static_cast<int32_t>(narrow));
     case v1::COLUMN_UINT32:
-    case v1::COLUMN_FIXED32: return Value::Uint(narrow);
-    case v1::COLUMN_SINT32: return Value::Int(static_cast<int32_t>(UnZigZag(narrow)));
-    case v1::COLUMN_SINT64: return Value::Int(UnZigZag(bits));
-    case v1::COLUMN_BOOL: return Value::Bool(bits != 0);
-    default: return Value();
+    case v1::COLUMN_FIXED32:
+      return Value::Uint(narrow);
+    case v1::COLUMN_SINT32:
+      return Value::Int(static_cast<int32_t>(UnZigZag(narrow)));
+    case v1::COLUMN_SINT64:
+      return Value::Int(UnZigZag(bits));
+    case v1::COLUMN_BOOL:
+      return Value::Bool(bits != 0);
+    default:
+      return Value();
   }
 }
 
 Value Zero(v1::ColumnType type) {
   switch (KindOf(type)) {
-    case Kind::kString: return Value::String("");
-    case Kind::kBytes: return Value::Bytes("");
-    default: return FromBits(type, 0);
+    case Kind::kString:
+      return Value::String("");
+    case Kind::kBytes:
+      return Value::Bytes("");
+    default:
+      return FromBits(type, 0);
   }
 }
 
@@ -79,17 +97,17 @@ struct RowReader::Leaf {
   bool repeated = false;         // one of its steps is
   size_t repeated_at = 0;        // which one
   bool has_default = false;
-  Value absent;                  // null, the default, or zero
+  Value absent;  // null, the default, or zero
 };
 
 // A field on the way: what is below it, and what it ends.
 struct RowReader::Node {
   struct Step {
-    std::unique_ptr<Node> below;       // of a message that leads on
-    std::vector<size_t> leaves;        // columns that end here
-    std::vector<size_t> all;           // those, and all below
+    std::unique_ptr<Node> below;  // of a message that leads on
+    std::vector<size_t> leaves;   // columns that end here
+    std::vector<size_t> all;      // those, and all below
     bool repeated = false;
-    size_t depth = 0;                  // 0: of the row's message
+    size_t depth = 0;  // 0: of the row's message
   };
   std::map<uint32_t, Step> steps;
   // A field -> the steps that it ends when it comes later: members of its oneof.
@@ -173,9 +191,9 @@ Status RowReader::AddStored(const v1::StoredField& field) {
   return Status::Ok();
 }
 
-// One walk. A column's values so far are in `row->columns`; of a singular one there is none until its
-// message is known to be there (`Enter`), so that a missing message can be told from a missing field.
-// Recurses as deep as columns have steps, whatever is in the bytes.
+// One walk. A column's values so far are in `row->columns`; of a singular one there is none until
+// its message is known to be there (`Enter`), so that a missing message can be told from a missing
+// field. Recurses as deep as columns have steps, whatever is in the bytes.
 class RowReader::Walk {
  public:
   Walk(const RowReader& reader, Row* row) : reader_(reader), row_(row) {}
@@ -237,7 +255,8 @@ class RowReader::Walk {
         return std::ranges::find(ended->second, kept.first) != ended->second.end();
       });
     }
-    if (reader_.stored_.contains(field.number)) row_->stored.emplace_back(field.number, field.whole);
+    if (reader_.stored_.contains(field.number))
+      row_->stored.emplace_back(field.number, field.whole);
   }
 
   // Another member of its oneof came later: as if it had never been there.
@@ -288,8 +307,8 @@ class RowReader::Walk {
 
   Status Room(size_t place) {
     if (row_->columns[place].size() < kElementsMax) return Status::Ok();
-    return InvalidArgument(fmt::format("{} has more than {} elements", reader_.leaves_[place].path,
-                                       kElementsMax));
+    return InvalidArgument(
+        fmt::format("{} has more than {} elements", reader_.leaves_[place].path, kElementsMax));
   }
 
   Status Put(size_t place, Value value) {
@@ -314,12 +333,17 @@ class RowReader::Walk {
     }
     if (field.type != wire) return Status::Ok();  // an unknown field, as for every parser
     switch (leaf.kind) {
-      case Kind::kString: return Put(place, Value::String(std::string(field.payload)));
-      case Kind::kBytes: return Put(place, Value::Bytes(std::string(field.payload)));
-      case Kind::kPresent: return Put(place, Value::Present());
+      case Kind::kString:
+        return Put(place, Value::String(std::string(field.payload)));
+      case Kind::kBytes:
+        return Put(place, Value::Bytes(std::string(field.payload)));
+      case Kind::kPresent:
+        return Put(place, Value::Present());
       case Kind::kTimestamp:
-      case Kind::kDuration: return TakeTime(place, field.payload);
-      default: return Put(place, FromBits(leaf.type, field.bits));
+      case Kind::kDuration:
+        return TakeTime(place, field.payload);
+      default:
+        return Put(place, FromBits(leaf.type, field.bits));
     }
   }
 
@@ -327,8 +351,8 @@ class RowReader::Walk {
     while (!bytes.empty()) {
       WireField element;
       if (!NextPacked(&bytes, wire, &element.bits)) {
-        return InvalidArgument(fmt::format("{} has a malformed packed list",
-                                           reader_.leaves_[place].path));
+        return InvalidArgument(
+            fmt::format("{} has a malformed packed list", reader_.leaves_[place].path));
       }
       RETURN_IF_ERROR(Put(place, FromBits(reader_.leaves_[place].type, element.bits)));
     }
@@ -354,7 +378,8 @@ class RowReader::Walk {
       if (field.number == 2) nanos = static_cast<int32_t>(static_cast<uint32_t>(field.bits));
     }
     const bool timestamp = leaf.kind == Kind::kTimestamp;
-    return Put(place, timestamp ? Value::Timestamp(seconds, nanos) : Value::Duration(seconds, nanos));
+    return Put(place,
+               timestamp ? Value::Timestamp(seconds, nanos) : Value::Duration(seconds, nanos));
   }
 
   const RowReader& reader_;

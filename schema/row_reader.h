@@ -1,11 +1,12 @@
 // Finds the values of columns in a row's bytes, as any protobuf parser would: the last one of a
-// scalar counts, messages that come in pieces are merged, a member of a oneof ends the others, packed
-// and unpacked elements are alike, a field with another wire type is an unknown one.
+// scalar counts, messages that come in pieces are merged, a member of a oneof ends the others,
+// packed and unpacked elements are alike, a field with another wire type is an unknown one.
 //
 // By walking the bytes, not by dynamic messages, because
 // - what a row's entries are must not depend on who reads it: parsers of proto2 move enum numbers
 //   that their file does not name to the unknown fields, a walk by number sees what is there;
-// - what nobody asks about is skipped and kept: no message is built, and no descriptor, which can be
+// - what nobody asks about is skipped and kept: no message is built, and no descriptor, which can
+// be
 //   hostile, is needed where rows are written;
 // - it costs a few per cent of a write.
 //
@@ -60,8 +61,8 @@ class RowReader {
   // that is not UTF-8, a timestamp or duration out of its range, groups nested deeper than
   // kRowNestingMax, more than kElementsMax elements in a column. Nothing else is looked at.
   //
-  // kForm: strings, timestamps and durations are taken as they are. For rows that are there: they may
-  // be older than the column, and nobody looked then.
+  // kForm: strings, timestamps and durations are taken as they are. For rows that are there: they
+  // may be older than the column, and nobody looked then.
   enum class Judge : bool { kForm, kValues };
   Result<Row> Read(std::string_view row, Judge judge) const;
 

@@ -79,8 +79,8 @@ class TablePlanner {
     }
     PrimaryKey();
     Message();
-    const auto indexes = Match(table_.indexes(), after_.indexes(), spec_.indexes_renamed_from,
-                               "index ");
+    const auto indexes =
+        Match(table_.indexes(), after_.indexes(), spec_.indexes_renamed_from, "index ");
     const auto constraints = Match(table_.constraints(), after_.constraints(),
                                    spec_.constraints_renamed_from, "constraint ");
     Renames(indexes, after_.indexes(), v1::STEP_RENAME_INDEX, "index");
@@ -135,8 +135,8 @@ class TablePlanner {
     if (SameAbsence(before, after)) return;
     const bool presence = before.has_presence() != after.has_presence();
     Refuse(element,
-           fmt::format("{} of {} changed, on which it depends", presence ? "presence" : "the default",
-                       after.path()),
+           fmt::format("{} of {} changed, on which it depends",
+                       presence ? "presence" : "the default", after.path()),
            presence ? "leave `optional` as it was, or drop this first"
                     : "leave the default as it was, or drop this first");
   }
@@ -148,10 +148,10 @@ class TablePlanner {
     const auto* was = before == nullptr ? nullptr : before->FindMessage(table_.message());
     const auto* is = after == nullptr ? nullptr : after->FindMessage(after_.message());
     if (was == nullptr || is == nullptr) {
-      return Refuse("message " + (was == nullptr ? table_.message() : after_.message()),
-                    problems.empty() ? "it is not in its own files"
-                                     : problems.list().front().ToString(),
-                    "upgrade quorate: another version wrote the catalog");
+      return Refuse(
+          "message " + (was == nullptr ? table_.message() : after_.message()),
+          problems.empty() ? "it is not in its own files" : problems.list().front().ToString(),
+          "upgrade quorate: another version wrote the catalog");
     }
     MessageDiff diff = Diff(*was, *is);
     for (const v1::Refusal& refusal : diff.refusals) {
@@ -167,9 +167,9 @@ class TablePlanner {
         return of.has_default_value() ? "\"" + of.default_value() + "\"" : "none";
       };
       // Those of proto2 are in the messages, and told there.
-      const std::string line = fmt::format("{}.{} = {}: default was {}, is {}", after_.message(),
-                                           field.name(), field.number(), text(*at->second),
-                                           text(field));
+      const std::string line =
+          fmt::format("{}.{} = {}: default was {}, is {}", after_.message(), field.name(),
+                      field.number(), text(*at->second), text(field));
       if (text(*at->second) != text(field) && !Told(field)) changes_.push_back(line);
     }
   }
@@ -222,7 +222,8 @@ class TablePlanner {
       const v1::ConstraintDescriptor& element, const std::set<std::string>& are) {
     if (!element.not_null()) return nullptr;
     for (const v1::ConstraintDescriptor& was : before) {
-      if (was.not_null() && !are.contains(was.name()) && SameValue(was.column(), element.column())) {
+      if (was.not_null() && !are.contains(was.name()) &&
+          SameValue(was.column(), element.column())) {
         return &was;
       }
     }
@@ -243,9 +244,9 @@ class TablePlanner {
     for (const auto& element : after) {
       const auto at = matching.of.find(element.name());
       if (at == matching.of.end() || at->second->name() == element.name()) continue;
-      v1::Step* step = Add(kind, v1::EFFECT_INSTANT,
-                           fmt::format("rename {} {} to {}", what, at->second->name(),
-                                       element.name()));
+      v1::Step* step =
+          Add(kind, v1::EFFECT_INSTANT,
+              fmt::format("rename {} {} to {}", what, at->second->name(), element.name()));
       step->set_element_id(IdOf(*at->second));
       step->set_name(element.name());
     }
@@ -337,10 +338,9 @@ class TablePlanner {
     }
     std::ranges::sort(*changed.mutable_fields(), {}, &v1::RowField::number);
     *changed.mutable_primary_key() = after_.primary_key();
-    bool moved = !std::ranges::equal(table_.primary_key(), after_.primary_key(),
-                                     [](const auto& a, const auto& b) {
-                                       return SameNames(a.column(), b.column());
-                                     });
+    bool moved = !std::ranges::equal(
+        table_.primary_key(), after_.primary_key(),
+        [](const auto& a, const auto& b) { return SameNames(a.column(), b.column()); });
     moved |= Moved(indexes, after_.indexes(), [&](const auto& was, const auto& is) {
       if (!Same(was, is)) return false;  // it is replaced
       for (int i = 0; i < is.columns_size(); ++i) {
@@ -372,8 +372,8 @@ class TablePlanner {
       moved |= !SameNames(fill.from(), is->from()) || !SameNames(fill.to(), is->to());
     }
     if (changes_.empty() && !moved) return;
-    v1::Step* step = Add(v1::STEP_CHANGE_MESSAGE, v1::EFFECT_INSTANT,
-                         "change message " + after_.message());
+    v1::Step* step =
+        Add(v1::STEP_CHANGE_MESSAGE, v1::EFFECT_INSTANT, "change message " + after_.message());
     for (std::string& line : changes_) step->add_details(std::move(line));
     step->set_older_messages_fit(older_messages_fit_);
     *step->mutable_changed() = std::move(changed);
@@ -386,9 +386,9 @@ class TablePlanner {
       if (at != matching.of.end()) {
         if (Same(*at->second, index)) continue;
         ++kept;
-        v1::Step* step = Add(v1::STEP_REPLACE_INDEX, v1::EFFECT_BACKFILL,
-                             fmt::format("replace index {} by {}", Describe(*at->second),
-                                         Describe(index)));
+        v1::Step* step =
+            Add(v1::STEP_REPLACE_INDEX, v1::EFFECT_BACKFILL,
+                fmt::format("replace index {} by {}", Describe(*at->second), Describe(index)));
         step->set_element_id(at->second->index_id());
         *step->mutable_index() = index;
         continue;
@@ -399,8 +399,8 @@ class TablePlanner {
            ->mutable_index() = index;
     }
     if (kept > kIndexesKeptMax) {
-      Refuse("", fmt::format("it would have {} indexes for a while, {} at most", kept,
-                             kIndexesKeptMax),
+      Refuse("",
+             fmt::format("it would have {} indexes for a while, {} at most", kept, kIndexesKeptMax),
              "apply the changes in two files");
     }
   }
@@ -427,19 +427,19 @@ class TablePlanner {
       const auto at = matching.of.find(constraint.name());
       const bool replaced = at != matching.of.end();
       if (replaced && Same(*at->second, constraint)) continue;
-      v1::Step* step =
-          replaced ? Add(v1::STEP_REPLACE_CONSTRAINT, v1::EFFECT_READS_ROWS,
-                         fmt::format("replace constraint {} by {}", Describe(*at->second),
-                                     Describe(constraint)))
-                   : Add(v1::STEP_ADD_CONSTRAINT, v1::EFFECT_READS_ROWS,
-                         "add constraint " + Describe(constraint));
+      v1::Step* step = replaced ? Add(v1::STEP_REPLACE_CONSTRAINT, v1::EFFECT_READS_ROWS,
+                                      fmt::format("replace constraint {} by {}",
+                                                  Describe(*at->second), Describe(constraint)))
+                                : Add(v1::STEP_ADD_CONSTRAINT, v1::EFFECT_READS_ROWS,
+                                      "add constraint " + Describe(constraint));
       if (replaced) step->set_element_id(at->second->constraint_id());
       *step->mutable_constraint() = constraint;
       if (!constraint.not_null()) continue;
       const uint32_t number = constraint.column().steps(0).number();
       const auto has = [&](const auto& field) { return field.number() == number; };
       const auto fills = [&](const auto& fill) { return fill.to().steps(0).number() == number; };
-      if (std::ranges::none_of(table_.fields(), has) && std::ranges::none_of(after_.fills(), fills)) {
+      if (std::ranges::none_of(table_.fields(), has) &&
+          std::ranges::none_of(after_.fills(), fills)) {
         step->add_details(fmt::format("rows of before have no {}: this fails unless there are none",
                                       constraint.column().path()));
       }
@@ -494,7 +494,8 @@ std::string UnderWay(const v1::TableDescriptor& table) {
 std::string Describe(const google::protobuf::RepeatedPtrField<v1::KeyColumn>& columns) {
   std::string text;
   for (const v1::KeyColumn& column : columns) {
-    text += (text.empty() ? "" : ", ") + column.column().path() + (column.descending() ? " desc" : "");
+    text +=
+        (text.empty() ? "" : ", ") + column.column().path() + (column.descending() ? " desc" : "");
   }
   return "(" + text + ")";
 }

@@ -30,7 +30,9 @@ size_t BytesOf(uint64_t magnitude) {
   return (static_cast<size_t>(std::bit_width(magnitude)) + 7) / 8;
 }
 
-uint64_t Magnitude(int64_t v) { return v < 0 ? ~static_cast<uint64_t>(v) + 1 : static_cast<uint64_t>(v); }
+uint64_t Magnitude(int64_t v) {
+  return v < 0 ? ~static_cast<uint64_t>(v) + 1 : static_cast<uint64_t>(v);
+}
 
 void PutInteger(std::string* out, uint64_t magnitude, bool negative) {
   const size_t size = BytesOf(magnitude);
@@ -105,8 +107,8 @@ bool GetInteger(Source* source, uint8_t tag, const Expected& expected, Value* va
     *value = Value::Uint(magnitude);
     return true;
   }
-  const uint64_t largest = (expected.narrow ? uint64_t{INT32_MAX} : uint64_t{INT64_MAX}) +
-                           (negative ? 1 : 0);
+  const uint64_t largest =
+      (expected.narrow ? uint64_t{INT32_MAX} : uint64_t{INT64_MAX}) + (negative ? 1 : 0);
   if (magnitude > largest) return false;
   *value = Value::Int(static_cast<int64_t>(negative ? ~magnitude + 1 : magnitude));
   return true;
@@ -149,10 +151,18 @@ bool GetTime(Source* source, uint8_t tag, Value* value) {
 void PutValue(std::string* out, const Value& value, Order order) {
   const size_t begin = out->size();
   switch (value.kind()) {
-    case Kind::kNull: PutByte(out, kNullTag); break;
-    case Kind::kBool: PutByte(out, value.boolean() ? kTrueTag : kFalseTag); break;
-    case Kind::kInt: PutInteger(out, Magnitude(value.integer()), value.integer() < 0); break;
-    case Kind::kUint: PutInteger(out, value.natural(), false); break;
+    case Kind::kNull:
+      PutByte(out, kNullTag);
+      break;
+    case Kind::kBool:
+      PutByte(out, value.boolean() ? kTrueTag : kFalseTag);
+      break;
+    case Kind::kInt:
+      PutInteger(out, Magnitude(value.integer()), value.integer() < 0);
+      break;
+    case Kind::kUint:
+      PutInteger(out, value.natural(), false);
+      break;
     case Kind::kFloat:
       PutByte(out, kFloatTag);
       PutBigEndian(out, Ordered(static_cast<uint32_t>(value.natural())), 4);
@@ -171,7 +181,8 @@ void PutValue(std::string* out, const Value& value, Order order) {
       PutByte(out, value.kind() == Kind::kTimestamp ? kTimestampTag : kDurationTag);
       PutTime(out, value);
       break;
-    case Kind::kPresent: CHECK(false, "that a message is there is in no key");
+    case Kind::kPresent:
+      CHECK(false, "that a message is there is in no key");
   }
   if (order == Order::kDescending) {
     for (size_t i = begin; i < out->size(); ++i) (*out)[i] = static_cast<char>(~(*out)[i]);
@@ -188,7 +199,8 @@ bool GetValue(std::string_view* input, const Expected& expected, Value* value) {
   }
   switch (expected.kind) {
     case Kind::kNull:
-    case Kind::kPresent: return false;
+    case Kind::kPresent:
+      return false;
     case Kind::kBool:
       *value = Value::Bool(tag == kTrueTag);
       return tag == kTrueTag || tag == kFalseTag;
@@ -196,12 +208,18 @@ bool GetValue(std::string_view* input, const Expected& expected, Value* value) {
     case Kind::kUint:
       return tag >= kZeroTag - kIntegerBytesMax && tag <= kZeroTag + kIntegerBytesMax &&
              GetInteger(&source, tag, expected, value);
-    case Kind::kFloat: return tag == kFloatTag && GetFloating(&source, tag, value);
-    case Kind::kDouble: return tag == kDoubleTag && GetFloating(&source, tag, value);
-    case Kind::kString: return tag == kStringTag && GetText(&source, tag, value);
-    case Kind::kBytes: return tag == kBytesTag && GetText(&source, tag, value);
-    case Kind::kTimestamp: return tag == kTimestampTag && GetTime(&source, tag, value);
-    case Kind::kDuration: return tag == kDurationTag && GetTime(&source, tag, value);
+    case Kind::kFloat:
+      return tag == kFloatTag && GetFloating(&source, tag, value);
+    case Kind::kDouble:
+      return tag == kDoubleTag && GetFloating(&source, tag, value);
+    case Kind::kString:
+      return tag == kStringTag && GetText(&source, tag, value);
+    case Kind::kBytes:
+      return tag == kBytesTag && GetText(&source, tag, value);
+    case Kind::kTimestamp:
+      return tag == kTimestampTag && GetTime(&source, tag, value);
+    case Kind::kDuration:
+      return tag == kDurationTag && GetTime(&source, tag, value);
   }
   return false;
 }
@@ -209,11 +227,16 @@ bool GetValue(std::string_view* input, const Expected& expected, Value* value) {
 size_t EncodedSize(const Value& value) {
   switch (value.kind()) {
     case Kind::kNull:
-    case Kind::kBool: return 1;
-    case Kind::kInt: return 1 + BytesOf(Magnitude(value.integer()));
-    case Kind::kUint: return 1 + BytesOf(value.natural());
-    case Kind::kFloat: return 5;
-    case Kind::kDouble: return 9;
+    case Kind::kBool:
+      return 1;
+    case Kind::kInt:
+      return 1 + BytesOf(Magnitude(value.integer()));
+    case Kind::kUint:
+      return 1 + BytesOf(value.natural());
+    case Kind::kFloat:
+      return 5;
+    case Kind::kDouble:
+      return 9;
     case Kind::kString:
     case Kind::kBytes: {
       size_t zeros = 0;
@@ -221,8 +244,10 @@ size_t EncodedSize(const Value& value) {
       return 3 + value.text().size() + zeros;
     }
     case Kind::kTimestamp:
-    case Kind::kDuration: return 13;
-    case Kind::kPresent: return 0;
+    case Kind::kDuration:
+      return 13;
+    case Kind::kPresent:
+      return 0;
   }
   return 0;
 }

@@ -1,6 +1,6 @@
 // Order-preserving encoding of values: the order of the bytes is the order of the values, one value
-// after the other. No encoding is the beginning of another one's, so tuples of any length compare as
-// lists do, and the encoding of the first values is a prefix that bounds a scan.
+// after the other. No encoding is the beginning of another one's, so tuples of any length compare
+// as lists do, and the encoding of the first values is a prefix that bounds a scan.
 //
 // A value is a tag and what the tag says. There is one encoding per value, and decoders refuse all
 // others: equal values are equal bytes, and bytes that were decoded encode to themselves.
@@ -38,8 +38,8 @@ struct Expected {
 
 // kPresent has no encoding: a CHECK.
 void PutValue(std::string* out, const Value& value, Order order);
-// Takes one value, or null, off the front. False, with `input` and `value` unspecified, if it is not
-// the one encoding of a value of that kind. Allocates no more than the input is long. Whether a
+// Takes one value, or null, off the front. False, with `input` and `value` unspecified, if it is
+// not the one encoding of a value of that kind. Allocates no more than the input is long. Whether a
 // string is UTF-8, and a timestamp in its range, was asked when it was encoded, and is asked again.
 bool GetValue(std::string_view* input, const Expected& expected, Value* value);
 

@@ -125,8 +125,9 @@ std::string FormatFloating(T v) {
 
 template <class T>
 std::strong_ordering OrderOf(T a, T b) {
-  return a < b ? std::strong_ordering::less
-               : b < a ? std::strong_ordering::greater : std::strong_ordering::equal;
+  return a < b   ? std::strong_ordering::less
+         : b < a ? std::strong_ordering::greater
+                 : std::strong_ordering::equal;
 }
 
 // NaN above everything.
@@ -140,27 +141,38 @@ std::strong_ordering OrderOfFloating(T a, T b) {
 
 Kind KindOf(v1::ColumnType type) {
   switch (type) {
-    case v1::COLUMN_BOOL: return Kind::kBool;
+    case v1::COLUMN_BOOL:
+      return Kind::kBool;
     case v1::COLUMN_INT32:
     case v1::COLUMN_SINT32:
     case v1::COLUMN_SFIXED32:
     case v1::COLUMN_INT64:
     case v1::COLUMN_SINT64:
     case v1::COLUMN_SFIXED64:
-    case v1::COLUMN_ENUM: return Kind::kInt;
+    case v1::COLUMN_ENUM:
+      return Kind::kInt;
     case v1::COLUMN_UINT32:
     case v1::COLUMN_FIXED32:
     case v1::COLUMN_UINT64:
-    case v1::COLUMN_FIXED64: return Kind::kUint;
-    case v1::COLUMN_FLOAT: return Kind::kFloat;
-    case v1::COLUMN_DOUBLE: return Kind::kDouble;
-    case v1::COLUMN_STRING: return Kind::kString;
-    case v1::COLUMN_BYTES: return Kind::kBytes;
-    case v1::COLUMN_TIMESTAMP: return Kind::kTimestamp;
-    case v1::COLUMN_DURATION: return Kind::kDuration;
+    case v1::COLUMN_FIXED64:
+      return Kind::kUint;
+    case v1::COLUMN_FLOAT:
+      return Kind::kFloat;
+    case v1::COLUMN_DOUBLE:
+      return Kind::kDouble;
+    case v1::COLUMN_STRING:
+      return Kind::kString;
+    case v1::COLUMN_BYTES:
+      return Kind::kBytes;
+    case v1::COLUMN_TIMESTAMP:
+      return Kind::kTimestamp;
+    case v1::COLUMN_DURATION:
+      return Kind::kDuration;
     case v1::COLUMN_GROUP:
-    case v1::COLUMN_MESSAGE: return Kind::kPresent;
-    default: return Kind::kNull;
+    case v1::COLUMN_MESSAGE:
+      return Kind::kPresent;
+    default:
+      return Kind::kNull;
   }
 }
 
@@ -171,8 +183,10 @@ bool IsNarrow(v1::ColumnType type) {
     case v1::COLUMN_SFIXED32:
     case v1::COLUMN_ENUM:
     case v1::COLUMN_UINT32:
-    case v1::COLUMN_FIXED32: return true;
-    default: return false;
+    case v1::COLUMN_FIXED32:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -205,15 +219,20 @@ std::strong_ordering Compare(const Value& a, const Value& b) {
   if (a.null() || b.null()) return OrderOf(!a.null(), !b.null());
   CHECK(a.kind() == b.kind(), "values of two kinds have no order");
   switch (a.kind()) {
-    case Kind::kInt: return OrderOf(a.integer(), b.integer());
+    case Kind::kInt:
+      return OrderOf(a.integer(), b.integer());
     case Kind::kNull:
     case Kind::kPresent:
     case Kind::kBool:
-    case Kind::kUint: return OrderOf(a.natural(), b.natural());
-    case Kind::kFloat: return OrderOfFloating(a.single(), b.single());
-    case Kind::kDouble: return OrderOfFloating(a.real(), b.real());
+    case Kind::kUint:
+      return OrderOf(a.natural(), b.natural());
+    case Kind::kFloat:
+      return OrderOfFloating(a.single(), b.single());
+    case Kind::kDouble:
+      return OrderOfFloating(a.real(), b.real());
     case Kind::kString:
-    case Kind::kBytes: return OrderOf(a.text().compare(b.text()), 0);
+    case Kind::kBytes:
+      return OrderOf(a.text().compare(b.text()), 0);
     case Kind::kTimestamp:
     case Kind::kDuration:
       if (a.seconds() != b.seconds()) return OrderOf(a.seconds(), b.seconds());
@@ -236,31 +255,44 @@ Result<Value> ParseLiteral(v1::ColumnType type, std::string_view literal) {
     case Kind::kUint:
       if (IsNarrow(type)) return As(Value::Uint, ParseNumber<uint32_t>(literal, "a uint32"));
       return As(Value::Uint, ParseNumber<uint64_t>(literal, "a uint64"));
-    case Kind::kFloat: return As(Value::Float, ParseFloating<float>(literal, "a float"));
-    case Kind::kDouble: return As(Value::Double, ParseFloating<double>(literal, "a double"));
+    case Kind::kFloat:
+      return As(Value::Float, ParseFloating<float>(literal, "a float"));
+    case Kind::kDouble:
+      return As(Value::Double, ParseFloating<double>(literal, "a double"));
     case Kind::kString:
       if (!IsUtf8(literal)) return InvalidArgument("the literal is not UTF-8");
       return Value::String(std::string(literal));
-    case Kind::kBytes: return As(Value::Bytes, Unescape(literal));
-    default: return InvalidArgument("values of this type have no literals");
+    case Kind::kBytes:
+      return As(Value::Bytes, Unescape(literal));
+    default:
+      return InvalidArgument("values of this type have no literals");
   }
 }
 
 std::string Format(const Value& value) {
   switch (value.kind()) {
-    case Kind::kNull: return "null";
-    case Kind::kBool: return value.boolean() ? "true" : "false";
-    case Kind::kInt: return fmt::format("{}", value.integer());
-    case Kind::kUint: return fmt::format("{}", value.natural());
-    case Kind::kFloat: return FormatFloating(value.single());
-    case Kind::kDouble: return FormatFloating(value.real());
+    case Kind::kNull:
+      return "null";
+    case Kind::kBool:
+      return value.boolean() ? "true" : "false";
+    case Kind::kInt:
+      return fmt::format("{}", value.integer());
+    case Kind::kUint:
+      return fmt::format("{}", value.natural());
+    case Kind::kFloat:
+      return FormatFloating(value.single());
+    case Kind::kDouble:
+      return FormatFloating(value.real());
     case Kind::kString:
-    case Kind::kBytes: return fmt::format("\"{}\"", Printable(value.text(), kShownMax));
-    case Kind::kTimestamp: return FormatTimestamp(value.seconds(), value.nanos());
+    case Kind::kBytes:
+      return fmt::format("\"{}\"", Printable(value.text(), kShownMax));
+    case Kind::kTimestamp:
+      return FormatTimestamp(value.seconds(), value.nanos());
     case Kind::kDuration:
       return fmt::format("{}{}{}s", value.seconds() < 0 || value.nanos() < 0 ? "-" : "",
                          std::abs(value.seconds()), FormatFraction(value.nanos()));
-    case Kind::kPresent: return "present";
+    case Kind::kPresent:
+      return "present";
   }
   return "";
 }

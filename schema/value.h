@@ -18,15 +18,15 @@ namespace quorate::schema {
 enum class Kind : uint8_t {
   kNull,
   kBool,
-  kInt,        // signed, of 32 or 64 bits; enums
-  kUint,       // unsigned, of 32 or 64 bits
+  kInt,   // signed, of 32 or 64 bits; enums
+  kUint,  // unsigned, of 32 or 64 bits
   kFloat,
   kDouble,
   kString,
   kBytes,
   kTimestamp,
   kDuration,
-  kPresent,    // a message that is there: for not-null alone, in no key
+  kPresent,  // a message that is there: for not-null alone, in no key
 };
 
 // What kind a column's values are of; kNull for a number that is no type.
@@ -56,8 +56,8 @@ class Value {
   uint64_t natural() const { return number_; }
   float single() const;
   double real() const;
-  const std::string& text() const { return text_; }       // of kString and kBytes
-  int64_t seconds() const { return integer(); }            // of kTimestamp and kDuration
+  const std::string& text() const { return text_; }  // of kString and kBytes
+  int64_t seconds() const { return integer(); }      // of kTimestamp and kDuration
   int32_t nanos() const { return nanos_; }
 
   friend bool operator==(const Value& a, const Value& b);
@@ -72,13 +72,14 @@ class Value {
   std::string text_;
 };
 
-// The order of values of one kind, and of null, which is less than all others. NaN equals itself and
-// is above +inf. Strings and bytes go by their bytes, which for UTF-8 is the order of code points.
+// The order of values of one kind, and of null, which is less than all others. NaN equals itself
+// and is above +inf. Strings and bytes go by their bytes, which for UTF-8 is the order of code
+// points.
 std::strong_ordering Compare(const Value& a, const Value& b);
 
-// A literal of quorate/options.proto as a value of a column of this type, in the range of that type.
-// Enums by number; names are the compiler's affair (schema/compile.h).
-// INVALID_ARGUMENT: says what was expected. Timestamps, durations and messages have no literals.
+// A literal of quorate/options.proto as a value of a column of this type, in the range of that
+// type. Enums by number; names are the compiler's affair (schema/compile.h). INVALID_ARGUMENT: says
+// what was expected. Timestamps, durations and messages have no literals.
 Result<Value> ParseLiteral(v1::ColumnType type, std::string_view literal);
 // For people and messages: 12, 1.5, "text", 2026-01-31T10:00:00.5Z, 1.5s, null. At most about 100
 // bytes: longer texts are cut.

@@ -18,15 +18,19 @@ bool GetTag(std::string_view* input, WireField* field) {
 bool GetPayload(std::string_view* input, WireField* field) {
   uint32_t narrow = 0;
   switch (field->type) {
-    case WireType::kVarint: return GetVarint(input, &field->bits);
-    case WireType::kFixed64: return GetFixed64(input, &field->bits);
+    case WireType::kVarint:
+      return GetVarint(input, &field->bits);
+    case WireType::kFixed64:
+      return GetFixed64(input, &field->bits);
     case WireType::kFixed32:
       if (!GetFixed32(input, &narrow)) return false;
       field->bits = narrow;
       return true;
-    case WireType::kLengthDelimited: return GetLengthPrefixed(input, &field->payload);
+    case WireType::kLengthDelimited:
+      return GetLengthPrefixed(input, &field->payload);
     case WireType::kStartGroup:
-    case WireType::kEndGroup: return false;
+    case WireType::kEndGroup:
+      return false;
   }
   return false;
 }

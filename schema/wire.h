@@ -1,5 +1,5 @@
-// The wire format of protobuf, as far as a walk over bytes needs it. Never reads past its input, and
-// never recurses: nested groups are counted.
+// The wire format of protobuf, as far as a walk over bytes needs it. Never reads past its input,
+// and never recurses: nested groups are counted.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +21,9 @@ enum class WireType : uint8_t {
 struct WireField {
   uint32_t number = 0;
   WireType type = WireType::kVarint;
-  uint64_t bits = 0;          // of kVarint, kFixed64, kFixed32
-  std::string_view payload;   // of kLengthDelimited, and what is between the tags of a group
-  std::string_view whole;     // tag and all
+  uint64_t bits = 0;         // of kVarint, kFixed64, kFixed32
+  std::string_view payload;  // of kLengthDelimited, and what is between the tags of a group
+  std::string_view whole;    // tag and all
 };
 
 // Takes the next field off the front of `input`, which is not empty. False: no message has such

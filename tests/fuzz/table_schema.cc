@@ -60,7 +60,8 @@ pb::FileDescriptorSet Example() {
   field("s", pb::FieldDescriptorProto::TYPE_STRING)->set_proto3_optional(true);
   row->add_oneof_decl()->set_name("_s");
   row->mutable_field(1)->set_oneof_index(0);
-  field("r", pb::FieldDescriptorProto::TYPE_DOUBLE)->set_label(pb::FieldDescriptorProto::LABEL_REPEATED);
+  field("r", pb::FieldDescriptorProto::TYPE_DOUBLE)
+      ->set_label(pb::FieldDescriptorProto::LABEL_REPEATED);
   field("at", pb::FieldDescriptorProto::TYPE_MESSAGE)->set_type_name(".google.protobuf.Timestamp");
   field("row", pb::FieldDescriptorProto::TYPE_MESSAGE)->set_type_name(".Row");
   return set;
@@ -128,9 +129,9 @@ void Codec(std::string_view input) {
 void Tuples(std::string_view input) {
   while (!input.empty()) {
     const uint8_t kind = TakeByte(&input);
-    const schema::Expected expected{static_cast<schema::Kind>(kind % 10), (kind & 0x20) != 0,
-                                    (kind & 0x40) != 0 ? schema::Order::kDescending
-                                                       : schema::Order::kAscending};
+    const schema::Expected expected{
+        static_cast<schema::Kind>(kind % 10), (kind & 0x20) != 0,
+        (kind & 0x40) != 0 ? schema::Order::kDescending : schema::Order::kAscending};
     const std::string_view before = input;
     schema::Value value;
     if (!schema::GetValue(&input, expected, &value)) return;
@@ -144,7 +145,10 @@ void Tuples(std::string_view input) {
 
 std::string FileOf(std::string_view table_options) {
   pb::FileDescriptorSet set = Example();
-  set.mutable_file(0)->mutable_message_type(0)->mutable_options()->MutableExtension(quorate::table)
+  set.mutable_file(0)
+      ->mutable_message_type(0)
+      ->mutable_options()
+      ->MutableExtension(quorate::table)
       ->ParseFromString(std::string(table_options));
   return set.SerializeAsString();
 }
@@ -153,10 +157,14 @@ std::string FileOf(std::string_view table_options) {
 
 void Run(std::string_view input) {
   switch (TakeByte(&input) % 4) {
-    case 0: return Files(input);
-    case 1: return Options(input);
-    case 2: return Codec(input);
-    default: return Tuples(input);
+    case 0:
+      return Files(input);
+    case 1:
+      return Options(input);
+    case 2:
+      return Codec(input);
+    default:
+      return Tuples(input);
   }
 }
 

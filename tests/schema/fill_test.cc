@@ -1,7 +1,7 @@
 #include "schema/fill.h"
 
-#include <google/protobuf/message.h>
 #include <gmock/gmock.h>
+#include <google/protobuf/message.h>
 #include <gtest/gtest.h>
 
 #include "base/random.h"
@@ -52,16 +52,16 @@ struct Filled {
 TEST(Fill, WhoWritesOneFieldHasTheOtherWritten) {
   const Filled f("optional int32", "string");
   const std::string both = "id: 1 older: 5 newer: \"5\"";
-  EXPECT_EQ(f.Write({}, "id: 1 older: 5"), both);                                    // an older program
-  EXPECT_EQ(f.Write({}, "id: 1 newer: \"5\""), both);                                // a newer one
+  EXPECT_EQ(f.Write({}, "id: 1 older: 5"), both);      // an older program
+  EXPECT_EQ(f.Write({}, "id: 1 newer: \"5\""), both);  // a newer one
   EXPECT_EQ(f.Write({}, "id: 1"), "id: 1");
-  EXPECT_EQ(f.Write("id: 1 older: 5", "id: 1 older: 5"), both);                      // not filled yet
+  EXPECT_EQ(f.Write("id: 1 older: 5", "id: 1 older: 5"), both);  // not filled yet
   EXPECT_EQ(f.Write(both, "id: 1 older: 6 newer: \"5\""), "id: 1 older: 6 newer: \"6\"");
   EXPECT_EQ(f.Write(both, "id: 1 older: 5 newer: \"6\""), "id: 1 older: 6 newer: \"6\"");
   EXPECT_EQ(f.Write(both, "id: 1 older: 7 newer: \"8\""), "id: 1 older: 8 newer: \"8\"");
   EXPECT_EQ(f.Write(both, both), both);
-  EXPECT_EQ(f.Write(both, "id: 1 newer: \"5\""), "id: 1");                           // taken away by an older one
-  EXPECT_EQ(f.Write(both, "id: 1 older: 5"), "id: 1");                               // .. by a newer one
+  EXPECT_EQ(f.Write(both, "id: 1 newer: \"5\""), "id: 1");  // taken away by an older one
+  EXPECT_EQ(f.Write(both, "id: 1 older: 5"), "id: 1");      // .. by a newer one
 }
 
 TEST(Fill, AFieldWithoutPresenceIsZeroWhereTheOtherIsAbsent) {
@@ -94,10 +94,11 @@ TEST(Fill, BytesOfOthersAreNotTouched) {
 }
 
 constexpr v1::ColumnType kTypes[] = {
-    v1::COLUMN_DOUBLE, v1::COLUMN_FLOAT,   v1::COLUMN_INT64,    v1::COLUMN_UINT64,   v1::COLUMN_INT32,
-    v1::COLUMN_FIXED64, v1::COLUMN_FIXED32, v1::COLUMN_BOOL,     v1::COLUMN_STRING,   v1::COLUMN_BYTES,
-    v1::COLUMN_UINT32, v1::COLUMN_ENUM,    v1::COLUMN_SFIXED32, v1::COLUMN_SFIXED64, v1::COLUMN_SINT32,
-    v1::COLUMN_SINT64, v1::COLUMN_MESSAGE, v1::COLUMN_TIMESTAMP};
+    v1::COLUMN_DOUBLE,   v1::COLUMN_FLOAT,    v1::COLUMN_INT64,   v1::COLUMN_UINT64,
+    v1::COLUMN_INT32,    v1::COLUMN_FIXED64,  v1::COLUMN_FIXED32, v1::COLUMN_BOOL,
+    v1::COLUMN_STRING,   v1::COLUMN_BYTES,    v1::COLUMN_UINT32,  v1::COLUMN_ENUM,
+    v1::COLUMN_SFIXED32, v1::COLUMN_SFIXED64, v1::COLUMN_SINT32,  v1::COLUMN_SINT64,
+    v1::COLUMN_MESSAGE,  v1::COLUMN_TIMESTAMP};
 
 TEST(Fill, WhateverIsConvertedComesBackAsItWas) {
   Random random(1);
@@ -109,11 +110,19 @@ TEST(Fill, WhateverIsConvertedComesBackAsItWas) {
       for (int i = 0; i < 300; ++i) {
         std::string literal;
         switch (KindOf(from)) {
-          case Kind::kBool: literal = i % 2 == 0 ? "true" : "false"; break;
+          case Kind::kBool:
+            literal = i % 2 == 0 ? "true" : "false";
+            break;
           case Kind::kFloat:
-          case Kind::kDouble: literal = fmt::format("{}.{}", random.Below(99), random.Below(99)); break;
-          case Kind::kString: literal = random.Chance(0.7) ? fmt::format("{}", random.Below(300)) : "\xc3\xa9"; break;
-          case Kind::kBytes: literal = random.Chance(0.5) ? "\\xff" : "abc"; break;
+          case Kind::kDouble:
+            literal = fmt::format("{}.{}", random.Below(99), random.Below(99));
+            break;
+          case Kind::kString:
+            literal = random.Chance(0.7) ? fmt::format("{}", random.Below(300)) : "\xc3\xa9";
+            break;
+          case Kind::kBytes:
+            literal = random.Chance(0.5) ? "\\xff" : "abc";
+            break;
           default:
             literal = fmt::format("{}", random.Next() >> random.Below(64));
             if (KindOf(from) == Kind::kInt && random.Chance(0.5)) literal = "-" + literal;
@@ -139,8 +148,8 @@ TEST(Fill, WhateverIsConvertedComesBackAsItWas) {
 
 // Every type as it is written, read back by protobuf.
 TEST(Fill, WritesEveryTypeAsProtobufReadsIt) {
-  for (const char* type : {"int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64",
-                           "sfixed32", "sfixed64"}) {
+  for (const char* type : {"int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32",
+                           "fixed64", "sfixed32", "sfixed64"}) {
     const Filled f("int64", type);
     EXPECT_EQ(f.Write({}, "id: 1 older: 70000"), "id: 1 older: 70000 newer: 70000") << type;
     if (type[0] == 'u' || type[0] == 'f') continue;
@@ -148,7 +157,8 @@ TEST(Fill, WritesEveryTypeAsProtobufReadsIt) {
   }
   EXPECT_EQ(Filled("int64", "bool").Write({}, "id: 1 older: 1"), "id: 1 older: 1 newer: true");
   EXPECT_EQ(Filled("float", "double").Write({}, "id: 1 older: 1.5"), "id: 1 older: 1.5 newer: 1.5");
-  EXPECT_EQ(Filled("string", "bytes").Write({}, "id: 1 older: \"x\""), "id: 1 older: \"x\" newer: \"x\"");
+  EXPECT_EQ(Filled("string", "bytes").Write({}, "id: 1 older: \"x\""),
+            "id: 1 older: \"x\" newer: \"x\"");
 }
 
 }  // namespace

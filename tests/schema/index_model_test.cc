@@ -22,7 +22,8 @@ std::string Text(bool unique) {
   return Proto3(fmt::format(R"(
     message Row {{
       option (quorate.table) = {{
-        name: "rows" primary_key: "id" index {{ name: "i" fields: "{0}" unique: {1} storing: "c" }} }};
+        name: "rows" primary_key: "id" index {{ name: "i" fields: "{0}" unique: {1}
+            storing: "c" }} }};
       int32 id = 1; optional int32 v = 2; repeated int32 vs = 3; int32 c = 4;
     }})",
                             unique ? "v" : "vs", unique));
@@ -102,7 +103,8 @@ class World {
     const auto id = static_cast<int>(random_.Below(kRows));
     std::string text = fmt::format("id: {} c: {}", id, random_.Below(2));
     if (random_.Chance(0.8)) text += fmt::format(" v: {}", random_.Below(kRows));
-    for (uint64_t left = random_.Below(3); left > 0; --left) text += fmt::format(" vs: {}", random_.Below(4));
+    for (uint64_t left = random_.Below(3); left > 0; --left)
+      text += fmt::format(" vs: {}", random_.Below(4));
     const std::string key = *codec.KeyOf({Value::Int(id)});
     std::optional<std::string_view> before, after;
     if (const auto at = stored_.find(key); at != stored_.end()) before = at->second;
@@ -147,7 +149,8 @@ class World {
     return std::ranges::any_of(*has, [&](const Entry& of) { return of.key == entry.key; });
   }
 
-  bool Enter(const RowCodec& codec, const std::string& row_key, const Entry& entry, uint64_t snapshot) {
+  bool Enter(const RowCodec& codec, const std::string& row_key, const Entry& entry,
+             uint64_t snapshot) {
     Version& version = index_[entry.key];
     const auto row = codec.EntryRow(entry.value);
     if (version.value.has_value() && !row->empty() && *codec.EntryRow(*version.value) != *row) {
@@ -196,7 +199,8 @@ TEST_P(IndexModel, IsWholeWhereItIsPublicAndGoneWhereItIsAbsent) {
     world.Write(v1::INDEX_BACKFILL, v1::INDEX_PUBLIC, 30);
     world.Check(world.codec(v1::INDEX_PUBLIC), "while it is public");
     world.Write(v1::INDEX_PUBLIC, v1::INDEX_RETIRED, 30);
-    world.Check(world.codec(v1::INDEX_PUBLIC), "while it is retired: it can be public again at once");
+    world.Check(world.codec(v1::INDEX_PUBLIC),
+                "while it is retired: it can be public again at once");
     world.Write(v1::INDEX_RETIRED, v1::INDEX_DELETE_ONLY, 20);
     world.CheckNothingLeftOver("while it is taken down");
     if (HasFatalFailure()) FAIL() << "seed " << seed;

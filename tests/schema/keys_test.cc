@@ -34,14 +34,20 @@ TEST(TableKeys, SortByTableThenByIndex) {
 }
 
 TEST(TableKeys, LookAsTheDocumentSays) {
-  EXPECT_EQ(ToHex(IndexPrefix(1, kRowsId)), "ff74626c" "0101" "00");
-  EXPECT_EQ(ToHex(IndexPrefix(300, 7)), "ff74626c" "02012c" "0107");
+  EXPECT_EQ(ToHex(IndexPrefix(1, kRowsId)),
+            "ff74626c"
+            "0101"
+            "00");
+  EXPECT_EQ(ToHex(IndexPrefix(300, 7)),
+            "ff74626c"
+            "02012c"
+            "0107");
 }
 
 TEST(TableKeys, OtherKeysAreNone) {
-  for (const std::string& key : {""s, "a"s, "\xfftb"s, "\xfftbl"s, "\xfftbl\x01"s, "\xfftbl\x01\x05"s,
-                                 "\xfftbl\x01\0\0"s, "\xfftbl\x05\x01\x01\x01\x01\x01\0"s,
-                                 "\xfftbl\x01\x05\xff"s}) {
+  for (const std::string& key :
+       {""s, "a"s, "\xfftb"s, "\xfftbl"s, "\xfftbl\x01"s, "\xfftbl\x01\x05"s, "\xfftbl\x01\0\0"s,
+        "\xfftbl\x05\x01\x01\x01\x01\x01\0"s, "\xfftbl\x01\x05\xff"s}) {
     TableKey parsed;
     EXPECT_FALSE(ParseTableKey(key, &parsed)) << ToHex(key);
   }

@@ -1,5 +1,5 @@
-// Plans of whole files: plans/NAME/{before,after}.proto give expected.txt, a plan as people see it, or
-// the problems of the later file. Without a before.proto the cluster is empty. REWRITE=1 writes
+// Plans of whole files: plans/NAME/{before,after}.proto give expected.txt, a plan as people see it,
+// or the problems of the later file. Without a before.proto the cluster is empty. REWRITE=1 writes
 // expected.txt anew (the diff is then reviewed like code); SCRIPT=NAME runs one.
 #include "schema/plan.h"
 
@@ -66,7 +66,8 @@ void CheckCatalog(const v1::Catalog& catalog) {
 std::string Planned(const v1::Catalog& catalog, const std::string& text) {
   const Compiled compiled = CompileText(text);
   std::string planned;
-  for (const Problem& problem : compiled.problems.list()) planned += "problem: " + problem.ToString() + "\n";
+  for (const Problem& problem : compiled.problems.list())
+    planned += "problem: " + problem.ToString() + "\n";
   if (!planned.empty()) return planned;
   const v1::Plan plan = MakePlan(catalog, compiled);
   EXPECT_EQ(Format(plan), Format(MakePlan(catalog, compiled))) << "the same twice";
@@ -121,7 +122,8 @@ TEST(Plan, IdsAreNeverGivenTwice) {
   catalog = Applied(catalog, CompileText(One("index { name: \"x\" fields: \"a\" }")));
   EXPECT_GT(catalog.tables(0).indexes(0).index_id(), first);
   const uint32_t table = catalog.tables(0).table_id();
-  catalog = Applied(catalog, CompileText(Proto3("option (quorate.file) = { drop_table: \"rows\" };")));
+  catalog =
+      Applied(catalog, CompileText(Proto3("option (quorate.file) = { drop_table: \"rows\" };")));
   EXPECT_TRUE(catalog.tables().empty());
   catalog = Applied(catalog, CompileText(One("")));
   EXPECT_GT(catalog.tables(0).table_id(), table);
@@ -133,14 +135,17 @@ TEST(Plan, AnIndexThatWasDroppedAndIsStillKeptUpIsPublicAgainAtOnce) {
   catalog.mutable_tables(0)->mutable_indexes(0)->set_state(v1::INDEX_RETIRED);
   EXPECT_EQ(Planned(catalog, with), "rows: restore index x (a) [instant]\n");
   EXPECT_EQ(Format(MakePlan(catalog, CompileText(One("")))), "nothing to do\n");
-  EXPECT_EQ(Planned(catalog, One("index { name: \"x\" fields: \"a desc\" }")),
-            "refused: rows: index x: one of that name was dropped, can still be taken back, and is another one\n"
-            "  fix: give the new one another name, or end the time in which it can be taken back\n");
+  EXPECT_EQ(
+      Planned(catalog, One("index { name: \"x\" fields: \"a desc\" }")),
+      "refused: rows: index x: one of that name was dropped, can still be taken back, and is "
+      "another one\n"
+      "  fix: give the new one another name, or end the time in which it can be taken back\n");
 }
 
 TEST(Plan, NothingIsPlannedWhileATableIsOnItsWay) {
-  const std::string with = One("index { name: \"x\" fields: \"a\" }",
-                               "int32 n = 3 [(quorate.field).check = { name: \"c\" at_least: \"0\" }];");
+  const std::string with =
+      One("index { name: \"x\" fields: \"a\" }",
+          "int32 n = 3 [(quorate.field).check = { name: \"c\" at_least: \"0\" }];");
   const auto refused = [&](auto change, const std::string& text) {
     v1::Catalog catalog = CatalogOf(with);
     change(catalog.mutable_tables(0));
@@ -148,8 +153,9 @@ TEST(Plan, NothingIsPlannedWhileATableIsOnItsWay) {
   };
   EXPECT_EQ(refused([](auto* t) { t->mutable_indexes(0)->set_state(v1::INDEX_BACKFILL); }, with),
             "refused: rows: a migration is under way: index x is INDEX_BA");
-  EXPECT_EQ(refused([](auto* t) { t->mutable_constraints(0)->set_state(v1::CONSTRAINT_ENFORCED); }, with),
-            "refused: rows: a migration is under way: constraint c is CON");
+  EXPECT_EQ(
+      refused([](auto* t) { t->mutable_constraints(0)->set_state(v1::CONSTRAINT_ENFORCED); }, with),
+      "refused: rows: a migration is under way: constraint c is CON");
   EXPECT_EQ(refused([](auto* t) { t->set_state(v1::TABLE_HIDDEN); }, with),
             "refused: rows: it was dropped, and can still be taken back\n ");
   const std::string drop = Proto3("option (quorate.file) = { drop_table: \"rows\" };");

@@ -56,12 +56,12 @@ std::string FileSetOf(std::string_view proto_text, const std::string& file) {
 }
 
 std::string Proto3(std::string_view body) {
-  return fmt::format(
-      "syntax = \"proto3\";\npackage shop;\nimport \"quorate/options.proto\";\n{}", body);
+  return fmt::format("syntax = \"proto3\";\npackage shop;\nimport \"quorate/options.proto\";\n{}",
+                     body);
 }
 std::string Proto2(std::string_view body) {
-  return fmt::format(
-      "syntax = \"proto2\";\npackage shop;\nimport \"quorate/options.proto\";\n{}", body);
+  return fmt::format("syntax = \"proto2\";\npackage shop;\nimport \"quorate/options.proto\";\n{}",
+                     body);
 }
 
 v1::TableDescriptor TableOf(std::string_view proto_text) {

@@ -17,8 +17,8 @@ class Message;
 
 namespace quorate::schema {
 
-// A serialised FileDescriptorSet of the file and what it imports of ours and protobuf's, by protoc. A
-// file that does not parse fails the test, with what protoc says.
+// A serialised FileDescriptorSet of the file and what it imports of ours and protobuf's, by protoc.
+// A file that does not parse fails the test, with what protoc says.
 std::string FileSetOf(std::string_view proto_text, const std::string& file = "test.proto");
 
 // The first lines of most files: proto3, package shop, the imports.

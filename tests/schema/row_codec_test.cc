@@ -20,7 +20,8 @@ std::string Accounts(std::string_view more = "") {
     message Account {{
       option (quorate.table) = {{
         name: "accounts" primary_key: "region desc" primary_key: "id"
-        index {{ name: "by_owner" fields: "owner" fields: "opened_at desc" storing: "cents" storing: "tags" }}
+        index {{ name: "by_owner" fields: "owner" fields: "opened_at desc" storing: "cents"
+            storing: "tags" }}
         index {{ name: "by_email" fields: "email" unique: true storing: "owner" }}
         index {{ name: "by_tag" fields: "tags" }}
       }};
@@ -28,8 +29,10 @@ std::string Accounts(std::string_view more = "") {
       string region = 2;
       string owner = 3 [(quorate.field).check = {{ name: "owner_short" size_at_most: 20 }}];
       optional string email = 4;
-      int64 cents = 5 [(quorate.field).check = {{ name: "not_negative" at_least: "0" at_most: "1000" }}];
-      repeated string tags = 6 [(quorate.field).check = {{ name: "few_tags" size_at_most: 3 one_of: ["x", "y", "z"] }}];
+      int64 cents = 5 [(quorate.field).check = {{ name: "not_negative" at_least: "0" at_most:
+          "1000" }}];
+      repeated string tags = 6 [(quorate.field).check = {{ name: "few_tags" size_at_most: 3
+          one_of: ["x", "y", "z"] }}];
       google.protobuf.Timestamp opened_at = 7 [(quorate.field).not_null = true];
       {}
     }})",
@@ -66,7 +69,8 @@ class RowCodecTest : public testing::Test {
 };
 
 const char* const kRow =
-    "id: 7 region: \"eu\" owner: \"ann\" email: \"a@x\" cents: 5 tags: \"x\" tags: \"y\" tags: \"x\" "
+    "id: 7 region: \"eu\" owner: \"ann\" email: \"a@x\" cents: 5 tags: \"x\" tags: \"y\" tags: "
+    "\"x\" "
     "opened_at { seconds: 9 }";
 
 TEST_F(RowCodecTest, KeysGoThereAndBack) {
@@ -94,7 +98,8 @@ TEST_F(RowCodecTest, ValuesByHandAreJudged) {
   EXPECT_THAT(message({Value::Int(1), Value::Int(7)}), HasSubstr("another type"));
   EXPECT_THAT(message({Value(), Value::Int(7)}), HasSubstr("region is null"));
   EXPECT_THAT(message({Value::String("\xff"), Value::Int(7)}), HasSubstr("not UTF-8"));
-  EXPECT_THAT(message({Value::String(std::string(480, 'r')), Value::Int(7)}), HasSubstr("480 at most"));
+  EXPECT_THAT(message({Value::String(std::string(480, 'r')), Value::Int(7)}),
+              HasSubstr("480 at most"));
   EXPECT_FALSE(codec_.SpanOf(99, {}).ok());
   EXPECT_FALSE(codec_.SpanOf(IdOf("by_tag"), {Value::String("x"), Value::Int(1)}).ok());
 }
@@ -110,8 +115,9 @@ TEST_F(RowCodecTest, EntriesCarryWhatTheyStoreAndLeadToTheirRow) {
   EXPECT_EQ(decoded->columns, (std::vector<Value>{Value::String("ann"), Value::Timestamp(9, 0)}));
   EXPECT_EQ(decoded->primary_key, (std::vector<Value>{Value::String("eu"), Value::Int(7)}));
   EXPECT_EQ(decoded->row_key, *codec_.RowKey(row));
-  EXPECT_EQ(rows_.Parse(decoded->stored)->ShortDebugString(),
-            rows_.Parse(rows_.Bytes("cents: 5 tags: \"x\" tags: \"y\" tags: \"x\""))->ShortDebugString());
+  EXPECT_EQ(
+      rows_.Parse(decoded->stored)->ShortDebugString(),
+      rows_.Parse(rows_.Bytes("cents: 5 tags: \"x\" tags: \"y\" tags: \"x\""))->ShortDebugString());
   EXPECT_TRUE(codec_.SpanOf(IdOf("by_owner"), {Value::String("ann")})->Contains(entry.key));
 }
 
@@ -149,7 +155,8 @@ TEST_F(RowCodecTest, FieldsOfOneRepeatedMessageAreIndexedTogether) {
     message Label { string name = 1; optional string value = 2; }
     message Row {
       option (quorate.table) = {
-        name: "rows" primary_key: "id" index { name: "i" fields: ["labels.name", "labels.value", "id"] } };
+        name: "rows" primary_key: "id" index { name: "i" fields: ["labels.name", "labels.value",
+            "id"] } };
       int32 id = 1; repeated Label labels = 2;
     })"));
   const RowCodec codec = CodecOf(table);
@@ -187,10 +194,11 @@ TEST_F(RowCodecTest, ConstraintsNameTableFieldAndRow) {
       {"id: 7 region: \"eu\" opened_at {} cents: -1", Violation::Kind::kCheck,
        "table accounts, row (\"eu\", 7), check not_negative, field cents: -1 is less than 0"},
       {"id: 7 opened_at {} cents: 1001", Violation::Kind::kCheck, "1001 is more than 1000"},
-      {"id: 7", Violation::Kind::kNotNull, "constraint opened_at_not_null, field opened_at: is null"},
+      {"id: 7", Violation::Kind::kNotNull,
+       "constraint opened_at_not_null, field opened_at: is null"},
       {"id: 7 opened_at {} tags: \"q\"", Violation::Kind::kCheck, "\"q\" is none of the 3 values"},
-      {"id: 7 opened_at {} tags: \"x\" tags: \"x\" tags: \"x\" tags: \"x\"", Violation::Kind::kCheck,
-       "has 4 elements, 3 at most"},
+      {"id: 7 opened_at {} tags: \"x\" tags: \"x\" tags: \"x\" tags: \"x\"",
+       Violation::Kind::kCheck, "has 4 elements, 3 at most"},
       {"id: 7 opened_at {} owner: \"123456789012345678901\"", Violation::Kind::kCheck,
        "check owner_short, field owner: has 21 bytes, 20 at most"},
   };
@@ -201,19 +209,21 @@ TEST_F(RowCodecTest, ConstraintsNameTableFieldAndRow) {
     EXPECT_THAT(violation->ToStatus().message(), HasSubstr(c.said));
     EXPECT_EQ(violation->ToStatus().code(), Code::kFailedPrecondition);
     EXPECT_FALSE(codec_.MakeChange({}, rows_.Bytes(c.row)).ok());
-    EXPECT_TRUE(codec_.MakeChange(rows_.Bytes(c.row), {}).ok()) << "whatever is there can be deleted";
+    EXPECT_TRUE(codec_.MakeChange(rows_.Bytes(c.row), {}).ok())
+        << "whatever is there can be deleted";
   }
   EXPECT_FALSE(codec_.Check(rows_.Bytes(kRow)).has_value());
 }
 
 TEST_F(RowCodecTest, AConstraintHoldsFromTheStateOnInWhichItIsEnforced) {
   const std::string bad = rows_.Bytes("id: 7 opened_at {} cents: -1");
-  for (const v1::ConstraintState state :
-       {v1::CONSTRAINT_ABSENT, v1::CONSTRAINT_ENFORCED, v1::CONSTRAINT_VALIDATED, v1::CONSTRAINT_PUBLIC}) {
+  for (const v1::ConstraintState state : {v1::CONSTRAINT_ABSENT, v1::CONSTRAINT_ENFORCED,
+                                          v1::CONSTRAINT_VALIDATED, v1::CONSTRAINT_PUBLIC}) {
     for (auto& constraint : *table_.mutable_constraints()) constraint.set_state(state);
     EXPECT_EQ(CodecOf(table_).MakeChange({}, bad).ok(), state == v1::CONSTRAINT_ABSENT);
   }
-  for (auto& constraint : *table_.mutable_constraints()) constraint.set_state(v1::CONSTRAINT_ABSENT);
+  for (auto& constraint : *table_.mutable_constraints())
+    constraint.set_state(v1::CONSTRAINT_ABSENT);
   const uint32_t id = table_.constraints(1).constraint_id();
   EXPECT_EQ(table_.constraints(1).name(), "not_negative");
   EXPECT_TRUE(CodecOf(table_).Check(bad, id).has_value()) << "one that is asked for by its id";
@@ -237,9 +247,11 @@ TEST_F(RowCodecTest, RowsThatCannotBeWritten) {
   AppendBytesField(&not_utf8, 4, "\xff");
   EXPECT_THAT(said(not_utf8), HasSubstr("email is not UTF-8"));
   EXPECT_TRUE(codec_.MakeChange(not_utf8, {}).ok()) << "one that is there can be deleted";
-  const auto moved = codec_.MakeChange(rows_.Bytes(kRow), rows_.Bytes("id: 8 region: \"eu\" opened_at {}"));
+  const auto moved =
+      codec_.MakeChange(rows_.Bytes(kRow), rows_.Bytes("id: 8 region: \"eu\" opened_at {}"));
   ASSERT_FALSE(moved.ok());
-  EXPECT_THAT(moved.violation.ToStatus().message(), HasSubstr("keeps its primary key, which was (\"eu\", 7)"));
+  EXPECT_THAT(moved.violation.ToStatus().message(),
+              HasSubstr("keeps its primary key, which was (\"eu\", 7)"));
 }
 
 TEST_F(RowCodecTest, BytesThatNobodyKnowsStay) {
@@ -271,15 +283,18 @@ TEST_F(RowCodecTest, AnInsertPutsAndADeleteTakesAwayAllEntries) {
 TEST_F(RowCodecTest, AnUpdateWritesOnlyWhatChanges) {
   const std::string before = rows_.Bytes(kRow);
   const std::string cents = rows_.Bytes(
-      "id: 7 region: \"eu\" owner: \"ann\" email: \"a@x\" cents: 6 tags: \"x\" tags: \"y\" tags: \"x\" "
+      "id: 7 region: \"eu\" owner: \"ann\" email: \"a@x\" cents: 6 tags: \"x\" tags: \"y\" tags: "
+      "\"x\" "
       "opened_at { seconds: 9 }");
   const auto stored = codec_.MakeChange(before, cents);
   ASSERT_TRUE(stored.ok());
-  ASSERT_EQ(stored->entries.size(), 1u) << Text(*stored);  // by_owner stores it: same key, other value
+  ASSERT_EQ(stored->entries.size(), 1u)
+      << Text(*stored);  // by_owner stores it: same key, other value
   EXPECT_EQ(stored->entries[0].index_id, IdOf("by_owner"));
   EXPECT_EQ(stored->entries[0].kind, EntryChange::Kind::kPut);
   const std::string email = rows_.Bytes(
-      "id: 7 region: \"eu\" owner: \"ann\" cents: 5 tags: \"x\" tags: \"y\" tags: \"x\" opened_at { seconds: 9 }");
+      "id: 7 region: \"eu\" owner: \"ann\" cents: 5 tags: \"x\" tags: \"y\" tags: \"x\" opened_at "
+      "{ seconds: 9 }");
   const auto moved = codec_.MakeChange(before, email);
   ASSERT_TRUE(moved.ok());
   ASSERT_EQ(moved->entries.size(), 2u) << Text(*moved);
@@ -295,8 +310,8 @@ TEST_F(RowCodecTest, InDeleteOnlyEntriesAreTakenAwayAndNonePut) {
   EXPECT_EQ(codec_.MakeChange(rows_.Bytes(kRow), {})->entries.size(), 4u);
   EXPECT_TRUE(codec_.MakeChange(rows_.Bytes(kRow), rows_.Bytes(kRow))->entries.empty());
   const auto changed = codec_.MakeChange(
-      rows_.Bytes(kRow),
-      rows_.Bytes("id: 7 region: \"eu\" owner: \"ann\" email: \"a@x\" cents: 6 tags: \"y\" opened_at { seconds: 9 }"));
+      rows_.Bytes(kRow), rows_.Bytes("id: 7 region: \"eu\" owner: \"ann\" email: \"a@x\" cents: 6 "
+                                     "tags: \"y\" opened_at { seconds: 9 }"));
   ASSERT_TRUE(changed.ok());
   ASSERT_EQ(changed->entries.size(), 2u) << Text(*changed);  // by_owner's value, and tag x
   for (const auto& entry : changed->entries) EXPECT_EQ(entry.kind, EntryChange::Kind::kDelete);
@@ -305,7 +320,8 @@ TEST_F(RowCodecTest, InDeleteOnlyEntriesAreTakenAwayAndNonePut) {
   EXPECT_TRUE(codec_.MakeChange({}, long_email).ok()) << "nobody promised an entry yet";
   SetStates(v1::INDEX_ABSENT);
   EXPECT_TRUE(codec_.MakeChange(rows_.Bytes(kRow), {})->entries.empty());
-  for (const auto state : {v1::INDEX_WRITE_ONLY, v1::INDEX_BACKFILL, v1::INDEX_PUBLIC, v1::INDEX_RETIRED}) {
+  for (const auto state :
+       {v1::INDEX_WRITE_ONLY, v1::INDEX_BACKFILL, v1::INDEX_PUBLIC, v1::INDEX_RETIRED}) {
     SetStates(state);
     EXPECT_EQ(codec_.MakeChange({}, rows_.Bytes(kRow))->entries.size(), 4u);
   }
@@ -323,7 +339,8 @@ TEST_F(RowCodecTest, AUniqueViolationNamesIndexAndBothRows) {
   const auto violation = codec_.UniqueViolation(*put, other);
   EXPECT_EQ(violation.ToStatus().code(), Code::kAlreadyExists);
   EXPECT_EQ(violation.ToStatus().message(),
-            "table accounts, row (\"eu\", 7), index by_email: it is unique, and the values are (\"a@x\"); "
+            "table accounts, row (\"eu\", 7), index by_email: it is unique, and the values are "
+            "(\"a@x\"); "
             "row (\"us\", 1) has them already");
   EXPECT_EQ(codec_.UniqueViolation(*put, "\x07").other_row, "(unreadable)");
 }
@@ -331,14 +348,16 @@ TEST_F(RowCodecTest, AUniqueViolationNamesIndexAndBothRows) {
 TEST_F(RowCodecTest, AStoredMemberOfAOneofEndsWithIt) {
   const auto table = TableOf(Proto3(R"(
     message Row {
-      option (quorate.table) = { name: "rows" primary_key: "id" index { name: "i" fields: "id" storing: "a" storing: "n" } };
+      option (quorate.table) = { name: "rows" primary_key: "id" index { name: "i" fields: "id"
+          storing: "a" storing: "n" } };
       int32 id = 1; oneof one { string a = 2; string b = 3; } int32 n = 4;
     })"));
   const RowCodec codec = CodecOf(table);
   const Rows rows(table);
   const std::string row = rows.Bytes("id: 1 a: \"first\" n: 5") + rows.Bytes("b: \"last\"");
   const auto entries = codec.EntriesOf(table.indexes(0).index_id(), row);
-  const auto decoded = codec.DecodeEntry(table.indexes(0).index_id(), entries->front().key, entries->front().value);
+  const auto decoded =
+      codec.DecodeEntry(table.indexes(0).index_id(), entries->front().key, entries->front().value);
   ASSERT_TRUE(decoded.ok());
   EXPECT_EQ(rows.Parse(decoded->stored)->ShortDebugString(), "n: 5");
 }
@@ -354,30 +373,37 @@ TEST_F(RowCodecTest, DescriptorsThatMakeNoSenseAreRefused) {
   EXPECT_THAT(said([](auto* t) { t->clear_primary_key(); }), HasSubstr("has no primary key"));
   EXPECT_THAT(said([](auto* t) { t->set_table_id(0); }), HasSubstr("has no id"));
   EXPECT_THAT(said([](auto* t) { t->mutable_indexes(1)->set_index_id(1); }), HasSubstr("one id"));
-  EXPECT_THAT(said([](auto* t) { t->mutable_indexes(0)->set_index_id(0); }), HasSubstr("has no id"));
-  EXPECT_THAT(said([](auto* t) { t->mutable_indexes(0)->clear_columns(); }), HasSubstr("no columns"));
-  EXPECT_THAT(said([](auto* t) { t->mutable_indexes(0)->set_state(static_cast<v1::IndexState>(9)); }),
-              HasSubstr("a state that this version lacks"));
-  EXPECT_THAT(said([](auto* t) {
-    *t->mutable_primary_key(0) = t->indexes(2).columns(0);
-  }), HasSubstr("repeated column"));
-  EXPECT_THAT(said([](auto* t) {
-    *t->mutable_indexes(2)->add_columns() = t->indexes(2).columns(0);
-    t->mutable_indexes(2)->mutable_columns(1)->mutable_column()->mutable_steps(0)->set_number(9);
-  }), HasSubstr("two repeated columns"));
+  EXPECT_THAT(said([](auto* t) { t->mutable_indexes(0)->set_index_id(0); }),
+              HasSubstr("has no id"));
+  EXPECT_THAT(said([](auto* t) { t->mutable_indexes(0)->clear_columns(); }),
+              HasSubstr("no columns"));
+  EXPECT_THAT(
+      said([](auto* t) { t->mutable_indexes(0)->set_state(static_cast<v1::IndexState>(9)); }),
+      HasSubstr("a state that this version lacks"));
+  EXPECT_THAT(said([](auto* t) { *t->mutable_primary_key(0) = t->indexes(2).columns(0); }),
+              HasSubstr("repeated column"));
+  EXPECT_THAT(
+      said([](auto* t) {
+        *t->mutable_indexes(2)->add_columns() = t->indexes(2).columns(0);
+        t->mutable_indexes(2)->mutable_columns(1)->mutable_column()->mutable_steps(0)->set_number(
+            9);
+      }),
+      HasSubstr("two repeated columns"));
   EXPECT_THAT(said([](auto* t) { t->mutable_constraints(1)->set_not_null(true); }),
               HasSubstr("not one of both kinds"));
   EXPECT_THAT(said([](auto* t) { t->mutable_constraints(1)->mutable_check()->set_at_least("x"); }),
               HasSubstr("is not an int64"));
   EXPECT_THAT(said([](auto* t) {
-    auto* fill = t->add_fills();
-    *fill->mutable_from() = t->primary_key(0).column();
-    *fill->mutable_to() = t->primary_key(1).column();
-    fill->set_state(v1::FILL_PUBLIC);
-  }), HasSubstr("cannot be one value"));
+                auto* fill = t->add_fills();
+                *fill->mutable_from() = t->primary_key(0).column();
+                *fill->mutable_to() = t->primary_key(1).column();
+                fill->set_state(v1::FILL_PUBLIC);
+              }),
+              HasSubstr("cannot be one value"));
   EXPECT_THAT(said([](auto* t) {
-    for (int i = 0; i < 65; ++i) *t->add_indexes() = t->indexes(0);
-  }), HasSubstr("64 at most"));
+                for (int i = 0; i < 65; ++i) *t->add_indexes() = t->indexes(0);
+              }),
+              HasSubstr("64 at most"));
 }
 
 }  // namespace

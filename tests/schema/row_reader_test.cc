@@ -1,4 +1,5 @@
-// The walk against protobuf's own parser, on rows in pieces, with everything that may be in between.
+// The walk against protobuf's own parser, on rows in pieces, with everything that may be in
+// between.
 #include "schema/row_reader.h"
 
 #include <google/protobuf/descriptor.h>
@@ -18,11 +19,14 @@ namespace pb = google::protobuf;
 
 // Every type, singular, optional and repeated, in oneofs, and inside of messages.
 constexpr std::string_view kFields = R"(
-  bool b = 1; int32 i32 = 2; int64 i64 = 3; uint32 u32 = 4; uint64 u64 = 5; sint32 s32 = 6; sint64 s64 = 7;
-  fixed32 f32 = 8; fixed64 f64 = 9; sfixed32 sf32 = 10; sfixed64 sf64 = 11; float f = 12; double d = 13;
+  bool b = 1; int32 i32 = 2; int64 i64 = 3; uint32 u32 = 4; uint64 u64 = 5; sint32 s32 = 6;
+      sint64 s64 = 7;
+  fixed32 f32 = 8; fixed64 f64 = 9; sfixed32 sf32 = 10; sfixed64 sf64 = 11; float f = 12;
+      double d = 13;
   string s = 14; bytes y = 15; Color color = 16;
   optional int32 oi = 17; optional string os = 18; optional Color oc = 19;
-  google.protobuf.Timestamp at = 20; google.protobuf.Duration took = 21; google.protobuf.Int64Value wrapped = 22;
+  google.protobuf.Timestamp at = 20; google.protobuf.Duration took = 21;
+      google.protobuf.Int64Value wrapped = 22;
   Inner inner = 30; repeated Inner inners = 31; map<string, int32> map = 32;
   oneof one { int32 one_i = 40; string one_s = 41; Inner one_m = 42; }
 )";
@@ -42,12 +46,16 @@ message Deep {{ int64 n = 1; optional string s = 2; repeated int32 ns = 3{0}; }}
 message Row {{
   option (quorate.table) = {{
     name: "rows" primary_key: "i64"
-    index {{ name: "a" fields: "b" fields: "i32" fields: "u32" fields: "u64" fields: "s32" fields: "s64" }}
-    index {{ name: "b" fields: "f32" fields: "f64" fields: "sf32" fields: "sf64" fields: "f" fields: "d" fields: "s"
+    index {{ name: "a" fields: "b" fields: "i32" fields: "u32" fields: "u64" fields: "s32"
+        fields: "s64" }}
+    index {{ name: "b" fields: "f32" fields: "f64" fields: "sf32" fields: "sf64" fields: "f"
+        fields: "d" fields: "s"
             fields: "y" fields: "color" fields: "oi" fields: "os" fields: "oc" }}
-    index {{ name: "c" fields: "at" fields: "took" fields: "wrapped" fields: "inner.n" fields: "inner.on"
+    index {{ name: "c" fields: "at" fields: "took" fields: "wrapped" fields: "inner.n" fields:
+        "inner.on"
             fields: "inner.s" fields: "inner.deeper.n" fields: "inner.deeper.deeper.on" }}
-    index {{ name: "d" fields: "one_i" fields: "one_s" fields: "one_m.n" fields: "one_m.on" fields: "one_m.deeper.s"
+    index {{ name: "d" fields: "one_i" fields: "one_s" fields: "one_m.n" fields: "one_m.on"
+        fields: "one_m.deeper.s"
             fields: "inner.one_i" fields: "inner.one_m.n" fields: "inner.one_m.s" }}
     index {{ name: "e" fields: "ints" }} index {{ name: "f" fields: "doubles" }}
     index {{ name: "g" fields: "strings" }} index {{ name: "h" fields: "colors" }}
@@ -70,8 +78,8 @@ void FillField(Random& random, int depth, const pb::FieldDescriptor* field, pb::
   const bool repeated = field->is_repeated();
   const uint64_t bits = random.Chance(0.5) ? random.Below(4) : random.Next() >> random.Below(64);
   switch (field->cpp_type()) {
-#define SET(TYPE, Name, value)                                                     \
-  case pb::FieldDescriptor::CPPTYPE_##TYPE:                                        \
+#define SET(TYPE, Name, value)                                                              \
+  case pb::FieldDescriptor::CPPTYPE_##TYPE:                                                 \
     repeated ? of->Add##Name(message, field, value) : of->Set##Name(message, field, value); \
     break;
     SET(BOOL, Bool, bits % 2 == 0)
@@ -84,7 +92,8 @@ void FillField(Random& random, int depth, const pb::FieldDescriptor* field, pb::
     SET(STRING, String, std::string(bits % 4, static_cast<char>('a' + bits % 3)))
     case pb::FieldDescriptor::CPPTYPE_ENUM: {
       const int number = static_cast<int>(bits % 5) - 1;  // some that the file does not name
-      repeated ? of->AddEnumValue(message, field, number) : of->SetEnumValue(message, field, number);
+      repeated ? of->AddEnumValue(message, field, number)
+               : of->SetEnumValue(message, field, number);
       break;
     }
     case pb::FieldDescriptor::CPPTYPE_MESSAGE:
@@ -111,9 +120,10 @@ Value One(const pb::Message& message, const pb::FieldDescriptor* field, int i) {
   const pb::Reflection* of = message.GetReflection();
   const bool repeated = field->is_repeated();
   switch (field->cpp_type()) {
-#define GET(TYPE, Name, Make)               \
-  case pb::FieldDescriptor::CPPTYPE_##TYPE: \
-    return Value::Make(repeated ? of->GetRepeated##Name(message, field, i) : of->Get##Name(message, field));
+#define GET(TYPE, Name, Make)                                              \
+  case pb::FieldDescriptor::CPPTYPE_##TYPE:                                \
+    return Value::Make(repeated ? of->GetRepeated##Name(message, field, i) \
+                                : of->Get##Name(message, field));
     GET(BOOL, Bool, Bool)
     GET(INT32, Int32, Int)
     GET(INT64, Int64, Int)
@@ -126,9 +136,11 @@ Value One(const pb::Message& message, const pb::FieldDescriptor* field, int i) {
     case pb::FieldDescriptor::CPPTYPE_STRING: {
       std::string text =
           repeated ? of->GetRepeatedString(message, field, i) : of->GetString(message, field);
-      return field->type() == pb::FieldDescriptor::TYPE_BYTES ? Value::Bytes(text) : Value::String(text);
+      return field->type() == pb::FieldDescriptor::TYPE_BYTES ? Value::Bytes(text)
+                                                              : Value::String(text);
     }
-    case pb::FieldDescriptor::CPPTYPE_MESSAGE: break;
+    case pb::FieldDescriptor::CPPTYPE_MESSAGE:
+      break;
   }
   const pb::Message& inner =
       repeated ? of->GetRepeatedMessage(message, field, i) : of->GetMessage(message, field);
@@ -136,12 +148,14 @@ Value One(const pb::Message& message, const pb::FieldDescriptor* field, int i) {
   const auto* nanos = inner.GetDescriptor()->FindFieldByName("nanos");
   const int64_t s = inner.GetReflection()->GetInt64(inner, seconds);
   const int32_t n = inner.GetReflection()->GetInt32(inner, nanos);
-  return inner.GetDescriptor()->name() == "Timestamp" ? Value::Timestamp(s, n) : Value::Duration(s, n);
+  return inner.GetDescriptor()->name() == "Timestamp" ? Value::Timestamp(s, n)
+                                                      : Value::Duration(s, n);
 }
 
 // What a column is, written down a second time, over a parsed message.
 Values Naive(const pb::Message& message, const v1::Column& column, int step = 0) {
-  const auto* field = message.GetDescriptor()->FindFieldByNumber(static_cast<int>(column.steps(step).number()));
+  const auto* field =
+      message.GetDescriptor()->FindFieldByNumber(static_cast<int>(column.steps(step).number()));
   const pb::Reflection* of = message.GetReflection();
   const int count = field->is_repeated() ? of->FieldSize(message, field) : 1;
   Values values;
@@ -260,7 +274,8 @@ TEST(RowReader, NumbersThatAnEnumDoesNotNameAreSeen) {
   const v1::TableDescriptor table = TableOf(Proto2(R"(
     enum Color { RED = 1; GREEN = 2; }
     message Row {
-      option (quorate.table) = { name: "rows" primary_key: "id" index { name: "i" fields: "color" } };
+      option (quorate.table) = { name: "rows" primary_key: "id" index { name: "i" fields:
+          "color" } };
       optional int32 id = 1; optional Color color = 2;
     })"));
   RowReader reader;

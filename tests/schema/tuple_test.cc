@@ -21,25 +21,53 @@ struct Column {
   Expected expected;
 };
 
-constexpr Kind kKinds[] = {Kind::kBool,   Kind::kInt,   Kind::kUint,      Kind::kFloat,   Kind::kDouble,
-                           Kind::kString, Kind::kBytes, Kind::kTimestamp, Kind::kDuration};
+constexpr Kind kKinds[] = {Kind::kBool,  Kind::kInt,       Kind::kUint,
+                           Kind::kFloat, Kind::kDouble,    Kind::kString,
+                           Kind::kBytes, Kind::kTimestamp, Kind::kDuration};
 
 uint64_t Bits(Random& random) {
-  static constexpr uint64_t kEdges[] = {0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x10000, 0x7fffffff,
-                                        0x80000000, 0xffffffff, 0x100000000, 0x7fffffffffffffff,
-                                        0x8000000000000000, 0xffffffffffffffff};
+  static constexpr uint64_t kEdges[] = {0,
+                                        1,
+                                        0x7f,
+                                        0x80,
+                                        0xff,
+                                        0x100,
+                                        0xffff,
+                                        0x10000,
+                                        0x7fffffff,
+                                        0x80000000,
+                                        0xffffffff,
+                                        0x100000000,
+                                        0x7fffffffffffffff,
+                                        0x8000000000000000,
+                                        0xffffffffffffffff};
   const uint64_t edge = kEdges[random.Below(std::size(kEdges))];
   switch (random.Below(4)) {
-    case 0: return edge;
-    case 1: return edge + random.Below(5) - 2;
-    case 2: return random.Next() >> random.Below(64);
-    default: return ~(random.Next() >> random.Below(64));
+    case 0:
+      return edge;
+    case 1:
+      return edge + random.Below(5) - 2;
+    case 2:
+      return random.Next() >> random.Below(64);
+    default:
+      return ~(random.Next() >> random.Below(64));
   }
 }
 
 double Floating(Random& random) {
-  static const double kEdges[] = {0.0, -0.0, 1, -1, INFINITY, -INFINITY, NAN, -NAN, 5e-324, -5e-324,
-                                  1e-45, 3.4028234e38, -3.4028234e38,
+  static const double kEdges[] = {0.0,
+                                  -0.0,
+                                  1,
+                                  -1,
+                                  INFINITY,
+                                  -INFINITY,
+                                  NAN,
+                                  -NAN,
+                                  5e-324,
+                                  -5e-324,
+                                  1e-45,
+                                  3.4028234e38,
+                                  -3.4028234e38,
                                   std::numeric_limits<double>::max(),
                                   std::numeric_limits<double>::lowest()};
   if (random.Chance(0.5)) return kEdges[random.Below(std::size(kEdges))];
@@ -47,9 +75,10 @@ double Floating(Random& random) {
 }
 
 std::string Text(Random& random, bool utf8) {
-  static const std::string kUtf8[] = {"\0"s, "\x01"s, "a"s, "b"s, "\x7f"s, "\xc3\xa9"s, "\xef\xbf\xbf"s,
-                                      "\xf0\x9f\x98\x80"s};
-  static const std::string kBytes[] = {"\0"s, "\x01"s, "a"s, "\xfe"s, "\xff"s, "\0\xff"s, "\0\x01"s};
+  static const std::string kUtf8[] = {
+      "\0"s, "\x01"s, "a"s, "b"s, "\x7f"s, "\xc3\xa9"s, "\xef\xbf\xbf"s, "\xf0\x9f\x98\x80"s};
+  static const std::string kBytes[] = {"\0"s,   "\x01"s,   "a"s,     "\xfe"s,
+                                       "\xff"s, "\0\xff"s, "\0\x01"s};
   std::string text;
   for (uint64_t left = random.Below(6); left > 0; --left) {
     text += utf8 ? kUtf8[random.Below(std::size(kUtf8))] : kBytes[random.Below(std::size(kBytes))];
@@ -61,21 +90,28 @@ Value Draw(Random& random, const Expected& expected) {
   if (random.Chance(0.1)) return Value();
   const uint64_t bits = Bits(random);
   switch (expected.kind) {
-    case Kind::kBool: return Value::Bool(random.Chance(0.5));
+    case Kind::kBool:
+      return Value::Bool(random.Chance(0.5));
     case Kind::kInt:
       return Value::Int(expected.narrow ? static_cast<int32_t>(bits) : static_cast<int64_t>(bits));
-    case Kind::kUint: return Value::Uint(expected.narrow ? static_cast<uint32_t>(bits) : bits);
-    case Kind::kFloat: return Value::Float(static_cast<float>(Floating(random)));
-    case Kind::kDouble: return Value::Double(Floating(random));
-    case Kind::kString: return Value::String(Text(random, true));
-    case Kind::kBytes: return Value::Bytes(Text(random, false));
+    case Kind::kUint:
+      return Value::Uint(expected.narrow ? static_cast<uint32_t>(bits) : bits);
+    case Kind::kFloat:
+      return Value::Float(static_cast<float>(Floating(random)));
+    case Kind::kDouble:
+      return Value::Double(Floating(random));
+    case Kind::kString:
+      return Value::String(Text(random, true));
+    case Kind::kBytes:
+      return Value::Bytes(Text(random, false));
     case Kind::kTimestamp:
-      return Value::Timestamp(random.Between(-5, 5) * 12'000'000'000, static_cast<int32_t>(random.Below(3)));
+      return Value::Timestamp(random.Between(-5, 5) * 12'000'000'000,
+                              static_cast<int32_t>(random.Below(3)));
     default: {
       const int64_t seconds = random.Between(-2, 2);
       const auto nanos = static_cast<int32_t>(random.Below(3));
-      return Value::Duration(seconds, seconds < 0 || random.Chance(0.5) ? (seconds > 0 ? nanos : -nanos)
-                                                                          : nanos);
+      return Value::Duration(
+          seconds, seconds < 0 || random.Chance(0.5) ? (seconds > 0 ? nanos : -nanos) : nanos);
     }
   }
 }
@@ -90,9 +126,12 @@ int Naive(const Value& a, const Value& b) {
   const auto order = [](auto x, auto y) { return x < y ? -1 : y < x ? 1 : 0; };
   if (a.null() || b.null()) return order(!a.null(), !b.null());
   switch (a.kind()) {
-    case Kind::kBool: return order(a.boolean(), b.boolean());
-    case Kind::kInt: return order(a.integer(), b.integer());
-    case Kind::kUint: return order(a.natural(), b.natural());
+    case Kind::kBool:
+      return order(a.boolean(), b.boolean());
+    case Kind::kInt:
+      return order(a.integer(), b.integer());
+    case Kind::kUint:
+      return order(a.natural(), b.natural());
     case Kind::kFloat:
     case Kind::kDouble: {
       const double x = a.kind() == Kind::kFloat ? double{a.single()} : a.real();
@@ -145,7 +184,8 @@ TEST(Tuple, NoEncodingBeginsAnother) {
         encodings.insert(bytes);
       }
       // In order, whatever begins with a string comes right behind it.
-      for (auto at = encodings.begin(), next = std::next(at); next != encodings.end(); ++at, ++next) {
+      for (auto at = encodings.begin(), next = std::next(at); next != encodings.end();
+           ++at, ++next) {
         ASSERT_FALSE(next->starts_with(*at)) << ToHex(*at) << " " << ToHex(*next);
       }
     }
@@ -186,9 +226,14 @@ TEST(Tuple, WhateverIsDecodedIsTheOneEncoding) {
     PutValue(&bytes, Draw(random, column), column.order);
     for (uint64_t left = random.Below(3); left > 0; --left) {
       switch (random.Below(3)) {
-        case 0: bytes[random.Below(bytes.size())] ^= static_cast<char>(1 << random.Below(8)); break;
-        case 1: bytes.insert(random.Below(bytes.size() + 1), 1, static_cast<char>(random.Next())); break;
-        default: bytes.erase(random.Below(bytes.size()), 1);
+        case 0:
+          bytes[random.Below(bytes.size())] ^= static_cast<char>(1 << random.Below(8));
+          break;
+        case 1:
+          bytes.insert(random.Below(bytes.size() + 1), 1, static_cast<char>(random.Next()));
+          break;
+        default:
+          bytes.erase(random.Below(bytes.size()), 1);
       }
       if (bytes.empty()) bytes = "\x01";
     }
@@ -225,10 +270,13 @@ TEST(Tuple, OtherEncodingsAreRefused) {
       {"a string without end", {Kind::kString}, "\x30xyz"},
       {"an escape of something else", {Kind::kBytes}, "\x31\0\x02\0\x01"s},
       {"a string that is not UTF-8", {Kind::kString}, "\x30\xff\0\x01"s},
-      {"a timestamp with too many nanos", {Kind::kTimestamp}, "\x38\x80\0\0\0\0\0\0\0\xbb\x9a\xca\0"s},
+      {"a timestamp with too many nanos",
+       {Kind::kTimestamp},
+       "\x38\x80\0\0\0\0\0\0\0\xbb\x9a\xca\0"s},
       {"a cut timestamp", {Kind::kTimestamp}, "\x38\x80\0\0"s},
       {"a descending value that is not complemented",
-       {Kind::kInt, false, Order::kDescending}, "\x19\x05"s},
+       {Kind::kInt, false, Order::kDescending},
+       "\x19\x05"s},
   };
   for (const auto& c : kCases) {
     std::string_view rest = c.bytes;

@@ -67,7 +67,8 @@ TEST(Value, Utf8IsWhatProtobufTakes) {
   }
   for (const std::string& bad :
        {"\x80"s, "\xc0\x80"s, "\xc1\xbf"s, "\xe0\x9f\xbf"s, "\xed\xa0\x80"s, "\xf0\x8f\xbf\xbf"s,
-        "\xf4\x90\x80\x80"s, "\xf5\x80\x80\x80"s, "\xc2"s, "\xe1\x80"s, "\xf1\x80\x80"s, "a\xff"s}) {
+        "\xf4\x90\x80\x80"s, "\xf5\x80\x80\x80"s, "\xc2"s, "\xe1\x80"s, "\xf1\x80\x80"s,
+        "a\xff"s}) {
     EXPECT_FALSE(IsUtf8(bad)) << testing::PrintToString(bad);
   }
 }
