@@ -24,6 +24,18 @@ void CompileMessages(const pb::Descriptor& message, Compiled* compiled) {
                               "apply them in several files"});
       return;
     }
+    // Tables may consist of the same messages, and each keeps its own copy.
+    size_t bytes = 0;
+    for (const TableSpec& spec : compiled->tables) bytes += spec.table.files().size();
+    if (bytes > kTablesFilesBytesMax || compiled->problems.found() >= kProblemsMax) {
+      compiled->problems.Add(
+          {message.file()->name(), message.full_name(), "",
+           fmt::format(
+               "it was not looked at: descriptors of {} bytes, or {} problems, are before it",
+               kTablesFilesBytesMax, kProblemsMax),
+           "apply the tables in several files"});
+      return;
+    }
     compiled->tables.push_back(CompileTable(message, &compiled->problems));
   }
   for (int i = 0; i < message.nested_type_count(); ++i) {

@@ -40,10 +40,11 @@ class Judge {
       return Refuse("", fmt::format("its syntax is \"{}\"", Printable(file.syntax())),
                     "write syntax = \"proto3\" (or proto2): editions are not supported");
     }
+    if (!Fits("", file.name().size()) || !Fits("", file.package().size())) return false;
     for (const pb::DescriptorProto& message : file.message_type()) {
-      if (!Message(message, message.name(), 1)) return false;
+      if (!Message(message, file.package().size(), 1)) return false;
     }
-    return Count(static_cast<size_t>(file.enum_type_size()));
+    return Enums(file.enum_type(), file.package().size());
   }
 
  private:
@@ -59,7 +60,33 @@ class Judge {
                   "leave out what the tables do not use");
   }
 
-  bool Message(const pb::DescriptorProto& message, const std::string& path, size_t depth) {
+  // Each element below has its full name in memory.
+  bool Fits(std::string_view message, size_t full_name_bytes) {
+    if (full_name_bytes <= kFullNameBytesMax) return true;
+    return Refuse(
+        message,
+        fmt::format("a full name of {} bytes, {} at most", full_name_bytes, kFullNameBytesMax),
+        "give it a shorter name");
+  }
+
+  template <class List>
+  bool Enums(const List& enums, size_t prefix) {
+    for (const pb::EnumDescriptorProto& each : enums) {
+      if (!Fits(each.name(), prefix + 1 + each.name().size())) return false;
+      for (const pb::EnumValueDescriptorProto& value : each.value()) {
+        if (!Fits(each.name(), prefix + 1 + value.name().size())) return false;
+      }
+    }
+    return Count(static_cast<size_t>(enums.size()));
+  }
+
+  bool Message(const pb::DescriptorProto& message, size_t prefix, size_t depth) {
+    const std::string& path = message.name();
+    prefix += 1 + path.size();
+    if (!Fits(path, prefix)) return false;
+    for (const pb::FieldDescriptorProto& field : message.field()) {
+      if (!Fits(path, prefix + 1 + field.name().size())) return false;
+    }
     if (depth > kNestingMax) {
       return Refuse(path, fmt::format("messages inside each other, deeper than {}", kNestingMax),
                     "declare the inner ones beside it");
@@ -68,9 +95,9 @@ class Judge {
       return Refuse(path, fmt::format("{} fields, {} at most", message.field_size(), kFieldsMax),
                     "put some of them into a message of their own");
     }
-    if (!Count(1 + static_cast<size_t>(message.enum_type_size()))) return false;
+    if (!Count(1) || !Enums(message.enum_type(), prefix)) return false;
     for (const pb::DescriptorProto& inner : message.nested_type()) {
-      if (!Message(inner, inner.name(), depth + 1)) return false;
+      if (!Message(inner, prefix, depth + 1)) return false;
     }
     return true;
   }

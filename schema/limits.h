@@ -16,6 +16,8 @@ inline constexpr size_t kNestingMax = 32;                 // of messages declare
 inline constexpr size_t kFieldsMax = 2'000;               // of one message that belongs to a row
 inline constexpr size_t kReachedMax = 1'000;              // messages that a row consists of
 inline constexpr size_t kTableFilesBytesMax = 512 << 10;  // TableDescriptor.files
+inline constexpr size_t kTablesFilesBytesMax = 16 << 20;  // of all tables of one set
+inline constexpr size_t kFullNameBytesMax = 512;          // of what is declared in a set
 inline constexpr size_t kProblemsMax = 100;               // told at once; what is behind is counted
 
 inline constexpr size_t kNameBytesMax = 63;    // of a table, index or constraint
@@ -39,6 +41,6 @@ inline constexpr size_t kElementsMax =
 inline constexpr size_t kEntriesMax = 1'000;  // distinct entries of one row in one index
 
 static_assert(kEntriesMax * kIndexesMax < limits::kTxnKeysMax, "a row fits one transaction");
-static_assert(kTableFilesBytesMax <= kFileSetBytesMax);
+static_assert(kTableFilesBytesMax <= kFileSetBytesMax && kFileSetBytesMax <= kTablesFilesBytesMax);
 
 }  // namespace quorate::schema

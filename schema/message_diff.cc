@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "schema/fill.h"
@@ -73,18 +75,19 @@ Ranges ExtensionsOf(const pb::Descriptor& message) {
 }
 
 bool Has(const Ranges& ranges, int64_t number) {
-  return std::ranges::any_of(
-      ranges, [&](const auto& range) { return number >= range.first && number < range.second; });
+  const auto behind = std::ranges::upper_bound(ranges, number, {}, &Ranges::value_type::first);
+  return behind != ranges.begin() && number < std::prev(behind)->second;
 }
 
 // What of `before` is not in `after`.
 Ranges Without(const Ranges& before, const Ranges& after) {
   Ranges left;
+  auto taken = after.begin();
   for (auto [from, to] : before) {
-    for (const auto& [begin, end] : after) {
-      if (end <= from || begin >= to) continue;
-      if (begin > from) left.emplace_back(from, begin);
-      from = std::min(end, to);
+    while (taken != after.end() && taken->second <= from) ++taken;
+    for (auto at = taken; at != after.end() && at->first < to; ++at) {
+      if (at->first > from) left.emplace_back(from, at->first);
+      from = std::min(at->second, to);
     }
     if (from < to) left.emplace_back(from, to);
   }
@@ -265,27 +268,45 @@ class Differ {
     return false;
   }
 
-  // Members of the field's oneof that the other version has, too; without the field itself.
-  static std::set<int> Fellows(const pb::FieldDescriptor& field, const pb::Descriptor& other) {
+  // Members of a oneof that the other version has, too.
+  static std::set<int> Fellows(const pb::OneofDescriptor* oneof, const pb::Descriptor& other) {
     std::set<int> fellows;
-    const pb::OneofDescriptor* oneof = field.real_containing_oneof();
     for (int i = 0; oneof != nullptr && i < oneof->field_count(); ++i) {
-      if (oneof->field(i) == &field) continue;
-      if (other.FindFieldByNumber(oneof->field(i)->number()) == nullptr) continue;
-      fellows.insert(oneof->field(i)->number());
+      const int number = oneof->field(i)->number();
+      if (other.FindFieldByNumber(number) != nullptr) fellows.insert(number);
     }
     return fellows;
   }
 
+  // Whether the fields that both versions have are together in the one as in the other. Null: a
+  // field by itself.
+  struct Together {
+    bool same = false;
+    bool left = false;
+  };
+  Together Compare(const pb::OneofDescriptor* before, const pb::OneofDescriptor* after,
+                   const pb::Descriptor& in_before, const pb::Descriptor& in_after) {
+    if (before == nullptr && after == nullptr) return {true, false};
+    // Once per pair: a oneof may have all fields of a message.
+    const auto [at, is_new] = oneofs_.try_emplace({before, after, &in_before, &in_after});
+    if (!is_new) return at->second;
+    const auto were = Fellows(before, in_after), are = Fellows(after, in_before);
+    Together& together = at->second;
+    together.left = are.size() < were.size();
+    together.same = before != nullptr && after != nullptr ? were == are
+                                                          : std::max(were.size(), are.size()) == 1;
+    return together;
+  }
+
   void Oneofs(const pb::FieldDescriptor& before, const pb::FieldDescriptor& after) {
-    const auto were = Fellows(before, *after.containing_type());
-    const auto are = Fellows(after, *before.containing_type());
-    if (were == are) return;
-    const bool left = are.size() < were.size();
+    const Together together = Compare(before.real_containing_oneof(), after.real_containing_oneof(),
+                                      *before.containing_type(), *after.containing_type());
+    if (together.same) return;
     Refuse("field " + NameOf(after),
-           left ? "it leaves a oneof: binaries of before drop it when they set another member"
-                : "it joins others in a oneof: rows of before may have several of them",
-           left ? "leave it in the oneof" : "leave it outside, or add a new member");
+           together.left
+               ? "it leaves a oneof: binaries of before drop it when they set another member"
+               : "it joins others in a oneof: rows of before may have several of them",
+           together.left ? "leave it in the oneof" : "leave it outside, or add a new member");
   }
 
   void Enums(const pb::EnumDescriptor& before, const pb::EnumDescriptor& after) {
@@ -344,6 +365,7 @@ class Differ {
   MessageDiff diff_;
   bool full_ = false;
   const pb::Descriptor* root_ = nullptr;
+  std::map<std::tuple<const void*, const void*, const void*, const void*>, Together> oneofs_;
   std::set<std::pair<const void*, const void*>> pairs_, enums_;
   std::deque<std::pair<const pb::Descriptor*, const pb::Descriptor*>> messages_;
 };

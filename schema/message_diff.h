@@ -6,11 +6,9 @@
 // - another type, or another number of a name: a string that is read as a number;
 // - singular and repeated fields, messages and maps and groups, made into each other;
 // - a number that is used again, a field or enum value that is gone without `reserved`, a
-// `reserved`
-//   that is gone: sooner or later somebody uses the number again;
+//   `reserved` that is gone: sooner or later somebody uses the number again;
 // - a field that goes into or out of a oneof, or a oneof that joins fields: a binary of before
-// would
-//   keep both, one of after drops one. A new oneof around one field with presence is harmless;
+//   would keep both, one of after drops one. A new oneof around one field is harmless;
 // - `required` that comes or goes: the other side's binaries cannot parse what is written.
 // Presence and defaults that come or go are changes here; where a column depends on them,
 // schema/plan.h refuses them.

@@ -260,6 +260,9 @@ TEST(Compile, WhatIsTooMuchIsRefusedBeforeItIsBuilt) {
   pb::DescriptorProto* message = set.add_file()->add_message_type();
   for (size_t i = 0; i < kNestingMax; ++i) message = message->add_nested_type();
   EXPECT_THAT(FirstOf(set), HasSubstr("deeper than 32"));
+  set = SetOf(Row(kKey, ""));
+  set.mutable_file(set.file_size() - 1)->mutable_message_type(0)->set_name(std::string(600, 'M'));
+  EXPECT_THAT(FirstOf(set), HasSubstr("a full name of 605 bytes, 512 at most"));
   std::string fields;
   for (size_t i = 10; i < kFieldsMax + 11; ++i) fields += fmt::format("int32 f{} = {};", i, i);
   EXPECT_THAT(FirstOf(Row(kKey, fields)), HasSubstr("2000 at most"));
