@@ -145,6 +145,11 @@ class Differ {
     if (before.full_name() != after.full_name() && !entry) {
       Change(fmt::format("rename message {} to {}", before.full_name(), after.full_name()));
     }
+    if (before.file()->syntax() != after.file()->syntax()) {
+      Change(fmt::format("message {}: {} before, {} now", after.full_name(),
+                         pb::FileDescriptor::SyntaxName(before.file()->syntax()),
+                         pb::FileDescriptor::SyntaxName(after.file()->syntax())));
+    }
     for (int i = 0; i < before.field_count(); ++i) {
       const pb::FieldDescriptor& field = *before.field(i);
       const pb::FieldDescriptor* now = after.FindFieldByNumber(field.number());
@@ -177,6 +182,17 @@ class Differ {
              fmt::format("`reserved {};` is gone, and rows may have fields of that number",
                          TextOf(range)),
              fmt::format("write `reserved {};` again", TextOf(range)));
+    }
+    // To be known when somebody wants to use them.
+    for (const auto& range : Without(ReservedOf(after), reserved)) {
+      if (range.second == range.first + 1 &&
+          before.FindFieldByNumber(static_cast<int>(range.first)) != nullptr) {
+        continue;  // told as a field that is dropped
+      }
+      Change(fmt::format("reserve {} in message {}", TextOf(range), after.full_name()));
+    }
+    for (const auto& range : Without(ExtensionsOf(after), extensions)) {
+      Change(fmt::format("leave {} in message {} to extensions", TextOf(range), after.full_name()));
     }
   }
 
@@ -223,6 +239,12 @@ class Differ {
     if (!entry) Oneofs(before, after);
     if (before.name() != after.name() && !entry) {
       Change(fmt::format("rename field {} to {}", NameOf(before), after.name()));
+    } else if (before.json_name() != after.json_name()) {
+      Change(fmt::format("{}: in JSON it was {}, and is {}", NameOf(after), before.json_name(),
+                         after.json_name()));
+    }
+    if (before.is_packed() != after.is_packed()) {
+      Change(fmt::format("{}: {} now", NameOf(after), after.is_packed() ? "packed" : "not packed"));
     }
     if (before.is_required() != after.is_required()) {
       return Refuse("field " + NameOf(after),
@@ -359,6 +381,13 @@ class Differ {
       }
       Refuse("enum " + after.full_name(), fmt::format("`reserved {};` is gone", TextOf(range)),
              fmt::format("write `reserved {};` again", TextOf(range)));
+    }
+    for (const auto& range : Without(reserved, were_reserved)) {
+      if (range.second == range.first + 1 &&
+          before.FindValueByNumber(static_cast<int>(range.first)) != nullptr) {
+        continue;
+      }
+      Change(fmt::format("reserve {} in enum {}", TextOf(range), after.full_name()));
     }
   }
 

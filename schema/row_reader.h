@@ -5,8 +5,8 @@
 // By walking the bytes, not by dynamic messages, because
 // - what a row's entries are must not depend on who reads it: parsers of proto2 move enum numbers
 //   that their file does not name to the unknown fields, a walk by number sees what is there;
-// - what nobody asks about is skipped and kept: no message is built, and no descriptor, which can be
-//   hostile, is needed where rows are written;
+// - what nobody asks about is skipped and kept: no message is built, and no descriptor, which can
+//   be hostile, is needed where rows are written;
 // - it allocates for the columns that are asked for, and for nothing else.
 //
 // Immutable once made; any number of threads may read with one.

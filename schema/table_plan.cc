@@ -286,14 +286,13 @@ class TablePlanner {
     for (const v1::FillDescriptor& fill : table_.fills()) {
       if (SameFill(after_.fills(), fill) != nullptr) continue;
       Add(v1::STEP_DROP_FILL, v1::EFFECT_INSTANT,
-          fmt::format("{} takes over from {}", fill.to().path(), fill.from().path()))
+          HasField(fill.from().steps(0).number())
+              ? fmt::format("end the fill of {} from {}", fill.to().path(), fill.from().path())
+              : fmt::format("{} takes over from {}", fill.to().path(), fill.from().path()))
           ->set_element_id(fill.fill_id());
-      // Binaries of before write the older one alone, and nobody writes the newer one for them.
+      // Binaries of before write the one that is gone alone, and nobody writes the other for them.
       older_messages_fit_ &= HasField(fill.from().steps(0).number());
-      if (!HasField(fill.to().steps(0).number())) {
-        Refuse("field " + fill.to().path(), "it is gone while it takes over from another one",
-               "take fill_from away first");
-      }
+      older_messages_fit_ &= HasField(fill.to().steps(0).number());
     }
   }
 
