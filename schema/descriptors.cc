@@ -353,6 +353,7 @@ std::vector<const pb::Descriptor*> Reached(const pb::Descriptor& root) {
 }
 
 std::string ReducedFiles(const std::vector<const pb::Descriptor*>& reached) {
+  const pb::LogSilencer silencer;  // as in Build
   return Reducer(reached).Files();
 }
 
