@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <bit>
-#include <charconv>
-
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "schema/wire.h"
