@@ -18,14 +18,14 @@ using schema::RowCodec;
 // What is planned against nothing and then against what that made.
 v1::Catalog Plan(const v1::Catalog& catalog, const Compiled& compiled) {
   if (!compiled.problems.empty()) return catalog;
-  const v1::Plan plan = MakePlan(catalog, compiled);
+  const v1::Plan plan = schema::MakePlan(catalog, compiled);
   CHECK(plan.refusals().empty() || plan.steps().empty());
-  Format(plan);
+  schema::Format(plan);
   if (!plan.refusals().empty()) return catalog;
-  const auto after = Finished(catalog, plan);
+  const auto after = schema::Finished(catalog, plan);
   CHECK(after.ok(), "{}", after.status().message());
-  const v1::Plan again = MakePlan(*after, compiled);
-  CHECK(again.steps().empty() && again.refusals().empty(), "{}", Format(again));
+  const v1::Plan again = schema::MakePlan(*after, compiled);
+  CHECK(again.steps().empty() && again.refusals().empty(), "{}", schema::Format(again));
   for (const v1::TableDescriptor& table : after->tables()) {
     const auto codec = RowCodec::Make(table);
     CHECK(codec.ok(), "{}", codec.status().message());
