@@ -16,10 +16,11 @@ enum class Feature : uint32_t {
   kIncarnations = 1,  // starts of nodes are told apart (docs/decisions/0021)
   kRules = 2,         // rules of placement by key range (docs/decisions/0026)
   kMerges = 3,        // shards freeze, absorb and thaw (docs/decisions/0022)
+  kTables = 4,        // keys of tables are written through tables alone (docs/decisions/0028)
 };
 
 // Of this version: the highest above.
-inline constexpr uint32_t kFeatureLevel = static_cast<uint32_t>(Feature::kMerges);
+inline constexpr uint32_t kFeatureLevel = static_cast<uint32_t>(Feature::kTables);
 
 constexpr bool Allows(uint32_t cluster_version, Feature feature) {
   return cluster_version >= static_cast<uint32_t>(feature);

@@ -88,6 +88,7 @@ void FillCommon(const v1::CommitRequest& commit, v1::PrepareRequest* part) {
   *part->mutable_priority() = commit.priority();
   part->set_anchor_key(commit.anchor_key());
   part->set_name(commit.name());
+  *part->mutable_tables() = commit.tables();
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 //   ff 't' 'b' 'l' | table id | index id | index columns                    an entry of a unique
 //                                                                           index, none of them
 //                                                                           null
-// Ids are a length (1 byte) and as few bytes as can be, big-endian: they sort by number. A table is
-// one range, rows first, then index by index. Columns are tuples (schema/tuple.h).
+// Ids sort by number (txn/table_key.h). A table is one range, rows first, then index by index.
+// Columns are tuples (schema/tuple.h).
 //
 // A row's value is the message's bytes as they were given, whatever fields they have. An entry's
 // value begins with the length (varint) and the primary key's tuple if the key has no primary key,
@@ -19,15 +19,14 @@
 #include <string_view>
 
 #include "txn/key_span.h"
+#include "txn/table_key.h"
 
 namespace quorate::schema {
 
-inline constexpr std::string_view kTablePrefix("\xfftbl", 4);
 inline constexpr uint32_t kRowsId = 0;  // where an index has its id
 
 // Everything that tables have: no raw key of a user is in it.
 Span TablesSpan();
-inline bool IsTableKey(std::string_view key) { return key.substr(0, 4) == kTablePrefix; }
 
 // What keys of a table, and of its rows or one index, begin with.
 std::string TablePrefix(uint32_t table_id);

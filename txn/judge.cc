@@ -16,6 +16,7 @@
 #include "txn/given_name.h"
 #include "txn/id.h"
 #include "txn/key_span.h"
+#include "txn/table_key.h"
 #include "txn/txn_size.h"
 
 namespace quorate {
@@ -117,6 +118,31 @@ class Sizes {
  private:
   TxnSize size_;
 };
+
+Status CheckTables(const google::protobuf::RepeatedPtrField<v1::TableVersion>& tables,
+                   const google::protobuf::RepeatedPtrField<v1::Write>& writes) {
+  RETURN_IF_ERROR(CheckCount(tables.size(), kTablesOfTxnMax, "tables"));
+  uint32_t previous = 0;
+  for (const v1::TableVersion& table : tables) {
+    if (table.table_id() <= previous) {
+      return InvalidArgument("tables must be sorted by id, without duplicates and without id 0");
+    }
+    if (table.version() == 0) return InvalidArgument("a table's version is missing");
+    previous = table.table_id();
+  }
+  if (MUTANT("txn-raw-writes-in-tables")) return Status::Ok();
+  for (const v1::Write& write : writes) {
+    if (!IsTableKey(write.key())) continue;
+    const uint32_t id = TableIdOf(write.key()).value_or(0);
+    const auto at = std::lower_bound(
+        tables.begin(), tables.end(), id,
+        [](const v1::TableVersion& table, uint32_t other) { return table.table_id() < other; });
+    if (id != 0 && at != tables.end() && at->table_id() == id) continue;
+    RETURN_IF_ERROR(
+        CheckRawWrite(write.key(), write.deletion() ? WriteKind::kDeletion : WriteKind::kPut));
+  }
+  return Status::Ok();
+}
 
 Status CheckResolutions(const google::protobuf::RepeatedPtrField<v1::Resolution>& resolutions) {
   RETURN_IF_ERROR(CheckCount(resolutions.size(), kResolutionsMax, "resolutions"));
@@ -229,6 +255,12 @@ Status Check(const v1::PlacementRequest& request) {
     RETURN_IF_ERROR(CheckText(setting->name(), "setting"));
     RETURN_IF_ERROR(CheckText(setting->value(), "value"));
   }
+  RETURN_IF_ERROR(CheckCount(request.get_catalog().names_size(), kTablesOfTxnMax, "names"));
+  for (const std::string& name : request.get_catalog().names()) {
+    RETURN_IF_ERROR(CheckText(name, "name"));
+  }
+  RETURN_IF_ERROR(
+      CheckCount(request.change_tables().change().tables_size(), kTablesOfTxnMax, "tables"));
   if (!request.split_shard().at().empty()) {
     RETURN_IF_ERROR(CheckKey(request.split_shard().at(), "at"));
   }
@@ -303,6 +335,7 @@ Status Check(const v1::CommitRequest& request) {
   Sizes sizes;
   RETURN_IF_ERROR(sizes.AddWrites(request.writes()));
   RETURN_IF_ERROR(sizes.AddSpans(request.reads()));
+  RETURN_IF_ERROR(CheckTables(request.tables(), request.writes()));
   const bool anchor_written =
       std::any_of(request.writes().begin(), request.writes().end(),
                   [&](const v1::Write& write) { return write.key() == request.anchor_key(); });
@@ -322,6 +355,7 @@ Status Check(const v1::PrepareRequest& request) {
   Sizes sizes;
   RETURN_IF_ERROR(sizes.AddWrites(request.writes()));
   RETURN_IF_ERROR(sizes.AddSpans(request.guards()));
+  RETURN_IF_ERROR(CheckTables(request.tables(), request.writes()));
   RETURN_IF_ERROR(sizes.Sum());
 
   std::vector<std::string_view> writes;

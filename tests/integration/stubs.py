@@ -5,7 +5,7 @@ import sys
 
 import harness
 
-NAMES = ("admin", "client", "node", "placement", "raft", "rpc", "shard", "txn")
+NAMES = ("admin", "client", "node", "placement", "raft", "rpc", "schema", "shard", "txn")
 
 
 def generate(directory):

@@ -10,6 +10,7 @@
 #include "quorate/v1/node.pb.h"
 #include "txn/footprint.h"
 #include "txn/given_name.h"
+#include "txn/table_key.h"
 
 namespace quorate {
 namespace {
@@ -134,6 +135,67 @@ TEST(Judge, Commit) {
               [](Request* r) { r->mutable_commit()->mutable_reads(0)->set_from(kLong); },
               [](Request* r) { r->mutable_commit()->set_name("no name"); },
           });
+}
+
+TEST(Judge, WhoWritesKeysOfATableNamesIt) {
+  std::string row(kTablePrefix), other(kTablePrefix);
+  PutTableId(&row, 3);
+  PutTableId(&other, 300);
+  row += "row";
+  other += "row";
+  Request good;
+  v1::CommitRequest* commit = good.mutable_commit();
+  commit->set_txn_id(kId);
+  commit->set_start_ts(kStart);
+  commit->mutable_priority()->set_txn_id(kId);
+  commit->mutable_priority()->set_start_ts(kStart);
+  commit->set_anchor_key("b");
+  commit->add_writes()->set_key("b");
+  commit->add_writes()->set_key(row);
+  commit->add_writes()->set_key(other);
+  commit->mutable_writes(2)->set_deletion(true);
+  for (const uint32_t id : {2u, 3u, 300u}) {
+    commit->add_tables()->set_table_id(id);
+    commit->mutable_tables()->rbegin()->set_version(1);
+  }
+  const auto tables = [](Request* r) { return r->mutable_commit()->mutable_tables(); };
+  Refuses(good, {
+                    [&](Request* r) { tables(r)->Clear(); },
+                    [&](Request* r) { tables(r)->DeleteSubrange(1, 1); },
+                    [&](Request* r) { tables(r)->RemoveLast(); },
+                    [&](Request* r) { tables(r)->SwapElements(0, 1); },
+                    [&](Request* r) { *tables(r)->Add() = tables(r)->Get(2); },
+                    [&](Request* r) { tables(r)->Mutable(0)->set_table_id(0); },
+                    [&](Request* r) { tables(r)->Mutable(0)->set_version(0); },
+                    [&](Request* r) {
+                      for (uint32_t id = 301; tables(r)->size() <= 1'000; ++id) {
+                        tables(r)->Add()->set_table_id(id);
+                        tables(r)->rbegin()->set_version(1);
+                      }
+                    },
+                    [](Request* r) {
+                      r->mutable_commit()->mutable_writes(2)->set_key(
+                          "\xfftbl\xff"
+                          "x");
+                      r->mutable_commit()->mutable_writes(2)->set_deletion(false);
+                    },
+                });
+  commit->mutable_writes(2)->set_key("\xfftbl\xff of before");
+  EXPECT_TRUE(Check(good).ok()) << Check(good).ToString();
+
+  Request part;
+  v1::PrepareRequest* prepare = part.mutable_prepare();
+  prepare->set_txn_id(kId);
+  prepare->set_start_ts(kStart);
+  prepare->mutable_priority()->set_txn_id(kId);
+  prepare->set_anchor_key("z");
+  prepare->add_writes()->set_key(row);
+  prepare->set_marker_key(row);
+  prepare->set_digest(DigestOf(row, {row}, {}).value());
+  prepare->add_tables()->set_table_id(3);
+  prepare->mutable_tables(0)->set_version(7);
+  Refuses(part, {[](Request* r) { r->mutable_prepare()->clear_tables(); },
+                 [](Request* r) { r->mutable_prepare()->mutable_tables(0)->set_table_id(4); }});
 }
 
 TEST(Judge, RangesAreBoundedMoreTightlyThanKeys) {
