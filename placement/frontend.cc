@@ -99,6 +99,12 @@ Task<Frontend::Applied> Frontend::DeleteRule(std::string from) {
   co_return co_await Propose(std::move(command), group_->soft_state().term);
 }
 
+Task<Frontend::Applied> Frontend::ChangeCatalog(v1::CatalogChange change) {
+  v1::PlacementCommand command;
+  *command.mutable_change_catalog() = std::move(change);
+  co_return co_await Propose(std::move(command), group_->soft_state().term);
+}
+
 Task<Frontend::Applied> Frontend::PutShards(std::vector<v1::ShardDescriptor> shards) {
   v1::PlacementCommand command;
   for (v1::ShardDescriptor& shard : shards) {

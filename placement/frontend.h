@@ -35,6 +35,9 @@ class Frontend {
   Task<Applied> PutRule(v1::PlacementRule rule);
   // NOT_FOUND.
   Task<Applied> DeleteRule(std::string from);
+  // FAILED_PRECONDITION: another change came first. Precondition: schema::Catalog::Check, and every
+  // member knows tables.
+  Task<Applied> ChangeCatalog(v1::CatalogChange change);
   Task<Applied> PutShards(std::vector<v1::ShardDescriptor> shards);
 
   static Status Validate(const v1::ShardDescriptor& shard);

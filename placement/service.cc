@@ -14,6 +14,7 @@
 #include "base/probe.h"
 #include "base/status_macros.h"
 #include "base/timer_guard.h"
+#include "placement/catalog_answer.h"
 #include "txn/errors.h"
 #include "txn/judge.h"
 
@@ -547,6 +548,20 @@ Task<Status> Placement::Carry(const v1::PlacementRequest& request,
       co_return director_.Explain(request.explain(), response);
     case v1::PlacementRequest::kCancelOperator:
       co_return director_.Cancel(OperatorId(request.cancel_operator().operator_id()));
+    case v1::PlacementRequest::kGetCatalog:
+      FillCatalog(machine_.catalog(), request.get_catalog(), response);
+      co_return Status::Ok();
+    case v1::PlacementRequest::kChangeTables: {
+      const v1::ChangeTables& ask = request.change_tables();
+      if (!machine_.Allows(Feature::kTables)) {
+        co_return Status(Code::kFailedPrecondition,
+                         "not every node's version knows tables: upgrade those that do not "
+                         "(quorate nodes), and repeat this");
+      }
+      CO_RETURN_IF_ERROR(machine_.catalog().Check(ask.change()));
+      if (ask.dry_run()) co_return Status::Ok();
+      co_return (co_await frontend_.ChangeCatalog(ask.change())).status();
+    }
     case v1::PlacementRequest::ASK_NOT_SET:
       break;
   }

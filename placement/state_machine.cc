@@ -23,6 +23,7 @@ constexpr char kRoot = 'r';
 constexpr char kNode = 'n';
 constexpr char kShard = 's';
 constexpr char kRule = 'u';
+constexpr char kTable = 't';
 // What fits a store key behind two tags and before the length of its suffix.
 constexpr size_t kSettingBytesMax = 256;
 constexpr size_t kSettingsMax = 1'000;
@@ -37,6 +38,11 @@ std::string NodeKey(uint64_t id) {
   std::string rest;
   PutOrdered64(&rest, id);
   return KeyOf(kNode, rest);
+}
+std::string TableKey(uint32_t id) {
+  std::string rest;
+  PutOrdered64(&rest, id);
+  return KeyOf(kTable, rest);
 }
 
 // The table that a store key is of; 0: none.
@@ -72,6 +78,7 @@ void StateMachine::Load() {
   nodes_.Clear();
   map_.Clear();
   rules_.Clear();
+  catalog_ = {};
   stored_ = false;
   broken_.clear();
   const auto spans = Spans();
@@ -84,6 +91,7 @@ void StateMachine::Load() {
   CHECK(scanned.ok(), "placement: {}", scanned.ToString());
   node_ids_ = IdAllocator(root_.next_node_id());
   shard_ids_ = IdAllocator(root_.next_shard_id());
+  catalog_.SetVersion(root_.catalog_version(), root_.next_table_id());
 }
 
 bool StateMachine::LoadPair(std::string_view key, std::string_view value) {
@@ -105,6 +113,11 @@ bool StateMachine::LoadPair(std::string_view key, std::string_view value) {
     case kRule:
       if (MUTANT("placement-rules-not-loaded")) return true;
       return Parse(value, &rule) && rules_.Put(RuleOf(rule)).ok();
+    case kTable: {
+      if (MUTANT("placement-tables-not-loaded")) return true;
+      v1::TableDescriptor table;
+      return Parse(value, &table) && catalog_.Load(std::move(table));
+    }
     default:
       return false;
   }
@@ -125,6 +138,10 @@ bool StateMachine::Understands(std::string_view key, std::string_view value) con
     case kRule:
       return Parse(value, &rule) && CheckRule(RuleOf(rule)).ok() &&
              KeyOf(kRule, rule.from()) == key;
+    case kTable: {
+      v1::TableDescriptor table;
+      return Parse(value, &table) && TableKey(table.table_id()) == key;
+    }
     default:
       return false;
   }
@@ -191,6 +208,8 @@ raft::ApplyResult StateMachine::Apply(raft::LogIndex index, raft::Term term,
       return ApplyRule(command.put_rule(), batch);
     case v1::PlacementCommand::kDeleteRule:
       return ApplyRuleDeletion(command.delete_rule(), batch);
+    case v1::PlacementCommand::kChangeCatalog:
+      return ApplyCatalog(command.change_catalog(), batch);
     case v1::PlacementCommand::kStart: {
       if (observer_ != nullptr) observer_->OnStarted(term);
       v1::PlacementApplyResult result;
@@ -363,6 +382,16 @@ raft::ApplyResult StateMachine::ApplyRuleDeletion(const v1::DeleteRule& command,
   return Done(v1::PlacementApplyResult());
 }
 
+raft::ApplyResult StateMachine::ApplyCatalog(const v1::CatalogChange& command,
+                                             storage::WriteBatch* batch) {
+  if (Status applied = catalog_.Apply(command); !applied.ok()) return Refused(std::move(applied));
+  for (const v1::TableDescriptor& table : command.tables()) {
+    batch->Put(TableKey(table.table_id()), table.SerializeAsString());
+  }
+  WriteRoot(batch);
+  return Done(v1::PlacementApplyResult());
+}
+
 raft::ApplyResult StateMachine::ApplyAllocation(storage::WriteBatch* batch) {
   v1::PlacementApplyResult result;
   result.set_shard_id(shard_ids_.Allocate());
@@ -392,6 +421,10 @@ void StateMachine::WriteRoot(storage::WriteBatch* batch) const {
   v1::PlacementState root = root_;
   root.set_next_node_id(node_ids_.next());
   root.set_next_shard_id(shard_ids_.next());
+  if (catalog_.version() != 0) {
+    root.set_catalog_version(catalog_.version());
+    root.set_next_table_id(catalog_.next_table_id());
+  }
   batch->Put(KeyOf(kRoot), root.SerializeAsString());
 }
 
@@ -405,6 +438,9 @@ void StateMachine::WriteAll(storage::WriteBatch* batch) const {
   }
   for (const auto& [from, rule] : rules_.rules()) {
     batch->Put(KeyOf(kRule, from), ToProto(rule).SerializeAsString());
+  }
+  for (const auto& [id, table] : catalog_.tables()) {
+    batch->Put(TableKey(id), table.SerializeAsString());
   }
 }
 
@@ -443,6 +479,11 @@ uint64_t StateMachine::StateDigest() const {
   }
   for (const auto& [from, rule] : rules_.rules()) {
     text += fmt::format("|{} {} {}", ToHex(from), ToHex(rule.to), ToString(rule));
+  }
+  // By name and version: descriptors serialise in more ways than one.
+  text += fmt::format("|{} {}", catalog_.version(), catalog_.next_table_id());
+  for (const auto& [id, table] : catalog_.tables()) {
+    text += fmt::format("|{} {} {}", id, table.name(), table.version());
   }
   for (const auto& [from, d] : map_.pieces()) {
     text += fmt::format("|{} {} {} {} {}", ToHex(from), ToHex(d.to()), d.shard_id(), d.version(),

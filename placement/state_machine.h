@@ -11,6 +11,7 @@
 //   P n <node id>    NodeInfo
 //   P s <first key>  a piece of the shard map
 //   P u <first key>  PlacementRule; none before Feature::kRules
+//   P t <table id>   TableDescriptor; none before Feature::kTables
 //
 // First state: all members are created from the same bootstrap message, so they agree on it without
 // an entry. It enters the store with the first entry applied, of whatever kind; until then it is
@@ -29,6 +30,7 @@
 #include "placement/shard_map.h"
 #include "quorate/v1/placement.pb.h"
 #include "raft/host/state_machine.h"
+#include "schema/catalog.h"
 #include "storage/ordered_store.h"
 #include "txn/timestamp.h"
 
@@ -60,6 +62,7 @@ class StateMachine final : public raft::StateMachine {
   const NodeTable& nodes() const { return nodes_; }
   const ShardMap& map() const { return map_; }
   const RuleSet& rules() const { return rules_; }
+  const schema::Catalog& catalog() const { return catalog_; }
   // Ids below were given to shards, or to splits that may not have come about.
   uint64_t next_shard_id() const { return shard_ids_.next(); }
   Timestamp ceiling() const { return Timestamp(root_.ceiling()); }
@@ -110,6 +113,7 @@ class StateMachine final : public raft::StateMachine {
   raft::ApplyResult ApplyShards(const v1::PutShards& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyRule(const v1::PutRule& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyRuleDeletion(const v1::DeleteRule& command, storage::WriteBatch* batch);
+  raft::ApplyResult ApplyCatalog(const v1::CatalogChange& command, storage::WriteBatch* batch);
   raft::ApplyResult ApplyAllocation(storage::WriteBatch* batch);
 
   storage::OrderedStore& store_;
@@ -122,6 +126,7 @@ class StateMachine final : public raft::StateMachine {
   IdAllocator shard_ids_;
   ShardMap map_;
   RuleSet rules_;
+  schema::Catalog catalog_;
 };
 
 }  // namespace quorate::placement

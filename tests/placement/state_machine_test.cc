@@ -151,6 +151,50 @@ TEST(PlacementStateMachine, RulesAreJudgedKeptAndTakenAway) {
   EXPECT_TRUE(f.machine->rules().rules().empty());
 }
 
+v1::PlacementCommand NewTable(uint64_t catalog_version, uint32_t id, const std::string& name) {
+  v1::PlacementCommand command;
+  command.set_term(1);
+  v1::CatalogChange* change = command.mutable_change_catalog();
+  change->set_version(catalog_version);
+  v1::TableDescriptor* table = change->add_tables();
+  table->set_table_id(id);
+  table->set_name(name);
+  table->set_version(1);
+  return command;
+}
+
+TEST(PlacementStateMachine, TablesAreKeptAndOfOneVersion) {
+  const v1::BootstrapRequest seed = MakeSeed(3);
+  Fixture f(&seed);
+  const uint64_t empty = f.machine->StateDigest();
+  ASSERT_TRUE(f.Apply(NewTable(0, 1, "accounts")).status.ok());
+  EXPECT_EQ(f.Apply(NewTable(0, 2, "late")).status.code(), Code::kFailedPrecondition);
+  ASSERT_TRUE(f.Apply(NewTable(1, 2, "orders")).status.ok());
+  const uint64_t digest = f.machine->StateDigest();
+  EXPECT_NE(digest, empty);
+  const auto check = [digest](const StateMachine& machine) {
+    EXPECT_EQ(machine.StateDigest(), digest);
+    EXPECT_EQ(machine.catalog().version(), 2u);
+    EXPECT_EQ(machine.catalog().next_table_id(), 3u);
+    ASSERT_NE(machine.catalog().Find("orders"), nullptr);
+    EXPECT_EQ(machine.catalog().Find("orders")->table_id(), 2u);
+  };
+  check(*f.machine);
+  f.Reopen(nullptr);
+  check(*f.machine);
+  Fixture other(&seed);
+  other.Install(f);
+  check(*other.machine);
+  const auto spans = f.machine->Spans();
+  ASSERT_TRUE(f.store
+                  ->Scan(spans[0].first, spans[0].second,
+                         [&](std::string_view key, std::string_view value) {
+                           EXPECT_TRUE(f.machine->Understands(key, value));
+                           return true;
+                         })
+                  .ok());
+}
+
 TEST(PlacementStateMachine, AClusterVersionThatThisOneDoesNotHaveIsNotGoneOnFrom) {
   const v1::BootstrapRequest seed = MakeSeed(3);
   Fixture f(&seed);

@@ -30,7 +30,7 @@ FOLDERED = re.compile(r"(?<![\w/.<:$~-])((?:base|cli|client|coordinator|deploy|d
 # Pages that say which test, fault, mutant or workload holds what.
 HELD_BY = ("docs/edges.md", "docs/incidents.md")
 TEST = re.compile(r"`([A-Z]\w+\.[A-Z*][\w*]*|\w+_test::test_\w+|[a-z]+(?:-[a-z]+)+(?:-\*)?)`")
-MADE = re.compile(r"^(build|proto/generated|/)|\.pb\.h$|\.grpc\.pb\.cc$")  # by a build, or outside
+MADE = re.compile(r"^(build|proto/generated|google/protobuf|/)|\.pb\.h$|\.grpc\.pb\.cc$")  # by a build, or outside
 # Names for the sake of an example.
 EXAMPLES = {"s.sim", "proto/client.proto"}
 

@@ -20,16 +20,16 @@ LAYERS = {
     "raft/host": ["raft/core", "storage", "proto", "base"],
     "shard": ["txn", "storage", "raft/core", "raft/host", "proto", "base"],
     "client/route": ["txn", "proto", "base"],
-    "client": ["client/route", "txn", "proto", "base"],
+    "client": ["client/route", "schema", "txn", "proto", "base"],
     "client/example": None,  # outside projects: see OUTSIDE
     "client/install": None,
     "tests/client/outside": None,
     "coordinator": ["shard", "client/route", "txn", "proto", "base", "raft/core"],
     "placement/schedule": ["base"],
-    "placement": ["placement/schedule", "txn", "storage", "raft/core", "raft/host", "proto", "base", "client/route"],
+    "placement": ["placement/schedule", "schema", "txn", "storage", "raft/core", "raft/host", "proto", "base", "client/route"],
     "server": ["base", "proto", "txn", "storage", "raft/core", "raft/host", "shard", "client",
                "client/route", "coordinator", "placement", "placement/schedule"],
-    "cli": ["client", "client/route", "proto", "base", "txn", "server"],
+    "cli": ["client", "client/route", "schema", "proto", "base", "txn", "server"],
     "tests/history": ["base"],
     "tests": None,
 }
@@ -54,7 +54,7 @@ GRPC = re.compile(r"#include <grpc|\.grpc\.pb\.h")
 # How the paths begin of those who may; each has to be there.
 GRPC_FILES = ("client/route/grpc_", "server/wire/", "server/program/real_env", "server/program/run")
 ASIO_FILES = ("server/program/", "client/asio.h")
-PUBLIC = ("client/asio.h", "client/database.h", "client/transaction.h", "client/options.h")
+PUBLIC = ("client/asio.h", "client/database.h", "client/table.h", "client/transaction.h", "client/options.h")
 
 WORLD = [
     (re.compile(r"std::chrono::(system|steady|high_resolution)_clock::now"), "a system clock"),
