@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "quorate/v1/node.pb.h"
 #include "txn/errors.h"
+#include "txn/table_key.h"
 #include "txn/txn_size.h"
 
 namespace quorate::client {
@@ -184,6 +185,13 @@ Status Attempt::CheckWritable(const std::string& key) const {
 }
 
 Status Attempt::WriteAll(std::vector<BufferedWrite> writes) {
+  for (const BufferedWrite& write : writes) {
+    RETURN_IF_ERROR(CheckRawWrite(write.key, write.value ? WriteKind::kPut : WriteKind::kDeletion));
+  }
+  return BufferAll(std::move(writes));
+}
+
+Status Attempt::BufferAll(std::vector<BufferedWrite> writes) {
   // What each key would have in the end, and what that changes.
   absl::btree_map<std::string_view, size_t> sizes;
   for (const BufferedWrite& write : writes) {
@@ -204,11 +212,33 @@ Status Attempt::WriteAll(std::vector<BufferedWrite> writes) {
 
 Status Attempt::Write(std::string key, std::optional<std::string> value) {
   RETURN_IF_ERROR(CheckWritable(key));
+  RETURN_IF_ERROR(CheckRawWrite(key, value ? WriteKind::kPut : WriteKind::kDeletion));
   RETURN_IF_ERROR(CheckSize(reads_.size(), writes_.BytesWith(key, value),
                             writes_.keys() + (writes_.Adds(key) ? 1 : 0)));
   writes_.Set(std::move(key), std::move(value));
   return Status::Ok();
 }
+
+// ---- tables -------------------------------------------------------------------------------------
+
+Task<Result<OpenTablePtr>> Attempt::Open(std::string name) {
+  CO_RETURN_IF_ERROR(CheckOpen());
+  if (const auto known = tables_.find(name); known != tables_.end()) co_return known->second;
+  Result<OpenTablePtr> table = co_await core_->tables().Open(name, spec_.deadline);
+  // Another call may have been faster, with another version.
+  if (table.ok()) co_return tables_.try_emplace(std::move(name), *table).first->second;
+  co_return table;
+}
+
+Status Attempt::WriteRows(const OpenTable& table, std::vector<BufferedWrite> writes) {
+  for (const BufferedWrite& write : writes) {
+    if (TableIdOf(write.key) == table.codec.table_id()) continue;
+    return Internal(fmt::format("a key that is not of table {}", table.codec.table()));
+  }
+  return BufferAll(std::move(writes));
+}
+
+// ---- what it comes to ---------------------------------------------------------------------------
 
 Status Attempt::CheckSize(const ReadSet::Size& reads, size_t written_bytes, size_t written_keys) {
   return CheckTxnSize(reads.bytes + written_bytes, reads.spans + written_keys, reads.ranges);
@@ -276,6 +306,15 @@ std::shared_ptr<v1::CommitRequest> Attempt::BuildCommit() {
     v1::KeySpan* read = request->add_reads();
     read->set_from(span.from);
     read->set_to(span.to);
+  }
+  std::map<uint32_t, uint64_t> versions;
+  for (const auto& [name, table] : tables_) {
+    versions[table->codec.table_id()] = table->codec.version();
+  }
+  for (const auto& [id, version] : versions) {
+    v1::TableVersion* table = request->add_tables();
+    table->set_table_id(id);
+    table->set_version(version);
   }
   writes_.TakeValues([&request](const std::string& key, WriteBuffer::Value value) {
     v1::Write* write = request->add_writes();

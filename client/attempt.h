@@ -5,6 +5,7 @@
 // committed. An attempt that has ended, by Commit or End, takes no further steps.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +15,7 @@
 #include "client/advisory_locks.h"
 #include "client/core.h"
 #include "client/database.h"
+#include "client/open_table.h"
 #include "client/snapshot_reader.h"
 #include "client/start_timestamp.h"
 #include "client/transaction.h"
@@ -21,7 +23,7 @@
 
 namespace quorate::client {
 
-class Attempt final : public Transaction {
+class Attempt final : public Transaction, private TableDoor {
  public:
   struct Spec {
     bool read_only = false;
@@ -52,6 +54,9 @@ class Attempt final : public Transaction {
   Status WriteAll(std::vector<BufferedWrite> writes);
   Timestamp start_ts() const override { return start_.get(); }
   int attempt() const override { return spec_.number; }
+  TableDoor& tables() override { return *this; }
+  // Whether what it does goes by the catalog.
+  bool uses_tables() const { return !tables_.empty(); }
 
   // Takes advisory locks, waiting for older holders. Failing to get one costs nothing but progress.
   Task<void> LockAll(std::vector<std::string> keys);
@@ -84,7 +89,10 @@ class Attempt final : public Transaction {
   Task<Status> EnsurePriority();
 
   Status CheckOpen() const;
+  Task<Result<OpenTablePtr>> Open(std::string name) override;
+  Status WriteRows(const OpenTable& table, std::vector<BufferedWrite> writes) override;
   Status CheckWritable(const std::string& key) const;
+  Status BufferAll(std::vector<BufferedWrite> writes);
   Status NoteRead(const Span& span);
   // Single keys. All or none.
   Status NoteKeys(std::vector<std::string> keys);
@@ -106,6 +114,7 @@ class Attempt final : public Transaction {
   Status doom_;
   WriteBuffer writes_;
   ReadSet reads_;
+  std::map<std::string, OpenTablePtr> tables_;  // by the names they were asked for
 };
 
 }  // namespace quorate::client

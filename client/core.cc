@@ -31,6 +31,7 @@ Core::Core(Env& env, Channel& channel, Options options)
       routes_(options_.cluster),
       caller_(env, channel, routes_),
       slots_(env, caller_),
+      tables_(env, caller_),
       background_(env.executor) {}
 
 Result<Instant> Core::DeadlineFor(Duration timeout) const {

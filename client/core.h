@@ -12,6 +12,7 @@
 #include "client/options.h"
 #include "client/route/caller.h"
 #include "client/route/slots.h"
+#include "client/table_cache.h"
 #include "client/transaction.h"
 #include "txn/id.h"
 
@@ -31,6 +32,7 @@ class Core {
   const Options& options() const { return options_; }
   Caller& caller() { return caller_; }
   Slots& slots() { return slots_; }
+  TableCache& tables() { return tables_; }
   // For work that nobody waits for.
   TaskScope& background() { return background_; }
 
@@ -62,6 +64,7 @@ class Core {
   RouteCache routes_;
   Caller caller_;
   Slots slots_;
+  TableCache tables_;
   TaskScope background_;
 };
 

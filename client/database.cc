@@ -399,6 +399,10 @@ class DatabaseImpl::SyncView final : public SyncTransaction {
   Status Delete(std::string key) override { return attempt_.Delete(std::move(key)); }
   Timestamp start_ts() const override { return attempt_.start_ts(); }
   int attempt() const override { return attempt_.attempt(); }
+  Status Await(Step step) override {
+    std::optional<Status> ended = database_->Wait(step(attempt_), stop_);
+    return ended ? std::move(*ended) : Ended();
+  }
 
  private:
   template <class T>

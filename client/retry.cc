@@ -225,6 +225,11 @@ Task<bool> TransactLoop::Finish(Status closure_status) {
   if (settled.commit_ts) core_->counters().commits.Add();
   result_ = ToCommitResult(std::move(settled), attempt_->handle(), number_);
   const Code code = result_.status.code();
+  if (aborted && code == Code::kSchemaFenced && attempt_->uses_tables()) {
+    // It went by a version of a table that is of the past.
+    core_->tables().Forget();
+    co_return false;
+  }
   if (!aborted || !WorthAnotherAttempt(code)) co_return true;
   if (IsContention(code) && attempt_->writes().keys() <= kLockFirstMax) {
     lock_first_ = attempt_->WrittenKeys();

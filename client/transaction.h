@@ -3,12 +3,14 @@
 //
 // Keys 1..480 bytes, values up to 1 MiB, a transaction up to 16 MiB and 50,000 keys, and 1,024
 // scanned ranges unless it is read-only (scans that overlap, or go on where one ended, count as
-// one range): beyond, INVALID_ARGUMENT with the limit, and nothing is buffered.
+// one range): beyond, INVALID_ARGUMENT with the limit, and nothing is buffered. Keys that begin
+// with the bytes ff 74 62 6c are of tables (client/table.h), and refused here likewise.
 //
 // The coroutine forms run on the library's executor (or the caller's, see Database::Open); the sync
 // forms of SyncTransaction wrap them and must not be called on it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -67,6 +69,8 @@ struct TxnHandle {
   static Result<TxnHandle> Parse(std::string_view text);
 };
 
+class TableDoor;  // client/open_table.h
+
 class Transaction {
  public:
   virtual ~Transaction() = default;
@@ -89,6 +93,9 @@ class Transaction {
 
   virtual Timestamp start_ts() const = 0;  // zero before the first read
   virtual int attempt() const = 0;         // from 1
+
+  // For client/table.h: keys of tables are refused everywhere else.
+  virtual TableDoor& tables() = 0;
 };
 
 // The same, blocking: for closures on the caller's threads.
@@ -105,6 +112,10 @@ class SyncTransaction {
   virtual Status Delete(std::string key) = 0;
   virtual Timestamp start_ts() const = 0;  // zero before the first read
   virtual int attempt() const = 0;
+
+  // Waits for a task over the same transaction, which runs on the library's thread.
+  using Step = std::function<Task<Status>(Transaction&)>;
+  virtual Status Await(Step step) = 0;
 };
 
 }  // namespace quorate::client

@@ -62,7 +62,9 @@ status=0
 "$work_dir/bank_pc" 127.0.0.1:1 total 2>"$work_dir/unreachable_pc.log" || status=$?
 expect 1 "$status" "exit of the example built by pkg-config"
 
-if grep -rn '^ *# *define' "$prefix/include" | grep -v 'define QUORATE_'; then
+# What protoc defines for options.proto carries the file's own name.
+if grep -rn '^ *# *define' "$prefix/include" | grep -v 'define QUORATE_' |
+  grep -v '/quorate/options\.pb\.h:.*_quorate_2foptions_2eproto$'; then
   echo "a public header defines a macro that is not named QUORATE_..." >&2
   exit 1
 fi

@@ -111,6 +111,7 @@ const std::vector<Mutant>& AllMutants() {
       {"txn-refuse-over-prepared", "a refusal is applied over a PREPARED record"},
       {"recovery-silence-is-refusal", "recovery takes silence for a refusal"},
       {"placement-map-change-lost", "every eighth change of the map is not told to the nodes"},
+      {"placement-tables-not-loaded", "a placement node that is started anew knows no tables"},
       {"placement-rules-not-loaded", "a start, or a snapshot, brings placement no rules back"},
       {"gc-above-horizon", "versions above the horizon are collected"},
       {"txn-outcome-forgotten", "a participant forgets its outcome after Resolve"},
@@ -158,6 +159,9 @@ const std::vector<Mutant>& AllMutants() {
       {"client-refusal-is-a-fact", "what a busy node refused unseen is called aborted"},
       {"client-reads-at-several-timestamps", "each read takes a timestamp of its own"},
       {"client-own-writes-not-seen", "a transaction does not see its own writes"},
+      {"txn-raw-writes-in-tables", "whoever names no table may write its keys"},
+      {"table-unique-not-read", "a unique index is written without a look at who has the values"},
+      {"table-entry-not-deleted", "entries that a row does not have any more stay"},
       {"client-ranges-not-guarded", "a scanned range is no part of the reads"},
       {"client-too-old-is-aborted", "TOO_OLD is reported as aborted"},
       // ---- the public service

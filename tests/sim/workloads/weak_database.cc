@@ -88,6 +88,7 @@ class WeakTransaction final : public client::Transaction {
   }
   Timestamp start_ts() const override { return start_ts_; }
   int attempt() const override { return 1; }
+  client::TableDoor& tables() override { CHECK(false, "there are no tables here"); }
 
   // COMMITTED with its timestamp, READ_CONFLICT, or UNKNOWN_OUTCOME.
   Task<client::CommitResult> Commit() {

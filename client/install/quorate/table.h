@@ -1,0 +1,2 @@
+#pragma once
+#include "client/table.h"  // IWYU pragma: export
