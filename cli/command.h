@@ -141,6 +141,8 @@ void RegisterScan(CLI::App& app, Context& context);
 void RegisterTxn(CLI::App& app, Context& context);
 void RegisterPlacement(CLI::App& app, Context& context);
 void RegisterRules(CLI::App& app, Context& context);
+void RegisterSchema(CLI::App& app, Context& context);
+void RegisterTable(CLI::App& app, Context& context);
 // drain, undrain and remove, under `node`.
 void RegisterNodeDuties(CLI::App& node, Context& context);
 void RegisterStatus(CLI::App& app, Context& context);

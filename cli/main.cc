@@ -46,6 +46,8 @@ int Run(std::vector<std::string> words) {
   RegisterGetPut(app, context);
   RegisterScan(app, context);
   RegisterTxn(app, context);
+  RegisterSchema(app, context);
+  RegisterTable(app, context);
   RegisterStatus(app, context);
   RegisterTop(app, context);
   RegisterPlacement(app, context);
