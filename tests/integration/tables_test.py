@@ -127,7 +127,7 @@ class Tables(unittest.TestCase):
         self.write(SHOP.replace("string owner = 2;", "bytes owner = 2;"))
         self.refused(FAILED, "refused: accounts", "schema", "apply", self.file)
         self.write(SHOP.replace("uint64 id = 1;", "uint64 id = one;", 1))
-        self.refused(USAGE, "shop.proto:13:", "schema", "apply", self.file)
+        self.refused(USAGE, "shop.proto:12:", "schema", "apply", self.file)
         self.assertEqual(len(json.loads(self.say("table", "show", "accounts", "--json").stdout)["indexes"]), 2)
 
     def test_a_field_is_added_at_once(self):
