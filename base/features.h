@@ -16,7 +16,7 @@ enum class Feature : uint32_t {
   kIncarnations = 1,  // starts of nodes are told apart (docs/decisions/0021)
   kRules = 2,         // rules of placement by key range (docs/decisions/0026)
   kMerges = 3,        // shards freeze, absorb and thaw (docs/decisions/0022)
-  kTables = 4,        // keys of tables are written through tables alone (docs/decisions/0028)
+  kTables = 4,        // keys of tables are written through tables alone (docs/decisions/0029)
 };
 
 // Of this version: the highest above.

@@ -1,4 +1,4 @@
-// Where rows and entries are in the key space (docs/decisions/0028-table-keys.md):
+// Where rows and entries are in the key space (docs/decisions/0029-table-keys.md):
 //
 //   ff 't' 'b' 'l' | table id | 0        | primary key                      a row
 //   ff 't' 'b' 'l' | table id | index id | index columns | primary key      an entry
