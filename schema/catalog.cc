@@ -15,6 +15,9 @@
 namespace quorate::schema {
 namespace {
 
+// Of one table in one change: versions must never run out.
+constexpr uint64_t kVersionsAtOnceMax = 1'000;
+
 // What of a table decides how rows are written and found, and nothing else.
 v1::TableDescriptor Essence(v1::TableDescriptor table) {
   table.clear_version();
@@ -160,6 +163,10 @@ Status Catalog::CheckTable(const v1::TableDescriptor& table) const {
     return InvalidArgument(
         fmt::format("table {}: it has version {} already", table.name(), at->second.version()));
   }
+  if (table.version() - at->second.version() > kVersionsAtOnceMax) {
+    return InvalidArgument(fmt::format("table {}: it has version {}, and cannot have {} next",
+                                       table.name(), at->second.version(), table.version()));
+  }
   if (WrittenAlike(at->second, table)) return Status::Ok();
   return {Code::kFailedPrecondition,
           fmt::format("table {}: rows would be written in another way, and programs that go by the "
@@ -208,6 +215,11 @@ Status Catalog::Check(const v1::CatalogChange& change) const {
 Status Catalog::Apply(const v1::CatalogChange& change) {
   RETURN_IF_ERROR(CheckVersion(change));
   ++version_;
+  // A name may go from one table to another in one change.
+  for (const v1::TableDescriptor& table : change.tables()) {
+    if (const auto at = tables_.find(table.table_id()); at != tables_.end())
+      by_name_.erase(at->second.name());
+  }
   for (const v1::TableDescriptor& table : change.tables()) Put(table);
   return Status::Ok();
 }
@@ -216,7 +228,6 @@ void Catalog::Put(v1::TableDescriptor table) {
   const uint32_t id = table.table_id();
   if (const auto at = tables_.find(id); at != tables_.end()) {
     bytes_ -= at->second.ByteSizeLong();
-    by_name_.erase(at->second.name());
   }
   bytes_ += table.ByteSizeLong();
   by_name_[table.name()] = id;

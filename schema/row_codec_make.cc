@@ -52,6 +52,18 @@ Result<Fill> MakeFill(const v1::FillDescriptor& descriptor, RowReader* reader) {
   return fill;
 }
 
+// What a fill writes must not move a row away from the key at which it was read.
+template <class Columns>
+Status CheckOutsideKey(const Fill& fill, const Columns& primary_key) {
+  for (const v1::KeyColumn& key : primary_key) {
+    const uint32_t number = key.column().steps(0).number();
+    if (number != fill.from.number && number != fill.to.number) continue;
+    return InvalidArgument(
+        fmt::format("fill {}: {} is in the primary key", fill.id, Printable(key.column().path())));
+  }
+  return Status::Ok();
+}
+
 template <class Descriptors>
 Status CheckCount(const Descriptors& of, size_t most, const char* what) {
   if (static_cast<size_t>(of.size()) <= most) return Status::Ok();
@@ -96,6 +108,7 @@ Result<RowCodec> RowCodec::Make(const v1::TableDescriptor& table) {
     if (descriptor.state() == v1::FILL_ABSENT) continue;
     auto fill = MakeFill(descriptor, &codec.reader_);
     if (!fill.ok()) return InTable(table, fill.status());
+    RETURN_IF_ERROR(InTable(table, CheckOutsideKey(*fill, table.primary_key())));
     codec.fills_.push_back(std::move(fill).value());
   }
   return codec;

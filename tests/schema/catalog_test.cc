@@ -87,7 +87,10 @@ TEST(Catalog, WhatIsWrittenAlikeIsChangedAtOnce) {
   EXPECT_TRUE(f.Possible(
       With("name: \"not_negative\"", "name: \"solvent\" renamed_from: \"not_negative\"")));
   EXPECT_TRUE(f.Possible(std::string(kBefore) + R"(
-    message Other { option (quorate.table) = { name: "others" primary_key: "id" }; uint64 id = 1; })"));
+    message Other {
+      option (quorate.table) = { name: "others" primary_key: "id" };
+      uint64 id = 1;
+    })"));
   ASSERT_TRUE(f.Apply(With("string owner = 2;", "string owner = 2; string city = 9;")).ok());
   EXPECT_EQ(f.catalog.Find("accounts")->version(), 2u);
   EXPECT_EQ(f.catalog.version(), 2u);
@@ -168,6 +171,35 @@ TEST(Catalog, WhatOthersSendIsJudged) {
     changes[i](&bad);
     EXPECT_EQ(f.catalog.Check(bad).code(), Code::kInvalidArgument) << "change " << i;
   }
+}
+
+TEST(Catalog, AVersionIsNoFarJump) {
+  const Fixture f;
+  v1::CatalogChange change =
+      f.ChangeTo(With("string owner = 2;", "string owner = 2; string city = 9;"));
+  change.mutable_tables(0)->set_version(UINT64_MAX);
+  EXPECT_EQ(f.catalog.Check(change).code(), Code::kInvalidArgument);
+  change.mutable_tables(0)->set_version(3);
+  EXPECT_TRUE(f.catalog.Check(change).ok());
+}
+
+TEST(Catalog, NamesMayBeExchanged) {
+  Fixture f;
+  ASSERT_TRUE(f.Apply(std::string(kBefore) + R"(
+    message Other {
+      option (quorate.table) = { name: "others" primary_key: "id" };
+      uint64 id = 1;
+    })")
+                  .ok());
+  v1::CatalogChange change;
+  change.set_version(f.catalog.version());
+  for (const auto& [id, table] : f.catalog.tables()) *change.add_tables() = table;
+  change.mutable_tables(0)->mutable_name()->swap(*change.mutable_tables(1)->mutable_name());
+  ASSERT_TRUE(f.catalog.Apply(change).ok());
+  ASSERT_NE(f.catalog.Find("accounts"), nullptr);
+  ASSERT_NE(f.catalog.Find("others"), nullptr);
+  EXPECT_EQ(f.catalog.Find("accounts")->table_id(), 2u);
+  EXPECT_EQ(f.catalog.Find("others")->table_id(), 1u);
 }
 
 TEST(Catalog, IsBounded) {

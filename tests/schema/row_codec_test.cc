@@ -401,6 +401,16 @@ TEST_F(RowCodecTest, DescriptorsThatMakeNoSenseAreRefused) {
               }),
               HasSubstr("cannot be one value"));
   EXPECT_THAT(said([](auto* t) {
+                auto* fill = t->add_fills();
+                *fill->mutable_from() = t->primary_key(1).column();
+                *fill->mutable_to() = t->primary_key(1).column();
+                fill->mutable_to()->mutable_steps(0)->set_number(99);
+                fill->mutable_to()->set_path("other");
+                fill->mutable_to()->set_has_presence(true);
+                fill->set_state(v1::FILL_PUBLIC);
+              }),
+              HasSubstr("id is in the primary key"));
+  EXPECT_THAT(said([](auto* t) {
                 for (int i = 0; i < 65; ++i) *t->add_indexes() = t->indexes(0);
               }),
               HasSubstr("64 at most"));
