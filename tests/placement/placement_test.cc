@@ -425,6 +425,42 @@ TEST(Placement, TheClusterVersionRisesOnceAllMembersHaveIt) {
   EXPECT_NE(refused.error().message().find("start it with a newer version"), std::string::npos);
 }
 
+TEST(Placement, NoTableIsLoggedBeforeAllMembersKnowTables) {
+  FakeCluster cluster(3);
+  cluster.Elect(1);
+  const uint64_t before = static_cast<uint64_t>(Feature::kTables) - 1;
+  for (uint64_t id = 1; id <= 3; ++id) {
+    auto beat = BeatOf(id, MakeSeed(3).nodes(static_cast<int>(id) - 1).address(), Start(1, 11));
+    beat.mutable_node()->set_feature_level(static_cast<uint32_t>(before));
+    for (int i = 0; i < 2; ++i) {
+      cluster.at(1).Heartbeat(beat);
+      cluster.executor().RunFor(100ms);
+    }
+  }
+  ASSERT_EQ(cluster.at(1).Map().cluster_version(), before);
+  v1::PlacementRequest ask;
+  v1::TableDescriptor* table = ask.mutable_change_tables()->mutable_change()->add_tables();
+  table->set_table_id(1);
+  table->set_name("accounts");
+  table->set_version(1);
+  table->set_state(v1::TABLE_PUBLIC);
+  v1::Column* column = table->add_primary_key()->mutable_column();
+  column->set_path("id");
+  column->add_steps()->set_number(1);
+  column->set_type(v1::COLUMN_UINT64);
+  const size_t logged = cluster.log_size();
+  const v1::PlacementResponse refused = cluster.Ask(1, ask);
+  EXPECT_EQ(refused.error().code(), v1::FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error().message(), ::testing::HasSubstr("not every node's version knows"));
+  EXPECT_EQ(cluster.log_size(), logged);
+  RaiseVersion(&cluster);
+  const v1::PlacementResponse made = cluster.Ask(1, ask);
+  EXPECT_EQ(made.error().code(), v1::OK) << made.error().message();
+  v1::PlacementRequest get;
+  get.mutable_get_catalog();
+  EXPECT_EQ(cluster.Ask(1, get).catalog().tables_size(), 1);
+}
+
 TEST(Placement, AHeartbeatFromAnotherDiskIsRefused) {
   FakeCluster cluster(3);
   cluster.Elect(1);
