@@ -90,6 +90,10 @@ class Attempt final : public Transaction, private TableDoor {
 
   Status CheckOpen() const;
   Task<Result<OpenTablePtr>> Open(std::string name) override;
+  Turns& turns() override { return turns_ ? *turns_ : turns_.emplace(core_->env().executor); }
+  const std::optional<std::string>* Buffered(const std::string& key) const override {
+    return writes_.Find(key);
+  }
   Status WriteRows(const OpenTable& table, std::vector<BufferedWrite> writes) override;
   Status CheckWritable(const std::string& key) const;
   Status BufferAll(std::vector<BufferedWrite> writes);
@@ -114,6 +118,7 @@ class Attempt final : public Transaction, private TableDoor {
   Status doom_;
   WriteBuffer writes_;
   ReadSet reads_;
+  std::optional<Turns> turns_;  // once rows are changed
   std::map<std::string, OpenTablePtr> tables_;  // by the names they were asked for
 };
 

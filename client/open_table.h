@@ -3,12 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "client/transaction.h"
+#include "client/turns.h"
 #include "quorate/v1/schema.pb.h"
 #include "schema/row_codec.h"
 
@@ -28,6 +30,10 @@ class TableDoor {
   // One and the same in all calls of the transaction, whose commit names its version from now on.
   // NOT_FOUND: there is none of this name.
   virtual Task<Result<OpenTablePtr>> Open(std::string name) = 0;
+  // Taken before the first read of a change of rows, of whatever table, and kept until WriteRows.
+  virtual Turns& turns() = 0;
+  // What the transaction has buffered for a key; null: nothing.
+  virtual const std::optional<std::string>* Buffered(const std::string& key) const = 0;
   // Of keys of that table. All or none.
   virtual Status WriteRows(const OpenTable& table, std::vector<BufferedWrite> writes) = 0;
 };

@@ -204,13 +204,17 @@ Task<bool> TransactLoop::BeginAttempt() {
 
 Task<void> TransactLoop::SettleName() {
   if (!named()) co_return;
+  Status own = result_.status;
   result_ = co_await client::SettleName(core_, std::move(result_), options_.name, options_.name_key,
                                         deadline_);
+  // What a closure says with ALREADY_EXISTS is not what a shard says of the name.
+  if (closure_failed_ && !result_.ok() && !result_.unknown) result_.status = std::move(own);
 }
 
 Task<bool> TransactLoop::Finish(Status closure_status) {
   const Status doom = attempt_->doom();
-  if (!closure_status.ok()) {
+  closure_failed_ = !closure_status.ok();
+  if (closure_failed_) {
     result_ = CommitResult{};
     result_.attempts = number_;
     result_.status = std::move(closure_status);

@@ -74,7 +74,8 @@ class TransactLoop {
   std::unique_ptr<Attempt> attempt_;
   TxnPriority priority_;
   std::vector<std::string> lock_first_;
-  Status conflict_;  // of the last attempt that ended in one
+  Status conflict_;              // of the last attempt that ended in one
+  bool closure_failed_ = false;  // in the last attempt
   int number_ = 0;
   Duration retry_after_{0};
   CommitResult result_;

@@ -21,6 +21,11 @@ using schema::Kind;
 using schema::Value;
 
 constexpr size_t kPageRowsMax = limits::kScanRowsMax;
+constexpr size_t kPageBytesMax = limits::kScanPageBytesMax;
+// Rows of entries that are read at once: so many first, and then as many times as before, as long
+// as those that are left would not pass kPageBytesMax.
+constexpr size_t kRowsAtFirst = 64;
+constexpr size_t kRowsGrowth = 4;
 
 template <class T>
 std::optional<Value> Number(Kind kind, T value) {
@@ -120,7 +125,8 @@ Task<Result<OpenTablePtr>> OpenFor(Transaction* txn, std::string name,
   co_return table;
 }
 
-// Takes the row at one key from `before` to `after`, with all of its entries.
+// Takes the row at one key from `before` to `after`, with all of its entries. In the caller's turn,
+// in which `before` was read.
 Task<Status> ChangeRow(Transaction* txn, OpenTablePtr table, Bytes before, Bytes after) {
   auto change = table->codec.MakeChange(before, after);
   if (!change.ok()) co_return change.violation.ToStatus();
@@ -198,39 +204,77 @@ Result<Span> RestOf(const OpenTable& table, Span span, const RowRange& range) {
   return span;
 }
 
-Task<Result<std::vector<Row>>> ScanPart(Transaction* txn, Span span, RowRange range) {
-  if (span.empty()) co_return std::vector<Row>();
-  co_return co_await txn->Scan(std::move(span.from), std::move(span.to),
-                               {.limit = range.limit, .reverse = range.reverse});
+struct Part {
+  std::vector<Row> rows;
+  bool all = true;  // nothing of the span is behind them
+};
+
+Task<Result<Part>> ScanPart(Transaction* txn, Span span, RowRange range) {
+  Part part;
+  if (span.empty()) co_return part;
+  const ScanOptions options{
+      .limit = range.limit, .reverse = range.reverse, .limit_bytes = kPageBytesMax};
+  auto read = co_await txn->Scan(std::move(span.from), std::move(span.to), options);
+  if (!read.ok()) co_return read.status();
+  size_t bytes = 0;
+  for (const Row& row : *read) bytes += row.key.size() + row.value.size();
+  part.rows = std::move(*read);
+  part.all = part.rows.size() < range.limit && bytes < kPageBytesMax;
+  co_return part;
 }
 
-// The rows that entries are of, in their order.
-Task<Result<std::vector<std::string>>> RowsOf(Transaction* txn, OpenTablePtr table,
-                                              uint32_t index_id, std::vector<Row> entries) {
-  std::vector<std::string> keys;
-  for (const Row& entry : entries) {
-    auto decoded = table->codec.DecodeEntry(index_id, entry.key, entry.value);
-    if (!decoded.ok()) co_return Internal(decoded.status().message());
-    keys.push_back(std::move(decoded->row_key));
-  }
-  std::vector<std::string> rows;
-  if (keys.empty()) co_return rows;
-  auto read = co_await txn->GetMany(std::move(keys));
-  if (!read.ok()) co_return read.status();
-  for (Bytes& row : *read) {
-    if (!row.has_value()) {
-      co_return Internal(
-          fmt::format("table {}: an entry of index {} has no row", table->codec.table(), index_id));
+Result<std::string> RowKeyOfEntry(const OpenTable& table, uint32_t index_id, const Row& entry) {
+  auto decoded = table.codec.DecodeEntry(index_id, entry.key, entry.value);
+  if (!decoded.ok()) return Internal(decoded.status().message());
+  return std::move(decoded->row_key);
+}
+
+Status NoRowOfEntry(const OpenTable& table, uint32_t index_id) {
+  return Internal(
+      fmt::format("table {}: an entry of index {} has no row", table.codec.table(), index_id));
+}
+
+// The rows that entries are of, in their order: of the first entries, if all were too much. Some
+// that were read may be more than a page takes, and are left out.
+Task<Result<RowBytes>> RowsOf(Transaction* txn, OpenTablePtr table, uint32_t index_id,
+                              Part entries) {
+  RowBytes page;
+  size_t bytes = 0;
+  size_t batch = kRowsAtFirst;
+  while (page.rows.size() < entries.rows.size() && bytes < kPageBytesMax) {
+    const size_t done = page.rows.size();
+    std::vector<std::string> keys;
+    while (keys.size() < batch && done + keys.size() < entries.rows.size()) {
+      auto key = RowKeyOfEntry(*table, index_id, entries.rows[done + keys.size()]);
+      if (!key.ok()) co_return key.status();
+      keys.push_back(std::move(*key));
     }
-    rows.push_back(std::move(*row));
+    auto read = co_await txn->GetMany(std::move(keys));
+    if (!read.ok()) co_return read.status();
+    for (Bytes& row : *read) {
+      if (!row.has_value()) co_return NoRowOfEntry(*table, index_id);
+      if (bytes >= kPageBytesMax) break;
+      bytes += row->size();
+      page.rows.push_back(std::move(*row));
+    }
+    const size_t left = kPageBytesMax - std::min(bytes, kPageBytesMax);
+    const size_t fitting = left / (bytes / page.rows.size() + 1);
+    batch = std::clamp<size_t>(fitting, 1, batch * kRowsGrowth);
   }
-  co_return rows;
+  if (!entries.all || page.rows.size() < entries.rows.size()) {
+    page.cursor = entries.rows[page.rows.size() - 1].key;
+  }
+  co_return page;
 }
 
 }  // namespace
 
 Rows::Rows(std::string table, const google::protobuf::Descriptor* message)
     : name_(std::move(table)), message_(message) {}
+
+Status Rows::NoSuchRow() const {
+  return NotFound(fmt::format("table {}: there is no such row", name_));
+}
 
 Task<Result<Bytes>> Rows::Get(Transaction& txn, Key key) const {
   auto table = co_await OpenFor(&txn, name_, message_);
@@ -253,33 +297,57 @@ Task<Result<std::vector<Bytes>>> Rows::GetMany(Transaction& txn, std::vector<Key
 }
 
 Task<Status> Rows::Insert(Transaction& txn, std::string row) const {
+  const Turns::Turn turn(&txn.tables().turns());
+  co_await turn.Reached();
   auto table = co_await OpenFor(&txn, name_, message_);
   if (!table.ok()) co_return table.status();
   co_return co_await WriteRow(&txn, std::move(*table), std::move(row), Mode::kInsert);
 }
 
 Task<Status> Rows::Put(Transaction& txn, std::string row) const {
+  const Turns::Turn turn(&txn.tables().turns());
+  co_await turn.Reached();
   auto table = co_await OpenFor(&txn, name_, message_);
   if (!table.ok()) co_return table.status();
   co_return co_await WriteRow(&txn, std::move(*table), std::move(row), Mode::kPut);
 }
 
 Task<Status> Rows::Update(Transaction& txn, Key key, Change change) const {
+  const Turns::Turn turn(&txn.tables().turns());
+  co_await turn.Reached();
   auto table = co_await OpenFor(&txn, name_, message_);
   if (!table.ok()) co_return table.status();
   auto row_key = RowKeyOf(**table, key);
   if (!row_key.ok()) co_return row_key.status();
   auto before = co_await txn.Get(*row_key);
   if (!before.ok()) co_return before.status();
-  if (!before->has_value()) {
-    co_return NotFound(fmt::format("table {}: there is no such row", (*table)->codec.table()));
-  }
+  if (!before->has_value()) co_return NoSuchRow();
   Result<std::string> after = change(**before);
   if (!after.ok()) co_return after.status();
   co_return co_await ChangeRow(&txn, std::move(*table), std::move(*before), std::move(*after));
 }
 
+Task<Status> Rows::Replace(Transaction& txn, Key key, std::string before, std::string after) const {
+  const Turns::Turn turn(&txn.tables().turns());
+  co_await turn.Reached();
+  auto table = co_await OpenFor(&txn, name_, message_);
+  if (!table.ok()) co_return table.status();
+  auto row_key = RowKeyOf(**table, key);
+  if (!row_key.ok()) co_return row_key.status();
+  // All reads are of one snapshot: only the transaction itself can have changed it.
+  const Bytes* own = txn.tables().Buffered(*row_key);
+  if (own != nullptr && *own != before) {
+    co_return Status(Code::kFailedPrecondition,
+                     fmt::format("table {}: the closure of Update changed the row itself, by "
+                                 "another call: change it through its argument alone",
+                                 (*table)->codec.table()));
+  }
+  co_return co_await ChangeRow(&txn, std::move(*table), std::move(before), std::move(after));
+}
+
 Task<Result<bool>> Rows::Delete(Transaction& txn, Key key) const {
+  const Turns::Turn turn(&txn.tables().turns());
+  co_await turn.Reached();
   auto table = co_await OpenFor(&txn, name_, message_);
   if (!table.ok()) co_return table.status();
   auto row_key = RowKeyOf(**table, key);
@@ -302,12 +370,11 @@ Task<Result<RowBytes>> Rows::Scan(Transaction& txn, RowRange range) const {
   if (!span.ok()) co_return span.status();
   auto rest = RestOf(**table, std::move(*span), range);
   if (!rest.ok()) co_return rest.status();
-  const size_t limit = range.limit;
   auto read = co_await ScanPart(&txn, std::move(*rest), std::move(range));
   if (!read.ok()) co_return read.status();
   RowBytes page;
-  if (read->size() == limit) page.cursor = read->back().key;
-  for (Row& row : *read) page.rows.push_back(std::move(row.value));
+  if (!read->all) page.cursor = read->rows.back().key;
+  for (Row& row : read->rows) page.rows.push_back(std::move(row.value));
   co_return page;
 }
 
@@ -323,15 +390,9 @@ Task<Result<RowBytes>> Rows::ScanIndex(Transaction& txn, std::string index, RowR
   if (!span.ok()) co_return span.status();
   auto rest = RestOf(**table, std::move(*span), range);
   if (!rest.ok()) co_return rest.status();
-  const size_t limit = range.limit;
   auto read = co_await ScanPart(&txn, std::move(*rest), std::move(range));
   if (!read.ok()) co_return read.status();
-  RowBytes page;
-  if (read->size() == limit) page.cursor = read->back().key;
-  auto rows = co_await RowsOf(&txn, std::move(*table), id, std::move(*read));
-  if (!rows.ok()) co_return rows.status();
-  page.rows = std::move(*rows);
-  co_return page;
+  co_return co_await RowsOf(&txn, std::move(*table), id, std::move(*read));
 }
 
 Task<Result<Bytes>> Rows::GetByIndex(Transaction& txn, std::string index, Key values) const {
@@ -356,11 +417,20 @@ Task<Result<Bytes>> Rows::GetByIndex(Transaction& txn, std::string index, Key va
         fmt::format("table {}: index {}: several rows may have null: scan the index",
                     (*table)->codec.table(), index));
   }
-  RowRange range{.first = std::move(values), .limit = 1};
-  auto page = co_await ScanIndex(txn, std::move(index), std::move(range));
-  if (!page.ok()) co_return page.status();
-  if (page->rows.empty()) co_return Bytes();
-  co_return std::move(page->rows.front());
+  auto columns = ValuesOf(**table, descriptor.columns(), values);
+  if (!columns.ok()) co_return columns.status();
+  const uint32_t id = descriptor.index_id();
+  auto span = (*table)->codec.SpanOf(id, *columns);
+  if (!span.ok()) co_return span.status();
+  // All columns are the whole key, so that what is not there is one absent key, and no range.
+  auto entry = co_await txn.Get(span->from);
+  if (!entry.ok()) co_return entry.status();
+  if (!entry->has_value()) co_return Bytes();
+  auto row_key = RowKeyOfEntry(**table, id, {span->from, std::move(**entry)});
+  if (!row_key.ok()) co_return row_key.status();
+  auto row = co_await txn.Get(std::move(*row_key));
+  if (row.ok() && !row->has_value()) co_return NoRowOfEntry(**table, id);
+  co_return row;
 }
 
 }  // namespace quorate::client

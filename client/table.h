@@ -21,7 +21,12 @@
 //                        the index, and both primary keys
 //   FAILED_PRECONDITION  a constraint; or this program's message contradicts the catalog's
 //   INVALID_ARGUMENT     a row, key or number of entries beyond its bound; a value of a key that is
-//                        of another type than its column; a primary key that Update changed
+//                        of another type than its column; a primary key that Update changed; a text
+//                        that is not UTF-8, or a required field that is not set, anywhere in a row
+//
+// Several calls of one transaction may run at once (WhenAll): reads do, and changes of rows are
+// made one after another, in the order in which they began, each of them whole. So many changes of
+// one transaction take as long at once as in turn. A read beside a change sees it or not.
 //
 // A Table outlives its calls, and may be used by any number of transactions and threads.
 #pragma once
@@ -45,6 +50,7 @@
 
 namespace google::protobuf {
 class Descriptor;
+class Message;
 }  // namespace google::protobuf
 
 namespace quorate::client {
@@ -85,8 +91,10 @@ using Key = std::vector<KeyPart>;
 
 // What of a table, or of an index, is to be read, in the order of its key.
 struct RowRange {
-  Key first;             // the first columns have these values; none: everything
-  size_t limit = 1'000;  // rows, 1 to 10,000
+  Key first;  // the first columns have these values; none: everything
+  // Rows, 1 to 10,000. A page ends earlier with the row that brings it to 2 MiB; it has a row if
+  // there is one.
+  size_t limit = 1'000;
   bool reverse = false;  // from the end
   std::string cursor;    // of an earlier page of the same range: go on behind it
 };
@@ -110,12 +118,13 @@ class Rows {
                                                                 std::vector<Key> keys) const;
   Task<Status> Insert(Transaction& txn, std::string row) const;
   Task<Status> Put(Transaction& txn, std::string row) const;
-  // What the row becomes; an error ends it, and nothing is buffered.
+  // What the row becomes; an error ends it, and nothing is buffered. Runs where the task does.
   using Change = std::function<Result<std::string>(const std::string& row)>;
   Task<Status> Update(Transaction& txn, Key key, Change change) const;
   // False: there was none.
   Task<Result<bool>> Delete(Transaction& txn, Key key) const;
   Task<Result<RowBytes>> Scan(Transaction& txn, RowRange range) const;
+  // An index of a repeated field has a row once for each of its distinct elements.
   Task<Result<RowBytes>> ScanIndex(Transaction& txn, std::string index, RowRange range) const;
   // The one row with all these values in a unique index. INVALID_ARGUMENT: the index is not unique,
   // or has another number of columns.
@@ -123,12 +132,23 @@ class Rows {
                                                       Key values) const;
 
  private:
+  template <class Message>
+  friend class Table;
+
+  // The second half of an Update whose closure ran elsewhere: `before` is what Get returned for
+  // that key in this transaction. FAILED_PRECONDITION: the transaction has changed the row since.
+  Task<Status> Replace(Transaction& txn, Key key, std::string before, std::string after) const;
+  Status NoSuchRow() const;
+
   std::string name_;
   const google::protobuf::Descriptor* message_;
 };
 
 // The table that a message is the row of, by its options. INVALID_ARGUMENT: it has none.
 Result<std::string> TableNameOf(const google::protobuf::Descriptor& message);
+
+// A row as it is stored. INVALID_ARGUMENT: nobody could read it, and why.
+Result<std::string> RowOf(const google::protobuf::Message& message);
 
 template <class Message>
 class Table {
@@ -145,7 +165,6 @@ class Table {
       : rows_(std::make_shared<const Rows>(std::move(name), Message::descriptor())) {}
 
   // ---- coroutine forms
-  // ---------------------------------------------------------------------------
   Task<Result<std::optional<Message>>> Get(Transaction& txn, Key key) const {
     co_return Parse(co_await rows_->Get(txn, std::move(key)));
   }
@@ -163,20 +182,20 @@ class Table {
     co_return rows;
   }
   Task<Status> Insert(Transaction& txn, Message row) const {
-    return rows_->Insert(txn, row.SerializeAsString());
+    auto bytes = RowOf(row);
+    if (!bytes.ok()) co_return bytes.status();
+    co_return co_await rows_->Insert(txn, std::move(*bytes));
   }
   Task<Status> Put(Transaction& txn, Message row) const {
-    return rows_->Put(txn, row.SerializeAsString());
+    auto bytes = RowOf(row);
+    if (!bytes.ok()) co_return bytes.status();
+    co_return co_await rows_->Put(txn, std::move(*bytes));
   }
+  // The closure runs on the thread of the task.
   Task<Status> Update(Transaction& txn, Key key, Closure closure) const {
     return rows_->Update(
         txn, std::move(key),
-        [closure = std::move(closure)](const std::string& bytes) -> Result<std::string> {
-          auto row = Parse(Result<std::optional<std::string>>(bytes));
-          if (!row.ok()) return row.status();
-          if (Status status = closure(**row); !status.ok()) return status;
-          return (*row)->SerializeAsString();
-        });
+        [closure = std::move(closure)](const std::string& row) { return Changed(row, closure); });
   }
   Task<Result<bool>> Delete(Transaction& txn, Key key) const {
     return rows_->Delete(txn, std::move(key));
@@ -193,7 +212,6 @@ class Table {
   }
 
   // ---- blocking forms
-  // ----------------------------------------------------------------------------
   Result<std::optional<Message>> Get(SyncTransaction& txn, Key key) const {
     return Wait<std::optional<Message>>(txn,
                                         [&](Transaction& t) { return Get(t, std::move(key)); });
@@ -209,8 +227,17 @@ class Table {
   Status Put(SyncTransaction& txn, Message row) const {
     return txn.Await([&](Transaction& t) { return Put(t, std::move(row)); });
   }
+  // The closure runs on the caller's thread, and may use the transaction.
   Status Update(SyncTransaction& txn, Key key, Closure closure) const {
-    return txn.Await([&](Transaction& t) { return Update(t, std::move(key), std::move(closure)); });
+    auto before =
+        Wait<std::optional<std::string>>(txn, [&](Transaction& t) { return rows_->Get(t, key); });
+    if (!before.ok()) return before.status();
+    if (!before->has_value()) return rows_->NoSuchRow();
+    Result<std::string> after = Changed(**before, closure);
+    if (!after.ok()) return after.status();
+    return txn.Await([&](Transaction& t) {
+      return rows_->Replace(t, std::move(key), std::move(**before), std::move(*after));
+    });
   }
   Result<bool> Delete(SyncTransaction& txn, Key key) const {
     return Wait<bool>(txn, [&](Transaction& t) { return Delete(t, std::move(key)); });
@@ -238,6 +265,12 @@ class Table {
     std::optional<Message> row(std::in_place);
     if (row->ParseFromString(**bytes)) return row;
     return Internal("a row does not parse as " + Message::descriptor()->full_name());
+  }
+  static Result<std::string> Changed(const std::string& bytes, const Closure& closure) {
+    auto row = Parse(Result<std::optional<std::string>>(bytes));
+    if (!row.ok()) return row.status();
+    if (Status status = closure(**row); !status.ok()) return status;
+    return RowOf(**row);
   }
   static Result<Page> ParsePage(Result<RowBytes> bytes) {
     if (!bytes.ok()) return bytes.status();

@@ -10,7 +10,9 @@
 #include "base/status_macros.h"
 #include "client/blocking.h"
 #include "client/database_impl.h"
+#include "client/table.h"
 #include "tests/client/fake_cluster.h"
+#include "tests/client/shop_catalog.h"
 
 namespace quorate::client {
 namespace {
@@ -103,6 +105,53 @@ TEST_F(SyncTest, TransfersOfManyThreadsKeepTheSum) {
       {});
   ASSERT_TRUE(status.ok());
   EXPECT_EQ(rows, (std::vector<Row>{{"a", "900"}, {"z", "1100"}}));
+}
+
+// Also while a row is updated: its closure is the caller's, like the one around it.
+TEST_F(SyncTest, AClosureThatUpdatesARowMayUseTheTransaction) {
+  ListenForTheMap();
+  cluster_.before = [catalog = ShopCatalog()](
+                        uint64_t, const v1::NodeRequest& request) -> std::optional<Answer> {
+    if (!request.has_placement()) return std::nullopt;
+    return CatalogAnswer(catalog, request);
+  };
+  const Table<shop::Account> accounts;
+  shop::Account row;
+  const auto put = [&](SyncTransaction& txn, uint64_t id, int64_t cents) {
+    row.set_id(id);
+    row.set_cents(cents);
+    return accounts.Put(txn, row);
+  };
+  const auto move = [&](SyncTransaction& txn) -> Status {
+    RETURN_IF_ERROR(put(txn, 1, 5));
+    RETURN_IF_ERROR(put(txn, 2, 10));
+    return accounts.Update(txn, {1}, [&](shop::Account& one) -> Status {
+      auto two = accounts.Get(txn, {2});
+      if (!two.ok()) return two.status();
+      one.set_cents(one.cents() + (*two)->cents());
+      return put(txn, 2, 0);
+    });
+  };
+  const CommitResult moved = database_->Transact(move, {});
+  ASSERT_TRUE(moved.ok()) << moved.status.ToString();
+  std::vector<int64_t> cents;
+  const auto read = [&](SyncTransaction& txn) -> Status {
+    auto page = accounts.Scan(txn, {});
+    if (!page.ok()) return page.status();
+    for (const shop::Account& each : page->rows) cents.push_back(each.cents());
+    return Status::Ok();
+  };
+  ASSERT_TRUE(database_->Snapshot(read, {}).ok());
+  EXPECT_EQ(cents, (std::vector<int64_t>{15, 0}));
+  // Not the row itself, behind the back of who changes it.
+  const auto twice = [&](SyncTransaction& txn) -> Status {
+    return accounts.Update(txn, {1}, [&](shop::Account&) { return put(txn, 1, 7); });
+  };
+  EXPECT_EQ(database_->Transact(twice, {}).status.code(), Code::kFailedPrecondition);
+  const auto absent = [&](SyncTransaction& txn) -> Status {
+    return accounts.Update(txn, {3}, [&](shop::Account&) { return Status::Ok(); });
+  };
+  EXPECT_EQ(database_->Transact(absent, {}).status.code(), Code::kNotFound);
 }
 
 TEST_F(SyncTest, WhatAClosureThrowsReachesTheCallerAndFreesItsLocks) {

@@ -3,12 +3,12 @@
 
 #include <google/protobuf/descriptor.pb.h>
 
+#include "base/limits.h"
 #include "base/status_macros.h"
-#include "schema/compile.h"
+#include "client/turns.h"
 #include "schema/keys.h"
-#include "schema/plan.h"
 #include "tests/client/library_test.h"
-#include "tests/client/shop.pb.h"
+#include "tests/client/shop_catalog.h"
 
 namespace quorate::client {
 namespace {
@@ -16,19 +16,6 @@ namespace {
 using shop::Account;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-// The catalog with the first message of shop.proto, applied to none.
-v1::Catalog ShopCatalog() {
-  google::protobuf::FileDescriptorSet set;
-  Account::descriptor()->file()->CopyTo(set.add_file());
-  auto* messages = set.mutable_file(0)->mutable_message_type();
-  while (messages->size() > 1) messages->RemoveLast();
-  const schema::Compiled compiled = schema::Compile(set.SerializeAsString());
-  EXPECT_TRUE(compiled.problems.empty()) << compiled.problems.list()[0].ToString();
-  auto catalog = schema::Finished({}, schema::MakePlan({}, compiled));
-  EXPECT_TRUE(catalog.ok()) << catalog.status().ToString();
-  return *catalog;
-}
 
 class TableTest : public LibraryTest {
  protected:
@@ -38,16 +25,15 @@ class TableTest : public LibraryTest {
         --fenced_;
         return ErrorResponse(v1::SCHEMA_FENCED, "a version of the past");
       }
+      if (committed_before_ && request.has_push()) {
+        v1::NodeResponse response;
+        response.mutable_push()->set_state(v1::COMMITTED);
+        response.mutable_push()->set_commit_ts(Timestamp::FromParts(5, 0).bits());
+        return response;
+      }
       if (!request.has_placement()) return std::nullopt;
       ++asked_;
-      v1::NodeResponse response;
-      v1::Catalog* answer = response.mutable_placement()->mutable_catalog();
-      answer->set_version(catalog_.version());
-      for (const v1::TableDescriptor& table : catalog_.tables()) {
-        if (table.name() == request.placement().get_catalog().names(0))
-          *answer->add_tables() = table;
-      }
-      return response;
+      return CatalogAnswer(catalog_, request);
     };
   }
   static Account Row(uint64_t id, const std::string& owner, int64_t cents,
@@ -111,10 +97,60 @@ class TableTest : public LibraryTest {
     return row;
   }
 
+  // What of `rows` at once in one transaction says, in their order; it is committed whatever they
+  // say.
+  using Write = std::function<Task<Status>(Transaction&)>;
+  std::vector<Code> AtOnce(std::vector<Write> writes) {
+    std::vector<Status> said;
+    const CommitResult done = Transact(
+        [&](Transaction& txn) { return MakeAtOnce(&world_.executor, &txn, &writes, &said); });
+    EXPECT_TRUE(done.ok()) << done.status.ToString();
+    std::vector<Code> codes;
+    for (const Status& status : said) codes.push_back(status.code());
+    return codes;
+  }
+  static Task<Status> MakeAtOnce(Executor* executor, Transaction* txn,
+                                 const std::vector<Write>* writes, std::vector<Status>* said) {
+    // With its timestamp known, none of them waits for the first to learn it.
+    const auto begun = co_await txn->Get("begun");
+    if (!begun.ok()) co_return begun.status();
+    std::vector<Task<Status>> tasks;
+    for (const Write& write : *writes) tasks.push_back(write(*txn));
+    *said = co_await WhenAll(*executor, std::move(tasks));
+    co_return Status::Ok();
+  }
+  Write Putting(Account row) const {
+    return [=, this](Transaction& txn) { return accounts_.Put(txn, row); };
+  }
+  Write Inserting(Account row) const {
+    return [=, this](Transaction& txn) { return accounts_.Insert(txn, row); };
+  }
+  Write Adding(uint64_t id, int64_t cents) const {
+    return [=, this](Transaction& txn) {
+      return accounts_.Update(txn, {id}, [cents](Account& row) {
+        row.set_cents(row.cents() + cents);
+        return Status::Ok();
+      });
+    };
+  }
+  // How many rows the pages of a scan have.
+  static Task<Status> SizesOfPages(Transaction* txn, const Table<Account>* table, std::string index,
+                                   RowRange range, std::vector<size_t>* sizes) {
+    do {
+      auto page = index.empty() ? co_await table->Scan(*txn, range)
+                                : co_await table->ScanIndex(*txn, index, range);
+      if (!page.ok()) co_return page.status();
+      sizes->push_back(page->rows.size());
+      range.cursor = page->cursor;
+    } while (!range.cursor.empty());
+    co_return Status::Ok();
+  }
+
   v1::Catalog catalog_ = ShopCatalog();
   const Table<Account> accounts_;
   int asked_ = 0;
   int fenced_ = 0;
+  bool committed_before_ = false;  // all names
   Status status_;
 };
 
@@ -186,6 +222,138 @@ TEST_F(TableTest, TwoThatTakeOneValueAtOnceConflict) {
   ASSERT_TRUE(Insert(Row(2, "bob", 5, "a@x")).ok());
   const CommitResult late = Run(session->Commit(5s));
   EXPECT_EQ(late.status.code(), Code::kReadConflict) << late.status.ToString();
+}
+
+TEST_F(TableTest, ChangesAtOnceAreMadeOneAfterAnother) {
+  EXPECT_THAT(AtOnce({Putting(Row(1, "ann", 5)), Putting(Row(1, "bob", 6))}),
+              ElementsAre(Code::kOk, Code::kOk));
+  EXPECT_EQ(Get("", {1})->owner(), "bob") << "the last one";
+  EXPECT_THAT(Ids("by_owner", {.first = {"ann"}}), ElementsAre());
+  EXPECT_EQ(Keys(), 3u) << "no entry of a row that is not there";
+  EXPECT_THAT(AtOnce({Adding(1, 10), Adding(1, 100), Adding(1, 1000)}),
+              ElementsAre(Code::kOk, Code::kOk, Code::kOk));
+  EXPECT_EQ(Get("", {1})->cents(), 1116);
+  EXPECT_EQ(Keys(), 3u);
+  const Write remove = [this](Transaction& txn) {
+    return [](Transaction* t, const Table<Account>* table) -> Task<Status> {
+      co_return (co_await table->Delete(*t, {1})).status();
+    }(&txn, &accounts_);
+  };
+  EXPECT_THAT(AtOnce({Adding(1, 1), remove, Inserting(Row(1, "eve", 0))}),
+              ElementsAre(Code::kOk, Code::kOk, Code::kOk));
+  EXPECT_THAT(Ids("by_owner", {.first = {"eve"}}), ElementsAre(1));
+  EXPECT_EQ(Keys(), 3u);
+}
+
+TEST_F(TableTest, UniqueMeansUniqueAlsoAtOnce) {
+  EXPECT_THAT(AtOnce({Inserting(Row(1, "ann", 5, "a@x")), Inserting(Row(2, "bob", 6, "a@x"))}),
+              ElementsAre(Code::kOk, Code::kAlreadyExists));
+  EXPECT_EQ(Keys(), 3u) << "nothing of the second";
+  EXPECT_THAT(Ids("", {}), ElementsAre(1));
+}
+
+Task<void> Reach(const Turns::Turn* turn, std::string name, std::string* log) {
+  co_await turn->Reached();
+  *log += name;
+}
+
+TEST_F(TableTest, WhoLeavesTheQueueHoldsUpNobody) {
+  std::string log;
+  Turns turns(world_.executor);
+  std::vector<std::unique_ptr<Turns::Turn>> queue;
+  for (int i = 0; i < 5; ++i) queue.push_back(std::make_unique<Turns::Turn>(&turns));
+  TaskScope scope(world_.executor);
+  for (size_t i = 0; i < queue.size(); ++i) {
+    scope.Spawn(Reach(queue[i].get(), std::to_string(i), &log));
+  }
+  Settle();
+  EXPECT_EQ(log, "0");
+  queue[2].reset();  // its task stays, and is never resumed
+  Settle();
+  EXPECT_EQ(log, "0");
+  queue[0].reset();
+  queue[1].reset();  // told, and gone before it hears of it
+  Settle();
+  EXPECT_EQ(log, "013") << "a task that was told may still run";
+  queue[3].reset();
+  Settle();
+  EXPECT_EQ(log, "0134");
+}
+
+TEST_F(TableTest, APageIsBoundedByItsBytes) {
+  const std::string note(300'000, 'n');
+  for (uint64_t id = 1; id <= 20; ++id) {
+    Account row = Row(id, "ann", 5);
+    row.set_note(note);
+    ASSERT_TRUE(Put(row).ok());
+  }
+  const size_t fitting = (limits::kScanPageBytesMax - 1) / note.size() + 1;
+  for (const std::string index : {"", "by_owner"}) {
+    std::vector<size_t> sizes;
+    const Status read = Run(database_->SnapshotAsync(
+        [&](Transaction& txn) { return SizesOfPages(&txn, &accounts_, index, {}, &sizes); }, {}));
+    EXPECT_TRUE(read.ok()) << read.ToString();
+    EXPECT_THAT(sizes, ElementsAre(fitting, fitting, 20 - 2 * fitting)) << index;
+  }
+  EXPECT_EQ(Ids("by_owner", {.reverse = true}).size(), 20u);
+}
+
+Task<Status> LookForMany(Transaction* txn, const Table<Account>* table) {
+  for (size_t i = 0; i <= limits::kTxnRangesMax; ++i) {
+    const auto row = co_await table->GetByIndex(*txn, "by_email", {std::to_string(i)});
+    if (!row.ok()) co_return row.status();
+    EXPECT_FALSE(row->has_value());
+  }
+  Account row;
+  row.set_id(1);
+  co_return co_await table->Put(*txn, row);
+}
+
+TEST_F(TableTest, AValueThatNobodyHasIsNoRange) {
+  const CommitResult done =
+      Transact([this](Transaction& txn) { return LookForMany(&txn, &accounts_); });
+  EXPECT_TRUE(done.ok()) << done.status.ToString();
+}
+
+TEST_F(TableTest, WhatNobodyCouldReadIsNotWritten) {
+  Account row = Row(1, "ann", 5);
+  row.set_note("\xff");
+  const Status refused = Put(row);
+  EXPECT_EQ(refused.code(), Code::kInvalidArgument);
+  EXPECT_THAT(refused.message(), HasSubstr("Account.note"));
+  ASSERT_TRUE(Put(Row(1, "ann", 5)).ok());
+  const Status updated = Transact([this](Transaction& txn) {
+                           return accounts_.Update(txn, {1}, [](Account& before) {
+                             before.set_note("\xff");
+                             return Status::Ok();
+                           });
+                         }).status;
+  EXPECT_EQ(updated.code(), Code::kInvalidArgument);
+  EXPECT_TRUE(Get("", {1})->note().empty());
+  google::protobuf::UninterpretedOption option;
+  EXPECT_TRUE(RowOf(option).ok());
+  option.add_name()->set_name_part("\xff");
+  EXPECT_THAT(RowOf(option).status().message(), HasSubstr("is_extension"));
+  option.mutable_name(0)->set_is_extension(true);
+  EXPECT_THAT(RowOf(option).status().message(), HasSubstr("NamePart.name_part"));
+}
+
+TEST_F(TableTest, WhatAClosureSaysOfARowIsToldAlsoUnderAName) {
+  ASSERT_TRUE(Insert(Row(1, "ann", 5, "a@x")).ok());
+  const auto insert = [this](Account row) {
+    TransactOptions options;
+    options.name = GivenName::Make(1'000, world_.env.random);
+    options.name_key = "a";
+    return Transact([=, this](Transaction& txn) { return accounts_.Insert(txn, row); }, options);
+  };
+  const CommitResult there = insert(Row(1, "bob", 6));
+  EXPECT_EQ(there.status.code(), Code::kAlreadyExists) << there.status.ToString();
+  EXPECT_THAT(there.status.message(), HasSubstr("the row is there already"));
+  EXPECT_THAT(insert(Row(2, "bob", 6, "a@x")).status.message(), HasSubstr("index by_email"));
+  committed_before_ = true;
+  const CommitResult earlier = insert(Row(1, "bob", 6));
+  EXPECT_TRUE(earlier.ok()) << earlier.status.ToString();
+  EXPECT_TRUE(earlier.earlier);
 }
 
 TEST_F(TableTest, ConstraintsHold) {

@@ -161,6 +161,7 @@ const std::vector<Mutant>& AllMutants() {
       {"client-own-writes-not-seen", "a transaction does not see its own writes"},
       {"txn-raw-writes-in-tables", "whoever names no table may write its keys"},
       {"table-unique-not-read", "a unique index is written without a look at who has the values"},
+      {"table-changes-not-queued", "changes of rows in one transaction run into each other"},
       {"table-entry-not-deleted", "entries that a row does not have any more stay"},
       {"client-ranges-not-guarded", "a scanned range is no part of the reads"},
       {"client-too-old-is-aborted", "TOO_OLD is reported as aborted"},
