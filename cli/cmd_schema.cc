@@ -120,7 +120,8 @@ Status CheckFree(Context& context, const v1::TableDescriptor& table) {
                       table.name(), EscapeBytes(span.from), ToHex(span.from), ToHex(span.to))};
 }
 
-Status Carry(Context& context, const Planned& planned) {
+// The change as it is asked for, once it is sure that it may be.
+Result<v1::PlacementRequest> MakeChange(Context& context, const Planned& planned) {
   ASSIGN_OR_RETURN(const v1::Catalog after, schema::Finished(planned.catalog, planned.plan));
   v1::PlacementRequest ask;
   v1::CatalogChange* change = ask.mutable_change_tables()->mutable_change();
@@ -128,8 +129,21 @@ Status Carry(Context& context, const Planned& planned) {
   for (const v1::TableDescriptor& table : change->tables()) {
     if (table.version() == 1) RETURN_IF_ERROR(CheckFree(context, table));
   }
-  return AskPlacement(context.admin(), context.addresses(), context.timeout(), std::move(ask))
-      .status();
+  return ask;
+}
+
+// The change was asked for, maybe more than once: whoever waited in vain for an answer asks again,
+// and is refused if it was done meanwhile. So what the catalog has become decides.
+int Settle(Context& context, const SchemaFlags& flags, const Status& failed) {
+  const bool silent =
+      failed.code() == Code::kUnavailable || failed.code() == Code::kDeadlineExceeded;
+  if (!silent && failed.code() != Code::kFailedPrecondition) return Fail(context, failed);
+  const auto left = MakePlan(context, flags);
+  if (left.ok() && left->possible() && left->plan.steps().empty()) return kExitDone;
+  if (!silent) return Fail(context, failed);
+  return FailUnknown(context, failed,
+                     "The tables may or may not have been made or changed; apply the file again: "
+                     "it does what is missing.");
 }
 
 int Apply(Context& context, const SchemaFlags& flags) {
@@ -138,7 +152,12 @@ int Apply(Context& context, const SchemaFlags& flags) {
   const bool nothing = planned->plan.steps().empty();
   if (!context.json) SayPlan(*planned);
   if (planned->possible() && !nothing) {
-    if (Status done = Carry(context, *planned); !done.ok()) return Fail(context, done);
+    const auto ask = MakeChange(context, *planned);
+    if (!ask.ok()) return Fail(context, ask.status());
+    const Status done =
+        AskPlacement(context.admin(), context.addresses(), context.timeout(), *ask).status();
+    const int settled = done.ok() ? kExitDone : Settle(context, flags, done);
+    if (settled != kExitDone) return settled;
   }
   if (context.json) {
     Json json = ToJson(*planned);

@@ -7,6 +7,7 @@
 #include "cli/catalog.h"
 #include "cli/command.h"
 #include "cli/input.h"
+#include "cli/list_rows.h"
 #include "cli/output.h"
 #include "cli/row_json.h"
 #include "cli/table.h"
@@ -84,7 +85,7 @@ Result<Key> KeyOfWords(const Columns& columns, const std::vector<std::string>& w
 // One word that is a JSON object: a row of which only the primary key counts.
 Result<Key> KeyOfRow(const v1::TableDescriptor& table, const std::string& json) {
   ASSIGN_OR_RETURN(const RowJson rows, RowJson::Make(table));
-  ASSIGN_OR_RETURN(const std::string row, rows.FromJson(json));
+  ASSIGN_OR_RETURN(const std::string row, rows.PartFromJson(json));
   ASSIGN_OR_RETURN(const schema::RowCodec codec, schema::RowCodec::Make(table));
   const auto row_key = codec.RowKey(row);
   if (!row_key.ok()) return row_key.violation.ToStatus();
@@ -264,15 +265,6 @@ int Delete(Context& context, const TableFlags& flags) {
 
 // ---- scan ---------------------------------------------------------------------------------------
 
-Task<Status> ScanPage(Transaction* txn, const Rows* rows, std::string index, client::RowRange range,
-                      client::RowBytes* page) {
-  auto read = index.empty() ? co_await rows->Scan(*txn, std::move(range))
-                            : co_await rows->ScanIndex(*txn, std::move(index), std::move(range));
-  if (!read.ok()) co_return read.status();
-  *page = std::move(*read);
-  co_return Status::Ok();
-}
-
 Result<Key> FirstOf(const v1::TableDescriptor& table, const TableFlags& flags) {
   if (flags.index.empty()) return KeyOfWords(table.primary_key(), flags.key);
   for (const v1::IndexDescriptor& index : table.indexes()) {
@@ -283,37 +275,22 @@ Result<Key> FirstOf(const v1::TableDescriptor& table, const TableFlags& flags) {
 }
 
 int Scan(Context& context, const TableFlags& flags) {
-  constexpr size_t kPage = 1'000;
   const auto table = ReadTable(context, flags.table);
   if (!table.ok()) return Fail(context, table.status());
   const auto first = FirstOf(*table, flags);
   if (!first.ok()) return Fail(context, first.status());
   const auto json = RowJson::Make(*table);
   if (!json.ok()) return Fail(context, json.status());
-  const Rows rows(flags.table);
+  const RowList list{flags.table, flags.index, *first, flags.limit, flags.reverse};
   bool begun = false;
-  Status read;
-  const auto scan = [&](SyncTransaction& txn) -> Status {
-    client::RowRange range{.first = *first, .reverse = flags.reverse};
-    size_t left = flags.limit == 0 ? SIZE_MAX : flags.limit;
-    do {
-      range.limit = std::min(left, kPage);
-      client::RowBytes page;
-      RETURN_IF_ERROR(txn.Await(
-          [&](Transaction& t) { return ScanPage(&t, &rows, flags.index, range, &page); }));
-      for (const std::string& row : page.rows) {
-        ASSIGN_OR_RETURN(const std::string text, json->ToJson(row));
-        Say("{}\n", text);
-        begun = true;
-      }
-      if (Out().error() != 0) return Cancelled("the output is lost");
-      left -= page.rows.size();
-      range.cursor = std::move(page.cursor);
-    } while (!range.cursor.empty() && left > 0);
-    return Status::Ok();
+  const auto print = [&](const std::string& row) -> Status {
+    ASSIGN_OR_RETURN(const std::string text, json->ToJson(row));
+    Say("{}\n", text);
+    return Out().error() == 0 ? Status::Ok() : Cancelled("the output is lost");
   };
+  Status read;
   const Status reached = context.UntilReached([&] {
-    read = context.database().Snapshot(scan);
+    read = ListRows(context.database(), list, print, &begun);
     return begun ? Status::Ok() : read;  // what was printed is not printed again
   });
   if (!begun) read = reached;
@@ -326,7 +303,8 @@ int Scan(Context& context, const TableFlags& flags) {
 
 constexpr std::string_view kKeys =
     "Keys are values of the primary key, in its order: numbers, text, true and false; enums by\n"
-    "number. Or one JSON object with these fields, for all other types.";
+    "number. Or one JSON object with these fields, for all other types. What begins with - stands\n"
+    "behind --";
 
 }  // namespace
 
@@ -348,6 +326,7 @@ void RegisterTable(CLI::App& app, Context& context) {
       "  quorate table show accounts", Show);
   CLI::App* get = add("get", "Print a row; exit 4 if there is none.",
                       fmt::format("  quorate table get accounts 7\n"
+                                  "  quorate table get accounts -- -7\n"
                                   "  quorate table get visits '{{\"at\": "
                                   "\"2026-01-31T10:00:00Z\"}}'\n{}",
                                   kKeys),
@@ -360,11 +339,13 @@ void RegisterTable(CLI::App& app, Context& context) {
           Put);
   CLI::App* remove = add("delete", "Delete a row; done even if there was none.",
                          fmt::format("  quorate table delete accounts 7\n{}", kKeys), Delete);
-  CLI::App* scan = add("scan", "Print rows, one JSON object per line, at one snapshot.",
-                       "  quorate table scan accounts --limit 10\n"
-                       "  quorate table scan accounts --index by_owner --first ann\n"
-                       "In the order of the primary key, or of the index.",
-                       Scan);
+  CLI::App* scan =
+      add("scan", "Print rows, one JSON object per line, at one snapshot.",
+          "  quorate table scan accounts --limit 10\n"
+          "  quorate table scan accounts --index by_owner --first ann\n"
+          "In the order of the primary key, or of the index. A value that begins with -\n"
+          "is given as --first=-7. All of it within --timeout, which is 60 s at most.",
+          Scan);
   for (CLI::App* each : {get, remove}) each->add_option("KEY", flags->key)->required();
   put->add_option("ROW", flags->row, "a JSON object; - takes it from standard input")->required();
   put->add_flag("--insert", flags->insert, "refuse it if there is a row with its primary key");

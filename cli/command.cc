@@ -191,6 +191,16 @@ int Fail(const Context& context, const Status& status) {
   return exit_code;
 }
 
+int FailUnknown(const Context& context, const Status& status, std::string_view advice) {
+  Report(context,
+         {{"error", CodeName(Code::kUnknownOutcome)},
+          {"message", status.message()},
+          {"effect", "unknown"},
+          {"exit_code", kExitUnknown}},
+         fmt::format("{}\n{}", status.ToString(), advice));
+  return kExitUnknown;
+}
+
 int FailWrite(const Context& context, const client::CommitResult& result) {
   // The library's word, not the code's class: UNAVAILABLE of a write that was never sent is a
   // failure like any other.

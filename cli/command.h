@@ -118,6 +118,8 @@ void AddStale(CLI::App* command, Duration* max_age);
 
 // Reports a failure that had no effect (or was a read): 2 for a bad argument, else 1.
 int Fail(const Context& context, const Status& status);
+// Reports a change that may have been made: 3, with what to do.
+int FailUnknown(const Context& context, const Status& status, std::string_view advice);
 // Reports a write's result unless it is ok: as Fail, or 3 with the transaction's id. TOO_OLD of one
 // that is unknown: asking again would be in vain.
 int FailWrite(const Context& context, const client::CommitResult& result);

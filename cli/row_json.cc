@@ -4,6 +4,8 @@
 #include <google/protobuf/dynamic_message.h>
 #include <google/protobuf/util/json_util.h>
 
+#include "base/status_macros.h"
+#include "client/table.h"
 #include "schema/descriptors.h"
 
 namespace quorate::cli {
@@ -49,13 +51,23 @@ Result<std::string> RowJson::ToJson(std::string_view row) const {
   return json;
 }
 
-Result<std::string> RowJson::FromJson(std::string_view json) const {
-  const std::unique_ptr<pb::Message> message(rep_->prototype->New());
+Result<std::unique_ptr<pb::Message>> RowJson::Parse(std::string_view json) const {
+  std::unique_ptr<pb::Message> message(rep_->prototype->New());
   const auto parsed = pb::util::JsonStringToMessage(std::string(json), message.get());
   if (!parsed.ok()) {
     return InvalidArgument(fmt::format("that is no {} in JSON: {}", message->GetTypeName(),
                                        std::string(parsed.message())));
   }
+  return message;
+}
+
+Result<std::string> RowJson::FromJson(std::string_view json) const {
+  ASSIGN_OR_RETURN(const auto message, Parse(json));
+  return client::RowOf(*message);
+}
+
+Result<std::string> RowJson::PartFromJson(std::string_view json) const {
+  ASSIGN_OR_RETURN(const auto message, Parse(json));
   return message->SerializePartialAsString();
 }
 

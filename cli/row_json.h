@@ -8,6 +8,10 @@
 #include "base/status.h"
 #include "quorate/v1/schema.pb.h"
 
+namespace google::protobuf {
+class Message;
+}  // namespace google::protobuf
+
 namespace quorate::cli {
 
 class RowJson {
@@ -20,11 +24,15 @@ class RowJson {
   // One line, as protobuf maps messages to JSON; fields by their names in the file. Fields that the
   // catalog does not know are left out. INTERNAL: the bytes are no such message.
   Result<std::string> ToJson(std::string_view row) const;
-  // INVALID_ARGUMENT says where and why. A field that the message does not have is a mistake.
+  // A row to be written. INVALID_ARGUMENT says where and why. A field that the message does not
+  // have is a mistake.
   Result<std::string> FromJson(std::string_view json) const;
+  // Some fields of a row, whatever else it must have.
+  Result<std::string> PartFromJson(std::string_view json) const;
 
  private:
   struct Rep;
+  Result<std::unique_ptr<google::protobuf::Message>> Parse(std::string_view json) const;
   explicit RowJson(std::unique_ptr<Rep> rep);
   std::unique_ptr<Rep> rep_;
 };

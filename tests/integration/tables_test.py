@@ -1,16 +1,18 @@
 #!/usr/bin/python3
 """Tables with real nodes: a file is planned and applied, rows go in and out as JSON, indexes and constraints hold, over
 several shards and over the loss of nodes; what cannot be done yet is refused by name; raw writes there are refused by all."""
+import concurrent.futures
 import json
 import os
 import tempfile
+import threading
 import unittest
 
 import grpc
 
 import harness
 import stubs
-from harness import ABSENT, DONE, FAILED, USAGE
+from harness import ABSENT, DONE, FAILED, UNKNOWN, USAGE
 
 SHOP = """
 syntax = "proto3";
@@ -35,6 +37,45 @@ message Visit {
 }
 """
 TABLE = b"\xfftbl"
+
+
+class Lossy:
+    """Between a program and a node: requests with `word` in them are done, and their first `answers` answers (None: all, and
+    all that follows) are lost with the stream."""
+
+    def __init__(self, node, word, answers):
+        self.channel = grpc.insecure_channel(node)
+        self.word, self.answers, self.met = word, answers, False
+        self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
+        handler = grpc.stream_stream_rpc_method_handler(self.calls)
+        self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("quorate.v1.Node", {"Calls": handler})])
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
+
+    def calls(self, requests, context):
+        if self.met and self.answers is None:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "lost")
+        asked = threading.Event()
+
+        def watched():
+            for batch in requests:
+                if self.word in batch:
+                    self.met = True
+                    asked.set()
+                yield batch
+        for batch in self.channel.stream_stream("/quorate.v1.Node/Calls")(watched(), metadata=context.invocation_metadata()):
+            if asked.is_set() and self.answers != 0:
+                if self.answers:
+                    self.answers -= 1
+                context.abort(grpc.StatusCode.UNAVAILABLE, "lost")
+            yield batch
+
+    def __enter__(self):
+        self.server.start()
+        return f"127.0.0.1:{self.port}"
+
+    def __exit__(self, *exception):
+        self.server.stop(None)
+        self.channel.close()
 
 
 class Tables(unittest.TestCase):
@@ -149,6 +190,28 @@ message Note {
         self.assertEqual(self.rows("notes"), [{"id": "1"}, {"id": "2", "text": "tea"}])
         self.assertEqual(apply('reserved 2; reserved "text";').returncode, DONE)
         self.assertIn("refused: notes", apply("").stdout)
+
+    def test_an_answer_that_is_lost_is_no_refusal(self):
+        lost = SHOP[:SHOP.index("message Account")] + """
+message Lost {
+  option (quorate.table) = { name: "NAME" primary_key: "id" };
+  uint64 id = 1;
+}
+"""
+        def apply(name, answers, *flags):
+            self.write(lost.replace("NAME", name))
+            with Lossy(self.cluster.addresses[0], name.encode(), answers) as address:
+                return harness.run("schema", "apply", self.file, "--cluster", address, *flags)
+        # The second sending is refused: the first was done.
+        done = apply("lost_once", 1)
+        self.assertEqual((done.returncode, done.stdout.splitlines()[-1]), (DONE, "applied"), done)
+        self.assertEqual(self.put({"id": 1}, table="lost_once").returncode, DONE)
+        silent = apply("lost_ever", None, "--timeout", "2s", "--json")
+        self.assertEqual(silent.returncode, UNKNOWN, silent)
+        self.assertEqual(json.loads(silent.stdout)["effect"], "unknown")
+        self.assertIn("apply the file again", apply("lost_too", None, "--timeout", "2s").stderr)
+        again = self.say("schema", "apply", self.file)
+        self.assertEqual((again.returncode, again.stdout), (DONE, "nothing to do\n"))
 
     def test_raw_writes_there_are_refused(self):
         key = (TABLE + b"\x01\x01\x00row").hex()
