@@ -115,7 +115,7 @@ void Codec(std::string_view input) {
       CHECK(!change.violation.ToStatus().ok());
       continue;
     }
-    CHECK(schema::IsTableKey(change->key));
+    CHECK(IsTableKey(change->key));
     for (const schema::EntryChange& entry : change->entries) codec->UniqueViolation(entry, input);
     // What was written is in step, so nothing more is written for it.
     if (!change->value.has_value()) continue;
