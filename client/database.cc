@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/address.h"
 #include "base/limits.h"
 #include "base/status_macros.h"
 #include "client/database_impl.h"
@@ -81,24 +82,12 @@ Task<Status> WriteOnce(Transaction* txn, std::string key, Value value) {
   co_return txn->Delete(std::move(key));
 }
 
-bool IsAddress(const std::string& address) {
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos || colon == 0) return false;
-  const std::string port = address.substr(colon + 1);
-  const bool digits =
-      !port.empty() && port.size() <= 5 &&
-      std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
-  return digits && std::stoi(port) > 0 && std::stoi(port) <= 65535;
-}
-
 }  // namespace
 
 Status CheckOptions(const Options& options) {
   if (options.cluster.empty()) return InvalidArgument("cluster names no address");
   for (const std::string& address : options.cluster) {
-    if (!IsAddress(address)) {
-      return InvalidArgument(fmt::format("'{}' is no address: expected HOST:PORT", address));
-    }
+    RETURN_IF_ERROR(ParseHostPort(address).status());
   }
   if (options.timeout <= Duration(0) || options.timeout > limits::kRequestTimeoutMax) {
     return InvalidArgument(fmt::format("a timeout of {} ms is outside of 1..{} ms",

@@ -14,6 +14,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "base/address.h"
 #include "base/real_clock.h"
 #include "base/real_executor.h"
 #include "client/blocking.h"
@@ -122,9 +123,18 @@ std::unique_ptr<Database> MustOpen(const std::string& address) {
 
 TEST(Open, ChecksItsOptionsAndReportsAWrongAddressInTheFirstCall) {
   Options options;
-  for (const std::string bad : {"", "host", "host:", ":7400", "host:0", "host:70000", "host:x"}) {
-    options.cluster = {bad};
-    EXPECT_EQ(Database::Open(options).status().code(), Code::kInvalidArgument) << bad;
+  // As for nodes and the program: one judgement.
+  for (const std::string text :
+       {"", "host", "host:", ":7400", "host:0", "host:70000", "host:x", "host:+1", "host: 1",
+        "http://host:7400", "user@host:7400", "ho st:7400", "::1:7400", "[]:7400", "host:0065536",
+        "127.0.0.1:021001", "[::1]:7400", "a-b.c_d:07400", "host:1", "host:65535"}) {
+    options.cluster = {text};
+    const Status opened = Database::Open(options).status();
+    EXPECT_EQ(opened.code(), ParseHostPort(text).status().code()) << text;
+    if (!opened.ok()) EXPECT_THAT(opened.message(), HasSubstr("'" + text + "'"));
+  }
+  for (const std::string good : {"127.0.0.1:021001", "[::1]:7400", "host:65535"}) {
+    EXPECT_TRUE(ParseHostPort(good).ok()) << good;
   }
   options.cluster = {"127.0.0.1:1"};
   options.timeout = 61s;
