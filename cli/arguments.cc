@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/status_macros.h"
+
 namespace quorate::cli {
 namespace {
 
@@ -31,6 +33,13 @@ struct CommonOption {
 };
 constexpr std::array<CommonOption, 3> kBeforeCommand = {
     {{"--cluster", true}, {"--timeout", true}, {"--json", false}}};
+
+const CommonOption* FindCommon(std::string_view name) {
+  const auto* found =
+      std::find_if(kBeforeCommand.begin(), kBeforeCommand.end(),
+                   [name](const CommonOption& option) { return option.name == name; });
+  return found == kBeforeCommand.end() ? nullptr : found;
+}
 
 // As it is typed: "node drain".
 std::string PathOf(const CLI::App& command) {
@@ -60,6 +69,16 @@ Status CheckComplete(const CLI::App& command, const std::vector<std::string>& wo
                   words.empty() ? std::string("a command is missing behind")
                                 : fmt::format("'{}' is not a command of", words.front()),
                   PathOf(command), names.size() == 1 ? "is" : "are", fmt::join(names, ", ")));
+}
+
+// `next` stands where the value of the option `name` is expected. One that was forgotten must not
+// be made up from an option: only what is none is taken for a value without a =.
+template <class IsOption>
+Status CheckValue(const std::string& name, const std::string& next, IsOption is_option) {
+  if (!LooksLikeOption(next) || !is_option(NameIn(next))) return Status::Ok();
+  return InvalidArgument(
+      fmt::format("{}: its value is missing: '{}' is an option; as a value it is given as {}{}{}",
+                  name, next, name, name.starts_with("--") ? "=" : "", next));
 }
 
 Status NoSuchOption(const CLI::App& command, std::string_view word) {
@@ -97,12 +116,13 @@ Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
   std::vector<std::string> options;
   size_t at = 0;
   for (; at < words.size() && LooksLikeOption(words[at]); ++at) {
-    const auto* common = std::find_if(
-        kBeforeCommand.begin(), kBeforeCommand.end(),
-        [name = NameIn(words[at])](const CommonOption& option) { return option.name == name; });
-    if (common == kBeforeCommand.end()) return words;  // --help and --version; or CLI11 refuses it
+    const CommonOption* common = FindCommon(NameIn(words[at]));
+    if (common == nullptr) return words;  // --help and --version; or CLI11 refuses it
     options.push_back(words[at]);
     if (common->takes_value && !HoldsValue(words[at]) && at + 1 < words.size()) {
+      RETURN_IF_ERROR(CheckValue(words[at], words[at + 1], [](const std::string& name) {
+        return FindCommon(name) != nullptr;
+      }));
       options.push_back(words[++at]);
     }
   }
@@ -135,6 +155,9 @@ Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
     if (at + 1 == words.size() || words[at + 1] == "--") {
       return InvalidArgument(fmt::format("{}: its value is missing", name));
     }
+    RETURN_IF_ERROR(CheckValue(name, words[at + 1], [command](const std::string& other) {
+      return command->get_option_no_throw(other) != nullptr;
+    }));
     options.push_back(words[++at]);
     if (option->get_items_expected_max() == 1) continue;
     while (at + 1 < words.size() && !words[at + 1].starts_with("-")) {

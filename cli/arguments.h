@@ -19,7 +19,8 @@ namespace quorate::cli {
 // `words` (without the program's name) as COMMAND OPTIONS -- WORDS, so that a key or value may look
 // like anything: `-5` and `++`, and whatever stands behind `--`. --cluster, --timeout and --json
 // may stand before the command as well. INVALID_ARGUMENT for a word that begins with - and is no
-// option of the command: it may be meant as a value, or be a slip.
+// option of the command: it may be meant as a value, or be a slip. Likewise for one of its options
+// where the value of another is expected, unless that is given as --option=value.
 Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
                                                   const std::vector<std::string>& words);
 

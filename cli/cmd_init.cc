@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "base/limits.h"
 #include "base/real_clock.h"
 #include "base/status_macros.h"
 #include "cli/arguments.h"
@@ -52,6 +53,10 @@ std::string WaitServing(Context& context, Instant end) {
 
 int Init(Context& context, InitFlags flags) {
   if (auto status = CheckSplitKeys(&flags); !status.ok()) return Fail(context, status);
+  if (flags.replicas % 2 == 0) {
+    return Fail(context, InvalidArgument(fmt::format("--replicas: '{}' is none of 1, 3, 5, 7",
+                                                     flags.replicas)));
+  }
   v1::NodeRequest request;
   auto* init = request.mutable_init();
   init->set_shards(flags.shards);
@@ -101,8 +106,8 @@ void RegisterInit(CLI::App& app, Context& context) {
       CommonOptions::kCluster, [&context, flags] { return Init(context, *flags); });
   auto* shards = AddNumber(command, "--shards", &flags->shards, 1, 256,
                            "shards to begin with, evenly over a key's first byte");
-  AddNumber(command, "--replicas", &flags->replicas, 1, 7,
-            "replicas of each shard: 3 survive the loss of one node, 5 of two");
+  AddNumber(command, "--replicas", &flags->replicas, 1, limits::kReplicationFactorMax,
+            "replicas of each shard, 1, 3, 5 or 7: 3 survive the loss of one node, 5 of two");
   // One key each time it is given; ArrangeArguments repeats it before every word.
   command->add_option("--split-at", flags->split_at, "keys at which shards begin, ascending")
       ->type_name("KEY ...")

@@ -226,6 +226,11 @@ Status Check(const v1::InitRequest& request) {
   for (const std::string& address : request.addresses()) {
     RETURN_IF_ERROR(CheckText(address, "address"));
   }
+  // 0: as many as usual. As the setting that they become (placement.replication_factor).
+  const uint32_t replicas = request.replication_factor();
+  if (replicas != 0 && (replicas % 2 == 0 || replicas > limits::kReplicationFactorMax)) {
+    return InvalidArgument(fmt::format("replicas: {} is none of 1, 3, 5, 7", replicas));
+  }
   return Status::Ok();
 }
 

@@ -32,17 +32,14 @@ std::string Tolerance(size_t replicas) {
 
 Result<uint32_t> ReplicationFactor(const v1::InitRequest& request, size_t nodes) {
   const uint32_t wanted = WantedReplicas(request);
-  if (wanted > limits::kReplicationFactorMax) {
-    return InvalidArgument(fmt::format("{} replicas asked; a shard has at most {}", wanted,
-                                       limits::kReplicationFactorMax));
-  }
   if (wanted <= nodes) return wanted;
+  const size_t possible = nodes % 2 == 1 ? nodes : nodes - 1;
   return Status(
       Code::kFailedPrecondition,
       fmt::format("nothing was done: {} replicas of each shard need as many nodes, and {} {} here; "
                   "start the others with --join, or name them in --cluster, and run init again; or "
                   "accept {} with --replicas {}",
-                  wanted, nodes, nodes == 1 ? "is" : "are", Tolerance(nodes), nodes));
+                  wanted, nodes, nodes == 1 ? "is" : "are", Tolerance(possible), possible));
 }
 
 }  // namespace

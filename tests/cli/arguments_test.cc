@@ -62,6 +62,21 @@ TEST_F(Arguments, AValueThatIsMissingIsNoneOfWhatComesBehind) {
               ElementsAre("put", "--cluster=--", "--", "k", "v"));
 }
 
+TEST_F(Arguments, AnOptionIsNotTakenForTheValueOfAnother) {
+  EXPECT_THAT(Refusal({"put", "--cluster", "--json", "k", "v"}),
+              HasSubstr("--cluster: its value is missing: '--json' is an option; as a value it is "
+                        "given as --cluster=--json"));
+  EXPECT_THAT(Refusal({"put", "--split-at", "--count=7", "k", "v"}),
+              HasSubstr("given as --split-at=--count=7"));
+  EXPECT_THAT(Refusal({"put", "k", "v", "--timeout", "-c64"}), HasSubstr("'-c64' is an option"));
+  EXPECT_THAT(Refusal({"put", "-c", "--json", "k", "v"}), HasSubstr("given as -c--json"));
+  EXPECT_THAT(Refusal({"put", "k", "v", "--split-at", "--help"}), HasSubstr("given as"));
+  EXPECT_THAT(Refusal({"--timeout", "--json", "put", "k", "v"}),
+              HasSubstr("given as --timeout=--json"));
+  EXPECT_THAT(Arrange({"put", "--split-at=--json", "k", "v"}),
+              ElementsAre("put", "--split-at=--json", "--", "k", "v"));
+}
+
 TEST_F(Arguments, CommonOptionsMayStandBeforeTheCommand) {
   EXPECT_THAT(Arrange({"--cluster", "a:1", "--json", "--timeout=2s", "put", "k", "v"}),
               ElementsAre("put", "--cluster", "a:1", "--json", "--timeout=2s", "--", "k", "v"));
@@ -71,7 +86,7 @@ TEST_F(Arguments, CommonOptionsMayStandBeforeTheCommand) {
   EXPECT_THAT(Arrange({"--help"}), ElementsAre("--help"));
 }
 
-TEST_F(Arguments, AnOptionTakesItsValueWhateverItLooksLike) {
+TEST_F(Arguments, AnOptionTakesItsValueIfThatIsNoOption) {
   EXPECT_THAT(Arrange({"put", "--cluster", "-x", "k", "v"}),
               ElementsAre("put", "--cluster", "-x", "--", "k", "v"));
   EXPECT_THAT(Arrange({"put", "-c64", "k", "v"}), ElementsAre("put", "-c64", "--", "k", "v"));

@@ -30,6 +30,7 @@ class Help(unittest.TestCase):
         for arguments in (["get"], ["get", "a", "--timeout", "soon"],
                           ["get", "a", "--cluster", "here"], ["txn", "/no/such/file"],
                           ["outcome", "xyz"], ["outcome", "xyz", "--key", "k"], ["init", "--shards", "0"],
+                          ["init", "--replicas", "2"], ["init", "--replicas", "6"],
                           ["bench", "--workload", "nap"]):
             with self.subTest(arguments):
                 self.assertEqual(harness.run(*arguments).returncode, USAGE)
@@ -37,6 +38,10 @@ class Help(unittest.TestCase):
     def test_what_was_given_is_what_is_refused(self):
         for arguments, words in ((["get", "a", "b"], "'b' is one word too many"),
                                  (["outcome", "0" * 32, "--key", ""], "--key is empty"),
+                                 (["init", "--replicas", "4"], "--replicas: '4' is none of 1, 3, 5, 7"),
+                                 (["get", "a", "--cluster", "127.0.0.1:0070000"], "'127.0.0.1:0070000' is not HOST:PORT"),
+                                 (["shard", "split", "3", "--at", "--wait"], "given as --at=--wait"),
+                                 (["scan", "", "", "--limit", "--hex"], "given as --limit=--hex"),
                                  (["doctor", "--data", ""], "'' is no directory")):
             with self.subTest(arguments):
                 result = harness.run(*arguments)
@@ -73,6 +78,13 @@ class Help(unittest.TestCase):
             self.assertEqual(result.returncode, FAILED, result)
             self.assertIn(address, result.stderr)
             self.assertIn("is it running there? (--cluster names others)", result.stderr)
+
+    def test_a_port_may_have_zeros_in_front(self):
+        address = f"127.0.0.1:0{harness.free_ports(1)[0]}"
+        for command in (["get", "a"], ["put", "a", "b"], ["status"]):
+            result = harness.run(*command, "--cluster", address, "--timeout", "1s")
+            self.assertEqual(result.returncode, FAILED, result)
+            self.assertIn(address, result.stderr)
 
     def test_help_is_a_word_too(self):
         self.assertEqual(harness.run("help").stdout, harness.run("--help").stdout)

@@ -141,7 +141,7 @@ class Cluster(contextlib.AbstractContextManager):
         self._init = ["--split-at", *split_at] if split_at else ["--shards", str(shards)]
         if split_at and isinstance(split_at[0], bytes):
             self._init = ["--hex", "--split-at", *(key.hex() for key in split_at)]
-        self._init += ["--replicas", str(min(nodes, 3))]
+        self._init += ["--replicas", "3" if nodes >= 3 else "1"]
 
     def __enter__(self):
         try:

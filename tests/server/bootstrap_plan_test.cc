@@ -72,18 +72,23 @@ TEST(PlanBootstrap, DealsOutIdsVotersAndReplicas) {
 TEST(PlanBootstrap, ThePlacementGroupHasAnOddNumberOfVoters) {
   for (const auto& [nodes, voters] : {std::pair(1, 1), {2, 1}, {3, 3}, {4, 3}, {5, 5}, {7, 5}}) {
     v1::InitRequest request;
-    request.set_replication_factor(static_cast<uint32_t>(std::min(3, nodes)));
+    request.set_replication_factor(nodes < 3 ? 1 : 3);
     const auto plan = PlanBootstrap(kCluster, Members(nodes), request);
     EXPECT_EQ(plan->placement_nodes_size(), voters) << nodes;
-    EXPECT_EQ(plan->shards(0).replicas_size(), std::min(3, nodes)) << nodes;
+    EXPECT_EQ(plan->shards(0).replicas_size(), nodes < 3 ? 1 : 3) << nodes;
   }
 }
 
 TEST(PlanBootstrap, ThreeReplicasUnlessAskedForOtherwise) {
   const Status status = PlanBootstrap(kCluster, Members(2), v1::InitRequest()).status();
   EXPECT_EQ(status.code(), Code::kFailedPrecondition);
-  EXPECT_NE(status.message().find("no fault tolerance with --replicas 2"), std::string::npos)
+  EXPECT_NE(status.message().find("no fault tolerance with --replicas 1"), std::string::npos)
       << status.message();
+  v1::InitRequest five;
+  five.set_replication_factor(5);
+  const std::string of_four = PlanBootstrap(kCluster, Members(4), five).status().message();
+  EXPECT_NE(of_four.find("the loss of 1 node at most with --replicas 3"), std::string::npos)
+      << of_four;
   EXPECT_EQ(PlanBootstrap(kCluster, Members(4), v1::InitRequest())->shards(0).replicas_size(), 3);
 }
 

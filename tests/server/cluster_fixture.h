@@ -101,7 +101,7 @@ class ClusterFixture {
   v1::InitResponse Init(size_t node, int shards, Duration timeout = 10s) {
     v1::NodeRequest request;
     request.mutable_init()->set_shards(static_cast<uint32_t>(shards));
-    if (size() < 3) request.mutable_init()->set_replication_factor(static_cast<uint32_t>(size()));
+    if (size() < 3) request.mutable_init()->set_replication_factor(1);
     Result<v1::NodeResponse> response = Call(node, std::move(request), timeout);
     v1::InitResponse init;
     if (!response.ok()) {

@@ -354,7 +354,7 @@ Task<void> InitCluster(client::Channel* channel, Executor* executor,
     v1::NodeRequest request;
     auto& init = *request.mutable_init();
     init.set_shards(static_cast<uint32_t>(shards));
-    init.set_replication_factor(std::min<uint32_t>(3, static_cast<uint32_t>(addresses.size())));
+    init.set_replication_factor(addresses.size() < 3 ? 1 : 3);
     for (const std::string& address : addresses) init.add_addresses(address);
     auto response = co_await channel->Call(addresses[0], std::move(request), 5s);
     if (response.ok()) {

@@ -430,6 +430,9 @@ TEST(Judge, MembersAndMap) {
   init.mutable_init()->add_split_keys("k");
   Refuses(init, {
                     [](Request* r) { r->mutable_init()->add_split_keys(""); },
+                    [](Request* r) { r->mutable_init()->set_replication_factor(2); },
+                    [](Request* r) { r->mutable_init()->set_replication_factor(6); },
+                    [](Request* r) { r->mutable_init()->set_replication_factor(9); },
                     [](Request* r) { r->mutable_init()->add_addresses(kText); },
                 });
   Request bootstrap;
