@@ -83,24 +83,29 @@ Result<bool> Membership::Founded(storage::FileSystem& files, const std::string& 
   return files.Exists(directory + kBootstrapFile);
 }
 
-Status Membership::Load() {
-  const std::string path = directory_.path() + kBootstrapFile;
-  bool exists = false;
-  ASSIGN_OR_RETURN(exists, files_.Exists(path));
-  if (!exists) {
-    finished_ = true;
-    return Status::Ok();
-  }
-  std::string bytes;
-  ASSIGN_OR_RETURN(bytes, ReadFile(files_, path));
+Result<std::optional<v1::BootstrapRequest>> Membership::ReadBootstrap(
+    storage::FileSystem& files, const std::string& directory) {
+  const std::string path = directory + kBootstrapFile;
+  ASSIGN_OR_RETURN(const bool exists, files.Exists(path));
+  if (!exists) return std::optional<v1::BootstrapRequest>();
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(files, path));
   v1::BootstrapRequest request;
   if (!Decode(bytes, &request)) {
     return Corruption(
-        fmt::format("'{}' is damaged: restore it from another member, or give this "
-                    "node an empty data directory",
+        fmt::format("'{}' is damaged; put it back from a copy of this data directory (other "
+                    "members have another one), or start the node with an empty directory, as a "
+                    "new one, and take the old one out: `quorate node remove ID --lost`",
                     path));
   }
-  bootstrap_ = std::move(request);
+  return std::optional(std::move(request));
+}
+
+Status Membership::Load() {
+  ASSIGN_OR_RETURN(bootstrap_, ReadBootstrap(files_, directory_.path()));
+  if (!bootstrap_) {
+    finished_ = true;
+    return Status::Ok();
+  }
   if (!member()) PROBE("membership: identity repaired");
   const Status assigned =
       directory_.Assign(bootstrap_->cluster_id(), NodeId(bootstrap_->node_id()));

@@ -39,6 +39,10 @@ class Membership {
   // Whether a data directory holds the message that a cluster was founded with, and so belongs
   // to a member, whatever its identity says.
   static Result<bool> Founded(storage::FileSystem& files, const std::string& directory);
+  // That message; nullopt: there is none. CORRUPTION: it is damaged; what to do, behind a
+  // semicolon.
+  static Result<std::optional<v1::BootstrapRequest>> ReadBootstrap(storage::FileSystem& files,
+                                                                   const std::string& directory);
   struct Options {
     v1::NodeInfo self;  // without ids
     const storage::IncarnationFile* incarnations = nullptr;

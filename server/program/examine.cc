@@ -15,6 +15,7 @@
 #include "base/real_clock.h"
 #include "base/real_executor.h"
 #include "base/status_macros.h"
+#include "server/node/membership.h"
 #include "server/program/dry_files.h"
 #include "storage/lmdb_check.h"
 #include "storage/low_space.h"
@@ -180,9 +181,10 @@ class Examiner {
                      identity_.cluster_id.empty() ? "none yet" : identity_.cluster_id));
     Fact(fmt::format("node       {}", identity_.node_id));
     Fact(fmt::format("last stop  {}", identity_.clean_stop ? "clean" : "a crash, or it never ran"));
-    const auto asked = files_.Exists(path_ + "/BOOTSTRAP");
+    const auto founded = Membership::ReadBootstrap(files_, path_);
+    if (!founded.ok()) NotUsable(founded.status());
     const auto confirmed = files_.Exists(path_ + "/BOOTSTRAPPED");
-    if (asked.ok() && *asked && confirmed.ok() && !*confirmed) {
+    if (founded.ok() && *founded && confirmed.ok() && !*confirmed) {
       Find(false, "not all founding members of the cluster have confirmed their part",
            "start them; if one has another disk now, its replicas are missing");
     }

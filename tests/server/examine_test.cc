@@ -106,6 +106,22 @@ TEST_F(Directory, AStoppedMemberWithoutAStoreHasLostIt) {
   EXPECT_THAT(ExamineDirectory(path_)->findings, gone);
 }
 
+// The node does not start with it.
+TEST_F(Directory, ADamagedMessageOfTheFoundationIsFound) {
+  {
+    RealExecutor executor;
+    storage::PosixFileSystem files(executor);
+    TestEnv world;
+    ASSERT_TRUE(storage::DataDirectory::Open(world.env, files, path_).ok());
+  }
+  Write("BOOTSTRAP", "QBOOT1\n0000damaged");
+  const auto found = ExamineDirectory(path_)->findings;
+  EXPECT_THAT(found, Contains(testing::AllOf(
+                         Field(&Finding::serious, true),
+                         Field(&Finding::what, HasSubstr("/BOOTSTRAP' is damaged")),
+                         Field(&Finding::advice, HasSubstr("`quorate node remove ID --lost`")))));
+}
+
 TEST_F(Directory, DryFilesChangeNothing) {
   Write("a", "old content");
   RealExecutor executor;
