@@ -96,7 +96,8 @@ Result<v1::NodeResponse> Admin::Call(const std::string& address, v1::NodeRequest
 }
 
 Result<v1::NodeResponse> Admin::CallAny(const std::vector<std::string>& addresses,
-                                        const v1::NodeRequest& request, Duration timeout) {
+                                        const v1::NodeRequest& request, Duration timeout,
+                                        const Check& check) {
   std::optional<Status> said;
   const auto take = [&said](Status status) {
     if (!said || OfTheMoment(said->code()) || !OfTheMoment(status.code())) said = std::move(status);
@@ -110,6 +111,7 @@ Result<v1::NodeResponse> Admin::CallAny(const std::vector<std::string>& addresse
       continue;
     }
     Status status = SaidBy(*answer);
+    if (status.ok() && check) status = check(address);
     if (status.ok()) return answer;
     take(std::move(status));
   }

@@ -1,6 +1,7 @@
 // Admin: single requests to chosen nodes, blocking; for what is about nodes and not about keys.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,9 +27,12 @@ class Admin {
                                 Duration timeout);
   // Of the first of `addresses` that answers without error. If none does, the last error that a
   // node has answered, one that others may not meet before one that is of the moment; if no node
-  // answered, UNAVAILABLE with all addresses.
+  // answered, UNAVAILABLE with all addresses. An answer counts if `check` has nothing against who
+  // gave it: what it says is else that node's error.
+  using Check = std::function<Status(const std::string& address)>;
   Result<v1::NodeResponse> CallAny(const std::vector<std::string>& addresses,
-                                   const v1::NodeRequest& request, Duration timeout);
+                                   const v1::NodeRequest& request, Duration timeout,
+                                   const Check& check = {});
   // From now on requests are for this cluster only: nodes want that of those that change something.
   void SetCluster(const std::string& cluster_id);
   // As CallAny, and again while the answer is UNAVAILABLE: nodes that have just been started may

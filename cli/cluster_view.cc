@@ -56,8 +56,7 @@ std::string_view ClusterView::StateOf(const v1::NodeInfo& node) const {
 }
 
 bool ClusterView::healthy() const {
-  return answering() == nodes.size() && !nodes.empty() && placement_leader != 0 &&
-         served() == static_cast<size_t>(map.routes_size());
+  return answering() == nodes.size() && !nodes.empty() && WhyNoWrites().empty();
 }
 
 std::string ClusterView::WhyNoWrites() const {
@@ -95,13 +94,20 @@ std::vector<uint64_t> ReplicaNodes(const v1::ShardDescriptor& shard) {
 
 Result<ClusterView> ViewCluster(Admin& admin, const std::vector<std::string>& addresses,
                                 Duration timeout) {
-  v1::NodeRequest request;
-  request.mutable_routes();
-  ASSIGN_OR_RETURN(v1::NodeResponse routes, admin.CallAny(addresses, request, timeout));
+  const Duration each = std::min<Duration>(timeout, 2s);
+  v1::NodeRequest ask, request;
+  ask.mutable_routes();
+  request.mutable_status();
+  // One that was removed knows the map as it was then, and says so if asked for its status.
+  const auto is_member = [&](const std::string& address) {
+    const Status said = admin.Call(address, request, each).status();
+    if (said.code() != Code::kWrongNode) return Status::Ok();
+    return Status(Code::kWrongNode,
+                  fmt::format("{}; ask another node, with --cluster", said.message()));
+  };
+  ASSIGN_OR_RETURN(v1::NodeResponse routes, admin.CallAny(addresses, ask, timeout, is_member));
   ClusterView view;
   view.map = std::move(*routes.mutable_routes());
-  request.mutable_status();
-  const Duration each = std::min<Duration>(timeout, 2s);
   for (const auto& node : view.map.nodes()) {
     auto& status = view.nodes[node.node_id()];
     view.led.try_emplace(node.node_id());

@@ -47,7 +47,8 @@ struct ClusterView {
 
 std::vector<uint64_t> ReplicaNodes(const v1::ShardDescriptor& shard);
 
-// The map from the first of `addresses` that has one, and a status from each node in it.
+// The map from the first of `addresses` that has one and is a member, and a status from each node
+// in it. WRONG_NODE: whoever has one was removed from its cluster, and the map is of before.
 Result<ClusterView> ViewCluster(Admin& admin, const std::vector<std::string>& addresses,
                                 Duration timeout);
 

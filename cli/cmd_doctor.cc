@@ -403,6 +403,15 @@ class Visit {
   std::vector<Finding> findings_;
 };
 
+std::string WithoutAView(Code code) {
+  if (code == Code::kUninitialized) {
+    return "`quorate init` makes a cluster of the nodes that run, once";
+  }
+  if (code == Code::kWrongNode) return "stop it, and name a member with --cluster";
+  return "start the nodes, or name one that runs with --cluster; a node that does not start is "
+         "examined with --data";
+}
+
 int Doctor(Context& context, const std::optional<std::string>& data) {
   if (data) {
     auto examined = server::ExamineDirectory(*data);
@@ -411,13 +420,8 @@ int Doctor(Context& context, const std::optional<std::string>& data) {
   }
   auto view = ViewCluster(context.admin(), context.addresses(), context.timeout());
   if (!view.ok()) {
-    const bool no_cluster = view.status().code() == Code::kUninitialized;
-    return Print(
-        context, {},
-        {{true, view.status().message(),
-          no_cluster ? "`quorate init` makes a cluster of the nodes that run, once"
-                     : "start the nodes, or name one that runs with --cluster; a node that does "
-                       "not start is examined with --data"}});
+    return Print(context, {},
+                 {{true, view.status().message(), WithoutAView(view.status().code())}});
   }
   return Visit(context, std::move(*view)).Run();
 }

@@ -396,6 +396,10 @@ v1::StatusResponse Node::Rep::Status() const {
   if (options.process_status) options.process_status(status.mutable_process());
   status.set_accepts_writes(!low_space->low() && !failed && !stopping);
   if (member == nullptr) return status;
+  // The map is of the past then.
+  if (!member->excluded().empty()) {
+    StatusToError(quorate::Status(Code::kWrongNode, member->excluded()), status.mutable_error());
+  }
   for (const auto& [group, handle] : member->groups()) {
     FillReplica(group, *handle, status.add_replicas());
   }

@@ -59,5 +59,11 @@ TEST_F(View, AChildThatLeadsBeforeTheMapHasItDoesNotCount) {
   EXPECT_EQ(view_.WhyNoWrites(), "1 of 1 shards have no serving leader");
 }
 
+TEST_F(View, WithoutAShardNothingIsServed) {
+  view_.map.clear_routes();
+  EXPECT_EQ(view_.WhyNoWrites(), "there are no shards");
+  EXPECT_FALSE(view_.healthy());
+}
+
 }  // namespace
 }  // namespace quorate::cli

@@ -104,6 +104,12 @@ def test(cluster, keys):
         # It knows nothing of the cluster from now on, and says so.
         gone = cluster.addresses.index(address[2])
         wait_for(cluster, "the removed node to say so", lambda: "was removed" in cluster.get_http(gone, "/readyz")[1])
+        for command in ("status", "nodes", "shards", "doctor"):
+            told = harness.run(command, "--cluster", address[2])
+            assert told.returncode == harness.FAILED, told
+            assert "node 2 was removed from the cluster" in told.stdout + told.stderr, told
+        both = harness.run("status", "--json", "--cluster", f"{address[2]},{address[1]}")
+        assert json.loads(both.stdout)["nodes"] == 4, both
         cluster.stop(gone)
 
         again = say(cluster, "settings", "set", "placement.down_after", "6s")

@@ -142,6 +142,12 @@ TEST(Node, ARemovedNodeKnowsItThoughPlacementIsSilent) {
   commit.mutable_commit();
   const std::string id = cluster.node(1).cluster_id();
   EXPECT_EQ(Deliver(&cluster, 4, id, 0, commit).error().code(), v1::NOT_LEADER);
+  v1::NodeRequest how;
+  how.mutable_status();
+  const v1::StatusResponse told = Deliver(&cluster, 4, id, 0, how).status();
+  EXPECT_EQ(told.error().code(), v1::WRONG_NODE);
+  EXPECT_EQ(told.error().message(), cluster.node(4).excluded());
+  EXPECT_EQ(Deliver(&cluster, 1, id, 0, how).status().error().code(), v1::OK);
   EXPECT_EQ(Deliver(&cluster, 4, std::string(32, '0'), 0, commit).error().code(), v1::WRONG_CLUSTER)
       << "whose node it was is told before";
 }
