@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "cli/admin.h"
@@ -24,6 +25,13 @@ void AddStatus(const v1::StatusResponse& status, ClusterView* view) {
       view->leader_of[replica.group_id()] = node;
     }
   }
+}
+
+const v1::ShardDescriptor* FindShard(const v1::RoutesResponse& map, uint64_t shard) {
+  for (const v1::ShardRouteInfo& route : map.routes()) {
+    if (route.shard().shard_id() == shard) return &route.shard();
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -84,6 +92,34 @@ int ClusterView::Survives() const {
     least = std::min(least, Survives(ReplicaNodes(route.shard())));
   }
   return least;
+}
+
+bool IsMoved(const ClusterView& view, uint64_t shard, uint64_t from, uint64_t to) {
+  const v1::ShardDescriptor* known = FindShard(view.map, shard);
+  if (known == nullptr) return false;
+  const std::vector<uint64_t> nodes = ReplicaNodes(*known);
+  const auto is_there = [&](uint64_t node) {
+    return std::find(nodes.begin(), nodes.end(), node) != nodes.end();
+  };
+  return !is_there(from) && (to == 0 || is_there(to));
+}
+
+bool IsSplit(const ClusterView& view, uint64_t shard, std::string_view at) {
+  const v1::ShardDescriptor* left = FindShard(view.map, shard);
+  return left != nullptr && left->to() == at &&
+         std::any_of(view.map.routes().begin(), view.map.routes().end(),
+                     [at](const auto& route) { return route.shard().from() == at; });
+}
+
+bool IsMerged(const ClusterView& view, const v1::RoutesResponse& before, uint64_t shard,
+              uint64_t with) {
+  const v1::ShardDescriptor* left = FindShard(before, shard);
+  const v1::ShardDescriptor* right = FindShard(before, with);
+  if (left == nullptr || right == nullptr) return false;
+  if (right->from() < left->from()) std::swap(left, right);
+  const v1::ShardDescriptor* one = FindShard(view.map, left->shard_id());
+  return one != nullptr && one->from() == left->from() && one->to() == right->to() &&
+         one->version() > std::max(left->version(), right->version());
 }
 
 std::vector<uint64_t> ReplicaNodes(const v1::ShardDescriptor& shard) {

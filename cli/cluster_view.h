@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -44,6 +45,15 @@ struct ClusterView {
   // Of one group whose replicas are on `nodes`.
   int Survives(const std::vector<uint64_t>& nodes) const;
 };
+
+// Whether what operators ask of shards is done, by the map. False is no word against it: a map may
+// be late.
+bool IsMoved(const ClusterView& view, uint64_t shard, uint64_t from,
+             uint64_t to);  // to 0: anywhere
+bool IsSplit(const ClusterView& view, uint64_t shard, std::string_view at);
+// `before`: a map that had both. One that is older yet, of before they were two, is told apart.
+bool IsMerged(const ClusterView& view, const v1::RoutesResponse& before, uint64_t shard,
+              uint64_t with);
 
 std::vector<uint64_t> ReplicaNodes(const v1::ShardDescriptor& shard);
 

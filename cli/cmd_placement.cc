@@ -10,6 +10,7 @@
 #include "base/real_clock.h"
 #include "cli/arguments.h"
 #include "cli/ask_placement.h"
+#include "cli/cluster_view.h"
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/table.h"
@@ -101,19 +102,21 @@ std::string Bar(uint64_t done, uint64_t all) {
 }
 
 // Looks at what placement is doing, again and again, until `look` has no line to show any more
-// (done) or fails. It goes on whether anybody waits or not.
-int Wait(Context& context,
-         const std::function<Result<std::string>(const v1::PlacementResponse&)>& look) {
+// (done) or fails. It goes on whether anybody waits or not. UNKNOWN_OUTCOME: nobody tells of it.
+Status Wait(Context& context,
+            const std::function<Result<std::string>(const v1::PlacementResponse&)>& look) {
   Progress progress;
   while (true) {
     v1::PlacementRequest ask;
     ask.mutable_list_operators();
     const auto response = Ask(context, std::move(ask));
     const Result<std::string> line =
-        response.ok() ? look(*response) : Result<std::string>(response.status());
+        response.ok()
+            ? look(*response)
+            : Result<std::string>(Status(Code::kUnknownOutcome, response.status().ToString()));
     if (!line.ok() || line->empty()) {
       progress.End();
-      return line.ok() ? kExitDone : Fail(context, line.status());
+      return line.status();
     }
     if (!context.json) progress.Show(*line);
     std::this_thread::sleep_for(kPoll);
@@ -123,7 +126,7 @@ int Wait(Context& context,
 // Until the node holds nothing.
 int WaitDrained(Context& context, uint64_t node) {
   uint64_t most = 0;
-  const int ended = Wait(context, [&](const auto& response) -> Result<std::string> {
+  const Status ended = Wait(context, [&](const auto& response) -> Result<std::string> {
     const v1::DrainStatus* drain = FindDrain(response, node);
     if (drain == nullptr) {
       return Status(Code::kFailedPrecondition,
@@ -137,7 +140,12 @@ int WaitDrained(Context& context, uint64_t node) {
         Plural(drain->leaders(), "leader"), Plural(drain->replicas(), "replica"),
         drain->standing_still().empty() ? "" : "; standing still: ", drain->standing_still());
   });
-  if (ended != kExitDone) return ended;
+  if (ended.code() == Code::kUnknownOutcome) {
+    return FailUnknown(context, ended,
+                       "The drain goes on: `quorate nodes` and `quorate operators` tell how far "
+                       "it is.");
+  }
+  if (!ended.ok()) return Fail(context, ended);
   if (context.json) {
     PrintJson({{"node_id", node}, {"drained", true}});
   } else {
@@ -223,15 +231,35 @@ std::string DividedText(Context& context, uint64_t shard, const std::string& at)
   return "";
 }
 
-// Until the operator ended: how. `done` gives what is said then.
-int WaitEnded(Context& context, uint64_t id, const std::function<std::string()>& done) {
-  const int ended = Wait(context, [&](const auto& response) -> Result<std::string> {
+// What is asked of a shard.
+struct Wanted {
+  std::function<bool(const ClusterView&)> done;
+  std::function<std::string()> told = [] { return std::string(); };  // of it, then
+};
+
+// Placement may have done it, and not be there to say so. Nodes hear of it a little later.
+bool IsDone(Context& context, const Wanted& wanted) {
+  constexpr Duration kPatience = std::chrono::seconds(8);
+  const Instant end = RealClock::BootNow() + kPatience;
+  do {
+    const auto view = ViewCluster(context.admin(), context.addresses(), context.timeout());
+    if (view.ok() && wanted.done(*view)) return true;
+    std::this_thread::sleep_for(kPoll);
+  } while (RealClock::BootNow() < end);
+  return false;
+}
+
+// Until the operator ended: how.
+int WaitEnded(Context& context, uint64_t id, const Wanted& wanted) {
+  const Status ended = Wait(context, [&](const auto& response) -> Result<std::string> {
     const auto op = std::find_if(response.operators().begin(), response.operators().end(),
                                  [id](const auto& each) { return each.operator_id() == id; });
     if (op == response.operators().end()) {
-      return Unavailable(fmt::format(
-          "operator {} is not known any more: placement has another leader, which judges anew",
-          id));
+      return Status(
+          Code::kUnknownOutcome,
+          fmt::format(
+              "operator {} is not known any more: placement has another leader, which judges anew",
+              id));
     }
     if (op->ended().empty()) {
       return fmt::format("[{}] step {} of {}{}{}", Bar(op->steps_done(), op->steps()),
@@ -242,20 +270,29 @@ int WaitEnded(Context& context, uint64_t id, const std::function<std::string()>&
     if (op->ended() == "done") return std::string();
     return Status(Code::kFailedPrecondition, op->ended());
   });
-  if (ended == kExitDone && !context.json) {
-    const std::string text = done();
+  if (ended.code() == Code::kUnknownOutcome) {
+    if (!IsDone(context, wanted)) {
+      return FailUnknown(context, ended,
+                         "It may be done yet: look at `quorate shards` and `quorate operators` "
+                         "before it is asked for again.");
+    }
+    if (context.json) PrintJson({{"operator_id", id}, {"ended", "done"}});
+  } else if (!ended.ok()) {
+    return Fail(context, ended);
+  }
+  if (!context.json) {
+    const std::string text = wanted.told();
     Say("{}\n", text.empty() ? "done" : text);
   }
-  return ended;
+  return kExitDone;
 }
 
-int RunShard(
-    Context& context, v1::PlacementRequest ask, const ShardFlags& flags,
-    const std::function<std::string()>& done = [] { return std::string(); }) {
+int RunShard(Context& context, v1::PlacementRequest ask, const ShardFlags& flags,
+             const Wanted& wanted) {
   const auto response = Ask(context, std::move(ask));
   if (!response.ok()) return Fail(context, response.status());
   if (flags.wait && response->operator_id() != 0)
-    return WaitEnded(context, response->operator_id(), done);
+    return WaitEnded(context, response->operator_id(), wanted);
   return PrintLines(context, *response, {{"shard_id", flags.shard}, {"dry_run", flags.dry_run}});
 }
 
@@ -265,7 +302,9 @@ int Move(Context& context, const ShardFlags& flags) {
   ask.mutable_move_replica()->set_from_node_id(flags.from);
   ask.mutable_move_replica()->set_to_node_id(flags.to);
   ask.mutable_move_replica()->set_dry_run(flags.dry_run);
-  return RunShard(context, std::move(ask), flags);
+  return RunShard(context, std::move(ask), flags, {[&](const ClusterView& view) {
+                    return IsMoved(view, flags.shard, flags.from, flags.to);
+                  }});
 }
 
 int Split(Context& context, ShardFlags flags) {
@@ -280,7 +319,8 @@ int Split(Context& context, ShardFlags flags) {
   ask.mutable_split_shard()->set_at(flags.at);
   ask.mutable_split_shard()->set_dry_run(flags.dry_run);
   return RunShard(context, std::move(ask), flags,
-                  [&] { return DividedText(context, flags.shard, flags.at); });
+                  {[&](const ClusterView& view) { return IsSplit(view, flags.shard, flags.at); },
+                   [&] { return DividedText(context, flags.shard, flags.at); }});
 }
 
 int Merge(Context& context, const ShardFlags& flags) {
@@ -288,7 +328,15 @@ int Merge(Context& context, const ShardFlags& flags) {
   ask.mutable_merge_shards()->set_shard_id(flags.shard);
   ask.mutable_merge_shards()->set_with_shard_id(flags.with);
   ask.mutable_merge_shards()->set_dry_run(flags.dry_run);
-  return RunShard(context, std::move(ask), flags);
+  Result<v1::NodeResponse> before = Unavailable("not asked for");
+  if (flags.wait) {
+    v1::NodeRequest routes;
+    routes.mutable_routes();
+    before = context.admin().CallAny(context.addresses(), routes, context.timeout());
+  }
+  return RunShard(context, std::move(ask), flags, {[&](const ClusterView& view) {
+                    return before.ok() && IsMerged(view, before->routes(), flags.shard, flags.with);
+                  }});
 }
 
 int Transfer(Context& context, const ShardFlags& flags) {
@@ -296,7 +344,10 @@ int Transfer(Context& context, const ShardFlags& flags) {
   ask.mutable_transfer_leadership()->set_shard_id(flags.shard);
   ask.mutable_transfer_leadership()->set_to_node_id(flags.to);
   ask.mutable_transfer_leadership()->set_dry_run(flags.dry_run);
-  return RunShard(context, std::move(ask), flags);
+  return RunShard(context, std::move(ask), flags, {[&](const ClusterView& view) {
+                    const auto leader = view.leader_of.find(flags.shard);
+                    return leader != view.leader_of.end() && leader->second == flags.to;
+                  }});
 }
 
 // ---- operators, explain, settings ---------------------------------------------------------------

@@ -5,8 +5,8 @@
 //   0  done
 //   1  refused or failed: nothing happened
 //   2  bad input or usage
-//   3  the outcome is not known; the transaction's id is printed, `quorate outcome ID` asks about
-//      it. What was never sent is 1
+//   3  the outcome is not known; a transaction's id is printed, `quorate outcome ID` asks about it.
+//      What was never sent is 1
 //   4  get: there is no such key
 //   5  done, but standard output could not be written (cli/output.h)
 #pragma once

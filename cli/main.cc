@@ -30,7 +30,7 @@ int Run(std::vector<std::string> words) {
   CLI::App app(
       "quorate: a strictly serializable, transactional key-value store on many Raft groups.\n"
       "Exit codes: 0 done; 1 refused or failed, nothing happened; 2 bad input or usage;\n"
-      "3 unknown outcome (the transaction's id is printed); 4 get: the key is absent;\n"
+      "3 unknown outcome (a transaction's id is printed); 4 get: the key is absent;\n"
       "5 done, but the output could not be written.",
       "quorate");
   app.set_version_flag("--version", "quorate " + std::string(quorate::Version()));

@@ -65,5 +65,42 @@ TEST_F(View, WithoutAShardNothingIsServed) {
   EXPECT_FALSE(view_.healthy());
 }
 
+TEST_F(View, AMoveIsDoneOnceTheMapHasIt) {
+  EXPECT_FALSE(IsMoved(view_, 5, 3, 4));
+  view_.map.mutable_routes(0)->mutable_shard()->add_replicas()->set_node_id(4);
+  EXPECT_FALSE(IsMoved(view_, 5, 3, 4)) << "it is in both places";
+  view_.map.mutable_routes(0)->mutable_shard()->mutable_replicas()->DeleteSubrange(2, 1);
+  EXPECT_TRUE(IsMoved(view_, 5, 3, 4));
+  EXPECT_TRUE(IsMoved(view_, 5, 3, 0));
+  EXPECT_FALSE(IsMoved(view_, 5, 3, 6)) << "it went elsewhere";
+  EXPECT_FALSE(IsMoved(view_, 6, 3, 4)) << "no such shard";
+}
+
+TEST_F(View, ASplitAndAMergeAreDoneOnceTheMapHasThem) {
+  const v1::RoutesResponse whole = view_.map;  // shard 5 at version 0
+  EXPECT_FALSE(IsSplit(view_, 5, "m"));
+  v1::ShardDescriptor* left = view_.map.mutable_routes(0)->mutable_shard();
+  left->set_to("m");
+  left->set_version(2);
+  EXPECT_FALSE(IsSplit(view_, 5, "m")) << "the other half is not known yet";
+  v1::ShardDescriptor* right = view_.map.add_routes()->mutable_shard();
+  right->set_shard_id(6);
+  right->set_from("m");
+  right->set_version(2);
+  EXPECT_TRUE(IsSplit(view_, 5, "m"));
+  EXPECT_FALSE(IsSplit(view_, 5, "n"));
+  EXPECT_FALSE(IsSplit(view_, 6, "m"));
+
+  const v1::RoutesResponse two = view_.map;
+  EXPECT_FALSE(IsMerged(view_, two, 5, 6));
+  view_.map = whole;
+  EXPECT_FALSE(IsMerged(view_, two, 5, 6)) << "a map of before they were two";
+  view_.map.mutable_routes(0)->mutable_shard()->set_version(3);
+  EXPECT_TRUE(IsMerged(view_, two, 5, 6));
+  EXPECT_TRUE(IsMerged(view_, two, 6, 5));
+  EXPECT_FALSE(IsMerged(view_, two, 5, 7));
+  EXPECT_FALSE(IsMerged(view_, whole, 5, 6)) << "there was no shard 6";
+}
+
 }  // namespace
 }  // namespace quorate::cli

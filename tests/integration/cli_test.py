@@ -9,7 +9,7 @@ import time
 import unittest
 
 import harness
-from harness import ABSENT, DONE, FAILED, USAGE
+from harness import ABSENT, DONE, FAILED, UNKNOWN, USAGE
 
 COMMANDS = ["node", "init", "dev", "get", "put", "delete", "scan", "txn", "outcome", "status",
             "nodes", "shards", "top", "doctor", "bench", "demo"]
@@ -298,6 +298,35 @@ class Operators(unittest.TestCase):
 
     def test_settings_say_which_unit_is_missing(self):
         self.assertIn("'60' has no unit: write 60s", self.say("settings", "set", "placement.down_after", "60", expect=USAGE))
+
+
+class LostOperator(unittest.TestCase):
+    def test_what_nobody_tells_of_any_more_is_unknown(self):
+        with harness.Cluster(nodes=4, shards=4) as cluster:
+            pause = ["settings", "set", "placement.pause", "balance-replicas,balance-leaders"]
+            harness.wait_for("the pause", lambda: harness.run("--cluster", cluster.cluster, *pause).returncode == DONE)
+            harness.wait_for("rest", lambda: not cluster.json("operators")["operators"])
+            node_of = {node["node_id"]: cluster.addresses.index(node["address"]) for node in cluster.json("nodes")["nodes"]}
+            leader = cluster.json("status")["placement_leader"]
+            # What is on its way to a node that hangs waits; that node is none of placement's, which go on with two.
+            shard = next(s for s in cluster.json("shards")["shards"] if 4 not in s["replicas"])
+            os.kill(cluster.processes[node_of[4]].pid, signal.SIGSTOP)
+            start = next(node for node in shard["replicas"] if node != leader)
+            moving = subprocess.Popen([harness.PROGRAM, "shard", "move", str(shard["shard_id"]), "--from", str(start), "--to", "4",
+                                       "--wait", "--json", "--cluster", cluster.cluster, "--timeout", "20s"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                      preexec_fn=harness.die_with_parent)
+            try:
+                harness.wait_for("the operator", lambda: cluster.json("operators")["operators"])
+                time.sleep(1)  # it is asked after
+                cluster.kill(node_of[leader])
+                out, error = moving.communicate(timeout=60)
+            finally:
+                moving.kill()
+                os.kill(cluster.processes[node_of[4]].pid, signal.SIGCONT)
+            self.assertEqual(moving.returncode, UNKNOWN, (out, error))
+            told = json.loads(out)
+            self.assertEqual((told["error"], told["effect"], told["exit_code"]), ("UNKNOWN_OUTCOME", "unknown", UNKNOWN), told)
 
 
 class NoMajority(unittest.TestCase):
