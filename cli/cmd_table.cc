@@ -301,6 +301,32 @@ int Scan(Context& context, const TableFlags& flags) {
                                               begun ? "; what is listed is incomplete" : "")));
 }
 
+// Reads all of them: there is no number that is kept.
+int Count(Context& context, const TableFlags& flags) {
+  const auto table = ReadTable(context, flags.table);
+  if (!table.ok()) return Fail(context, table.status());
+  const auto first = FirstOf(*table, flags);
+  if (!first.ok()) return Fail(context, first.status());
+  const RowList list{flags.table, flags.index, *first};
+  uint64_t rows = 0;
+  const auto add = [&rows](const std::string&) {
+    ++rows;
+    return Status::Ok();
+  };
+  const Status read = context.UntilReached([&] {
+    bool begun = false;
+    rows = 0;
+    return ListRows(context.database(), list, add, &begun);
+  });
+  if (!read.ok()) return Fail(context, read);
+  if (context.json) {
+    PrintJson({{"rows", rows}});
+  } else {
+    Say("{}\n", rows);
+  }
+  return kExitDone;
+}
+
 constexpr std::string_view kKeys =
     "Keys are values of the primary key, in its order: numbers, text, true and false; enums by\n"
     "number. Or one JSON object with these fields, for all other types. What begins with - stands\n"
@@ -346,12 +372,20 @@ void RegisterTable(CLI::App& app, Context& context) {
           "In the order of the primary key, or of the index. A value that begins with -\n"
           "is given as --first=-7. All of it within --timeout, which is 60 s at most.",
           Scan);
+  CLI::App* count = add("count", "Print how many rows there are, at one snapshot.",
+                        "  quorate table count accounts\n"
+                        "  quorate table count accounts --index by_owner --first ann\n"
+                        "Reads them all within --timeout, which is 60 s at most. By an index of a\n"
+                        "repeated field a row counts once per distinct element.",
+                        Count);
   for (CLI::App* each : {get, remove}) each->add_option("KEY", flags->key)->required();
   put->add_option("ROW", flags->row, "a JSON object; - takes it from standard input")->required();
   put->add_flag("--insert", flags->insert, "refuse it if there is a row with its primary key");
-  scan->add_option("--index", flags->index, "by this index")->type_name("NAME");
-  scan->add_option("--first", flags->key, "rows whose first columns have these values")
-      ->type_name("VALUE...");
+  for (CLI::App* each : {scan, count}) {
+    each->add_option("--index", flags->index, "by this index")->type_name("NAME");
+    each->add_option("--first", flags->key, "rows whose first columns have these values")
+        ->type_name("VALUE...");
+  }
   AddNumber(scan, "--limit", &flags->limit, 0, 1'000'000'000, "rows at most; 0: all");
   scan->add_flag("--reverse", flags->reverse, "from the end");
 }

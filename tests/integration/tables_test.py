@@ -138,6 +138,8 @@ class Tables(unittest.TestCase):
         self.assertEqual(json.loads(got.stdout), {"id": "3", "owner": "b", "email": "3@x", "cents": "3"})
         self.assertEqual(self.say("table", "get", "accounts", "30").returncode, ABSENT)
         self.assertEqual([r["id"] for r in self.rows("accounts")], list("1234567"))
+        self.assertEqual(self.say("table", "count", "accounts").stdout, "7\n")
+        self.assertEqual(self.say("table", "count", "accounts", "--index", "by_owner", "--first", "b").stdout, "4\n")
         self.assertEqual([r["id"] for r in self.rows("accounts", "--reverse", "--limit", "2")], ["7", "6"])
         self.assertEqual([r["id"] for r in self.rows("accounts", "--index", "by_owner", "--first", "b")], list("7531"))
         self.assertEqual([r["id"] for r in self.rows("accounts", "--index", "by_email", "--first", "5@x")], ["5"])
