@@ -4,8 +4,9 @@
 #include "cli/ask_placement.h"
 
 namespace quorate::cli {
+namespace {
 
-Result<v1::Catalog> ReadCatalog(Context& context) {
+Result<v1::Catalog> ReadOnce(Context& context) {
   constexpr int kTries = 5;
   for (int i = 0; i < kTries; ++i) {
     v1::Catalog catalog;
@@ -29,7 +30,7 @@ Result<v1::Catalog> ReadCatalog(Context& context) {
   return Unavailable("the catalog changed while it was read; try again");
 }
 
-Result<v1::TableDescriptor> ReadTable(Context& context, const std::string& name) {
+Result<v1::TableDescriptor> ReadOnce(Context& context, const std::string& name) {
   v1::PlacementRequest ask;
   ask.mutable_get_catalog()->add_names(name);
   ASSIGN_OR_RETURN(auto answer, AskPlacement(context.admin(), context.addresses(),
@@ -41,6 +42,16 @@ Result<v1::TableDescriptor> ReadTable(Context& context, const std::string& name)
       "there is no table {}: `quorate table list` tells which there are, `quorate schema apply "
       "FILE.proto` makes those of a file",
       name));
+}
+
+}  // namespace
+
+Result<v1::Catalog> ReadCatalog(Context& context) {
+  return context.UntilReached([&] { return ReadOnce(context); });
+}
+
+Result<v1::TableDescriptor> ReadTable(Context& context, const std::string& name) {
+  return context.UntilReached([&] { return ReadOnce(context, name); });
 }
 
 }  // namespace quorate::cli
