@@ -12,7 +12,7 @@
 // is given back after a while, which takes longer still: by a thread of its own.
 extern "C" {
 extern const char* malloc_conf;
-const char* malloc_conf = "thp:always,background_thread:true";
+const char* malloc_conf = "thp:always,background_thread:true,dirty_decay_ms:2000,muzzy_decay_ms:0";
 }
 
 namespace quorate::cli {
