@@ -9,7 +9,7 @@
 //
 // What answers mean, for every call that writes:
 //   ok                   committed, strictly serializable, durable on a majority of every shard
-//   UNKNOWN_OUTCOME      may have committed; CommitResult::unknown names it for Outcome()
+//   UNKNOWN_OUTCOME      may have committed; CommitResult::unknown names it for GetOutcome()
 //   any other error      nothing was committed, now or later
 // With CommitResult::this_call_only any other error speaks of this call, and not of the others of
 // its name: it may be run again under its name. A commit that was not answered is asked about

@@ -4,6 +4,7 @@
 //   auto committed = db->Transact([&](SyncTransaction& txn) -> Status {
 //     auto account = accounts.GetByIndex(txn, "by_email", {"ann@example.com"});
 //     if (!account.ok()) return account.status();
+//     if (!account->has_value()) return Status(Code::kNotFound, "no such account");
 //     return accounts.Update(txn, {(*account)->id()}, [](shop::Account& row) {
 //       row.set_cents(row.cents() - 100);
 //       return Status::Ok();
@@ -14,7 +15,8 @@
 // table, not by what was compiled in. Fields that this program does not know stay in a row through
 // Update; Put and Insert write the message that they are given and nothing else.
 //
-// Errors, beside those of reads. In all of them nothing was buffered, and each names table, row,
+// Errors, beside those of reads. In all of them nothing was buffered, the transaction may go on and
+// commit without it, and each names table, row,
 // constraint or index, and field:
 //   NOT_FOUND            no such table or index; Update: no such row
 //   ALREADY_EXISTS       Insert: the row is there. A unique index has another row's values: names
@@ -24,7 +26,7 @@
 //                        of another type than its column; a primary key that Update changed; a text
 //                        that is not UTF-8, or a required field that is not set, anywhere in a row
 //
-// Several calls of one transaction may run at once (WhenAll): reads do, and changes of rows are
+// Several calls of one transaction may run at once: reads do, and changes of rows are
 // made one after another, in the order in which they began, each of them whole. So many changes of
 // one transaction take as long at once as in turn. A read beside a change sees it or not.
 //
@@ -227,7 +229,8 @@ class Table {
   Status Put(SyncTransaction& txn, Message row) const {
     return txn.Await([&](Transaction& t) { return Put(t, std::move(row)); });
   }
-  // The closure runs on the caller's thread, and may use the transaction.
+  // The closure runs on the caller's thread, and may use the transaction, but for this very row
+  // (FAILED_PRECONDITION).
   Status Update(SyncTransaction& txn, Key key, Closure closure) const {
     auto before =
         Wait<std::optional<std::string>>(txn, [&](Transaction& t) { return rows_->Get(t, key); });

@@ -6,8 +6,8 @@
 // one range): beyond, INVALID_ARGUMENT with the limit, and nothing is buffered. Keys that begin
 // with the bytes ff 74 62 6c are of tables (client/table.h), and refused here likewise.
 //
-// The coroutine forms run on the library's executor (or the caller's, see Database::Open); the sync
-// forms of SyncTransaction wrap them and must not be called on it.
+// The coroutine forms run on the library's executor (or the caller's, see Database::Create); the
+// sync forms of SyncTransaction wrap them and must not be called on it.
 #pragma once
 
 #include <functional>
@@ -53,7 +53,7 @@ struct ScanPage {
   std::string resume_key;
 };
 
-// Names a transaction whose outcome is unknown; to be given to Database::Outcome.
+// Names a transaction whose outcome is unknown; to be given to Database::GetOutcome.
 struct TxnHandle {
   // One attempt of a transaction, or, with no start_ts, the name that its caller gave it.
   TxnId txn_id;

@@ -13,3 +13,5 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
                   "or clang 16")
 endif()
 include("${CMAKE_CURRENT_LIST_DIR}/quorateTargets.cmake")
+# Where protoc finds quorate/options.proto.
+find_path(quorate_PROTO_DIR quorate/options.proto PATHS "${CMAKE_CURRENT_LIST_DIR}/../../../include" NO_DEFAULT_PATH)

@@ -26,6 +26,7 @@ class Readme(unittest.TestCase):
         lines = commands()
         self.assertGreaterEqual(len(lines), 5)
         self.assertIn(" dev ", lines[0])
+        self.assertEqual(lines.pop(), "kill %1")  # here: at the end, in any case
         port = harness.dev_port()
         with tempfile.TemporaryDirectory(prefix="quorate-test-") as directory:
             def shell(line):
