@@ -27,6 +27,13 @@ bool HoldsValue(std::string_view word) {
   return word.starts_with("--") ? word.find('=') != std::string_view::npos : word.size() > 2;
 }
 
+// CLI11 takes an empty value behind a = for one that is still to come.
+void AddOption(const std::string& word, std::vector<std::string>* options) {
+  const bool empty = word.starts_with("--") && word.find('=') == word.size() - 1;
+  options->push_back(empty ? NameIn(word) : word);
+  if (empty) options->emplace_back();
+}
+
 struct CommonOption {
   std::string_view name;
   bool takes_value;
@@ -118,7 +125,7 @@ Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
   for (; at < words.size() && LooksLikeOption(words[at]); ++at) {
     const CommonOption* common = FindCommon(NameIn(words[at]));
     if (common == nullptr) return words;  // --help and --version; or CLI11 refuses it
-    options.push_back(words[at]);
+    AddOption(words[at], &options);
     if (common->takes_value && !HoldsValue(words[at]) && at + 1 < words.size()) {
       RETURN_IF_ERROR(CheckValue(words[at], words[at + 1], [](const std::string& name) {
         return FindCommon(name) != nullptr;
@@ -149,7 +156,10 @@ Result<std::vector<std::string>> ArrangeArguments(const CLI::App& app,
     const std::string name = NameIn(words[at]);
     const CLI::Option* option = command->get_option_no_throw(name);
     if (option == nullptr) return NoSuchOption(*command, words[at]);
-    options.push_back(words[at]);
+    if (option->get_items_expected_max() == 0 && HoldsValue(words[at])) {
+      return InvalidArgument(fmt::format("{} takes no value: '{}'", name, words[at]));
+    }
+    AddOption(words[at], &options);
     if (option->get_items_expected_max() == 0 || HoldsValue(words[at])) continue;
     // CLI11 would take for it what is put behind the options.
     if (at + 1 == words.size() || words[at + 1] == "--") {

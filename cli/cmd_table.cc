@@ -85,7 +85,9 @@ Result<Key> KeyOfWords(const Columns& columns, const std::vector<std::string>& w
 // One word that is a JSON object: a row of which only the primary key counts.
 Result<Key> KeyOfRow(const v1::TableDescriptor& table, const std::string& json) {
   ASSIGN_OR_RETURN(const RowJson rows, RowJson::Make(table));
-  ASSIGN_OR_RETURN(const std::string row, rows.PartFromJson(json));
+  std::vector<std::string> columns;
+  for (const auto& column : table.primary_key()) columns.push_back(column.column().path());
+  ASSIGN_OR_RETURN(const std::string row, rows.PartFromJson(json, columns));
   ASSIGN_OR_RETURN(const schema::RowCodec codec, schema::RowCodec::Make(table));
   const auto row_key = codec.RowKey(row);
   if (!row_key.ok()) return row_key.violation.ToStatus();

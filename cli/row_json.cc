@@ -4,6 +4,10 @@
 #include <google/protobuf/dynamic_message.h>
 #include <google/protobuf/util/json_util.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
 #include "base/status_macros.h"
 #include "client/table.h"
 #include "schema/descriptors.h"
@@ -66,8 +70,38 @@ Result<std::string> RowJson::FromJson(std::string_view json) const {
   return client::RowOf(*message);
 }
 
-Result<std::string> RowJson::PartFromJson(std::string_view json) const {
+namespace {
+
+// Whether an object has a value for the field that `path` leads to, by either of the names that
+// each step may have in JSON.
+bool Names(const nlohmann::json& object, const pb::Descriptor* message, std::string_view path) {
+  const nlohmann::json* at = &object;
+  while (!path.empty()) {
+    const std::string step(path.substr(0, path.find('.')));
+    path.remove_prefix(std::min(path.size(), step.size() + 1));
+    const pb::FieldDescriptor* field =
+        message == nullptr ? nullptr : message->FindFieldByName(step);
+    if (field == nullptr || !at->is_object()) return false;
+    auto found = at->find(field->name());
+    if (found == at->end()) found = at->find(field->json_name());
+    if (found == at->end() || found->is_null()) return false;
+    at = &*found;
+    message = field->message_type();
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<std::string> RowJson::PartFromJson(std::string_view json,
+                                          const std::vector<std::string>& columns) const {
   ASSIGN_OR_RETURN(const auto message, Parse(json));
+  const auto object = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
+  for (const std::string& column : columns) {
+    if (Names(object, rep_->prototype->GetDescriptor(), column)) continue;
+    return InvalidArgument(fmt::format(
+        "{} is a column of the primary key, and not in that JSON: name all of them", column));
+  }
   return message->SerializePartialAsString();
 }
 

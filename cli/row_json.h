@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/status.h"
 #include "quorate/v1/schema.pb.h"
@@ -27,8 +28,10 @@ class RowJson {
   // A row to be written. INVALID_ARGUMENT says where and why. A field that the message does not
   // have is a mistake.
   Result<std::string> FromJson(std::string_view json) const;
-  // Some fields of a row, whatever else it must have.
-  Result<std::string> PartFromJson(std::string_view json) const;
+  // Some fields of a row, whatever else it must have: INVALID_ARGUMENT if `columns` are not all
+  // there, since a field that was forgotten would count as zero.
+  Result<std::string> PartFromJson(std::string_view json,
+                                   const std::vector<std::string>& columns) const;
 
  private:
   struct Rep;

@@ -39,6 +39,18 @@ class Arguments : public testing::Test {
   Words split_at_;
 };
 
+TEST_F(Arguments, AnEmptyValueIsEmpty) {
+  EXPECT_THAT(Arrange({"put", "k", "v", "--cluster="}),
+              ElementsAre("put", "--cluster", "", "--", "k", "v"));
+  EXPECT_THAT(Arrange({"--timeout=", "put", "k", "v", "--split-at=", "--json"}),
+              ElementsAre("put", "--timeout", "", "--split-at", "", "--json", "--", "k", "v"));
+  Words words = Arrange({"put", "k", "v", "--split-at=", "--json"});
+  std::reverse(words.begin(), words.end());  // as CLI11 wants them
+  app_.parse(words);
+  EXPECT_THAT(split_at_, ElementsAre(""));
+  EXPECT_THAT(Refusal({"put", "k", "v", "--json="}), HasSubstr("--json takes no value"));
+}
+
 TEST_F(Arguments, AWordTooManyIsNamed) {
   EXPECT_THAT(Refusal({"put", "a", "b", "--", "c", "d"}), HasSubstr("'c' is one word too many"));
   EXPECT_THAT(Refusal({"put", "a", "b", "c"}), HasSubstr("takes KEY VALUE"));

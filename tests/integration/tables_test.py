@@ -148,6 +148,11 @@ class Tables(unittest.TestCase):
         visit = {"at": "2026-01-31T10:00:00.500Z", "who": "ann"}
         self.assertEqual(self.put(visit, table="visits").returncode, DONE)
         self.assertEqual(json.loads(self.say("table", "get", "visits", json.dumps(visit)).stdout), visit)
+        for column in ("at", "who"):
+            part = json.dumps({name: value for name, value in visit.items() if name != column})
+            refused = self.say("table", "delete", "visits", part)
+            self.assertEqual(refused.returncode, USAGE, refused)
+            self.assertIn(f"{column} is a column of the primary key", refused.stderr)
 
     def test_indexes_and_constraints_hold(self):
         self.assertEqual(self.put({"id": 1, "owner": "ann", "email": "a@x"}).returncode, DONE)
