@@ -83,7 +83,34 @@ cmake --build "$work_dir/outside/build" >"$work_dir/build_outside.log" || {
   echo "tests/client/outside failed" >&2
   exit 1
 }
-echo "built against the installed library: $bank, by pkg-config, and tests/client/outside"
+
+# The way from a .proto to a service, as docs/schema.md (file, code) and docs/embedding.md (CMake) tell it.
+shop=$work_dir/shop
+mkdir -p "$shop"
+indented() { awk -v first="$2" 'index($0, "    " first) == 1 { on = 1 } on && !/^    / { exit } on { print substr($0, 5) }' "$1"; }
+indented "$source_dir/docs/schema.md" 'syntax = "proto3";' >"$shop/shop.proto"
+{
+  echo 'cmake_minimum_required(VERSION 3.22)'
+  echo 'project(shop CXX)'
+  tail -n +"$(grep -n '^With \[tables\]' "$source_dir/docs/embedding.md" | cut -d: -f1)" "$source_dir/docs/embedding.md" |
+    awk '/^    / { on = 1; print substr($0, 5); next } on { exit }'
+} >"$shop/CMakeLists.txt"
+{
+  echo '#include <quorate/database.h>'
+  echo '#include <quorate/table.h>'
+  echo '#include "shop.pb.h"'
+  echo 'quorate::client::CommitResult Take(quorate::client::Database* db) {'
+  awk '/^```cpp/ { on = 1; next } /^```/ { if (on) exit } on' "$source_dir/docs/schema.md"
+  echo 'return done; }'
+  echo 'int main() { return 0; }'
+} >"$shop/main.cc"
+cmake -S "$shop" -B "$shop/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER=clang++-16 \
+  -DCMAKE_CXX_FLAGS="$flags" >"$work_dir/configure_shop.log"
+cmake --build "$shop/build" >"$work_dir/build_shop.log" || {
+  cat "$work_dir/build_shop.log"
+  exit 1
+}
+echo "built against the installed library: $bank, by pkg-config, tests/client/outside, and the shop of docs/schema.md"
 [ -n "$cluster" ] || exit 0
 
 "$bank" "$cluster" open 50 100
